@@ -1,0 +1,1 @@
+"""Handwritten digits with a convolutional or a dense network."""

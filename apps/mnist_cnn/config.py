@@ -1,0 +1,50 @@
+"""The keys that only this application has."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.config import AppConfig, Count, Data, Probability, Section
+
+Hidden = Annotated[Count, Field(description="width of the dense layer")]
+
+
+class Cnn(Section):
+    name: Literal["cnn"]
+    channels: Annotated[
+        list[Count], Field(min_length=2, max_length=2, description="of the two convolutions")
+    ]
+    hidden: Hidden
+    dropout: Annotated[
+        list[Probability],
+        Field(min_length=2, max_length=2, description="after the pooling; before the last layer"),
+    ]
+
+
+class Mlp(Section):
+    name: Literal["mlp"]
+    hidden: Annotated[
+        list[Count], Field(min_length=2, max_length=2, description="widths of the hidden layers")
+    ]
+
+
+class Mnist(Data):
+    name: Literal["mnist"]
+    root: Annotated[str, Field(min_length=1, description="the cache; made when it is not there")]
+    download: Annotated[
+        bool, Field(description="fetch it (11 MB) when neither cache nor DATA_ARCHIVES has it")
+    ]
+    fallback: Annotated[
+        Literal["digits"] | None,
+        Field(description="what stands in when it cannot be had; null: exit status 3"),
+    ]
+
+
+class Digits(Data):
+    name: Literal["digits"]
+
+
+class Config(AppConfig):
+    app: Literal["mnist_cnn"]
+    model: Annotated[Cnn | Mlp, Field(discriminator="name")]
+    data: Annotated[Mnist | Digits, Field(discriminator="name")]

@@ -1,0 +1,197 @@
+"""The command line of every application: compose, validate, train, exit with a status.
+
+    python -m apps.APP [KEY=VALUE ...]
+
+Hydra composes the configuration from `conf/` and the command line, makes the run folder and, with -m,
+runs one job after the other. What is ours here: `--help`, messages of one or two lines in place of
+tracebacks, and the exit statuses (`shared/errors.py`).
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_origin
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel
+
+from shared.config import AnyAppConfig, flat_keys, unknown_key, validate
+from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
+
+CONF = Path(__file__).parent.parent / "conf"
+HYDRA_VERSION_BASE = "1.3"
+
+
+def main(
+    app: str, schema: type[AnyAppConfig], train: Callable[[AnyAppConfig], dict[str, Any]]
+) -> NoReturn:
+    """Run application `app` with the overrides in `sys.argv` and exit with its status.
+
+    Args:
+        app: the name of the folder in `apps/` and of the primary file in `conf/`.
+        schema: what the composed configuration must be.
+        train: trains once and returns the metrics; called once for each job of a sweep.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        sys.exit(_reported(lambda: _print_help(app, schema)))
+
+    statuses: list[int] = []
+    composing = True
+
+    def job(composed: DictConfig) -> None:
+        nonlocal composing
+        composing = False
+        statuses.append(_reported(lambda: train(_checked(schema, composed))))
+        if statuses[-1] == INTERRUPTED_STATUS:
+            sys.exit(INTERRUPTED_STATUS)  # Ctrl-C ends a sweep, a failed job does not
+
+    def compose_and_run() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting itself
+        run = hydra.main(config_path=str(CONF), config_name=app, version_base=HYDRA_VERSION_BASE)
+        try:
+            run(job)()
+        except Exception as error:
+            if not composing:
+                raise
+            raise ConfigError(_explain(app, error, _overrides())) from error
+
+    # A scheduler's polite kill ends a run the way Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(_reported(compose_and_run) or max(statuses, default=0))
+
+
+def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
+    """Resolve and validate; a configuration that is refused leaves no empty run folder behind."""
+    try:
+        values: Any = OmegaConf.to_container(composed, resolve=True)
+        return validate(schema, values)
+    except (ConfigError, OmegaConfBaseException) as error:
+        with contextlib.suppress(OSError):  # only an empty folder can be removed
+            Path(HydraConfig.get().runtime.output_dir).rmdir()
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def _reported(action: Callable[[], None]) -> int:
+    """Do `action`; on an error that a user should know of, print it. Return the exit status."""
+    try:
+        action()
+    except SuiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted{': ' if interrupt.args else ''}{interrupt}", file=sys.stderr)
+        return INTERRUPTED_STATUS
+    return 0
+
+
+def _overrides() -> list[str]:
+    """Return the KEY=VALUE arguments of the command line."""
+    return [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+
+
+def _compose(app: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose `app`'s configuration without running anything."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+        return hydra.compose(app, overrides=list(overrides))
+
+
+def _explain(app: str, error: Exception, overrides: Sequence[str]) -> str:
+    """Say in one or two lines what is wrong with `overrides`."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).partition("/")
+        return f"{group}={name}: there is no such {group}; choose one of {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r}: an override is KEY=VALUE, as in optimizer.lr=0.01"
+    if isinstance(error, OSError):
+        return (
+            f"cannot make the run folder {error.filename}: {error.strerror}; "
+            "choose another with hydra.run.dir=PATH"
+        )
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    known = list(flat_keys(_values(app, [item for item in parsed if _is_choice(item)])))
+    for item in parsed:
+        key = item.key_or_group
+        if key not in known and not key.startswith("hydra"):
+            return unknown_key(key, known)
+        if item.is_sweep_override():
+            return f"{item.input_line} holds several values: add -m to run each of them in turn"
+    return str(error).splitlines()[0]
+
+
+def _is_choice(override: Override) -> bool:
+    """Whether an override chooses a file of a group (model=mlp)."""
+    return (CONF / override.key_or_group / f"{override.value()}.yaml").is_file()
+
+
+def _values(app: str, overrides: Sequence[Override]) -> dict[str, Any]:
+    """Compose `app`'s configuration, with nothing resolved, without running anything."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+        composed = hydra.compose(app, overrides=[str(item.input_line) for item in overrides])
+    values: Any = OmegaConf.to_container(composed)
+    return values
+
+
+def _print_help(app: str, schema: type[BaseModel]) -> None:
+    """Print the command line's form, the choices, and every key with its value and meaning."""
+    try:
+        values = _values(app, OverridesParser.create().parse_overrides(_overrides()))
+    except HydraException as error:
+        raise ConfigError(_explain(app, error, _overrides())) from error
+    print(f"usage: python -m apps.{app} [KEY=VALUE ...]\n\nchoices:")
+    for group in sorted(path.name for path in CONF.iterdir() if path.is_dir()):
+        names = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+        print(f"  {group}={{{names}}}")
+    print("\nkeys, with their values now:")
+    for key, value, meaning in _key_table(schema, values):
+        shown = "null" if value is None else str(value).lower() if value in (True, False) else value
+        print(f"  {f'{key}={shown}':<36}  {meaning}".rstrip())
+    print(
+        "\nhydra.run.dir=PATH sets the run folder; -m KEY=A,B runs each value in turn; --hydra-help "
+        "tells more.\nexit status: 0 done, 2 wrong command or configuration, 3 data missing or "
+        "damaged,\n4 training diverged, 130 interrupted"
+    )
+
+
+def _key_table(
+    schema: type[BaseModel], values: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, str]]:
+    """Yield (dotted key, value, meaning) for every key of `values`."""
+    for name, value in values.items():
+        field = schema.model_fields[name]
+        if isinstance(value, dict):
+            yield from _key_table(_section(field.annotation, value), value, f"{prefix}{name}.")
+        elif name != "name" and f"{prefix}{name}" not in ("app", "run_dir"):  # chosen otherwise
+            choices = ", ".join(map(str, _literals(field.annotation)))
+            meaning = f"{field.description} [{choices}]" if choices else str(field.description)
+            yield f"{prefix}{name}", value, meaning
+
+
+def _section(annotation: Any, values: dict[str, Any]) -> type[BaseModel]:
+    """Return the schema of a section: of a union's members the one that has this name."""
+    members = get_args(annotation) or (annotation,)
+    return next(
+        member
+        for member in members
+        if len(members) == 1 or values["name"] in _literals(member.model_fields["name"].annotation)
+    )
+
+
+def _literals(annotation: Any) -> list[Any]:
+    """Return what a Literal, or a union with one in it, allows."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for member in get_args(annotation) for value in _literals(member)]

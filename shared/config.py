@@ -1,0 +1,217 @@
+"""The schema of every configuration: types, ranges, and keys against each other.
+
+Hydra composes the YAML files in `conf/` with the command line; what comes out is checked here, before
+any framework is imported. An application adds its own `model` and `data` to `AppConfig` in its
+`config.py`. The descriptions are what `--help` prints.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.errors import ConfigError
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of a configuration: no unknown keys, no conversion between types, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+# Optimizers. Names and meaning of the keys are those of torch.optim.
+Formula = Annotated[
+    Literal["torch", "keras"],
+    Field(description="whose update formula, where the two differ; keras needs framework=keras"),
+]
+LearningRate = Annotated[Positive, Field(description="learning rate, at its highest")]
+Eps = Annotated[Positive, Field(description="added to the denominator")]
+WeightDecay = Annotated[
+    NotNegative, Field(description="L2 penalty, added to the gradient (adamw: decoupled from it)")
+]
+
+
+class Sgd(Section):
+    name: Literal["sgd"]
+    lr: LearningRate
+    weight_decay: WeightDecay
+
+
+class Momentum(Section):
+    name: Literal["momentum"]
+    formula: Formula
+    lr: LearningRate
+    momentum: Annotated[Fraction, Field(description="share of the velocity that stays")]
+    nesterov: Annotated[bool, Field(description="look one step ahead")]
+    weight_decay: WeightDecay
+
+
+class RMSprop(Section):
+    name: Literal["rmsprop"]
+    formula: Formula
+    lr: LearningRate
+    alpha: Annotated[Fraction, Field(description="share of the mean square that stays")]
+    eps: Eps
+    weight_decay: WeightDecay
+
+
+class Adagrad(Section):
+    name: Literal["adagrad"]
+    formula: Formula
+    lr: LearningRate
+    initial_accumulator_value: Annotated[
+        NotNegative, Field(description="where the sum of squares starts")
+    ]
+    eps: Eps
+    weight_decay: WeightDecay
+
+
+class Adam(Section):
+    name: Literal["adam", "adamw"]
+    formula: Formula
+    lr: LearningRate
+    betas: Annotated[
+        list[Fraction],
+        Field(min_length=2, max_length=2, description="share of each moment that stays"),
+    ]
+    eps: Eps
+    weight_decay: WeightDecay
+
+
+Optimizer = Annotated[Sgd | Momentum | RMSprop | Adagrad | Adam, Field(discriminator="name")]
+
+
+class Trainer(Section):
+    epochs: Annotated[Count, Field(description="passes over the training set")]
+    batch_size: Annotated[Count, Field(description="examples a step")]
+    schedule: Annotated[
+        Literal["constant", "one_cycle"],
+        Field(description="of the learning rate; one_cycle rises to optimizer.lr, then falls to 0"),
+    ]
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float64"],
+        Field(description="of the arithmetic; bfloat16 keeps the weights in float32"),
+    ]
+    threads: Annotated[
+        Count | None, Field(description="null: all cores that this process may use")
+    ]
+    max_steps: Annotated[Count | None, Field(description="stop after so many steps")]
+
+
+class Data(Section):
+    """What every data set has; a data set adds its own keys."""
+
+    validation_fraction: Annotated[
+        Fraction, Field(description="of the training set, kept back; never of the test set")
+    ]
+    train_limit: Annotated[Count | None, Field(description="use only the first so many examples")]
+    test_limit: Annotated[Count | None, Field(description="use only the first so many examples")]
+
+
+class AppConfig(Section):
+    """The keys that every application has."""
+
+    app: Annotated[str, Field(description="which application this is")]
+    framework: Annotated[Literal["torch", "keras"], Field(description="who computes")]
+    seed: Annotated[
+        int, Field(ge=0, lt=2**32, description="same seed, same machine: the same bits")
+    ]
+    debug: Annotated[
+        Literal["smoke", "overfit"] | None,
+        Field(description="smoke: a few steps, in seconds; overfit: three batches by heart"),
+    ]
+    run_dir: Annotated[str, Field(description="the run folder; set hydra.run.dir to change it")]
+    optimizer: Optimizer
+    trainer: Trainer
+
+    @model_validator(mode="after")
+    def _formula_has_its_framework(self) -> "AppConfig":
+        formula = getattr(self.optimizer, "formula", "torch")
+        if formula == "keras" and self.framework != "keras":
+            raise ValueError(
+                f"optimizer.formula=keras needs framework=keras (given framework={self.framework})"
+            )
+        return self
+
+
+AnyAppConfig = TypeVar("AnyAppConfig", bound=AppConfig)
+
+
+def validate(schema: type[AnyAppConfig], values: Mapping[str, Any]) -> AnyAppConfig:
+    """Return the checked configuration.
+
+    Args:
+        schema: the application's `Config`.
+        values: nested dicts and lists, as Hydra composed and resolved them.
+
+    Raises:
+        ConfigError: one line for each of the first two faults, with the key, the rule and the value.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        faults = [_describe(fault, values) for fault in error.errors(include_url=False)]
+    lines = faults[:2]
+    if len(faults) > 2:
+        lines[-1] += f" (and {len(faults) - 2} more)"
+    raise ConfigError("\n".join(lines)) from None
+
+
+def _describe(fault: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """Say in one line what pydantic found."""
+    if fault["type"] == "value_error":  # from one of our own validators, which name their keys
+        return str(fault["ctx"]["error"])
+    key = _key(fault["loc"], values)
+    if fault["type"] == "extra_forbidden":
+        return unknown_key(key, flat_keys(values, without=key))
+    if fault["type"] == "missing":
+        return f"{key} is missing: give it as {key}=VALUE"
+    rule = fault["msg"].removeprefix("Input ")
+    return f"{key} {rule[0].lower()}{rule[1:]} (given {key}={fault['input']})"
+
+
+def _key(location: tuple[str | int, ...], values: Any) -> str:
+    """Return a pydantic location as a dotted key, without the names of union members in it."""
+    parts = []
+    for step, part in enumerate(location):
+        if isinstance(values, Mapping) and part in values:
+            values = values[part]
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+        elif step < len(location) - 1:
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def flat_keys(values: Mapping[str, Any], prefix: str = "", without: str = "") -> Iterator[str]:
+    """Yield every key of nested dicts with its dots, groups included, `without` left out."""
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if key != without:
+            yield key
+        if isinstance(value, Mapping):
+            yield from flat_keys(value, f"{key}.", without)
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """Say that there is no such key, and which real one is the closest."""
+    known = list(known)
+    section, _, last = key.rpartition(".")
+    # `lr` means `optimizer.lr`: a name without its section is close to the key that ends with it.
+    by_last_name = {name.rpartition(".")[2]: name for name in known}
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
+    close_last = difflib.get_close_matches(last, by_last_name, n=1, cutoff=0.8)
+    if close or close_last:
+        return f"unknown key {key}: did you mean {close[0] if close else by_last_name[close_last[0]]}?"
+    siblings = [name for name in known if section and name.rpartition(".")[0] == section]
+    if siblings:
+        return f"unknown key {key}: the keys here are {', '.join(siblings)}"
+    return f"unknown key {key}: --help lists all keys"

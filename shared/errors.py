@@ -1,0 +1,33 @@
+"""The errors that a user can cause or must know of, each with its exit status.
+
+The message is one to three lines that say what is wrong and what to do; `shared/command.py` prints it
+without a traceback. Any other exception is a defect of ours and keeps its traceback (status 1).
+"""
+
+
+class SuiteError(Exception):
+    """An error with a message for the user; `status` is the exit status of the program."""
+
+    status = 1
+
+
+class ConfigError(SuiteError):
+    """The command or the configuration is wrong, or the run folder cannot be used."""
+
+    status = 2
+
+
+class DataError(SuiteError):
+    """A data set is missing or damaged."""
+
+    status = 3
+
+
+class TrainingDiverged(SuiteError):
+    """The loss is no longer a finite number."""
+
+    status = 4
+
+
+# Ctrl-C: 128 + SIGINT, as a shell reports it.
+INTERRUPTED_STATUS = 130
