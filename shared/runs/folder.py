@@ -1,0 +1,132 @@
+"""One folder a run: `config.yaml`, `metrics.json`, `history.csv`, `steps.csv`, weights, pictures.
+
+Every file is whole or not there. `metrics.json` is written however a run ends; its `status` says how:
+`done`, `diverged`, `interrupted` or `failed`.
+"""
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from shared.config import AppConfig
+from shared.errors import ConfigError, TrainingDiverged
+from shared.files import write_atomically
+
+# The name that conf/base.yaml gives: two runs of the same second get different folders.
+DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
+
+
+class RunFolder:
+    """The folder of one run; no other run writes to it.
+
+    Attributes:
+        path: the folder.
+        metrics: what `metrics.json` will hold; the run adds to it as it learns it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics: dict[str, Any] = {}
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+
+    @classmethod
+    def claim(cls, config: AppConfig) -> "RunFolder":
+        """Make the run folder, write `config.yaml` to it, and keep other runs out.
+
+        Raises:
+            ConfigError: the folder holds a run already, or cannot be written.
+        """
+        first = Path(config.run_dir)
+        for number in itertools.count(1):
+            path = first if number == 1 else first.with_name(f"{first.name}_{number}")
+            content = OmegaConf.to_yaml(config.model_copy(update={"run_dir": str(path)}).model_dump())
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                with open(path / "config.yaml", "x") as file:  # fails when another run was first
+                    file.write(content)
+                return cls(path)
+            except FileExistsError:
+                if not DATE_TIME.fullmatch(first.name):
+                    raise ConfigError(
+                        f"{path} holds a run already; choose another folder with hydra.run.dir=PATH"
+                    ) from None
+            except OSError as error:
+                raise _cannot_write(path, error) from error
+        raise AssertionError("unreachable")
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Write `metrics.json` at the end of the block, however it ends.
+
+        Raises:
+            ConfigError: the folder cannot be written any more (the disk is full, say).
+        """
+        try:
+            yield
+            self.metrics["status"] = "done"
+        except BaseException as error:
+            self.metrics["status"] = _status(error)
+            self.metrics["error"] = str(error)
+            with contextlib.suppress(ConfigError):  # the first error is the one to report
+                self.write_metrics()
+            raise
+        self.write_metrics()
+
+    def write_metrics(self) -> None:
+        """Write `metrics.json` as it stands."""
+        text = json.dumps(self.metrics, indent=2, allow_nan=False, default=_plain) + "\n"
+        self.write("metrics.json", text.encode())
+
+    def append(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Add rows to a CSV file, whose columns are the keys of the first row."""
+        table = self._rows.setdefault(name, [])
+        table.extend(rows)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+        self.write(name, text.getvalue().encode())
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Return the rows that were appended to a CSV file."""
+        return self._rows.get(name, [])
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file in one step.
+
+        Raises:
+            ConfigError: the folder cannot be written.
+        """
+        try:
+            write_atomically(self.path / name, content)
+        except OSError as error:
+            raise _cannot_write(self.path / name, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot write {path}: {error.strerror}; free some space, or choose another folder with "
+        "hydra.run.dir=PATH"
+    )
+
+
+def _status(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "diverged" if isinstance(error, TrainingDiverged) else "failed"
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy's numbers into Python's, for JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} does not belong in metrics.json")

@@ -1,0 +1,128 @@
+"""The pictures of a run, made for a slide: labelled, readable from the back of the room.
+
+Colours are Okabe and Ito's, which people with any colour vision can tell apart
+(jfly.uni-koeln.de/color, 2008).
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+FONT_SIZE = 14
+
+
+def curves(
+    steps: Sequence[dict[str, Any]],
+    history: Sequence[dict[str, Any]],
+    title: str,
+    test: dict[str, float] | None = None,
+) -> bytes:
+    """Return a PNG of loss and accuracy over the epochs.
+
+    Args:
+        steps: rows of steps.csv.
+        history: rows of history.csv.
+        title: what was trained.
+        test: `loss` and `accuracy` on the test set, drawn as a last point.
+    """
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    figure.suptitle(title, fontsize=FONT_SIZE + 2)
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    if steps:
+        position = _epochs_passed(steps)
+        losses = np.array([row["loss"] for row in steps])
+        window = max(1, len(losses) // 60)
+        smooth = np.convolve(losses, np.full(window, 1 / window), mode="valid")
+        loss_axes.plot(position, losses, color=BLUE, alpha=0.2, linewidth=0.8)
+        loss_axes.plot(
+            position[window - 1 :],
+            smooth,
+            color=BLUE,
+            label=f"training, mean of {window} steps" if window > 1 else "training",
+        )
+        highest = np.nanmax(smooth[len(smooth) // 50 :]) if np.isfinite(smooth).any() else 1.0
+        loss_axes.set_ylim(0, 1.05 * highest)
+    for axes, kind in ((loss_axes, "loss"), (accuracy_axes, "accuracy")):
+        scale = 100 if kind == "accuracy" else 1
+        if kind == "accuracy":
+            values = [scale * row["train_accuracy"] for row in history]
+            axes.plot(epochs, values, "o-", color=BLUE, label="training, while it learns")
+        values = [scale * row[f"validation_{kind}"] for row in history]
+        axes.plot(epochs, values, "s-", color=ORANGE, label="validation")
+        if test and epochs:
+            axes.plot(epochs[-1], scale * test[kind], "*", color=GREEN, markersize=16, label="test")
+        axes.set_xlabel("epoch", fontsize=FONT_SIZE)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.tick_params(labelsize=FONT_SIZE - 2)
+        axes.legend(fontsize=FONT_SIZE - 2)
+        axes.spines[["top", "right"]].set_visible(False)
+    loss_axes.set_ylabel("cross-entropy (nats)", fontsize=FONT_SIZE)
+    accuracy_axes.set_ylabel("accuracy (%)", fontsize=FONT_SIZE)
+    return _png(figure)
+
+
+def _epochs_passed(steps: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+    """Return where each step lies on an axis of epochs: 1.0 is the end of the first."""
+    epoch = np.array([row["epoch"] for row in steps])
+    position = np.empty(len(steps))
+    for number in np.unique(epoch):
+        inside = np.flatnonzero(epoch == number)
+        length = (epoch == epoch[0]).sum()  # the last epoch may have been cut short
+        position[inside] = number - 1 + np.arange(1, len(inside) + 1) / length
+    return position
+
+
+def confusion(
+    labels: NDArray[np.int64],
+    predictions: NDArray[np.int64],
+    classes: Sequence[str],
+    title: str,
+) -> bytes:
+    """Return a PNG of how often each class was taken for each other.
+
+    The colours tell the mistakes only: on one scale with the hits they would all look like zero.
+    """
+    count = len(classes)
+    table = np.bincount(labels * count + predictions, minlength=count**2).reshape(count, count)
+    mistakes = np.where(np.eye(count, dtype=bool), 0, table)
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(1, mistakes.max()))
+    for row in range(count):
+        for column in range(count):
+            hit = row == column
+            strong = mistakes[row, column] > 0.6 * mistakes.max()
+            if table[row, column] or hit:
+                axes.text(
+                    column,
+                    row,
+                    f"{table[row, column]:,}",
+                    ha="center",
+                    va="center",
+                    fontsize=FONT_SIZE - 1,
+                    fontweight="bold" if hit else "normal",
+                    color=BLUE if hit else "white" if strong else "black",
+                )
+    axes.set_xticks(range(count), classes, fontsize=FONT_SIZE)
+    axes.set_yticks(range(count), classes, fontsize=FONT_SIZE)
+    axes.set_xlabel("predicted", fontsize=FONT_SIZE)
+    axes.set_ylabel("true", fontsize=FONT_SIZE)
+    axes.set_title(title, fontsize=FONT_SIZE)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label("mistakes (images)", fontsize=FONT_SIZE)
+    bar.ax.yaxis.get_major_locator().set_params(integer=True)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(content)
+    return content.getvalue()

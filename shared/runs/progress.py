@@ -1,0 +1,76 @@
+"""What is on the screen during training: a bar on a terminal, plain lines elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class TrainingProgress:
+    """Shows loss, accuracy and the time left; used as a context manager around the training."""
+
+    def __init__(self, epochs: int, steps: int) -> None:
+        self._epochs = epochs
+        self._steps = steps
+        self._done = 0
+        self._start = self._last_line = time.monotonic()
+        console = Console(highlight=False)
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(bar_width=30),
+                TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.2%}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left"),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=steps, epoch="", loss=0.0, accuracy=0.0)
+
+    def __enter__(self) -> "TrainingProgress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def step(self, epoch: int, loss: float, accuracy: float) -> None:
+        """One step is done; `loss` and `accuracy` (0 to 1) are means over the epoch so far."""
+        self._done += 1
+        now = time.monotonic()
+        if self._bar:
+            label = f"{epoch}/{self._epochs}"
+            self._bar.update(self._task, advance=1, epoch=label, loss=loss, accuracy=accuracy)
+        elif now - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            left = (now - self._start) / self._done * (self._steps - self._done)
+            print(
+                f"epoch {epoch}/{self._epochs}  step {self._done:,} of {self._steps:,}  "
+                f"loss {loss:.4f}  accuracy {accuracy:.2%}  {left:.0f} s left",
+                flush=True,
+            )
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Print the line of a finished epoch; it stays on the screen. `row` is one of history.csv."""
+        self._last_line = time.monotonic()
+        line = (
+            f"epoch {row['epoch']}/{self._epochs}  loss {row['train_loss']:.4f}  "
+            f"accuracy {row['train_accuracy']:.2%}  validation loss {row['validation_loss']:.4f}  "
+            f"accuracy {row['validation_accuracy']:.2%}  {row['seconds']:.1f} s"
+        )
+        if self._bar:
+            self._bar.console.print(line)
+        else:
+            print(line, flush=True)

@@ -1,0 +1,69 @@
+"""What a result depends on beside its configuration: versions, hardware, commit."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"]}
+
+
+def environment(framework: str, threads: int) -> dict[str, Any]:
+    """Return `versions`, `hardware` and `git` for metrics.json; imports no framework."""
+    packages = ["numpy", *PACKAGES[framework]]
+    return {
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in packages},
+        "hardware": {
+            "cpu": cpu_name(),
+            "cores": available_cores(),
+            "threads": threads,
+            "memory_gib": memory_gib(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "git": git_state(),
+    }
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """Return the processor's name, or its architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def memory_gib() -> float:
+    """Return the machine's memory in GiB."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):  # not a POSIX system
+        return float("nan")
+
+
+def git_state() -> dict[str, Any]:
+    """Return the commit of this code and whether it has uncommitted changes; None where unknown."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            result = subprocess.run(
+                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    changes = git("status", "--porcelain")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
