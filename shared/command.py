@@ -2,9 +2,9 @@
 
     python -m apps.APP [KEY=VALUE ...]
 
-Hydra composes the configuration from `conf/` and the command line, makes the run folder and, with -m,
-runs one job after the other. What is ours here: `--help`, messages of one or two lines in place of
-tracebacks, and the exit statuses (`shared/errors.py`).
+Hydra composes the configuration from `conf/` and the command line, makes the run folder and, with
+-m, runs one job after the other. What is ours here: `--help`, messages of one or two lines in place
+of tracebacks, and the exit statuses (`shared/errors.py`).
 """
 
 import contextlib
@@ -83,7 +83,7 @@ def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
         raise ConfigError(str(error).splitlines()[0]) from error
 
 
-def _reported(action: Callable[[], None]) -> int:
+def _reported(action: Callable[[], object]) -> int:
     """Do `action`; on an error that a user should know of, print it. Return the exit status."""
     try:
         action()
@@ -160,9 +160,10 @@ def _print_help(app: str, schema: type[BaseModel]) -> None:
         shown = "null" if value is None else str(value).lower() if value in (True, False) else value
         print(f"  {f'{key}={shown}':<36}  {meaning}".rstrip())
     print(
-        "\nhydra.run.dir=PATH sets the run folder; -m KEY=A,B runs each value in turn; --hydra-help "
-        "tells more.\nexit status: 0 done, 2 wrong command or configuration, 3 data missing or "
-        "damaged,\n4 training diverged, 130 interrupted"
+        "\nhydra.run.dir=PATH sets the run folder; -m KEY=A,B runs each value in turn;\n"
+        "--hydra-help tells more.\n"
+        "exit status: 0 done, 2 wrong command or configuration, 3 data missing or damaged,\n"
+        "4 training diverged, 130 interrupted"
     )
 
 

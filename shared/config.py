@@ -1,12 +1,12 @@
 """The schema of every configuration: types, ranges, and keys against each other.
 
-Hydra composes the YAML files in `conf/` with the command line; what comes out is checked here, before
-any framework is imported. An application adds its own `model` and `data` to `AppConfig` in its
-`config.py`. The descriptions are what `--help` prints.
+Hydra composes the YAML files in `conf/` with the command line; what comes out is checked here,
+before any framework is imported. An application narrows `model` and `data` of `AppConfig` to its
+own choices in its `config.py`. The descriptions are what `--help` prints.
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -99,9 +99,7 @@ class Trainer(Section):
         Literal["float32", "bfloat16", "float64"],
         Field(description="of the arithmetic; bfloat16 keeps the weights in float32"),
     ]
-    threads: Annotated[
-        Count | None, Field(description="null: all cores that this process may use")
-    ]
+    threads: Annotated[Count | None, Field(description="null: all cores that this process may use")]
     max_steps: Annotated[Count | None, Field(description="stop after so many steps")]
 
 
@@ -130,6 +128,8 @@ class AppConfig(Section):
     run_dir: Annotated[str, Field(description="the run folder; set hydra.run.dir to change it")]
     optimizer: Optimizer
     trainer: Trainer
+    model: Section  # an application narrows these two to its own choices
+    data: Data
 
     @model_validator(mode="after")
     def _formula_has_its_framework(self) -> "AppConfig":
@@ -152,7 +152,7 @@ def validate(schema: type[AnyAppConfig], values: Mapping[str, Any]) -> AnyAppCon
         values: nested dicts and lists, as Hydra composed and resolved them.
 
     Raises:
-        ConfigError: one line for each of the first two faults, with the key, the rule and the value.
+        ConfigError: one line for each of the first two faults: the key, the rule and the value.
     """
     try:
         return schema.model_validate(values)
@@ -177,14 +177,14 @@ def _describe(fault: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     return f"{key} {rule[0].lower()}{rule[1:]} (given {key}={fault['input']})"
 
 
-def _key(location: tuple[str | int, ...], values: Any) -> str:
+def _key(location: Sequence[str | int], values: Any) -> str:
     """Return a pydantic location as a dotted key, without the names of union members in it."""
     parts = []
     for step, part in enumerate(location):
         if isinstance(values, Mapping) and part in values:
             values = values[part]
-        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
-            values = values[part]
+        elif isinstance(values, list):
+            values = values[int(part)]
         elif step < len(location) - 1:
             continue
         parts.append(str(part))
@@ -210,7 +210,9 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
     close_last = difflib.get_close_matches(last, by_last_name, n=1, cutoff=0.8)
     if close or close_last:
-        return f"unknown key {key}: did you mean {close[0] if close else by_last_name[close_last[0]]}?"
+        return (
+            f"unknown key {key}: did you mean {close[0] if close else by_last_name[close_last[0]]}?"
+        )
     siblings = [name for name in known if section and name.rpartition(".")[0] == section]
     if siblings:
         return f"unknown key {key}: the keys here are {', '.join(siblings)}"

@@ -1,4 +1,4 @@
-"""One folder a run: `config.yaml`, `metrics.json`, `history.csv`, `steps.csv`, weights, pictures.
+"""One folder a run: configuration, metrics, history, weights, pictures.
 
 Every file is whole or not there. `metrics.json` is written however a run ends; its `status` says how:
 `done`, `diverged`, `interrupted` or `failed`.
@@ -48,7 +48,9 @@ class RunFolder:
         first = Path(config.run_dir)
         for number in itertools.count(1):
             path = first if number == 1 else first.with_name(f"{first.name}_{number}")
-            content = OmegaConf.to_yaml(config.model_copy(update={"run_dir": str(path)}).model_dump())
+            content = OmegaConf.to_yaml(
+                config.model_copy(update={"run_dir": str(path)}).model_dump()
+            )
             try:
                 path.mkdir(parents=True, exist_ok=True)
                 with open(path / "config.yaml", "x") as file:  # fails when another run was first

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
@@ -59,7 +60,7 @@ def curves(
         if test and epochs:
             axes.plot(epochs[-1], scale * test[kind], "*", color=GREEN, markersize=16, label="test")
         axes.set_xlabel("epoch", fontsize=FONT_SIZE)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=FONT_SIZE - 2)
         axes.legend(fontsize=FONT_SIZE - 2)
@@ -118,7 +119,7 @@ def confusion(
     axes.set_title(title, fontsize=FONT_SIZE)
     bar = figure.colorbar(image, ax=axes, shrink=0.8)
     bar.set_label("mistakes (images)", fontsize=FONT_SIZE)
-    bar.ax.yaxis.get_major_locator().set_params(integer=True)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return _png(figure)
 
 

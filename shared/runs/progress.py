@@ -63,7 +63,7 @@ class TrainingProgress:
             )
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Print the line of a finished epoch; it stays on the screen. `row` is one of history.csv."""
+        """Print the line of a finished epoch, which stays; `row` is a row of history.csv."""
         self._last_line = time.monotonic()
         line = (
             f"epoch {row['epoch']}/{self._epochs}  loss {row['train_loss']:.4f}  "

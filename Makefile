@@ -1,0 +1,72 @@
+# `make help` lists the targets. Every KEY=VALUE on the command line goes to the program:
+#   make train-mnist optimizer.lr=0.01 trainer.epochs=2
+# ARGS are Hydra's own options: make train-mnist ARGS=-m seed=0,1,2
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; print("$(name)" if (3, 11) <= sys.version_info < (3, 14) else "")' 2>/dev/null)))
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/installed
+
+# MAKEOVERRIDES holds the KEY=VALUEs, a space in a value as "\ " and a dollar as two; here each of them
+# becomes one word in single quotes, whatever the shell would make of its characters.
+SPACE := $(subst x,,x x)
+OVERRIDES = $(ARGS) $(subst •,$(SPACE),$(patsubst %,'%',$(subst ','\'',$(subst $$$$,$$,\
+	$(filter-out ARGS=% PYTHON=%,$(subst \$(SPACE),•,$(MAKEOVERRIDES)))))))
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  any KEY=VALUE goes to the application: make train-mnist optimizer.lr=0.01 trainer.epochs=2'
+	@echo '  all keys of an application: .venv/bin/python -m apps.mnist_cnn --help'
+
+.PHONY: install
+install: $(READY) ## set up .venv from requirements.lock (all other targets do it when needed)
+
+# The lock is the only source of versions, for uv too; every file is checked against its hash.
+$(READY): requirements.lock
+	@if [ -z '$(PYTHON)' ]; then \
+		echo 'error: Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python' >&2; exit 2; fi
+	@echo 'installing into $(VENV) (7 GB: torch and TensorFlow) ...'
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
+	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes --requirement $(VENV)/uv.lock
+	@$(VENV)/bin/uv pip install --quiet --python $(RUN) --require-hashes --requirement requirements.lock
+	@touch $(READY)
+
+.PHONY: train-mnist
+train-mnist: $(READY) ## train on MNIST (model=cnn, mlp or fast_cnn; framework=torch or keras)
+	@$(RUN) -m apps.mnist_cnn $(OVERRIDES)
+
+.PHONY: test
+test: $(READY) ## the tests, without the slow ones
+	@$(RUN) -m pytest -m 'not slow'
+
+.PHONY: test-slow
+test-slow: $(READY) ## the slow tests: accuracy of whole trainings
+	@$(RUN) -m pytest -m slow
+
+.PHONY: lint
+lint: $(READY) ## ruff and mypy
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+.PHONY: results
+results: $(READY) ## write the tables in README.md anew from the recorded runs
+	@$(RUN) -m shared.runs.results
+
+.PHONY: lock
+lock: $(READY) ## resolve pyproject.toml to requirements.lock
+	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+		--extra dev pyproject.toml --output-file requirements.lock
+
+.PHONY: clean
+clean: ## delete .venv and caches; keeps data/ and outputs/
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,48 @@
+"""The same networks in Keras."""
+
+import keras
+from keras import layers
+
+from apps.mnist_cnn.config import Cnn, Mlp
+from shared.training.keras_initializers import torch_initializers
+
+CLASSES = 10
+SIDE = 28  # pixels
+
+
+def keras_cnn(config: Cnn) -> keras.Model:
+    """Return `TorchCnn` in Keras; images (N, 28, 28) to logits (N, 10).
+
+    Keras keeps channels last, so `flatten` orders the features otherwise than torch does: the rows
+    of fc1 are permuted between the two (shared/parity/weights.py).
+    """
+    first, second = config.channels
+    pooled = (SIDE - 4) // 2  # two 3x3 convolutions without padding, then 2x2 pooling
+    images = keras.Input((SIDE, SIDE))
+    x = layers.Reshape((SIDE, SIDE, 1))(images)
+    x = layers.Conv2D(first, 3, name="conv1", **torch_initializers(9))(x)
+    x = layers.ReLU()(x)
+    x = layers.Conv2D(second, 3, name="conv2", **torch_initializers(9 * first))(x)
+    x = layers.MaxPooling2D(2)(x)
+    x = layers.ReLU()(x)  # ReLU of the maximum is the maximum of ReLU
+    x = layers.Dropout(config.dropout[0])(layers.Flatten(name="flatten")(x))
+    x = layers.Dense(config.hidden, name="fc1", **torch_initializers(second * pooled * pooled))(x)
+    x = layers.Dropout(config.dropout[1])(layers.ReLU()(x))
+    logits = layers.Dense(CLASSES, name="fc2", **torch_initializers(config.hidden))(x)
+    return keras.Model(images, logits)
+
+
+def keras_mlp(config: Mlp) -> keras.Model:
+    """Return `TorchMlp` in Keras; images (N, 28, 28) to logits (N, 10)."""
+    first, second = config.hidden
+    images = keras.Input((SIDE, SIDE))
+    x = layers.Flatten(name="flatten")(images)
+    x = layers.ReLU()(layers.Dense(first, name="fc1", **torch_initializers(SIDE * SIDE))(x))
+    x = layers.ReLU()(layers.Dense(second, name="fc2", **torch_initializers(first))(x))
+    logits = layers.Dense(CLASSES, name="fc3", **torch_initializers(second))(x)
+    return keras.Model(images, logits)
+
+
+def build_model(config: Cnn | Mlp) -> keras.Model:
+    """Return the network that `config.name` names; its weights are drawn as torch draws them."""
+    return keras_cnn(config) if isinstance(config, Cnn) else keras_mlp(config)

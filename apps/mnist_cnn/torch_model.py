@@ -1,0 +1,60 @@
+"""The networks in PyTorch."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from apps.mnist_cnn.config import Cnn, Mlp
+
+CLASSES = 10
+SIDE = 28  # pixels
+
+
+class TorchCnn(nn.Module):
+    """Convolution, convolution, pooling, dense, dense; images (N, 28, 28) to logits (N, 10).
+
+    The network of PyTorch's MNIST example, with two corrections to the form in which it is often
+    copied: the output is raw logits, for one cross-entropy, and the features after `flatten` are
+    dropped one by one, not by channel.
+    """
+
+    def __init__(self, config: Cnn) -> None:
+        super().__init__()
+        first, second = config.channels
+        pooled = (SIDE - 4) // 2  # two 3x3 convolutions without padding, then 2x2 pooling
+        self.conv1 = nn.Conv2d(1, first, kernel_size=3)
+        self.conv2 = nn.Conv2d(first, second, kernel_size=3)
+        self.dropout1 = nn.Dropout(config.dropout[0])
+        self.fc1 = nn.Linear(second * pooled * pooled, config.hidden)
+        self.dropout2 = nn.Dropout(config.dropout[1])
+        self.fc2 = nn.Linear(config.hidden, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.conv1(images[:, None]))
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))  # ReLU of the maximum is the maximum of ReLU
+        x = self.dropout1(x.flatten(1))
+        x = self.dropout2(F.relu(self.fc1(x)))
+        logits: torch.Tensor = self.fc2(x)
+        return logits
+
+
+class TorchMlp(nn.Module):
+    """Three dense layers; images (N, 28, 28) to logits (N, 10)."""
+
+    def __init__(self, config: Mlp) -> None:
+        super().__init__()
+        first, second = config.hidden
+        self.fc1 = nn.Linear(SIDE * SIDE, first)
+        self.fc2 = nn.Linear(first, second)
+        self.fc3 = nn.Linear(second, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.fc1(images.flatten(1)))
+        x = F.relu(self.fc2(x))
+        logits: torch.Tensor = self.fc3(x)
+        return logits
+
+
+def build_model(config: Cnn | Mlp) -> nn.Module:
+    """Return the network that `config.name` names, with torch's default initial weights."""
+    return TorchCnn(config) if isinstance(config, Cnn) else TorchMlp(config)

@@ -1,0 +1,126 @@
+"""Train a network on MNIST: data, model, loop, evaluation, top to bottom."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.mnist_cnn.config import Config
+from shared.data import digits, mnist, store
+from shared.data.images import ImageData
+from shared.errors import ConfigError
+from shared.runs.folder import RunFolder
+from shared.runs.messages import announce, conclude
+from shared.runs.record import available_cores, environment
+from shared.training.fit import Evaluation, Examples, Learner, evaluate, fit, save_weights
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Train once and return the metrics, which are also in the run folder's metrics.json.
+
+    Raises:
+        ConfigError: a key does not fit the data, or the run folder cannot be used.
+        DataError: the data set cannot be had.
+        TrainingDiverged: the loss is no longer finite.
+    """
+    images = load_images(config)
+    train_set, validation_set, test_set = split(images, config)
+    run = RunFolder.claim(config)
+    run.metrics |= {
+        "app": config.app,
+        "framework": config.framework,
+        "model": config.model.name,
+        "dataset": images.name,
+        "dataset_sha256": images.sha256,
+        "embedded": images.embedded,
+        "seed": config.seed,
+        "train_examples": len(train_set),
+        "validation_examples": len(validation_set),
+        "test_examples": len(test_set),
+        **environment(config.framework, config.trainer.threads or available_cores()),
+    }
+    with run.recording():
+        learner = build_learner(config)
+        run.metrics["parameters"] = learner.parameters
+        announce(run, config, images.source)
+        fit(learner, train_set, validation_set, config, run)
+        test = evaluate(learner, test_set)
+        run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
+        conclude(run)
+        save_weights(learner, run)
+        draw(run, images, test)
+    return run.metrics
+
+
+def load_images(config: Config) -> ImageData:
+    """Return the data set that the configuration names, limited as it says."""
+    if config.data.name == "digits":
+        images = digits.load()
+    else:
+        images = mnist.load(
+            root=Path(config.data.root),
+            archives=store.archives_folder(),
+            download=config.data.download,
+            fallback=config.data.fallback,
+        )
+    try:
+        return images.limited(config.data.train_limit, config.data.test_limit)
+    except ValueError as error:
+        raise ConfigError(f"data.train_limit or data.test_limit: {error}") from error
+
+
+def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:
+    """Return the examples to train, to validate and to test with; pixels standardised, float32.
+
+    Mean and standard deviation are those of the training images. What is held back to validate is
+    drawn by the seed from the training set; the test set stays as its authors made it.
+
+    Raises:
+        ConfigError: a batch would be larger than what is left to train with.
+    """
+    order = np.random.default_rng([config.seed, 0]).permutation(len(images.train_images))
+    held_back = max(1, round(config.data.validation_fraction * len(order)))
+    kept = np.sort(order[held_back:])
+    validated = np.sort(order[:held_back])
+    if config.trainer.batch_size > len(kept):
+        raise ConfigError(
+            f"trainer.batch_size={config.trainer.batch_size} is larger than the training set: "
+            f"{len(kept)} examples of {images.name} are left beside {held_back} for validation"
+        )
+    # There are 256 grey values: one table serves all pixels.
+    counts = np.bincount(images.train_images.ravel(), minlength=256)
+    values = np.arange(256) / 255
+    mean = np.average(values, weights=counts)
+    deviation = np.sqrt(np.average((values - mean) ** 2, weights=counts))
+    standardised = ((values - mean) / deviation).astype(np.float32)
+    return (
+        Examples(standardised[images.train_images[kept]], images.train_labels[kept]),
+        Examples(standardised[images.train_images[validated]], images.train_labels[validated]),
+        Examples(standardised[images.test_images], images.test_labels),
+    )
+
+
+def build_learner(config: Config) -> Learner:
+    """Return the network and its loop in the framework asked for; the other is not imported."""
+    if config.framework == "torch":
+        from apps.mnist_cnn import torch_model
+        from shared.training.torch_learner import TorchLearner
+
+        return TorchLearner(torch_model.build_model, config)
+    from apps.mnist_cnn import keras_model
+    from shared.training.keras_learner import KerasLearner
+
+    return KerasLearner(keras_model.build_model, config)
+
+
+def draw(run: RunFolder, images: ImageData, test: Evaluation) -> None:
+    """Write curves.png and confusion.png."""
+    from shared.runs import pictures  # matplotlib takes a second to import
+
+    title = f"{run.metrics['model']} in {run.metrics['framework']} on {images.name}"
+    last = {"loss": test.loss, "accuracy": test.accuracy}
+    curves = pictures.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
+    run.write("curves.png", curves)
+    title = f"{title}: {test.accuracy:.2%} of {len(images.test_labels):,} test images right"
+    confusion = pictures.confusion(images.test_labels, test.predictions, images.classes, title)
+    run.write("confusion.png", confusion)

@@ -1,0 +1,102 @@
+"""What every image loader returns: arrays for training and testing, and where they came from."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A grey-scale image classification data set, with the split its authors chose.
+
+    Attributes:
+        name: The data set's short name, such as `"mnist"`.
+        train_images: uint8, shape (N, H, W); 0 is background, 255 is full ink.
+        train_labels: int64, shape (N,); an index into `classes`.
+        test_images: uint8, shape (M, H, W).
+        test_labels: int64, shape (M,).
+        classes: The name of each class.
+        embedded: Whether this is the bundled sample that needs no network.
+        source: In plain words, where the data came from: `"cache data/mnist"`.
+        sha256: Hex digest of the four arrays, in the order above. Each one enters as the ASCII
+            line `"NAME DTYPE SHAPE\\n"`, for example `"train_labels int64 (60000,)\\n"`, then
+            its elements in C order. Computed here, so that it always describes these arrays.
+
+    Raises:
+        ValueError: A dtype or shape is not as above, images and labels differ in number, the
+            training and test images differ in size, or a label names no class.
+    """
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    classes: tuple[str, ...]
+    embedded: bool
+    source: str
+    sha256: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._check_split("train", self.train_images, self.train_labels)
+        self._check_split("test", self.test_images, self.test_labels)
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise ValueError(
+                f"{self.name}: training images are {self.train_images.shape[1:]}, "
+                f"test images {self.test_images.shape[1:]}"
+            )
+        object.__setattr__(self, "sha256", self._digest())  # the one way to set a frozen field
+
+    def _check_split(self, split: str, images: np.ndarray, labels: np.ndarray) -> None:
+        if images.dtype != np.uint8 or images.ndim != 3 or images.size == 0:
+            raise ValueError(
+                f"{self.name}: {split} images must be uint8 (N, H, W), not empty; "
+                f"these are {images.dtype} {images.shape}"
+            )
+        if labels.dtype != np.int64 or labels.shape != (len(images),):
+            raise ValueError(
+                f"{self.name}: {split} labels must be int64 ({len(images)},), one an image; "
+                f"these are {labels.dtype} {labels.shape}"
+            )
+        if labels.min() < 0 or labels.max() >= len(self.classes):
+            raise ValueError(
+                f"{self.name}: {split} labels run from {labels.min()} to {labels.max()}, "
+                f"but there are {len(self.classes)} classes"
+            )
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for name in ARRAYS:
+            array = getattr(self, name)
+            digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode("ascii"))
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def limited(self, train: int | None, test: int | None) -> "ImageData":
+        """Return the first `train` training and the first `test` test examples.
+
+        MNIST's examples stand in random order, so the first n are a fair sample. `None` keeps
+        all. The arrays are views, and `sha256` describes what is left.
+
+        Raises:
+            ValueError: A limit is below 1 or above the number of examples there are.
+        """
+        for split, limit, images in (
+            ("training", train, self.train_images),
+            ("test", test, self.test_images),
+        ):
+            if limit is not None and not 1 <= limit <= len(images):
+                raise ValueError(
+                    f"{self.name} has {len(images):,} {split} examples: the limit must be "
+                    f"from 1 to {len(images):,}, not {limit:,}"
+                )
+        return replace(
+            self,
+            train_images=self.train_images[:train],
+            train_labels=self.train_labels[:train],
+            test_images=self.test_images[:test],
+            test_labels=self.test_labels[:test],
+        )

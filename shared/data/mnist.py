@@ -1,0 +1,121 @@
+"""MNIST: 70,000 handwritten digits of 28x28 pixels (LeCun, Cortes and Burges, 1998)."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from shared.data import digits, store
+from shared.data.images import ImageData
+from shared.errors import DataError
+
+TRAIN_IMAGES = "train-images-idx3-ubyte"
+TRAIN_LABELS = "train-labels-idx1-ubyte"
+TEST_IMAGES = "t10k-images-idx3-ubyte"
+TEST_LABELS = "t10k-labels-idx1-ubyte"
+
+# Names and MD5 digests of the decompressed files as LeCun published them; torchvision reads the
+# same files from the same two mirrors (torchvision/datasets/mnist.py).
+PUBLISHED = store.FileSet(
+    name="mnist",
+    title="MNIST",
+    files=(
+        store.SourceFile(TRAIN_IMAGES, 47_040_016, "6bbc9ace898e44ae57da46a324031adb", 9_912_422),
+        store.SourceFile(TRAIN_LABELS, 60_008, "a25bea736e30d166cdddb491f175f624", 28_881),
+        store.SourceFile(TEST_IMAGES, 7_840_016, "2646ac647ad5339dbf082846283269ea", 1_648_877),
+        store.SourceFile(TEST_LABELS, 10_008, "27ae3e4e09519cfbb04c329615203637", 4_542),
+    ),
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "http://yann.lecun.com/exdb/mnist/",
+    ),
+)
+
+UNSIGNED_BYTE = 0x08  # IDX's code of the one element type that MNIST uses
+
+
+def load(
+    root: Path,
+    archives: Path | None,
+    download: bool = True,
+    fallback: str | None = "digits",
+    say: store.Say = print,
+    progress: store.Progress | None = None,
+    published: store.FileSet = PUBLISHED,
+) -> ImageData:
+    """Return MNIST: 60,000 training and 10,000 test images, uint8 (N, 28, 28).
+
+    Args:
+        root: The cache; MNIST lies in `root/mnist`.
+        archives: A folder with `mnist/*.gz`, or None; see `store.archives_folder`.
+        download: Whether the network may be asked.
+        fallback: `"digits"` goes on with the embedded sample where MNIST cannot be had; None
+            does not.
+        say: Takes each message.
+        progress: Takes (file name, bytes received, bytes expected) during a download.
+        published: The files and their digests; another set of the same names serves tests.
+
+    Raises:
+        DataError: MNIST cannot be had, and `fallback` is None.
+        ValueError: `fallback` is something else.
+    """
+    if fallback not in ("digits", None):
+        raise ValueError(f"fallback must be 'digits' or None, not {fallback!r}")
+    try:
+        obtained = store.obtain(published, root, archives, download, say, progress)
+    except DataError as error:
+        if fallback is None:
+            raise
+        say(str(error))
+        say(
+            "Going on without MNIST: the embedded sample stands in, 1,797 real handwritten 8x8 "
+            "digits from scikit-learn. Its accuracy says nothing about MNIST's."
+        )
+        return digits.load()
+    arrays = {name: read_idx(content, name) for name, content in obtained.contents.items()}
+    return ImageData(
+        name="mnist",
+        train_images=arrays[TRAIN_IMAGES],
+        train_labels=arrays[TRAIN_LABELS].astype(np.int64),
+        test_images=arrays[TEST_IMAGES],
+        test_labels=arrays[TEST_LABELS].astype(np.int64),
+        classes=tuple("0123456789"),
+        embedded=False,
+        source=obtained.source,
+    )
+
+
+def read_idx(content: bytes, name: str) -> np.ndarray:
+    """Return the array in an IDX file of unsigned bytes: uint8, writable, of the file's shape.
+
+    The format, from the end of LeCun's MNIST page (yann.lecun.com/exdb/mnist): two zero bytes, a
+    byte for the element type, a byte for the number of dimensions, the length of each dimension
+    as a big-endian 32-bit integer, then the elements in C order.
+
+    Args:
+        content: The whole file.
+        name: The file's name, for messages.
+
+    Raises:
+        DataError: The magic number is another one, or the file is shorter or longer than its
+            header says.
+    """
+    magic, dimensions = content[:3], content[3:4]
+    if magic != bytes([0, 0, UNSIGNED_BYTE]) or dimensions in (b"", b"\0"):
+        raise DataError(
+            f"{name}: not an IDX file of unsigned bytes: it starts with "
+            f"{content[:4].hex(' ') or 'nothing'}, expected 00 00 08 and the number of dimensions"
+        )
+    header_size = 4 + 4 * dimensions[0]
+    if len(content) < header_size:
+        raise DataError(
+            f"{name}: cut short in the header: {len(content)} bytes, expected {header_size}"
+        )
+    shape = tuple(np.frombuffer(content[4:header_size], dtype=">u4").tolist())
+    size = header_size + math.prod(shape)
+    if len(content) != size:
+        raise DataError(
+            f"{name}: {len(content):,} bytes, expected {size:,} for unsigned bytes of shape {shape}"
+        )
+    # A copy, because a view of bytes is read-only, which torch.from_numpy warns about.
+    return np.frombuffer(content, dtype=np.uint8, offset=header_size).reshape(shape).copy()

@@ -1,0 +1,200 @@
+"""Epochs: what is around a framework's loop, the same for all of them."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from shared.config import AppConfig
+from shared.errors import TrainingDiverged
+from shared.runs.folder import RunFolder
+from shared.runs.progress import TrainingProgress
+from shared.training.schedule import learning_rates
+
+Indices = NDArray[np.int64]
+
+WEIGHTS = "weights.safetensors"
+EVALUATION_BATCH = 1000  # examples; changes nothing but memory and time
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs, any shape (N, ...), and their labels, int64 (N,)."""
+
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean cross-entropy (nats) and accuracy (0 to 1) of a data set; predicted classes (N,)."""
+
+    loss: float
+    accuracy: float
+    predictions: NDArray[np.int64]
+
+
+class Learner(Protocol):
+    """A network with its optimizer, in one framework.
+
+    Attributes:
+        parameters: how many numbers are trained.
+    """
+
+    parameters: int
+
+    def train(
+        self, examples: Examples, steps: Sequence[tuple[Indices, float]]
+    ) -> Iterator[tuple[float, int]]:
+        """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
+        ...
+
+    def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the logits (N, classes) of one batch, in evaluation mode."""
+        ...
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return every weight by name."""
+        ...
+
+
+def batches_of(count: int, batch_size: int, seed: int, epoch: int) -> list[Indices]:
+    """Return the shuffled batches of an epoch: every example once, the last batch may be smaller.
+
+    The order depends on `seed` and `epoch` alone, so that all frameworks see the same batches.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return [order[start : start + batch_size] for start in range(0, count, batch_size)]
+
+
+def fit(
+    learner: Learner,
+    train_set: Examples,
+    validation_set: Examples,
+    config: AppConfig,
+    run: RunFolder,
+) -> None:
+    """Train for `config.trainer.epochs`, validate after each, keep the history in the run folder.
+
+    Raises:
+        TrainingDiverged: the loss of a step is not finite.
+        KeyboardInterrupt: the user stopped it; the weights so far are in the run folder.
+    """
+    trainer = config.trainer
+    steps_an_epoch = math.ceil(len(train_set) / trainer.batch_size)
+    steps = trainer.epochs * steps_an_epoch
+    steps = min(steps, trainer.max_steps or steps)
+    rates = learning_rates(trainer.schedule, config.optimizer.lr, steps)
+    run.metrics |= {"epochs": 0, "steps": 0, "train_seconds": 0.0}
+    with TrainingProgress(trainer.epochs, steps) as progress, _weights_kept(learner, run):
+        for epoch in range(1, math.ceil(steps / steps_an_epoch) + 1):
+            start = time.perf_counter()
+            batches = batches_of(len(train_set), trainer.batch_size, config.seed, epoch)
+            train_loss, train_accuracy = _train_epoch(
+                learner, train_set, batches, rates, epoch, run, progress
+            )
+            validation = evaluate(learner, validation_set)
+            seconds = time.perf_counter() - start
+            row = {
+                "epoch": epoch,
+                "train_loss": train_loss,
+                "train_accuracy": train_accuracy,
+                "validation_loss": validation.loss,
+                "validation_accuracy": validation.accuracy,
+                "seconds": seconds,
+            }
+            run.metrics["epochs"] = epoch
+            run.metrics["train_seconds"] += seconds
+            run.append("history.csv", [row])
+            progress.epoch(row)
+
+
+def _train_epoch(
+    learner: Learner,
+    examples: Examples,
+    batches: Sequence[Indices],
+    rates: NDArray[np.float64],
+    epoch: int,
+    run: RunFolder,
+    progress: TrainingProgress,
+) -> tuple[float, float]:
+    """Go through `batches` as far as `rates` reaches; return the mean loss and the accuracy."""
+    first = run.metrics["steps"]
+    steps = list(zip(batches, rates[first:], strict=False))
+    loss_sum, hits, seen = 0.0, 0, 0
+    rows = []
+    try:
+        for (batch, rate), (loss, correct) in zip(
+            steps, learner.train(examples, steps), strict=True
+        ):
+            run.metrics["steps"] += 1
+            rows.append({"step": run.metrics["steps"], "epoch": epoch, "lr": rate, "loss": loss})
+            if not math.isfinite(loss):
+                raise TrainingDiverged(
+                    f"the loss is {loss} at step {run.metrics['steps']} (epoch {epoch}), where the "
+                    f"learning rate is {rate:.3g}; try a smaller optimizer.lr"
+                )
+            loss_sum += loss * len(batch)
+            hits += correct
+            seen += len(batch)
+            progress.step(epoch, loss_sum / seen, hits / seen)
+    finally:
+        run.append("steps.csv", rows)
+    return loss_sum / seen, hits / seen
+
+
+@contextlib.contextmanager
+def _weights_kept(learner: Learner, run: RunFolder) -> Iterator[None]:
+    """On Ctrl-C, keep what was learned so far and say where."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        save_weights(learner, run)
+        raise KeyboardInterrupt(
+            f"after step {run.metrics['steps']}; the weights so far are in {run.path / WEIGHTS}"
+        ) from None
+
+
+def save_weights(learner: Learner, run: RunFolder) -> None:
+    """Write the weights to the run folder, in a format that cannot run code when it is read."""
+    run.write(WEIGHTS, safetensors.numpy.save(learner.weights()))
+
+
+def evaluate(learner: Learner, examples: Examples) -> Evaluation:
+    """Score every example once, in evaluation mode.
+
+    Raises:
+        RuntimeError: the number of scored examples is not the size of the data set.
+    """
+    loss_sum = 0.0
+    predictions = []
+    for start in range(0, len(examples), EVALUATION_BATCH):
+        labels = examples.labels[start : start + EVALUATION_BATCH]
+        logits = learner.logits(examples.inputs[start : start + EVALUATION_BATCH])
+        loss_sum += float(cross_entropy(logits, labels).sum())
+        predictions.append(logits.argmax(axis=1))
+    predicted = np.concatenate(predictions)
+    if len(predicted) != len(examples):
+        raise RuntimeError(f"scored {len(predicted)} examples of {len(examples)}")
+    hits = int((predicted == examples.labels).sum())
+    return Evaluation(loss_sum / len(examples), hits / len(examples), predicted)
+
+
+def cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return -log softmax(logits)[label] of each example, shape (N,), in nats.
+
+    The largest logit is taken out first, so that no exponential overflows.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=1))
+    picked = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
+    return np.asarray(log_sum - picked)

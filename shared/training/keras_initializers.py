@@ -1,0 +1,22 @@
+"""torch's default initial weights in Keras."""
+
+import math
+from typing import Any
+
+import keras
+
+
+def torch_initializers(fan_in: int) -> dict[str, Any]:
+    """Return the arguments that make a Keras layer draw its weights as torch's layers do.
+
+    Weight and bias are uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in) (torch.nn.Linear and
+    torch.nn._ConvNd, `reset_parameters`), where Keras would take Glorot's range and no bias.
+
+    Args:
+        fan_in: how many inputs an output sums over.
+    """
+    bound = 1 / math.sqrt(fan_in)
+    return {
+        "kernel_initializer": keras.initializers.RandomUniform(-bound, bound),
+        "bias_initializer": keras.initializers.RandomUniform(-bound, bound),
+    }

@@ -1,0 +1,89 @@
+"""The training loop in Keras, on TensorFlow."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from shared.config import AppConfig
+from shared.errors import ConfigError
+from shared.runs.record import available_cores
+from shared.training.fit import Examples, Indices
+from shared.training.keras_optimizers import build_optimizer
+
+
+class KerasLearner:
+    """A network in Keras with its optimizer.
+
+    Args:
+        build: makes the network, with freshly drawn weights, from `config.model`.
+        config: seed, threads, precision and optimizer are taken from here.
+    """
+
+    def __init__(self, build: Callable[[Any], keras.Model], config: AppConfig) -> None:
+        set_threads(config.trainer.threads or available_cores())
+        tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(config.seed)
+        keras.config.set_floatx("float64" if config.trainer.precision == "float64" else "float32")
+        keras.config.set_dtype_policy(
+            "mixed_bfloat16" if config.trainer.precision == "bfloat16" else keras.config.floatx()
+        )
+        self.model = build(config.model)
+        self.optimizer = build_optimizer(config.optimizer)
+        self.optimizer.build(self.model.trainable_variables)
+        self.parameters = sum(int(np.prod(w.shape)) for w in self.model.trainable_variables)
+        self._predict = tf.function(lambda inputs: self.model(inputs, training=False))
+
+    def train(
+        self, examples: Examples, steps: Sequence[tuple[Indices, float]]
+    ) -> Iterator[tuple[float, int]]:
+        """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
+        inputs = tf.constant(examples.inputs, dtype=keras.config.floatx())
+        labels = tf.constant(examples.labels)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+        def step(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            with tf.GradientTape() as tape:
+                logits = tf.cast(self.model(tf.gather(inputs, batch), training=True), inputs.dtype)
+                target = tf.gather(labels, batch)
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits)
+                loss = tf.reduce_mean(losses)
+            variables = self.model.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            hits = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1) == target, tf.int64))
+            return loss, hits
+
+        for batch, rate in steps:
+            self.optimizer.learning_rate.assign(rate)
+            loss, hits = step(tf.constant(batch))
+            yield float(loss), int(hits)
+
+    def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the logits (N, classes) of one batch, in evaluation mode."""
+        return np.asarray(self._predict(tf.constant(inputs)), dtype=np.float64)
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return every weight under its path in Keras (conv1/kernel)."""
+        return {weight.path: np.asarray(weight) for weight in self.model.weights}
+
+
+def set_threads(count: int) -> None:
+    """Let TensorFlow use `count` threads, which it can be told only before its first operation.
+
+    Raises:
+        ConfigError: TensorFlow has started with another number in this process.
+    """
+    started_with = tf.config.threading.get_intra_op_parallelism_threads()
+    if started_with == count:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+        tf.config.threading.set_inter_op_parallelism_threads(count)
+    except RuntimeError:
+        raise ConfigError(
+            f"trainer.threads={count}: TensorFlow runs with {started_with} threads already and "
+            "cannot change within one process; start one command for each number of threads"
+        ) from None

@@ -1,0 +1,158 @@
+"""torch.optim's update formulas as Keras optimizers, so that one configuration means one thing.
+
+Keras's own optimizers differ from torch's in where momentum meets the learning rate, where epsilon
+stands, and in weight decay. `optimizer.formula` chooses; conf/optimizer/*.yaml show both formulas.
+In the formulas below g is the gradient, w the weight, t the step from 1.
+"""
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from shared.config import Adagrad, Adam, Momentum, Optimizer, RMSprop, Sgd
+
+
+class TorchOptimizer(keras.optimizers.Optimizer):
+    """What torch's optimizers have in common: L2 is added to the gradient, state starts at zero."""
+
+    state_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(learning_rate=config.lr, name=config.name)
+        self.options = config
+        self.state: list[list[keras.Variable]] = []
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make the state of each variable."""
+        if self.built:
+            return
+        super().build(variables)
+        for variable in variables:
+            self.state.append(
+                [self.add_variable_from_reference(variable, name) for name in self.state_names]
+            )
+
+    def update_step(
+        self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable
+    ) -> None:
+        """Take one step of one variable."""
+        rate = ops.cast(learning_rate, variable.dtype)
+        gradient = gradient + self.options.weight_decay * variable
+        state = self.state[self._get_variable_index(variable)]
+        variable.assign_sub(self.step(gradient, rate, *state))
+
+    def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
+        """Update the state; return what is taken off the weight."""
+        return rate * gradient
+
+
+class TorchMomentum(TorchOptimizer):
+    """v = momentum * v + g;  w -= lr * v, or with Nesterov  w -= lr * (g + momentum * v)."""
+
+    state_names = ("velocity",)
+
+    def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
+        (velocity,) = state
+        velocity.assign(self.options.momentum * velocity + gradient)
+        if self.options.nesterov:
+            return rate * (gradient + self.options.momentum * velocity)
+        return rate * velocity
+
+
+class TorchRMSprop(TorchOptimizer):
+    """v = alpha * v + (1 - alpha) * g^2;  w -= lr * g / (sqrt(v) + eps)."""
+
+    state_names = ("square",)
+
+    def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
+        (square,) = state
+        alpha = self.options.alpha
+        square.assign(alpha * square + (1 - alpha) * gradient**2)
+        return rate * gradient / (ops.sqrt(square) + self.options.eps)
+
+
+class TorchAdagrad(TorchOptimizer):
+    """v += g^2;  w -= lr * g / (sqrt(v) + eps)."""
+
+    state_names = ("sum",)
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        for (total,) in self.state:
+            total.assign(ops.full_like(total, self.options.initial_accumulator_value))
+
+    def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
+        (total,) = state
+        total.assign(total + gradient**2)
+        return rate * gradient / (ops.sqrt(total) + self.options.eps)
+
+
+class TorchAdam(TorchOptimizer):
+    """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
+    w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps).
+    """
+
+    state_names = ("mean", "square")
+
+    def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
+        mean, square = state
+        beta1, beta2 = self.options.betas
+        t = ops.cast(self.iterations + 1, rate.dtype)
+        mean.assign(beta1 * mean + (1 - beta1) * gradient)
+        square.assign(beta2 * square + (1 - beta2) * gradient**2)
+        denominator = ops.sqrt(square) / ops.sqrt(1 - beta2**t) + self.options.eps
+        return rate / (1 - beta1**t) * mean / denominator
+
+
+class TorchAdamW(TorchAdam):
+    """Adam after w *= 1 - lr * weight_decay; the gradient stays as it is."""
+
+    def update_step(
+        self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable
+    ) -> None:
+        rate = ops.cast(learning_rate, variable.dtype)
+        variable.assign_sub(rate * self.options.weight_decay * variable)
+        state = self.state[self._get_variable_index(variable)]
+        variable.assign_sub(self.step(gradient, rate, *state))
+
+
+def build_optimizer(config: Optimizer) -> keras.optimizers.Optimizer:
+    """Return the optimizer of that name in the formula asked for."""
+    if getattr(config, "formula", "torch") == "keras":
+        return keras_formula(config)
+    classes: dict[str, type[TorchOptimizer]] = {
+        "sgd": TorchOptimizer,
+        "momentum": TorchMomentum,
+        "rmsprop": TorchRMSprop,
+        "adagrad": TorchAdagrad,
+        "adam": TorchAdam,
+        "adamw": TorchAdamW,
+    }
+    return classes[config.name](config)
+
+
+def keras_formula(config: Optimizer) -> keras.optimizers.Optimizer:
+    """Return Keras's own optimizer of that name; its weight decay is always decoupled."""
+    common = {"learning_rate": config.lr, "weight_decay": config.weight_decay or None}
+    match config:
+        case Sgd():
+            return keras.optimizers.SGD(**common)
+        case Momentum():
+            return keras.optimizers.SGD(
+                momentum=config.momentum, nesterov=config.nesterov, **common
+            )
+        case RMSprop():
+            return keras.optimizers.RMSprop(rho=config.alpha, epsilon=config.eps, **common)
+        case Adagrad():
+            return keras.optimizers.Adagrad(
+                initial_accumulator_value=config.initial_accumulator_value,
+                epsilon=config.eps,
+                **common,
+            )
+        case Adam():
+            kind = keras.optimizers.Adam if config.name == "adam" else keras.optimizers.AdamW
+            beta1, beta2 = config.betas
+            return kind(beta_1=beta1, beta_2=beta2, epsilon=config.eps, **common)

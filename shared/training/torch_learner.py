@@ -1,0 +1,86 @@
+"""The training loop in PyTorch."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from shared.config import AppConfig, Optimizer
+from shared.runs.record import available_cores
+from shared.training.fit import Examples, Indices
+
+
+class TorchLearner:
+    """A network in PyTorch with its optimizer.
+
+    Args:
+        build: makes the network, with freshly drawn weights, from `config.model`.
+        config: seed, threads, precision and optimizer are taken from here.
+    """
+
+    def __init__(self, build: Callable[[Any], nn.Module], config: AppConfig) -> None:
+        torch.set_num_threads(config.trainer.threads or available_cores())
+        torch.use_deterministic_algorithms(True)
+        torch.manual_seed(config.seed)
+        self.precision = config.trainer.precision
+        self.dtype = torch.float64 if self.precision == "float64" else torch.float32
+        self.model = build(config.model).to(self.dtype)
+        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.parameters = sum(weight.numel() for weight in self.model.parameters())
+
+    def train(
+        self, examples: Examples, steps: Sequence[tuple[Indices, float]]
+    ) -> Iterator[tuple[float, int]]:
+        """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
+        inputs = torch.from_numpy(examples.inputs).to(self.dtype)
+        labels = torch.from_numpy(examples.labels)
+        self.model.train()
+        for batch, rate in steps:
+            set_learning_rate(self.optimizer, rate)
+            self.optimizer.zero_grad()
+            with self._autocast():
+                logits = self.model(inputs[batch])
+            loss = F.cross_entropy(logits.to(self.dtype), labels[batch])
+            loss.backward()
+            self.optimizer.step()
+            yield loss.item(), int((logits.argmax(dim=1) == labels[batch]).sum())
+
+    def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the logits (N, classes) of one batch, in evaluation mode."""
+        self.model.eval()
+        with torch.inference_mode(), self._autocast():
+            logits: torch.Tensor = self.model(torch.from_numpy(inputs).to(self.dtype))
+        return logits.double().numpy()
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return every weight under torch's name for it."""
+        return {name: value.numpy() for name, value in self.model.state_dict().items()}
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Products in bfloat16, everything else in float32, where that is asked for."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def build_optimizer(model: nn.Module, config: Optimizer) -> torch.optim.Optimizer:
+    """Return torch's own optimizer of that name: `optimizer.formula` is `torch` here."""
+    classes: dict[str, type[torch.optim.Optimizer]] = {
+        "sgd": torch.optim.SGD,
+        "momentum": torch.optim.SGD,
+        "rmsprop": torch.optim.RMSprop,
+        "adagrad": torch.optim.Adagrad,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
+    arguments = config.model_dump(exclude={"name", "formula"})
+    return classes[config.name](model.parameters(), **arguments)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Use `rate` from the next step on."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
