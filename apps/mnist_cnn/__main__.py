@@ -1,8 +1,17 @@
 """Entry point: compose the configuration, validate it, train."""
 
+from typing import Any
+
 from apps.mnist_cnn.config import Config
-from apps.mnist_cnn.train import train
 from shared.command import main
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Import what trains only now: `--help` and a refused configuration need none of it."""
+    from apps.mnist_cnn.train import train
+
+    return train(config)
+
 
 if __name__ == "__main__":
     main("mnist_cnn", Config, train)

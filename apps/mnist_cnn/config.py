@@ -6,19 +6,26 @@ from pydantic import Field
 
 from shared.config import AppConfig, Count, Data, Probability, Section
 
+Channels = Annotated[
+    list[Count], Field(min_length=2, max_length=2, description="of the two convolutions")
+]
 Hidden = Annotated[Count, Field(description="width of the dense layer")]
 
 
 class Cnn(Section):
     name: Literal["cnn"]
-    channels: Annotated[
-        list[Count], Field(min_length=2, max_length=2, description="of the two convolutions")
-    ]
+    channels: Channels
     hidden: Hidden
     dropout: Annotated[
         list[Probability],
         Field(min_length=2, max_length=2, description="after the pooling; before the last layer"),
     ]
+
+
+class FastCnn(Section):
+    name: Literal["fast_cnn"]
+    channels: Channels
+    hidden: Hidden
 
 
 class Mlp(Section):
@@ -46,5 +53,5 @@ class Digits(Data):
 
 class Config(AppConfig):
     app: Literal["mnist_cnn"]
-    model: Annotated[Cnn | Mlp, Field(discriminator="name")]
+    model: Annotated[Cnn | FastCnn | Mlp, Field(discriminator="name")]
     data: Annotated[Mnist | Digits, Field(discriminator="name")]

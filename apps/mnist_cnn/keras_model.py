@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from apps.mnist_cnn.config import Cnn, Mlp
+from apps.mnist_cnn.config import Cnn, FastCnn, Mlp
 from shared.training.keras_initializers import torch_initializers
 
 CLASSES = 10
@@ -18,6 +18,7 @@ def keras_cnn(config: Cnn) -> keras.Model:
     """
     first, second = config.channels
     pooled = (SIDE - 4) // 2  # two 3x3 convolutions without padding, then 2x2 pooling
+    features = second * pooled * pooled
     images = keras.Input((SIDE, SIDE))
     x = layers.Reshape((SIDE, SIDE, 1))(images)
     x = layers.Conv2D(first, 3, name="conv1", **torch_initializers(9))(x)
@@ -25,9 +26,31 @@ def keras_cnn(config: Cnn) -> keras.Model:
     x = layers.Conv2D(second, 3, name="conv2", **torch_initializers(9 * first))(x)
     x = layers.MaxPooling2D(2)(x)
     x = layers.ReLU()(x)  # ReLU of the maximum is the maximum of ReLU
-    x = layers.Dropout(config.dropout[0])(layers.Flatten(name="flatten")(x))
-    x = layers.Dense(config.hidden, name="fc1", **torch_initializers(second * pooled * pooled))(x)
+    x = layers.Dropout(config.dropout[0])(layers.Flatten()(x))
+    x = layers.Dense(config.hidden, name="fc1", **torch_initializers(features))(x)
     x = layers.Dropout(config.dropout[1])(layers.ReLU()(x))
+    logits = layers.Dense(CLASSES, name="fc2", **torch_initializers(config.hidden))(x)
+    return keras.Model(images, logits)
+
+
+def keras_fast_cnn(config: FastCnn) -> keras.Model:
+    """Return `TorchFastCnn` in Keras; images (N, 28, 28) to logits (N, 10).
+
+    Keras's momentum is what stays of a running mean, torch's what is new: 0.9 here is 0.1 there.
+    """
+    first, second = config.channels
+    pooled = ((SIDE - 4) // 2 - 4) // 2  # 5x5 convolution and 2x2 pooling, twice
+    features = second * pooled * pooled
+    images = keras.Input((SIDE, SIDE))
+    x = layers.Reshape((SIDE, SIDE, 1))(images)
+    x = layers.Conv2D(first, 5, name="conv1", **torch_initializers(25, bias=False))(x)
+    x = layers.MaxPooling2D(2)(x)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="norm1")(x))
+    x = layers.Conv2D(second, 5, name="conv2", **torch_initializers(25 * first, bias=False))(x)
+    x = layers.MaxPooling2D(2)(x)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="norm2")(x))
+    x = layers.Dense(config.hidden, name="fc1", **torch_initializers(features))(layers.Flatten()(x))
+    x = layers.ReLU()(x)
     logits = layers.Dense(CLASSES, name="fc2", **torch_initializers(config.hidden))(x)
     return keras.Model(images, logits)
 
@@ -36,13 +59,19 @@ def keras_mlp(config: Mlp) -> keras.Model:
     """Return `TorchMlp` in Keras; images (N, 28, 28) to logits (N, 10)."""
     first, second = config.hidden
     images = keras.Input((SIDE, SIDE))
-    x = layers.Flatten(name="flatten")(images)
+    x = layers.Flatten()(images)
     x = layers.ReLU()(layers.Dense(first, name="fc1", **torch_initializers(SIDE * SIDE))(x))
     x = layers.ReLU()(layers.Dense(second, name="fc2", **torch_initializers(first))(x))
     logits = layers.Dense(CLASSES, name="fc3", **torch_initializers(second))(x)
     return keras.Model(images, logits)
 
 
-def build_model(config: Cnn | Mlp) -> keras.Model:
+def build_model(config: Cnn | FastCnn | Mlp) -> keras.Model:
     """Return the network that `config.name` names; its weights are drawn as torch draws them."""
-    return keras_cnn(config) if isinstance(config, Cnn) else keras_mlp(config)
+    match config:
+        case Cnn():
+            return keras_cnn(config)
+        case FastCnn():
+            return keras_fast_cnn(config)
+        case Mlp():
+            return keras_mlp(config)

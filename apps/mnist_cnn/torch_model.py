@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from apps.mnist_cnn.config import Cnn, Mlp
+from apps.mnist_cnn.config import Cnn, FastCnn, Mlp
+from shared.training.torch_layers import ByteDropout
 
 CLASSES = 10
 SIDE = 28  # pixels
@@ -24,17 +25,42 @@ class TorchCnn(nn.Module):
         pooled = (SIDE - 4) // 2  # two 3x3 convolutions without padding, then 2x2 pooling
         self.conv1 = nn.Conv2d(1, first, kernel_size=3)
         self.conv2 = nn.Conv2d(first, second, kernel_size=3)
-        self.dropout1 = nn.Dropout(config.dropout[0])
+        self.dropout1 = ByteDropout(config.dropout[0])
         self.fc1 = nn.Linear(second * pooled * pooled, config.hidden)
-        self.dropout2 = nn.Dropout(config.dropout[1])
+        self.dropout2 = ByteDropout(config.dropout[1])
         self.fc2 = nn.Linear(config.hidden, CLASSES)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = F.relu(self.conv1(images[:, None]))
-        x = F.relu(F.max_pool2d(self.conv2(x), 2))  # ReLU of the maximum is the maximum of ReLU
+        x = F.relu_(self.conv1(images[:, None]))
+        x = F.relu_(F.max_pool2d(self.conv2(x), 2))  # ReLU of the maximum is the maximum of ReLU
         x = self.dropout1(x.flatten(1))
-        x = self.dropout2(F.relu(self.fc1(x)))
+        x = self.dropout2(F.relu_(self.fc1(x)))
         logits: torch.Tensor = self.fc2(x)
+        return logits
+
+
+class TorchFastCnn(nn.Module):
+    """A quarter of a `cnn` step's work; images (N, 28, 28) to logits (N, 10).
+
+    Pooling comes right after each convolution, and batch normalisation (Ioffe and Szegedy 2015,
+    arXiv:1502.03167), which makes a convolution's bias superfluous, allows a high learning rate.
+    """
+
+    def __init__(self, config: FastCnn) -> None:
+        super().__init__()
+        first, second = config.channels
+        pooled = ((SIDE - 4) // 2 - 4) // 2  # 5x5 convolution and 2x2 pooling, twice
+        self.conv1 = nn.Conv2d(1, first, kernel_size=5, bias=False)
+        self.norm1 = nn.BatchNorm2d(first)
+        self.conv2 = nn.Conv2d(first, second, kernel_size=5, bias=False)
+        self.norm2 = nn.BatchNorm2d(second)
+        self.fc1 = nn.Linear(second * pooled * pooled, config.hidden)
+        self.fc2 = nn.Linear(config.hidden, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = F.relu_(self.norm1(F.max_pool2d(self.conv1(images[:, None]), 2)))
+        x = F.relu_(self.norm2(F.max_pool2d(self.conv2(x), 2)))
+        logits: torch.Tensor = self.fc2(F.relu_(self.fc1(x.flatten(1))))
         return logits
 
 
@@ -55,6 +81,15 @@ class TorchMlp(nn.Module):
         return logits
 
 
-def build_model(config: Cnn | Mlp) -> nn.Module:
+def build_model(config: Cnn | FastCnn | Mlp) -> nn.Module:
     """Return the network that `config.name` names, with torch's default initial weights."""
-    return TorchCnn(config) if isinstance(config, Cnn) else TorchMlp(config)
+    network: nn.Module
+    match config:
+        case Cnn():
+            network = TorchCnn(config)
+        case FastCnn():
+            network = TorchFastCnn(config)
+        case Mlp():
+            network = TorchMlp(config)
+    # Channels last in memory: convolution is a little faster so, max pooling 15 times.
+    return network.to(memory_format=torch.channels_last)

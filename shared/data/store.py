@@ -200,8 +200,8 @@ class _Place(ABC):
 
     name: str
 
-    def announce(self, title: str, wanted: Sequence[SourceFile], say: Say) -> None:
-        """Say what is about to happen, where a user would want to know before it does."""
+    def announce(self, title: str, wanted: Sequence[SourceFile], say: Say) -> None:  # noqa: B027
+        """Say what is about to happen; most places have nothing to say."""
 
     @abstractmethod
     def location(self, file: SourceFile) -> str:

@@ -2,11 +2,11 @@
 
 Both sides name their layers alike. What differs is the layout:
 
-    layer           torch                          Keras
-    convolution     (out, in, height, width)       (height, width, in, out)
-    dense           (out, in)                      (in, out)
-    dense after a flatten of pixels                rows in the order height, width, channel
-                    columns in the order channel, height, width
+    layer                     torch                              Keras
+    convolution               (out, in, height, width)           (height, width, in, out)
+    dense                     (out, in)                          (in, out)
+    dense after the flatten   columns: channel, height, width    rows: height, width, channel
+    batch normalisation       counts its batches as well         does not
 """
 
 from typing import Any
@@ -27,10 +27,14 @@ def torch_to_keras(source: nn.Module, target: keras.Model) -> None:
         ValueError: a layer is missing on one side, or a shape does not fit.
     """
     values = {name: value.detach().numpy() for name, value in source.state_dict().items()}
-    layers = _matched(source, target)
-    for name, layer in layers.items():
-        kernel = _kernel_to_keras(values[f"{name}.weight"], _flattened_shape(target, layer))
-        layer.set_weights([kernel, values[f"{name}.bias"]])
+    for name, layer in _matched(source, target).items():
+        flattened = _flattened_shape(target, layer)
+        layer.set_weights(
+            [
+                _to_keras(values[f"{name}.{torch_name}"], flattened)
+                for torch_name in _torch_names(layer)
+            ]
+        )
 
 
 def keras_to_torch(source: keras.Model, target: nn.Module) -> None:
@@ -39,11 +43,11 @@ def keras_to_torch(source: keras.Model, target: nn.Module) -> None:
     Raises:
         ValueError: a layer is missing on one side, or a shape does not fit.
     """
-    state: dict[str, torch.Tensor] = {}
+    state = target.state_dict()
     for name, layer in _matched(target, source).items():
-        kernel, bias = layer.get_weights()
-        weight = _kernel_to_torch(kernel, _flattened_shape(source, layer))
-        state |= {f"{name}.weight": torch.tensor(weight), f"{name}.bias": torch.tensor(bias)}
+        flattened = _flattened_shape(source, layer)
+        for torch_name, value in zip(_torch_names(layer), layer.get_weights(), strict=True):
+            state[f"{name}.{torch_name}"] = torch.tensor(_to_torch(value, flattened))
     target.load_state_dict(state)
 
 
@@ -54,6 +58,15 @@ def _matched(torch_model: nn.Module, keras_model: keras.Model) -> dict[str, kera
     if names != set(layers):
         raise ValueError(f"torch has the layers {sorted(names)}, Keras has {sorted(layers)}")
     return layers
+
+
+def _torch_names(layer: keras.Layer) -> list[str]:
+    """Return torch's names of a layer's weights, in the order of Keras's `get_weights`."""
+    names = {
+        "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
+        "moving_mean": "running_mean", "moving_variance": "running_var",
+    }  # fmt: skip
+    return [names[weight.name] for weight in layer.weights]
 
 
 def _flattened_shape(model: keras.Model, layer: keras.Layer) -> Shape | None:
@@ -68,7 +81,9 @@ def _flattened_shape(model: keras.Model, layer: keras.Layer) -> Shape | None:
     return None
 
 
-def _kernel_to_keras(weight: NDArray[Any], flattened: Shape | None) -> NDArray[Any]:
+def _to_keras(weight: NDArray[Any], flattened: Shape | None) -> NDArray[Any]:
+    if weight.ndim == 1:
+        return weight
     if weight.ndim == 4:
         return weight.transpose(2, 3, 1, 0)
     if flattened is None:
@@ -78,7 +93,9 @@ def _kernel_to_keras(weight: NDArray[Any], flattened: Shape | None) -> NDArray[A
     return by_pixel.reshape(height * width * channels, -1)
 
 
-def _kernel_to_torch(kernel: NDArray[Any], flattened: Shape | None) -> NDArray[Any]:
+def _to_torch(kernel: NDArray[Any], flattened: Shape | None) -> NDArray[Any]:
+    if kernel.ndim == 1:
+        return kernel
     if kernel.ndim == 4:
         return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
     if flattened is None:

@@ -1,7 +1,7 @@
 """One folder a run: configuration, metrics, history, weights, pictures.
 
-Every file is whole or not there. `metrics.json` is written however a run ends; its `status` says how:
-`done`, `diverged`, `interrupted` or `failed`.
+Every file is whole or not there. `metrics.json` is written however a run ends; its `status` says
+how: `done`, `diverged`, `interrupted` or `failed`.
 """
 
 import contextlib

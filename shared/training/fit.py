@@ -175,18 +175,18 @@ def evaluate(learner: Learner, examples: Examples) -> Evaluation:
     Raises:
         RuntimeError: the number of scored examples is not the size of the data set.
     """
-    loss_sum = 0.0
-    predictions = []
-    for start in range(0, len(examples), EVALUATION_BATCH):
-        labels = examples.labels[start : start + EVALUATION_BATCH]
-        logits = learner.logits(examples.inputs[start : start + EVALUATION_BATCH])
-        loss_sum += float(cross_entropy(logits, labels).sum())
-        predictions.append(logits.argmax(axis=1))
-    predicted = np.concatenate(predictions)
-    if len(predicted) != len(examples):
-        raise RuntimeError(f"scored {len(predicted)} examples of {len(examples)}")
-    hits = int((predicted == examples.labels).sum())
-    return Evaluation(loss_sum / len(examples), hits / len(examples), predicted)
+    logits = np.concatenate(
+        [
+            learner.logits(examples.inputs[start : start + EVALUATION_BATCH])
+            for start in range(0, len(examples), EVALUATION_BATCH)
+        ]
+    )
+    if len(logits) != len(examples):
+        raise RuntimeError(f"scored {len(logits)} examples of {len(examples)}")
+    predictions = logits.argmax(axis=1)
+    loss = float(cross_entropy(logits, examples.labels).sum()) / len(examples)
+    accuracy = int((predictions == examples.labels).sum()) / len(examples)
+    return Evaluation(loss, accuracy, predictions)
 
 
 def cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:

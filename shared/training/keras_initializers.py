@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 
-def torch_initializers(fan_in: int) -> dict[str, Any]:
+def torch_initializers(fan_in: int, bias: bool = True) -> dict[str, Any]:
     """Return the arguments that make a Keras layer draw its weights as torch's layers do.
 
     Weight and bias are uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in) (torch.nn.Linear and
@@ -14,9 +14,11 @@ def torch_initializers(fan_in: int) -> dict[str, Any]:
 
     Args:
         fan_in: how many inputs an output sums over.
+        bias: whether the layer has one.
     """
     bound = 1 / math.sqrt(fan_in)
     return {
+        "use_bias": bias,
         "kernel_initializer": keras.initializers.RandomUniform(-bound, bound),
         "bias_initializer": keras.initializers.RandomUniform(-bound, bound),
     }

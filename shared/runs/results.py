@@ -1,0 +1,162 @@
+"""The tables of results in the READMEs, made from recorded runs and from nothing else.
+
+    python -m shared.runs.results                       write the tables anew
+    python -m shared.runs.results --check               status 5 when a table is out of date
+    python -m shared.runs.results --record FOLDER ...   take the runs below FOLDER into the records
+
+The records are docs/results/APP.json: the metrics of each run, as in its metrics.json. A table
+stands between `<!-- results: APP -->` and `<!-- end of results -->`.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ConfigError, SuiteError
+from shared.files import write_atomically
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+STALE = 5  # exit status
+
+Run = dict[str, Any]
+
+
+def identity(run: Run) -> tuple[Any, ...]:
+    """Return what makes a record the same one, so that a newer run takes its place."""
+    return tuple(run[key] for key in ("dataset", "model", "framework", "precision", "seed"))
+
+
+def group(run: Run) -> tuple[Any, ...]:
+    """Return which row of the table a run belongs to: all its seeds share one."""
+    return identity(run)[:-1]
+
+
+def record(folders: Iterable[Path], results: Path = ROOT / "docs" / "results") -> list[Run]:
+    """Add every run below `folders` to the records of its application; return what was added.
+
+    Raises:
+        ConfigError: there is no run, or one is not finished, or its code was not committed.
+    """
+    added = []
+    for path in sorted(path for folder in folders for path in folder.rglob("metrics.json")):
+        run = json.loads(path.read_text())
+        if run["status"] != "done":
+            raise ConfigError(f"{path}: its status is {run['status']}; only finished runs count")
+        if run["git"]["dirty"] is not False:
+            raise ConfigError(f"{path}: made with uncommitted changes; commit, then run it again")
+        added.append(run)
+    if not added:
+        raise ConfigError(f"no metrics.json below {', '.join(map(str, folders))}")
+    for app in {run["app"] for run in added}:
+        file = results / f"{app}.json"
+        known = json.loads(file.read_text()) if file.exists() else []
+        runs = {identity(run): run for run in [*known, *added] if run["app"] == app}
+        results.mkdir(parents=True, exist_ok=True)
+        content = json.dumps([runs[key] for key in sorted(runs)], indent=1) + "\n"
+        write_atomically(file, content.encode())
+    return added
+
+
+def table(runs: Sequence[Run]) -> str:
+    """Return the Markdown table of an application's records, and what it was measured on."""
+    rows = defaultdict(list)
+    for run in runs:
+        rows[group(run)].append(run)
+    lines = [
+        "| data | model | framework | arithmetic | test accuracy | worst to best | seeds | "
+        "training | parameters | epochs |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for key in sorted(rows):
+        first = rows[key][0]
+        scores = sorted(100 * run["test_accuracy"] for run in rows[key])
+        spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+        seconds = statistics.median(run["train_seconds"] for run in rows[key])
+        lines.append(
+            f"| {first['dataset']} | `{first['model']}` | {first['framework']} | "
+            f"{first['precision']} | **{statistics.mean(scores):.2f} %**{spread} | "
+            f"{scores[0]:.2f} to {scores[-1]:.2f} % | {len(scores)} | {seconds:.1f} s | "
+            f"{first['parameters']:,} | {first['epochs']} |"
+        )
+    sizes = sorted({run["test_examples"] for run in runs})
+    note = (
+        f"Mean ± standard deviation over seeds, on the {' or '.join(f'{n:,}' for n in sizes)} "
+        "examples of the test set, which each run scores once, after its last epoch. Training: "
+        "median time of all steps and validations. "
+    )
+    return "\n".join(lines) + f"\n\n{note}{_measured_on(runs)}\n"
+
+
+def _measured_on(runs: Sequence[Run]) -> str:
+    """Say on what hardware, with what versions and of what commits the runs were."""
+    hardware = sorted(
+        {
+            f"{run['hardware']['cpu']}, {run['hardware']['threads']} threads, "
+            f"{run['hardware']['memory_gib']} GiB"
+            for run in runs
+        }
+    )
+    versions = sorted({f"{name} {v}" for run in runs for name, v in run["versions"].items()})
+    commits = sorted({run["git"]["commit"][:10] for run in runs})
+    return (
+        f"Measured on {'; '.join(hardware)}; {', '.join(versions)}; "
+        f"commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}."
+    )
+
+
+def with_tables(text: str, results: Path) -> str:
+    """Return a document with the tables in it made anew."""
+
+    def fill(block: re.Match[str]) -> str:
+        file = results / f"{block[2]}.json"
+        if not file.exists():
+            raise ConfigError(f"no records for {block[2]}: {file} is missing")
+        return f"{block[1]}\n{table(json.loads(file.read_text()))}\n{block[3]}"
+
+    return BLOCK.sub(fill, text)
+
+
+def documents() -> list[Path]:
+    """Return the documents that may have tables."""
+    return [ROOT / "README.md", *sorted(ROOT.glob("apps/*/README.md"))]
+
+
+def stale(results: Path = ROOT / "docs" / "results") -> list[Path]:
+    """Return the documents whose tables are not what the records say."""
+    texts = {path: path.read_text() for path in documents()}
+    return [path for path, text in texts.items() if with_tables(text, results) != text]
+
+
+def main() -> int:
+    """Do what the command line asks for; return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; status 5 if stale")
+    parser.add_argument("--record", nargs="+", type=Path, metavar="FOLDER", help="runs to take in")
+    arguments = parser.parse_args()
+    try:
+        if arguments.record:
+            added = record(arguments.record)
+            print(f"{len(added)} runs recorded")
+        old = stale()
+    except SuiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    for path in old:
+        if arguments.check:
+            print(f"{path.relative_to(ROOT)}: a table differs from the records; make results")
+        else:
+            text = with_tables(path.read_text(), ROOT / "docs" / "results")
+            write_atomically(path, text.encode())
+            print(f"{path.relative_to(ROOT)}: written")
+    return STALE if old and arguments.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,277 @@
+"""apps/mnist_cnn from the outside: what a run leaves behind, and what can go wrong with one."""
+
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from apps.mnist_cnn.train import load_images, split, train
+from shared.data import digits
+from shared.errors import ConfigError
+from tests.helpers import ROOT, mnist_config, run_mnist
+
+FRAMEWORKS = ["torch", "keras"]
+METRICS = {
+    "app", "framework", "model", "dataset", "dataset_sha256", "embedded", "seed", "epochs",
+    "test_accuracy", "test_loss", "test_examples", "train_examples", "train_seconds", "parameters",
+    "versions", "hardware", "git", "status",
+}  # fmt: skip
+FILES = {
+    "config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png", "confusion.png",
+    "weights.safetensors",
+}  # fmt: skip
+
+
+def without_times(folder: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return {key: value for key, value in metrics.items() if not key.endswith("_seconds")}
+
+
+def losses(folder: Path) -> list[str]:
+    with open(folder / "steps.csv") as file:
+        return [row["loss"] for row in csv.DictReader(file)]
+
+
+def test_the_split_keeps_the_test_set_out_and_uses_everything_else_once(tmp_path: Path) -> None:
+    config = mnist_config(tmp_path, "data.validation_fraction=0.2", "seed=5")
+    images = load_images(config)
+    train_set, validation_set, test_set = split(images, config)
+    assert (len(train_set), len(validation_set), len(test_set)) == (1150, 287, 360)
+    together = np.concatenate([train_set.inputs, validation_set.inputs])
+    assert together.mean() == pytest.approx(0, abs=1e-5)
+    assert together.std() == pytest.approx(1, abs=1e-5)
+
+    def sorted_rows(pixels: np.ndarray) -> np.ndarray:
+        rows = pixels.reshape(len(pixels), -1)
+        return rows[np.lexsort(rows.T)]
+
+    scale = 255 * np.std(images.train_images / 255)
+    restored = np.rint(together * scale + images.train_images.mean())
+    np.testing.assert_array_equal(sorted_rows(restored), sorted_rows(images.train_images))
+    np.testing.assert_array_equal(test_set.labels, digits.load().test_labels)
+    other = split(images, mnist_config(tmp_path, "data.validation_fraction=0.2", "seed=6"))
+    assert not np.array_equal(other[1].labels, validation_set.labels)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("model", ["cnn", "mlp", "fast_cnn"])
+def test_a_run_leaves_everything_behind(framework: str, model: str, tmp_path: Path) -> None:
+    config = mnist_config(
+        tmp_path, "debug=smoke", f"framework={framework}", f"model={model}", "seed=0"
+    )
+    metrics = train(config)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert metrics == json.loads((tmp_path / "metrics.json").read_text())
+    assert set(metrics) >= METRICS
+    expected = {
+        "app": "mnist_cnn", "framework": framework, "model": model, "dataset": "digits",
+        "embedded": True, "seed": 0, "epochs": 1, "steps": 5, "test_examples": 256,
+        "train_examples": 486, "status": "done",
+    }  # fmt: skip
+    assert {key: metrics[key] for key in expected} == expected
+    weights = safetensors.numpy.load_file(tmp_path / "weights.safetensors")
+    trained = sum(value.size for name, value in weights.items() if "running_" not in name
+                  and "moving_" not in name and "num_batches" not in name)  # fmt: skip
+    assert trained == metrics["parameters"]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("model", ["cnn", "mlp", "fast_cnn"])
+def test_every_parameter_moves_in_the_first_step(
+    framework: str, model: str, tmp_path: Path
+) -> None:
+    config = mnist_config(tmp_path, f"framework={framework}", f"model={model}")
+    from apps.mnist_cnn.train import build_learner
+
+    learner = build_learner(config)
+    before = {name: value.copy() for name, value in learner.weights().items()}
+    train_set, _, _ = split(load_images(config), config)
+    list(learner.train(train_set, [(np.arange(64), 0.01)]))
+    for name, value in learner.weights().items():
+        assert not np.array_equal(value, before[name]), f"{name} has not moved"
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_three_batches_are_learned_by_heart(framework: str, tmp_path: Path) -> None:
+    config = mnist_config(tmp_path, "debug=overfit", f"framework={framework}")
+    train(config)
+    with open(tmp_path / "history.csv") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert float(last["train_accuracy"]) > 0.98
+    assert len(losses(tmp_path)) == 3 * config.trainer.epochs
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_seed_gives_the_same_bits(framework: str, precision: str, tmp_path: Path) -> None:
+    """In processes of their own, as a user would compare them."""
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        result = run_mnist(
+            f"hydra.run.dir={tmp_path / folder}", "debug=smoke", "data=digits", f"seed={seed}",
+            f"framework={framework}", f"trainer.precision={precision}", "trainer.max_steps=20",
+            "trainer.epochs=3",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+    assert without_times(tmp_path / "a") == without_times(tmp_path / "b")
+    for file in ("weights.safetensors", "steps.csv", "confusion.png"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+    assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_framework_never_imports_the_other(framework: str, tmp_path: Path) -> None:
+    others = {"torch": ["tensorflow", "keras"], "keras": ["torch"]}[framework]
+    for name in others:
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
+    result = run_mnist(
+        f"hydra.run.dir={tmp_path / 'run'}", "debug=smoke", "data=digits",
+        f"framework={framework}", environment={"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "accuracy" in result.stdout
+
+
+def test_a_batch_larger_than_the_training_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.batch_size=1400 is larger than .* 1365 ex"):
+        train(mnist_config(tmp_path / "run", "trainer.batch_size=1400"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_above_the_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="digits has 1,437 training examples"):
+        train(mnist_config(tmp_path / "run", "data.train_limit=5000"))
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_divergence_ends_with_status_4_and_a_readable_folder(
+    framework: str, tmp_path: Path
+) -> None:
+    result = run_mnist(
+        f"hydra.run.dir={tmp_path}", "data=digits", "model=mlp", "optimizer=sgd",
+        "optimizer.lr=1e30", "trainer.schedule=constant", f"framework={framework}",
+    )  # fmt: skip
+    assert result.returncode == 4, result.stderr
+    assert "error: the loss is " in result.stderr
+    assert "(epoch 1), where the learning rate is 1e+30" in result.stderr
+    assert "Traceback" not in result.stderr
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["status"] == "diverged"
+    assert metrics["steps"] == len(losses(tmp_path)) < 10
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.yaml",
+        "metrics.json",
+        "steps.csv",
+    }
+
+
+def start_long_training(run_dir: Path) -> subprocess.Popen[str]:
+    """Start a training of a few minutes and wait until it takes steps."""
+    command = [
+        *(sys.executable, "-m", "apps.mnist_cnn", f"hydra.run.dir={run_dir}", "data=digits"),
+        *("model=mlp", "trainer.epochs=100000", "trainer.batch_size=1"),
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    while "run folder" not in process.stdout.readline():
+        assert process.poll() is None, process.communicate()
+    time.sleep(1.0)
+    return process
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_the_middle_of_an_epoch(kind: signal.Signals, tmp_path: Path) -> None:
+    process = start_long_training(tmp_path)
+    process.send_signal(kind)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stderr.startswith("interrupted: after step ")
+    assert len(stderr.splitlines()) == 1
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["status"] == "interrupted"
+    assert metrics["steps"] == len(losses(tmp_path)) > 0
+    weights = safetensors.numpy.load_file(tmp_path / "weights.safetensors")
+    assert all(np.isfinite(value).all() for value in weights.values())
+    assert not list(tmp_path.glob(".*")), "nothing half-written"
+
+
+def test_a_full_disk_is_said_and_costs_no_metrics(tmp_path: Path) -> None:
+    def full_disk() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    result = run_mnist(
+        f"hydra.run.dir={tmp_path}", "debug=smoke", "data=digits", "model=mlp", preexec=full_disk
+    )
+    assert result.returncode == 2, result.stderr
+    assert "cannot write" in result.stderr
+    assert "weights.safetensors: File too large; free some space" in result.stderr
+    assert "test: accuracy" in result.stdout
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["status"] == "failed"
+    assert 0 <= metrics["test_accuracy"] <= 1
+    assert not list(tmp_path.glob(".*")), "nothing half-written"
+
+
+NOWHERE = ["data=mnist", "data.download=false", "debug=smoke", "model=mlp"]
+
+
+def test_without_mnist_the_embedded_digits_stand_in_and_it_is_said(tmp_path: Path) -> None:
+    result = run_mnist(
+        f"hydra.run.dir={tmp_path / 'run'}", f"data.root={tmp_path / 'cache'}", *NOWHERE,
+        environment={"DATA_ARCHIVES": ""},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "Going on without MNIST" in result.stdout
+    assert "on digits (embedded sample)" in result.stdout
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["dataset"], metrics["embedded"]) == ("digits", True)
+
+
+def test_without_mnist_and_without_a_fallback_the_status_is_3(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    result = run_mnist(
+        f"hydra.run.dir={run_dir}", f"data.root={tmp_path / 'cache'}", "data.fallback=null",
+        *NOWHERE, environment={"DATA_ARCHIVES": ""},
+    )  # fmt: skip
+    assert result.returncode == 3
+    assert result.stderr.startswith("error: cannot get MNIST: ")
+    assert "DATA_ARCHIVES" in result.stderr
+    assert not run_dir.exists()
+
+
+def test_a_terminal_shows_a_bar_and_a_pipe_shows_lines(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
+    main_end, process_end = pty.openpty()
+    command = [
+        *(sys.executable, "-m", "apps.mnist_cnn", f"hydra.run.dir={tmp_path}", "debug=smoke"),
+        *("data=digits", "model=mlp", "trainer.max_steps=7"),
+    ]
+    environment = {**os.environ, "TERM": "xterm"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=process_end, stderr=process_end, env=environment
+    )
+    os.close(process_end)
+    shown = b""
+    try:
+        while chunk := os.read(main_end, 4096):
+            shown += chunk
+    except OSError:
+        pass  # Linux's way to say that the other end is closed
+    assert process.wait() == 0
+    text = shown.decode()
+    assert "\x1b[" in text, "a bar that moves"
+    assert "left" in text
+    assert "epoch 1/1" in text

@@ -1,0 +1,78 @@
+"""The run folder: one run, whole files, a status whatever happens."""
+
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from shared.errors import ConfigError, TrainingDiverged
+from shared.runs.folder import RunFolder
+from tests.helpers import mnist_config
+
+
+def test_the_configuration_is_kept_whole(tmp_path: Path) -> None:
+    config = mnist_config(tmp_path / "run", "optimizer.lr=0.25")
+    run = RunFolder.claim(config)
+    assert OmegaConf.load(run.path / "config.yaml") == config.model_dump()
+
+
+def test_a_named_folder_holds_one_run(tmp_path: Path) -> None:
+    config = mnist_config(tmp_path / "mine")
+    RunFolder.claim(config)
+    with pytest.raises(ConfigError, match="holds a run already"):
+        RunFolder.claim(config)
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    config = mnist_config(tmp_path / "2026-01-31_12-00-00")
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: RunFolder.claim(config), range(8)))
+    assert len({run.path for run in runs}) == 8
+    for run in runs:
+        assert OmegaConf.load(run.path / "config.yaml").run_dir == str(run.path)
+
+
+def test_a_folder_that_cannot_be_written_is_a_configuration_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot write .*Not a directory.*hydra\.run\.dir=PATH"):
+        RunFolder.claim(mnist_config(tmp_path / "file" / "run"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (TrainingDiverged("the loss is nan"), "diverged"),
+        (KeyboardInterrupt("after step 3"), "interrupted"),
+        (ZeroDivisionError("a defect"), "failed"),
+    ],
+)
+def test_the_status_says_how_a_run_ended(error: BaseException, status: str, tmp_path: Path) -> None:
+    run = RunFolder.claim(mnist_config(tmp_path))
+    run.metrics["seed"] = 3
+    with pytest.raises(type(error)), run.recording():
+        raise error
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == {"seed": 3, "status": status, "error": str(error)}
+
+
+def test_metrics_hold_plain_finite_numbers(tmp_path: Path) -> None:
+    run = RunFolder.claim(mnist_config(tmp_path))
+    with run.recording():
+        run.metrics["test_accuracy"] = np.float64(0.5)
+        run.metrics["test_examples"] = np.int64(7)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == {"test_accuracy": 0.5, "test_examples": 7, "status": "done"}
+    run.metrics["test_loss"] = math.nan
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.write_metrics()
+
+
+def test_rows_are_appended_under_one_header(tmp_path: Path) -> None:
+    run = RunFolder.claim(mnist_config(tmp_path))
+    run.append("history.csv", [{"epoch": 1, "loss": 0.5}])
+    run.append("history.csv", [{"epoch": 2, "loss": 0.25}])
+    assert (tmp_path / "history.csv").read_text() == "epoch,loss\n1,0.5\n2,0.25\n"

@@ -1,0 +1,72 @@
+"""The tables of the READMEs come from recorded runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import ConfigError
+from shared.runs.results import record, stale, table, with_tables
+
+
+def metrics(seed: int, accuracy: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "app": "xor", "framework": "torch", "model": "m", "dataset": "d", "precision": "float32",
+        "seed": seed, "test_accuracy": accuracy, "test_examples": 1000, "train_seconds": 2.0 + seed,
+        "parameters": 1234, "epochs": 3, "status": "done", "versions": {"torch": "1.0"},
+        "hardware": {"cpu": "C", "threads": 2, "memory_gib": 8.0},
+        "git": {"commit": "0123456789abcdef", "dirty": False}, **changes,
+    }  # fmt: skip
+
+
+def write(folder: Path, *runs: dict[str, Any]) -> Path:
+    for number, run in enumerate(runs):
+        (folder / str(number)).mkdir(parents=True)
+        (folder / str(number) / "metrics.json").write_text(json.dumps(run))
+    return folder
+
+
+def test_the_tables_in_the_documents_are_what_the_records_say() -> None:
+    assert stale() == [], "make results writes them anew"
+
+
+def test_mean_spread_range_and_median_are_over_the_seeds() -> None:
+    text = table([metrics(0, 0.990), metrics(1, 0.992), metrics(2, 0.997)])
+    assert "**99.30 %** ± 0.36 | 99.00 to 99.70 % | 3 | 3.0 s | 1,234 | 3 |" in text
+    assert "C, 2 threads, 8.0 GiB; torch 1.0; commit 0123456789" in text
+
+
+def test_a_run_recorded_again_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    record([write(tmp_path / "a", metrics(0, 0.5), metrics(1, 0.6))], results)
+    record([write(tmp_path / "b", metrics(1, 0.7))], results)
+    recorded = json.loads((results / "xor.json").read_text())
+    assert [(run["seed"], run["test_accuracy"]) for run in recorded] == [(0, 0.5), (1, 0.7)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"status": "diverged"}, "its status is diverged"),
+        ({"git": {"commit": "0", "dirty": True}}, "uncommitted changes"),
+    ],
+)
+def test_only_finished_runs_of_committed_code_count(
+    changes: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        record([write(tmp_path / "a", metrics(0, 0.5, **changes))], tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_nothing_to_record_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no metrics\.json below"):
+        record([tmp_path], tmp_path / "results")
+
+
+def test_a_changed_number_in_a_document_is_noticed(tmp_path: Path) -> None:
+    record([write(tmp_path / "a", metrics(0, 0.5))], tmp_path)
+    text = with_tables("<!-- results: xor -->\n<!-- end of results -->\n", tmp_path)
+    assert with_tables(text, tmp_path) == text
+    assert with_tables(text.replace("50.00", "60.00"), tmp_path) == text

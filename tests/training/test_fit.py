@@ -1,0 +1,132 @@
+"""Epochs, batches and evaluation, with a learner made for the test."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from shared.errors import TrainingDiverged
+from shared.runs.folder import RunFolder
+from shared.training.fit import (
+    EVALUATION_BATCH,
+    Examples,
+    Indices,
+    batches_of,
+    cross_entropy,
+    evaluate,
+    fit,
+)
+from tests.helpers import mnist_config
+
+
+class FakeLearner:
+    """Scores each example with one logit a class, read from its inputs; loses what it is told."""
+
+    parameters = 1
+
+    def __init__(self, losses: Sequence[float] = (), drop: int = 0) -> None:
+        self.losses = list(losses)
+        self.drop = drop
+        self.seen: list[tuple[Indices, float]] = []
+
+    def train(
+        self, examples: Examples, steps: Sequence[tuple[Indices, float]]
+    ) -> Iterator[tuple[float, int]]:
+        for batch, rate in steps:
+            self.seen.append((batch, rate))
+            yield (self.losses.pop(0) if self.losses else 1.0), 0
+
+    def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
+        return inputs[: len(inputs) - self.drop].astype(np.float64)
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        return {"w": np.zeros(3)}
+
+
+def random_examples(count: int) -> Examples:
+    random = np.random.default_rng(0)
+    return Examples(random.normal(size=(count, 10)), random.integers(0, 10, count))
+
+
+@given(st.integers(1, 300), st.integers(1, 100), st.integers(0, 2**32 - 1), st.integers(1, 5))
+def test_an_epoch_has_every_example_once(count: int, size: int, seed: int, epoch: int) -> None:
+    batches = batches_of(count, size, seed, epoch)
+    assert sorted(np.concatenate(batches)) == list(range(count))
+    assert all(len(batch) == size for batch in batches[:-1])
+    again = batches_of(count, size, seed, epoch)
+    assert all((a == b).all() for a, b in zip(batches, again, strict=True))
+
+
+def test_seeds_and_epochs_have_orders_of_their_own() -> None:
+    orders = {tuple(batches_of(50, 50, seed, epoch)[0]) for seed in range(3) for epoch in (1, 2, 3)}
+    assert len(orders) == 9
+
+
+@pytest.mark.parametrize("count", [1, EVALUATION_BATCH, EVALUATION_BATCH + 1, 2500])
+def test_evaluation_scores_every_example_once(count: int) -> None:
+    examples = random_examples(count)
+    result = evaluate(FakeLearner(), examples)
+    logits, labels = torch.from_numpy(examples.inputs), torch.from_numpy(examples.labels)
+    assert result.loss == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item())
+    assert result.accuracy == (logits.argmax(1) == labels).double().mean().item()
+    assert (result.predictions == logits.argmax(1).numpy()).all()
+
+
+def test_evaluation_objects_when_an_example_was_not_scored() -> None:
+    with pytest.raises(RuntimeError, match="scored 1498 examples of 1500"):
+        evaluate(FakeLearner(drop=1), random_examples(1500))
+
+
+def test_cross_entropy_of_huge_logits_is_finite() -> None:
+    logits = np.array([[1e4, 0.0], [-1e4, 0.0], [0.0, 0.0]])
+    losses = cross_entropy(logits, np.array([1, 0, 1]))
+    np.testing.assert_allclose(losses, [1e4, 1e4, np.log(2)])
+
+
+def run_folder(config: Any) -> RunFolder:
+    run = RunFolder.claim(config)
+    run.metrics["dataset"] = "fake"
+    return run
+
+
+def test_fit_takes_every_step_and_keeps_the_history(tmp_path: Path) -> None:
+    config = mnist_config(tmp_path, "trainer.epochs=2", "trainer.batch_size=40")
+    run, learner = run_folder(config), FakeLearner()
+    fit(learner, random_examples(100), random_examples(10), config, run)
+    assert [len(batch) for batch, _ in learner.seen] == [40, 40, 20, 40, 40, 20]
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + 2
+    assert len((tmp_path / "steps.csv").read_text().splitlines()) == 1 + 6
+    assert run.metrics["epochs"] == 2
+    assert run.metrics["steps"] == 6
+
+
+def test_max_steps_ends_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    config = mnist_config(
+        tmp_path, "trainer.epochs=5", "trainer.batch_size=40", "trainer.max_steps=4"
+    )
+    run, learner = run_folder(config), FakeLearner()
+    fit(learner, random_examples(100), random_examples(10), config, run)
+    assert len(learner.seen) == 4
+    assert run.metrics["epochs"] == 2
+    assert learner.seen[-1][1] < config.optimizer.lr / 1000, "the schedule ends where training ends"
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_at_once(bad: float, tmp_path: Path) -> None:
+    config = mnist_config(tmp_path, "trainer.batch_size=40")
+    run, learner = run_folder(config), FakeLearner(losses=[1.0, 0.9, 0.8, bad, 0.7])
+    with (
+        pytest.raises(TrainingDiverged, match=r"at step 4 \(epoch 2\).*learning rate is [\d.e-]+"),
+        run.recording(),
+    ):
+        fit(learner, random_examples(100), random_examples(10), config, run)
+    assert len(learner.seen) == 4
+    assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "diverged"
+    assert len((tmp_path / "steps.csv").read_text().splitlines()) == 1 + 4
