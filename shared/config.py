@@ -96,8 +96,11 @@ class Trainer(Section):
         Field(description="of the learning rate; one_cycle rises to optimizer.lr, then falls to 0"),
     ]
     precision: Annotated[
-        Literal["float32", "bfloat16", "float64"],
-        Field(description="of the arithmetic; bfloat16 keeps the weights in float32"),
+        Literal["auto", "float32", "bfloat16", "float64"],
+        Field(
+            description="of products; bfloat16 keeps weights in float32; "
+            "auto: bfloat16 where the processor has it"
+        ),
     ]
     threads: Annotated[Count | None, Field(description="null: all cores that this process may use")]
     max_steps: Annotated[Count | None, Field(description="stop after so many steps")]

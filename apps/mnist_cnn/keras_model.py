@@ -5,6 +5,7 @@ from keras import layers
 
 from apps.mnist_cnn.config import Cnn, FastCnn, Mlp
 from shared.training.keras_initializers import torch_initializers
+from shared.training.keras_layers import ByteDropout
 
 CLASSES = 10
 SIDE = 28  # pixels
@@ -26,9 +27,9 @@ def keras_cnn(config: Cnn) -> keras.Model:
     x = layers.Conv2D(second, 3, name="conv2", **torch_initializers(9 * first))(x)
     x = layers.MaxPooling2D(2)(x)
     x = layers.ReLU()(x)  # ReLU of the maximum is the maximum of ReLU
-    x = layers.Dropout(config.dropout[0])(layers.Flatten()(x))
+    x = ByteDropout(config.dropout[0])(layers.Flatten()(x))
     x = layers.Dense(config.hidden, name="fc1", **torch_initializers(features))(x)
-    x = layers.Dropout(config.dropout[1])(layers.ReLU()(x))
+    x = ByteDropout(config.dropout[1])(layers.ReLU()(x))
     logits = layers.Dense(CLASSES, name="fc2", **torch_initializers(config.hidden))(x)
     return keras.Model(images, logits)
 

@@ -10,9 +10,11 @@ from shared.data import digits, mnist, store
 from shared.data.images import ImageData
 from shared.errors import ConfigError
 from shared.runs.folder import RunFolder
-from shared.runs.messages import announce, conclude
+from shared.runs.messages import announcement, conclusion
+from shared.runs.progress import download_progress
 from shared.runs.record import available_cores, environment
 from shared.training.fit import Evaluation, Examples, Learner, evaluate, fit, save_weights
+from shared.training.precision import with_precision
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -23,6 +25,7 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set cannot be had.
         TrainingDiverged: the loss is no longer finite.
     """
+    config = with_precision(config)
     images = load_images(config)
     train_set, validation_set, test_set = split(images, config)
     run = RunFolder.claim(config)
@@ -30,7 +33,9 @@ def train(config: Config) -> dict[str, Any]:
         "app": config.app,
         "framework": config.framework,
         "model": config.model.name,
+        "precision": config.trainer.precision,
         "dataset": images.name,
+        "dataset_source": images.source,
         "dataset_sha256": images.sha256,
         "embedded": images.embedded,
         "seed": config.seed,
@@ -42,11 +47,11 @@ def train(config: Config) -> dict[str, Any]:
     with run.recording():
         learner = build_learner(config)
         run.metrics["parameters"] = learner.parameters
-        announce(run, config, images.source)
+        print(announcement(run.metrics, str(run.path)), flush=True)
         fit(learner, train_set, validation_set, config, run)
         test = evaluate(learner, test_set)
         run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
-        conclude(run)
+        print(conclusion(run.metrics), flush=True)
         save_weights(learner, run)
         draw(run, images, test)
     return run.metrics
@@ -57,12 +62,14 @@ def load_images(config: Config) -> ImageData:
     if config.data.name == "digits":
         images = digits.load()
     else:
-        images = mnist.load(
-            root=Path(config.data.root),
-            archives=store.archives_folder(),
-            download=config.data.download,
-            fallback=config.data.fallback,
-        )
+        with download_progress() as progress:
+            images = mnist.load(
+                root=Path(config.data.root),
+                archives=store.archives_folder(),
+                download=config.data.download,
+                fallback=config.data.fallback,
+                progress=progress,
+            )
     try:
         return images.limited(config.data.train_limit, config.data.test_limit)
     except ValueError as error:

@@ -10,7 +10,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +88,22 @@ class RunFolder:
         text = json.dumps(self.metrics, indent=2, allow_nan=False, default=_plain) + "\n"
         self.write("metrics.json", text.encode())
 
-    def append(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Add rows to a CSV file, whose columns are the keys of the first row."""
-        table = self._rows.setdefault(name, [])
-        table.extend(rows)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-        self.write(name, text.getvalue().encode())
+    def add_row(self, name: str, row: dict[str, Any]) -> None:
+        """Keep a row for a CSV file, whose columns are the keys of its first row."""
+        self._rows.setdefault(name, []).append(row)
+
+    def write_rows(self, name: str) -> None:
+        """Write a CSV file with all of its rows; without any there is no file."""
+        rows = self.rows(name)
+        if rows:
+            text = io.StringIO()
+            writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+            self.write(name, text.getvalue().encode())
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """Return the rows that were appended to a CSV file."""
+        """Return the rows of a CSV file so far."""
         return self._rows.get(name, [])
 
     def write(self, name: str, content: bytes) -> None:

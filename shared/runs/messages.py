@@ -1,31 +1,38 @@
-"""What a run says at its start and at its end."""
+"""What a run says: lines of text made from its metrics and its history, and from nothing else."""
 
-from shared.config import AppConfig
-from shared.runs.folder import RunFolder
+from typing import Any
+
+Row = dict[str, Any]
 
 
-def announce(run: RunFolder, config: AppConfig, source: str) -> None:
+def announcement(metrics: Row, run_dir: str) -> str:
     """Say what is about to be trained, on what data, and where the results will be."""
-    metrics = run.metrics
-    print(
+    return (
         f"{metrics['app']}: {metrics['model']} in {metrics['framework']}, "
-        f"{metrics['parameters']:,} parameters, {config.trainer.precision}, "
+        f"{metrics['parameters']:,} parameters, {metrics['precision']}, "
         f"{metrics['hardware']['threads']} threads, seed {metrics['seed']}\n"
-        f"data: {metrics['dataset']} ({source}): {metrics['train_examples']:,} examples to train, "
+        f"data: {metrics['dataset']} ({metrics['dataset_source']}): "
+        f"{metrics['train_examples']:,} examples to train, "
         f"{metrics['validation_examples']:,} to validate, {metrics['test_examples']:,} to test\n"
-        f"run folder: {run.path}",
-        flush=True,
+        f"run folder: {run_dir}"
     )
 
 
-def conclude(run: RunFolder) -> None:
+def epoch_line(row: Row, epochs: int) -> str:
+    """Say how an epoch went; `row` is a row of history.csv."""
+    return (
+        f"epoch {int(row['epoch'])}/{epochs}  loss {row['train_loss']:.4f}  "
+        f"accuracy {row['train_accuracy']:.2%}  validation loss {row['validation_loss']:.4f}  "
+        f"accuracy {row['validation_accuracy']:.2%}  {row['seconds']:.1f} s"
+    )
+
+
+def conclusion(metrics: Row) -> str:
     """Say what the run reached."""
-    metrics = run.metrics
     hits = round(metrics["test_accuracy"] * metrics["test_examples"])
     stand_in = " (embedded sample)" if metrics["embedded"] else ""
-    print(
+    return (
         f"test: accuracy {metrics['test_accuracy']:.2%} ({hits:,} of {metrics['test_examples']:,} "
         f"right), loss {metrics['test_loss']:.4f} on {metrics['dataset']}{stand_in}; "
-        f"{metrics['train_seconds']:.1f} s of training",
-        flush=True,
+        f"{metrics['train_seconds']:.1f} s of training"
     )

@@ -1,11 +1,22 @@
-"""What is on the screen during training: a bar on a terminal, plain lines elsewhere."""
+"""What is on the screen during long work: a bar on a terminal, plain lines elsewhere."""
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from shared.runs.messages import epoch_line
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -65,12 +76,29 @@ class TrainingProgress:
     def epoch(self, row: dict[str, Any]) -> None:
         """Print the line of a finished epoch, which stays; `row` is a row of history.csv."""
         self._last_line = time.monotonic()
-        line = (
-            f"epoch {row['epoch']}/{self._epochs}  loss {row['train_loss']:.4f}  "
-            f"accuracy {row['train_accuracy']:.2%}  validation loss {row['validation_loss']:.4f}  "
-            f"accuracy {row['validation_accuracy']:.2%}  {row['seconds']:.1f} s"
-        )
+        line = epoch_line(row, self._epochs)
         if self._bar:
             self._bar.console.print(line)
         else:
             print(line, flush=True)
+
+
+@contextlib.contextmanager
+def download_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar a file on a terminal, nothing elsewhere: the loader announces a download itself.
+
+    Gives a function to call with (file name, bytes received, bytes expected).
+    """
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def update(name: str, received: int, expected: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=expected)
+            bars.update(tasks[name], completed=received)
+
+        yield update

@@ -1,14 +1,17 @@
-"""The tables of results in the READMEs, made from recorded runs and from nothing else.
+"""The numbers in the READMEs, made from recorded runs and from nothing else.
 
     python -m shared.runs.results                       write the tables anew
     python -m shared.runs.results --check               status 5 when a table is out of date
     python -m shared.runs.results --record FOLDER ...   take the runs below FOLDER into the records
+    python -m shared.runs.results --sample FOLDER       show this run as the example of its app
 
 The records are docs/results/APP.json: the metrics of each run, as in its metrics.json. A table
-stands between `<!-- results: APP -->` and `<!-- end of results -->`.
+stands between `<!-- results: APP -->` and `<!-- end of results -->`; what the example printed
+between `<!-- sample: APP -->` and `<!-- end of sample -->`, its picture in docs/results/APP.png.
 """
 
 import argparse
+import csv
 import json
 import re
 import statistics
@@ -20,9 +23,11 @@ from typing import Any
 
 from shared.errors import ConfigError, SuiteError
 from shared.files import write_atomically
+from shared.runs.messages import announcement, conclusion, epoch_line
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+RESULTS = ROOT / "docs" / "results"
+BLOCK = re.compile(r"(<!-- (results|sample): (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 STALE = 5  # exit status
 
 Run = dict[str, Any]
@@ -38,7 +43,7 @@ def group(run: Run) -> tuple[Any, ...]:
     return identity(run)[:-1]
 
 
-def record(folders: Iterable[Path], results: Path = ROOT / "docs" / "results") -> list[Run]:
+def record(folders: Iterable[Path], results: Path = RESULTS) -> list[Run]:
     """Add every run below `folders` to the records of its application; return what was added.
 
     Raises:
@@ -62,6 +67,24 @@ def record(folders: Iterable[Path], results: Path = ROOT / "docs" / "results") -
         content = json.dumps([runs[key] for key in sorted(runs)], indent=1) + "\n"
         write_atomically(file, content.encode())
     return added
+
+
+def sample(folder: Path, results: Path = RESULTS) -> None:
+    """Make one recorded run the example of its application: what it printed, and its curves.
+
+    Raises:
+        ConfigError: it is not a run that `record` would take.
+    """
+    (run,) = record([folder], results)
+    with open(folder / "history.csv") as file:
+        history = [
+            {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
+        ]
+    lines = [announcement(run, f"outputs/{run['app']}/DATE_TIME")]
+    lines += [epoch_line(row, run["epochs"]) for row in history]
+    text = "\n".join([*lines, conclusion(run)]) + "\n"
+    write_atomically(results / f"{run['app']}.txt", text.encode())
+    write_atomically(results / f"{run['app']}.png", (folder / "curves.png").read_bytes())
 
 
 def table(runs: Sequence[Run]) -> str:
@@ -115,10 +138,13 @@ def with_tables(text: str, results: Path) -> str:
     """Return a document with the tables in it made anew."""
 
     def fill(block: re.Match[str]) -> str:
-        file = results / f"{block[2]}.json"
+        kind, app = block[2], block[3]
+        file = results / (f"{app}.json" if kind == "results" else f"{app}.txt")
         if not file.exists():
-            raise ConfigError(f"no records for {block[2]}: {file} is missing")
-        return f"{block[1]}\n{table(json.loads(file.read_text()))}\n{block[3]}"
+            raise ConfigError(f"no records for {app}: {file} is missing")
+        text = file.read_text()
+        shown = table(json.loads(text)) if kind == "results" else f"```text\n{text}```\n"
+        return f"{block[1]}\n{shown}\n{block[4]}"
 
     return BLOCK.sub(fill, text)
 
@@ -128,7 +154,7 @@ def documents() -> list[Path]:
     return [ROOT / "README.md", *sorted(ROOT.glob("apps/*/README.md"))]
 
 
-def stale(results: Path = ROOT / "docs" / "results") -> list[Path]:
+def stale(results: Path = RESULTS) -> list[Path]:
     """Return the documents whose tables are not what the records say."""
     texts = {path: path.read_text() for path in documents()}
     return [path for path, text in texts.items() if with_tables(text, results) != text]
@@ -139,11 +165,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing; status 5 if stale")
     parser.add_argument("--record", nargs="+", type=Path, metavar="FOLDER", help="runs to take in")
+    parser.add_argument("--sample", type=Path, metavar="FOLDER", help="the run to show")
     arguments = parser.parse_args()
     try:
         if arguments.record:
             added = record(arguments.record)
             print(f"{len(added)} runs recorded")
+        if arguments.sample:
+            sample(arguments.sample)
         old = stale()
     except SuiteError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -152,7 +181,7 @@ def main() -> int:
         if arguments.check:
             print(f"{path.relative_to(ROOT)}: a table differs from the records; make results")
         else:
-            text = with_tables(path.read_text(), ROOT / "docs" / "results")
+            text = with_tables(path.read_text(), RESULTS)
             write_atomically(path, text.encode())
             print(f"{path.relative_to(ROOT)}: written")
     return STALE if old and arguments.check else 0

@@ -91,16 +91,19 @@ def fit(
     """
     trainer = config.trainer
     steps_an_epoch = math.ceil(len(train_set) / trainer.batch_size)
-    steps = trainer.epochs * steps_an_epoch
-    steps = min(steps, trainer.max_steps or steps)
-    rates = learning_rates(trainer.schedule, config.optimizer.lr, steps)
+    total = trainer.epochs * steps_an_epoch
+    total = min(total, trainer.max_steps or total)
     run.metrics |= {"epochs": 0, "steps": 0, "train_seconds": 0.0}
-    with TrainingProgress(trainer.epochs, steps) as progress, _weights_kept(learner, run):
-        for epoch in range(1, math.ceil(steps / steps_an_epoch) + 1):
+    with TrainingProgress(trainer.epochs, total) as progress, _kept(learner, run):
+        for epoch in range(1, math.ceil(total / steps_an_epoch) + 1):
             start = time.perf_counter()
+            first = run.metrics["steps"]
+            numbers = np.arange(first, min(first + steps_an_epoch, total))
+            rates = learning_rates(trainer.schedule, config.optimizer.lr, total, numbers)
             batches = batches_of(len(train_set), trainer.batch_size, config.seed, epoch)
+            steps = list(zip(batches, rates, strict=False))  # max_steps may cut the last epoch
             train_loss, train_accuracy = _train_epoch(
-                learner, train_set, batches, rates, epoch, run, progress
+                learner, train_set, steps, epoch, run, progress
             )
             validation = evaluate(learner, validation_set)
             seconds = time.perf_counter() - start
@@ -114,47 +117,39 @@ def fit(
             }
             run.metrics["epochs"] = epoch
             run.metrics["train_seconds"] += seconds
-            run.append("history.csv", [row])
+            run.add_row("history.csv", row)
+            run.write_rows("history.csv")
             progress.epoch(row)
 
 
 def _train_epoch(
     learner: Learner,
     examples: Examples,
-    batches: Sequence[Indices],
-    rates: NDArray[np.float64],
+    steps: Sequence[tuple[Indices, float]],
     epoch: int,
     run: RunFolder,
     progress: TrainingProgress,
 ) -> tuple[float, float]:
-    """Go through `batches` as far as `rates` reaches; return the mean loss and the accuracy."""
-    first = run.metrics["steps"]
-    steps = list(zip(batches, rates[first:], strict=False))
+    """Take the steps of one epoch and note each; return the mean loss and the accuracy."""
     loss_sum, hits, seen = 0.0, 0, 0
-    rows = []
-    try:
-        for (batch, rate), (loss, correct) in zip(
-            steps, learner.train(examples, steps), strict=True
-        ):
-            run.metrics["steps"] += 1
-            rows.append({"step": run.metrics["steps"], "epoch": epoch, "lr": rate, "loss": loss})
-            if not math.isfinite(loss):
-                raise TrainingDiverged(
-                    f"the loss is {loss} at step {run.metrics['steps']} (epoch {epoch}), where the "
-                    f"learning rate is {rate:.3g}; try a smaller optimizer.lr"
-                )
-            loss_sum += loss * len(batch)
-            hits += correct
-            seen += len(batch)
-            progress.step(epoch, loss_sum / seen, hits / seen)
-    finally:
-        run.append("steps.csv", rows)
+    for (batch, rate), (loss, correct) in zip(steps, learner.train(examples, steps), strict=True):
+        number = run.metrics["steps"] = run.metrics["steps"] + 1
+        run.add_row("steps.csv", {"step": number, "epoch": epoch, "lr": rate, "loss": loss})
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss is {loss} at step {number} (epoch {epoch}), where the learning rate is "
+                f"{rate:.3g}; try a smaller optimizer.lr"
+            )
+        loss_sum += loss * len(batch)
+        hits += correct
+        seen += len(batch)
+        progress.step(epoch, loss_sum / seen, hits / seen)
     return loss_sum / seen, hits / seen
 
 
 @contextlib.contextmanager
-def _weights_kept(learner: Learner, run: RunFolder) -> Iterator[None]:
-    """On Ctrl-C, keep what was learned so far and say where."""
+def _kept(learner: Learner, run: RunFolder) -> Iterator[None]:
+    """Write the steps however the training ends; on Ctrl-C the weights so far, and say where."""
     try:
         yield
     except KeyboardInterrupt:
@@ -162,6 +157,8 @@ def _weights_kept(learner: Learner, run: RunFolder) -> Iterator[None]:
         raise KeyboardInterrupt(
             f"after step {run.metrics['steps']}; the weights so far are in {run.path / WEIGHTS}"
         ) from None
+    finally:
+        run.write_rows("steps.csv")
 
 
 def save_weights(learner: Learner, run: RunFolder) -> None:
@@ -174,6 +171,7 @@ def evaluate(learner: Learner, examples: Examples) -> Evaluation:
 
     Raises:
         RuntimeError: the number of scored examples is not the size of the data set.
+        TrainingDiverged: the loss is not finite.
     """
     logits = np.concatenate(
         [
@@ -184,7 +182,10 @@ def evaluate(learner: Learner, examples: Examples) -> Evaluation:
     if len(logits) != len(examples):
         raise RuntimeError(f"scored {len(logits)} examples of {len(examples)}")
     predictions = logits.argmax(axis=1)
-    loss = float(cross_entropy(logits, examples.labels).sum()) / len(examples)
+    with np.errstate(invalid="ignore"):  # infinite logits: what comes of them is said below
+        loss = float(cross_entropy(logits, examples.labels).sum()) / len(examples)
+    if not math.isfinite(loss):
+        raise TrainingDiverged(f"the loss in evaluation is {loss}; try a smaller optimizer.lr")
     accuracy = int((predictions == examples.labels).sum()) / len(examples)
     return Evaluation(loss, accuracy, predictions)
 

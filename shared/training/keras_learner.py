@@ -41,25 +41,21 @@ class KerasLearner:
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]
     ) -> Iterator[tuple[float, int]]:
         """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
-        inputs = tf.constant(examples.inputs, dtype=keras.config.floatx())
-        labels = tf.constant(examples.labels)
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
-        def step(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                logits = tf.cast(self.model(tf.gather(inputs, batch), training=True), inputs.dtype)
-                target = tf.gather(labels, batch)
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits)
-                loss = tf.reduce_mean(losses)
-            variables = self.model.trainable_variables
-            self.optimizer.apply(tape.gradient(loss, variables), variables)
-            hits = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1) == target, tf.int64))
-            return loss, hits
-
         for batch, rate in steps:
             self.optimizer.learning_rate.assign(rate)
-            loss, hits = step(tf.constant(batch))
+            loss, hits = self._step(examples.inputs[batch], examples.labels[batch])
             yield float(loss), int(hits)
+
+    @tf.function(reduce_retracing=True)
+    def _step(self, inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Forward, loss, backward, step: compiled into a graph at the first call."""
+        with tf.GradientTape() as tape:
+            logits = tf.cast(self.model(inputs, training=True), keras.config.floatx())
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_mean(losses)
+        variables = self.model.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss, tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1) == labels, tf.int64))
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (N, classes) of one batch, in evaluation mode."""

@@ -8,22 +8,23 @@ START = 1 / 25  # where it starts, as a share of the peak
 END = 1 / 10_000  # where it ends
 
 
-def learning_rates(schedule: str, peak: float, steps: int) -> NDArray[np.float64]:
-    """Return the learning rate of each step, shape (steps,).
+def learning_rates(
+    schedule: str, peak: float, total: int, steps: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the learning rate of each of `steps`, counted from 0, of a training of `total` steps.
 
     `constant` is `peak` throughout. `one_cycle` goes up to `peak` and down again, half a cosine
     each way (Smith and Topin 2018, arXiv:1708.07120; the shares above are those of
     torch.optim.lr_scheduler.OneCycleLR).
     """
     if schedule == "constant":
-        return np.full(steps, peak)
-    rising = max(1, round(WARM_UP * steps))
-    up = _half_cosine(START, 1.0, rising)
-    down = _half_cosine(1.0, END, steps - rising + 1)[1:]
-    return peak * np.concatenate([up, down])[:steps]
+        return np.full(len(steps), peak)
+    top = max(1.0, WARM_UP * total - 1)  # the step that has the peak, on the scale of steps
+    rising = _half_cosine(START, 1.0, np.asarray(steps / top))
+    falling = _half_cosine(1.0, END, (steps - top) / max(1.0, total - 1 - top))
+    return peak * np.where(steps <= top, rising, falling)
 
 
-def _half_cosine(start: float, end: float, points: int) -> NDArray[np.float64]:
-    """Return `points` values from `start` to `end`, both included, along half a cosine."""
-    position = np.linspace(0.0, 1.0, points)
-    return end + (start - end) * (1 + np.cos(np.pi * position)) / 2
+def _half_cosine(start: float, end: float, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Go from `start` at position 0 to `end` at position 1 along half a cosine."""
+    return np.asarray(end + (start - end) * (1 + np.cos(np.pi * position)) / 2)

@@ -71,8 +71,12 @@ def test_metrics_hold_plain_finite_numbers(tmp_path: Path) -> None:
         run.write_metrics()
 
 
-def test_rows_are_appended_under_one_header(tmp_path: Path) -> None:
+def test_rows_stand_under_one_header(tmp_path: Path) -> None:
     run = RunFolder.claim(mnist_config(tmp_path))
-    run.append("history.csv", [{"epoch": 1, "loss": 0.5}])
-    run.append("history.csv", [{"epoch": 2, "loss": 0.25}])
+    run.write_rows("history.csv")
+    assert not (tmp_path / "history.csv").exists()
+    run.add_row("history.csv", {"epoch": 1, "loss": 0.5})
+    run.write_rows("history.csv")
+    run.add_row("history.csv", {"epoch": 2, "loss": 0.25})
+    run.write_rows("history.csv")
     assert (tmp_path / "history.csv").read_text() == "epoch,loss\n1,0.5\n2,0.25\n"

@@ -84,6 +84,13 @@ def test_evaluation_objects_when_an_example_was_not_scored() -> None:
         evaluate(FakeLearner(drop=1), random_examples(1500))
 
 
+def test_evaluation_says_that_infinite_logits_are_a_divergence() -> None:
+    examples = random_examples(10)
+    examples.inputs[3] = np.inf
+    with pytest.raises(TrainingDiverged, match="loss in evaluation is nan"):
+        evaluate(FakeLearner(), examples)
+
+
 def test_cross_entropy_of_huge_logits_is_finite() -> None:
     logits = np.array([[1e4, 0.0], [-1e4, 0.0], [0.0, 0.0]])
     losses = cross_entropy(logits, np.array([1, 0, 1]))

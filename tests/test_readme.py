@@ -1,0 +1,77 @@
+"""The README's own commands work, at smoke size."""
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import ROOT
+
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("apps/*/README.md"))]
+SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+CONSOLE_BLOCK = re.compile(r"^```console\n\$ (.*?)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#]+)\)")
+
+COMMANDS = sorted(
+    {
+        line
+        for document in DOCUMENTS
+        for block in SHELL_BLOCK.findall(document.read_text())
+        for line in block.splitlines()
+    }
+)
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of the README as it stands, in the repository's folder."""
+    # Not MAKEFLAGS and the like: they belong to the make that may be running these tests.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MA")}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "train" in c or "apps." in c])
+def test_a_command_works(command: str, tmp_path: Path) -> None:
+    words = shlex.split(command)
+    if "--help" not in words:
+        words += ["debug=smoke", "trainer.max_steps=3"]
+        words += [f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/sweep"]
+    result = run(words)
+    assert result.returncode == 0, result.stderr
+    if "--help" not in words:
+        assert "test: accuracy" in result.stdout
+        assert list(tmp_path.rglob("metrics.json"))
+
+
+def test_every_command_is_tried_or_is_this_very_test_run() -> None:
+    untried = [command for command in COMMANDS if "train" not in command and "apps." not in command]
+    assert untried == ["make test"]
+    assert len(COMMANDS) > 5
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [block for document in DOCUMENTS for block in CONSOLE_BLOCK.findall(document.read_text())],
+)
+def test_an_error_reads_as_it_is_shown(command: str, shown: str) -> None:
+    result = run(shlex.split(command))
+    assert result.returncode == 2
+    assert result.stderr.startswith(shown)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for target in LINK.findall(document.read_text()):
+        if not target.startswith("https://"):
+            assert (document.parent / target).exists(), target
+
+
+def test_the_documented_targets_exist() -> None:
+    listed = run(["make", "help"]).stdout
+    for document in [*DOCUMENTS, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"`make ([a-z-]+)", document.read_text()):
+            assert f"make {target} " in listed, target

@@ -1,0 +1,38 @@
+"""trainer.precision=auto asks the processor."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.training import precision
+from tests.helpers import mnist_config
+
+
+@pytest.mark.parametrize(
+    ("flags", "meaning"),
+    [
+        ("fpu avx2 avx512_bf16", "bfloat16"),
+        ("fpu avx512f amx_tile amx_bf16", "bfloat16"),
+        ("fpu avx2 avx512f", "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_multiplies_it(
+    flags: str, meaning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n")
+    found = precision.processor_flags(cpuinfo)
+    assert found == set(flags.split())
+    monkeypatch.setattr(precision, "processor_flags", lambda: found)
+    config = precision.with_precision(mnist_config(tmp_path, "trainer.precision=auto"))
+    assert config.trainer.precision == meaning
+
+
+def test_a_system_that_does_not_tell_gets_float32(tmp_path: Path) -> None:
+    assert precision.processor_flags(tmp_path / "missing") == set()
+
+
+@pytest.mark.parametrize("given", ["float32", "bfloat16", "float64"])
+def test_what_is_given_stays(given: str, tmp_path: Path) -> None:
+    config = mnist_config(tmp_path, f"trainer.precision={given}")
+    assert precision.with_precision(config) is config
