@@ -35,7 +35,14 @@ class Mlp(Section):
     ]
 
 
-class Mnist(Data):
+class Images(Data):
+    shift: Annotated[
+        int,
+        Field(ge=0, le=8, description="pixels that a training image may move, at random, each way"),
+    ]
+
+
+class Mnist(Images):
     name: Literal["mnist"]
     root: Annotated[str, Field(min_length=1, description="the cache; made when it is not there")]
     download: Annotated[
@@ -47,7 +54,7 @@ class Mnist(Data):
     ]
 
 
-class Digits(Data):
+class Digits(Images):
     name: Literal["digits"]
 
 

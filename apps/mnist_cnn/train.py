@@ -1,5 +1,6 @@
 """Train a network on MNIST: data, model, loop, evaluation, top to bottom."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from apps.mnist_cnn.config import Config
 from shared.data import digits, mnist, store
+from shared.data.augment import shifted
 from shared.data.images import ImageData
 from shared.errors import ConfigError
 from shared.runs.folder import RunFolder
@@ -48,7 +50,8 @@ def train(config: Config) -> dict[str, Any]:
         learner = build_learner(config)
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)
-        fit(learner, train_set, validation_set, config, run)
+        move = partial(shifted, pixels=config.data.shift)
+        fit(learner, train_set, validation_set, config, run, augment=move)
         test = evaluate(learner, test_set)
         run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
         print(conclusion(run.metrics), flush=True)

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,10 @@ from shared.training.schedule import learning_rates
 
 Indices = NDArray[np.int64]
 
+Augment = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
+
 WEIGHTS = "weights.safetensors"
+AUGMENT = 1  # tells the random numbers of augmentation from those of the order
 EVALUATION_BATCH = 1000  # examples; changes nothing but memory and time
 
 
@@ -76,14 +79,28 @@ def batches_of(count: int, batch_size: int, seed: int, epoch: int) -> list[Indic
     return [order[start : start + batch_size] for start in range(0, count, batch_size)]
 
 
+def unchanged(inputs: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
+    """Return the inputs as they are: no augmentation."""
+    return inputs
+
+
 def fit(
     learner: Learner,
     train_set: Examples,
     validation_set: Examples,
     config: AppConfig,
     run: RunFolder,
+    augment: Augment = unchanged,
 ) -> None:
     """Train for `config.trainer.epochs`, validate after each, keep the history in the run folder.
+
+    Args:
+        learner: what is trained.
+        train_set: what it is trained with.
+        validation_set: what it is scored with after each epoch.
+        config: epochs, batch size, schedule, learning rate and seed are taken from here.
+        run: where the history goes.
+        augment: makes the inputs of an epoch from those of the training set.
 
     Raises:
         TrainingDiverged: the loss of a step is not finite.
@@ -102,8 +119,10 @@ def fit(
             rates = learning_rates(trainer.schedule, config.optimizer.lr, total, numbers)
             batches = batches_of(len(train_set), trainer.batch_size, config.seed, epoch)
             steps = list(zip(batches, rates, strict=False))  # max_steps may cut the last epoch
+            random = np.random.default_rng([config.seed, epoch, AUGMENT])
+            examples = Examples(augment(train_set.inputs, random), train_set.labels)
             train_loss, train_accuracy = _train_epoch(
-                learner, train_set, steps, epoch, run, progress
+                learner, examples, steps, epoch, run, progress
             )
             validation = evaluate(learner, validation_set)
             seconds = time.perf_counter() - start

@@ -13,6 +13,7 @@ from shared.errors import ConfigError
 from shared.runs.record import available_cores
 from shared.training.fit import Examples, Indices
 from shared.training.keras_optimizers import build_optimizer
+from shared.training.memory import keep_freed_memory
 
 
 class KerasLearner:
@@ -24,6 +25,7 @@ class KerasLearner:
     """
 
     def __init__(self, build: Callable[[Any], keras.Model], config: AppConfig) -> None:
+        keep_freed_memory()
         set_threads(config.trainer.threads or available_cores())
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(config.seed)

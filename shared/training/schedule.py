@@ -1,5 +1,7 @@
 """The learning rate of every step, the same for all frameworks."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,11 +22,11 @@ def learning_rates(
     if schedule == "constant":
         return np.full(len(steps), peak)
     top = max(1.0, WARM_UP * total - 1)  # the step that has the peak, on the scale of steps
-    rising = _half_cosine(START, 1.0, np.asarray(steps / top))
+    rising = _half_cosine(START, 1.0, steps / top)
     falling = _half_cosine(1.0, END, (steps - top) / max(1.0, total - 1 - top))
     return peak * np.where(steps <= top, rising, falling)
 
 
-def _half_cosine(start: float, end: float, position: NDArray[np.float64]) -> NDArray[np.float64]:
+def _half_cosine(start: float, end: float, position: NDArray[Any]) -> NDArray[np.float64]:
     """Go from `start` at position 0 to `end` at position 1 along half a cosine."""
     return np.asarray(end + (start - end) * (1 + np.cos(np.pi * position)) / 2)

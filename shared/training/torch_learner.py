@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from shared.config import AppConfig, Optimizer
 from shared.runs.record import available_cores
 from shared.training.fit import Examples, Indices
+from shared.training.memory import keep_freed_memory
 
 
 class TorchLearner:
@@ -24,6 +25,7 @@ class TorchLearner:
     """
 
     def __init__(self, build: Callable[[Any], nn.Module], config: AppConfig) -> None:
+        keep_freed_memory()
         torch.set_num_threads(config.trainer.threads or available_cores())
         # The same as use_deterministic_algorithms(True), which would also import Triton: 4 seconds,
         # and a crash where TensorFlow is in the same process.

@@ -1,0 +1,28 @@
+"""Changes of images that leave their meaning: more to learn from than there is."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def shifted(
+    images: NDArray[np.float32], random: np.random.Generator, pixels: int
+) -> NDArray[np.float32]:
+    """Return each image moved by up to `pixels` in each direction, at random.
+
+    Args:
+        images: (N, height, width); their first pixel is taken for background, and fills the gaps.
+        random: draws the ways.
+        pixels: the longest way; 0 returns the images as they are.
+    """
+    if pixels == 0:
+        return images
+    ways = random.integers(0, 2 * pixels + 1, (2, len(images)))
+    height, width = images.shape[1:]
+    margin = ((0, 0), (pixels, pixels), (pixels, pixels))
+    padded = np.pad(images, margin, constant_values=images[0, 0, 0])
+    moved = np.empty_like(images)
+    for down in range(2 * pixels + 1):
+        for right in range(2 * pixels + 1):
+            chosen = np.flatnonzero((ways[0] == down) & (ways[1] == right))
+            moved[chosen] = padded[chosen, down : down + height, right : right + width]
+    return moved
