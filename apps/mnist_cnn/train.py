@@ -117,6 +117,7 @@ def build_learner(config: Config) -> Learner:
         from shared.training.torch_learner import TorchLearner
 
         return TorchLearner(torch_model.build_model, config)
+    import shared.training.keras_quiet  # noqa: F401  (first, before Keras is imported)
     from apps.mnist_cnn import keras_model
     from shared.training.keras_learner import KerasLearner
 

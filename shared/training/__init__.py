@@ -1,9 +1,10 @@
 """Training: one short loop a framework, and what the loops share.
 
-torch_learner.py   the loop in PyTorch
-keras_learner.py   the loop in Keras
-fit.py             epochs around either of them: batches, validation, history
-schedule.py        the learning rate of every step
+torch_learner.py      the loop in PyTorch
+keras_learner.py      the loop in Keras
+keras_optimizers.py   torch's update formulas in Keras
+fit.py                epochs around either loop: batches, validation, history
+schedule.py           the learning rate of every step
 """
 
 import os
