@@ -45,7 +45,7 @@ train-mnist: $(READY) ## train on MNIST (model=cnn, mlp or fast_cnn; framework=t
 
 .PHONY: test
 test: $(READY) ## the tests, without the slow ones
-	@$(RUN) -m pytest -m 'not slow'
+	@$(RUN) -m pytest -n auto -m 'not slow'
 
 .PHONY: test-slow
 test-slow: $(READY) ## the slow tests: accuracy of whole trainings

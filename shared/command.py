@@ -52,6 +52,8 @@ def main(
         nonlocal composing
         composing = False
         statuses.append(_reported(lambda: train(_checked(schema, composed))))
+        with contextlib.suppress(OSError):  # a job that was refused leaves no empty folder behind
+            Path(HydraConfig.get().runtime.output_dir).rmdir()
         if statuses[-1] == INTERRUPTED_STATUS:
             sys.exit(INTERRUPTED_STATUS)  # Ctrl-C ends a sweep, a failed job does not
 
@@ -71,16 +73,12 @@ def main(
 
 
 def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
-    """Resolve and validate; a configuration that is refused leaves no empty run folder behind."""
+    """Resolve and validate a composed configuration."""
     try:
         values: Any = OmegaConf.to_container(composed, resolve=True)
-        return validate(schema, values)
-    except (ConfigError, OmegaConfBaseException) as error:
-        with contextlib.suppress(OSError):  # only an empty folder can be removed
-            Path(HydraConfig.get().runtime.output_dir).rmdir()
-        if isinstance(error, ConfigError):
-            raise
+    except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
+    return validate(schema, values)
 
 
 def _reported(action: Callable[[], object]) -> int:
