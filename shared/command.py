@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
-from shared.config import AnyAppConfig, flat_keys, unknown_key, validate
+from shared.config import AnyAppConfig, AppConfig, flat_keys, unknown_key, validate
 from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -99,13 +99,6 @@ def _overrides() -> list[str]:
     return [argument for argument in sys.argv[1:] if not argument.startswith("-")]
 
 
-def _compose(app: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose `app`'s configuration without running anything."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        return hydra.compose(app, overrides=list(overrides))
-
-
 def _explain(app: str, error: Exception, overrides: Sequence[str]) -> str:
     """Say in one or two lines what is wrong with `overrides`."""
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -143,12 +136,14 @@ def _values(app: str, overrides: Sequence[Override]) -> dict[str, Any]:
     return values
 
 
-def _print_help(app: str, schema: type[BaseModel]) -> None:
+def _print_help(app: str, schema: type[AppConfig]) -> None:
     """Print the command line's form, the choices, and every key with its value and meaning."""
     try:
-        values = _values(app, OverridesParser.create().parse_overrides(_overrides()))
+        parsed = OverridesParser.create().parse_overrides(_overrides())
+        values = _values(app, [item for item in parsed if not item.is_sweep_override()])
     except HydraException as error:
         raise ConfigError(_explain(app, error, _overrides())) from error
+    validate(schema, values)
     print(f"usage: python -m apps.{app} [KEY=VALUE ...]\n\nchoices:")
     for group in sorted(path.name for path in CONF.iterdir() if path.is_dir()):
         names = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))

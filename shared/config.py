@@ -183,8 +183,11 @@ def _describe(fault: Mapping[str, Any], values: Mapping[str, Any]) -> str:
 def _key(location: Sequence[str | int], values: Any) -> str:
     """Return a pydantic location as a dotted key, without the names of union members in it."""
     parts = []
+    in_union = False
     for step, part in enumerate(location):
-        if isinstance(values, Mapping) and part in values:
+        if isinstance(values, Mapping) and part == values.get("name") and not in_union:
+            in_union = True  # the part names the member of the union, as `momentum` does; no key
+        elif isinstance(values, Mapping) and part in values:
             values = values[part]
         elif isinstance(values, list):
             values = values[int(part)]

@@ -31,6 +31,8 @@ WRONG = {
     "optimizer.lr=0": "optimizer.lr should be greater than 0 (given optimizer.lr=0)",
     "optimizer.lr=-0.1": "optimizer.lr should be greater than 0",
     "optimizer.lr=nan": "optimizer.lr should be a finite number",
+    "optimizer=momentum optimizer.lr=0": "error: optimizer.lr should be greater than 0",
+    "optimizer=momentum optimizer.momentum=2": "error: optimizer.momentum should be less than 1",
     "optimizer.lr=inf": "optimizer.lr should be a finite number",
     "trainer.epochs=0": "trainer.epochs should be greater than or equal to 1",
     "trainer.epochs=1.5": "trainer.epochs should be a valid integer",
@@ -61,9 +63,9 @@ def test_a_wrong_command_is_explained_before_a_framework_is_imported(
     argument: str, tmp_path: Path, no_frameworks: dict[str, str]
 ) -> None:
     run_dir = tmp_path / "run"
-    arguments = (
-        [argument] if "hydra.run.dir" in argument else [f"hydra.run.dir={run_dir}", argument]
-    )
+    arguments = argument.split(" ")
+    if "hydra.run.dir" not in argument:
+        arguments.append(f"hydra.run.dir={run_dir}")
     result = run_mnist(*arguments, environment=no_frameworks)
     assert result.returncode == 2, result.stderr
     assert WRONG[argument] in result.stderr
@@ -113,10 +115,19 @@ def test_help_names_every_key_with_its_value_and_meaning(no_frameworks: dict[str
     assert all(line.split("  ")[-1].strip() for line in keys), "every key has a meaning"
 
 
-def test_help_of_a_wrong_choice_is_an_error() -> None:
-    result = run_mnist("--help", "model=transformer")
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("model=transformer", "choose one of"),
+        ("+foo=1", "unknown key foo"),
+        ("model.name=foo", "error: model"),
+    ],
+)
+def test_help_of_something_wrong_is_an_error(argument: str, said: str) -> None:
+    result = run_mnist("--help", argument)
     assert result.returncode == 2
-    assert "choose one of" in result.stderr
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_sweep_runs_every_job_although_one_fails(tmp_path: Path) -> None:

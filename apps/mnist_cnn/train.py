@@ -1,5 +1,6 @@
 """Train a network on MNIST: data, model, loop, evaluation, top to bottom."""
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,10 @@ def train(config: Config) -> dict[str, Any]:
         print(announcement(run.metrics, str(run.path)), flush=True)
         move = partial(shifted, pixels=config.data.shift)
         fit(learner, train_set, validation_set, config, run, augment=move)
+        save_weights(learner, run)
         test = evaluate(learner, test_set)
         run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
         print(conclusion(run.metrics), flush=True)
-        save_weights(learner, run)
         draw(run, images, test)
     return run.metrics
 
@@ -113,6 +114,9 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
 def build_learner(config: Config) -> Learner:
     """Return the network and its loop in the framework asked for; the other is not imported."""
     if config.framework == "torch":
+        # In this order the two abort the process: shared/parity/__init__.py tells why.
+        if "tensorflow" in sys.modules and "torch._dynamo" not in sys.modules:
+            raise ConfigError("Keras runs in this process: start one command for each framework")
         from apps.mnist_cnn import torch_model
         from shared.training.torch_learner import TorchLearner
 

@@ -7,9 +7,10 @@ how: `done`, `diverged`, `interrupted` or `failed`.
 import contextlib
 import csv
 import io
-import itertools
 import json
+import os
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,25 +46,16 @@ class RunFolder:
         Raises:
             ConfigError: the folder holds a run already, or cannot be written.
         """
-        first = Path(config.run_dir)
-        for number in itertools.count(1):
-            path = first if number == 1 else first.with_name(f"{first.name}_{number}")
-            content = OmegaConf.to_yaml(
-                config.model_copy(update={"run_dir": str(path)}).model_dump()
-            )
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-                with open(path / "config.yaml", "x") as file:  # fails when another run was first
-                    file.write(content)
-                return cls(path)
-            except FileExistsError:
-                if not DATE_TIME.fullmatch(first.name):
-                    raise ConfigError(
-                        f"{path} holds a run already; choose another folder with hydra.run.dir=PATH"
-                    ) from None
-            except OSError as error:
-                raise _cannot_write(path, error) from error
-        raise AssertionError("unreachable")
+        first = path = Path(config.run_dir)
+        number = 1
+        while not _claimed(path, config):
+            if not DATE_TIME.fullmatch(first.name):
+                raise ConfigError(
+                    f"{path} holds a run already; choose another folder with hydra.run.dir=PATH"
+                )
+            number += 1
+            path = first.with_name(f"{first.name}_{number}")
+        return cls(path)
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -116,6 +108,24 @@ class RunFolder:
             write_atomically(self.path / name, content)
         except OSError as error:
             raise _cannot_write(self.path / name, error) from error
+
+
+def _claimed(path: Path, config: AppConfig) -> bool:
+    """Make the folder and its `config.yaml`, whole; say whether this run is the one that did it."""
+    text = OmegaConf.to_yaml(config.model_copy(update={"run_dir": str(path)}).model_dump())
+    mine = path / f".config.yaml.{uuid.uuid4().hex}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(mine, text.encode())
+        try:
+            os.link(mine, path / "config.yaml")  # which fails when another run was first
+        finally:
+            mine.unlink()
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return True
 
 
 def _cannot_write(path: Path, error: OSError) -> ConfigError:

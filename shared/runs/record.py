@@ -45,12 +45,12 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def memory_gib() -> float:
-    """Return the machine's memory in GiB."""
+def memory_gib() -> float | None:
+    """Return the machine's memory in GiB, None where the system does not tell."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError, AttributeError):  # not a POSIX system
-        return float("nan")
+        return None
 
 
 def git_state() -> dict[str, Any]:

@@ -21,6 +21,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from shared.errors import ConfigError, SuiteError
 from shared.files import write_atomically
 from shared.runs.messages import announcement, conclusion, epoch_line
@@ -54,6 +56,11 @@ def record(folders: Iterable[Path], results: Path = RESULTS) -> list[Run]:
         run = json.loads(path.read_text())
         if run["status"] != "done":
             raise ConfigError(f"{path}: its status is {run['status']}; only finished runs count")
+        config = OmegaConf.load(path.with_name("config.yaml"))
+        limits = ("debug", "data.train_limit", "data.test_limit", "trainer.max_steps")
+        for key in limits:
+            if (value := OmegaConf.select(config, key)) is not None:
+                raise ConfigError(f"{path}: made with {key}={value}; only whole trainings count")
         if run["git"]["dirty"] is not False:
             raise ConfigError(f"{path}: made with uncommitted changes; commit, then run it again")
         added.append(run)
@@ -75,6 +82,8 @@ def sample(folder: Path, results: Path = RESULTS) -> None:
     Raises:
         ConfigError: it is not a run that `record` would take.
     """
+    if not (folder / "metrics.json").exists():
+        raise ConfigError(f"{folder} is not the folder of one run: it has no metrics.json")
     (run,) = record([folder], results)
     with open(folder / "history.csv") as file:
         history = [

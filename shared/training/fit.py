@@ -124,7 +124,10 @@ def fit(
             train_loss, train_accuracy = _train_epoch(
                 learner, examples, steps, epoch, run, progress
             )
-            validation = evaluate(learner, validation_set)
+            try:
+                validation = evaluate(learner, validation_set)
+            except TrainingDiverged as error:
+                raise _diverged(str(error), run.metrics["steps"], epoch, rates[-1]) from error
             seconds = time.perf_counter() - start
             row = {
                 "epoch": epoch,
@@ -155,15 +158,19 @@ def _train_epoch(
         number = run.metrics["steps"] = run.metrics["steps"] + 1
         run.add_row("steps.csv", {"step": number, "epoch": epoch, "lr": rate, "loss": loss})
         if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"the loss is {loss} at step {number} (epoch {epoch}), where the learning rate is "
-                f"{rate:.3g}; try a smaller optimizer.lr"
-            )
+            raise _diverged(f"the loss is {loss}", number, epoch, rate)
         loss_sum += loss * len(batch)
         hits += correct
         seen += len(batch)
         progress.step(epoch, loss_sum / seen, hits / seen)
     return loss_sum / seen, hits / seen
+
+
+def _diverged(what: str, step: int, epoch: int, rate: float) -> TrainingDiverged:
+    return TrainingDiverged(
+        f"{what} at step {step} (epoch {epoch}), where the learning rate is {rate:.3g}; "
+        "try a smaller optimizer.lr"
+    )
 
 
 @contextlib.contextmanager
@@ -182,7 +189,9 @@ def _kept(learner: Learner, run: RunFolder) -> Iterator[None]:
 
 def save_weights(learner: Learner, run: RunFolder) -> None:
     """Write the weights to the run folder, in a format that cannot run code when it is read."""
-    run.write(WEIGHTS, safetensors.numpy.save(learner.weights()))
+    # safetensors writes the bytes as they lie in memory: channels last would come out scrambled.
+    weights = {name: np.array(value, order="C") for name, value in learner.weights().items()}
+    run.write(WEIGHTS, safetensors.numpy.save(weights))
 
 
 def evaluate(learner: Learner, examples: Examples) -> Evaluation:
@@ -204,7 +213,7 @@ def evaluate(learner: Learner, examples: Examples) -> Evaluation:
     with np.errstate(invalid="ignore"):  # infinite logits: what comes of them is said below
         loss = float(cross_entropy(logits, examples.labels).sum()) / len(examples)
     if not math.isfinite(loss):
-        raise TrainingDiverged(f"the loss in evaluation is {loss}; try a smaller optimizer.lr")
+        raise TrainingDiverged(f"the loss in evaluation is {loss}")
     accuracy = int((predictions == examples.labels).sum()) / len(examples)
     return Evaluation(loss, accuracy, predictions)
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from shared.config import Adagrad, Adam, Momentum, Optimizer, RMSprop, Sgd
+from shared.config import Adagrad, Adam, Momentum, Optimizer, RMSprop
 
 
 class TorchOptimizer(keras.optimizers.Optimizer):
@@ -136,10 +136,10 @@ def build_optimizer(config: Optimizer) -> keras.optimizers.Optimizer:
 
 def keras_formula(config: Optimizer) -> keras.optimizers.Optimizer:
     """Return Keras's own optimizer of that name; its weight decay is always decoupled."""
-    common = {"learning_rate": config.lr, "weight_decay": config.weight_decay or None}
+    # None is no value for adamw; elsewhere it saves an operation that 0 would cost.
+    decay = config.weight_decay if config.name == "adamw" else config.weight_decay or None
+    common = {"learning_rate": config.lr, "weight_decay": decay}
     match config:
-        case Sgd():
-            return keras.optimizers.SGD(**common)
         case Momentum():
             return keras.optimizers.SGD(
                 momentum=config.momentum, nesterov=config.nesterov, **common

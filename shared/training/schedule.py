@@ -16,8 +16,8 @@ def learning_rates(
     """Return the learning rate of each of `steps`, counted from 0, of a training of `total` steps.
 
     `constant` is `peak` throughout. `one_cycle` goes up to `peak` and down again, half a cosine
-    each way (Smith and Topin 2018, arXiv:1708.07120; the shares above are those of
-    torch.optim.lr_scheduler.OneCycleLR).
+    each way (Smith and Topin 2018, arXiv:1708.07120); torch.optim.lr_scheduler.OneCycleLR does
+    the same with final_div_factor=400.
     """
     if schedule == "constant":
         return np.full(len(steps), peak)

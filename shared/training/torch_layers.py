@@ -12,8 +12,8 @@ class ByteDropout(nn.Module):
     Each value of x, any shape, is zero with probability p while training and divided by 1 - p
     otherwise; in evaluation mode x is returned as it is. p is rounded to a multiple of 1/256, for
     the zeros and for the scale alike, so that the expected value stays exact. torch.nn.Dropout
-    draws 32 bits for each value, one after the other, which is a fifth of the CNN's training step;
-    the benchmark is in docs/performance.md.
+    draws 32 bits for each value, one after the other: a seventh of the CNN's training step
+    (docs/performance.md).
 
     Args:
         p: probability of a zero, 0 <= p < 1.

@@ -77,6 +77,34 @@ def test_torch_and_keras_take_the_same_steps(case: str, tmp_path: Path) -> None:
         assert np.abs(value - start[name]).max() > 1e-4 * np.abs(value).max(), f"{name} has moved"
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        "model=cnn model.channels=[3,4] model.hidden=8 model.dropout=[0.0,0.0]",
+        "model=fast_cnn model.channels=[3,4] model.hidden=8",
+    ],
+)
+def test_convolutions_take_the_same_steps(case: str, tmp_path: Path) -> None:
+    overrides = ["trainer.precision=float64", "optimizer=adam", *case.split()]
+    in_torch = TorchLearner(torch_model.build_model, mnist_config(tmp_path, *overrides))
+    in_keras = KerasLearner(
+        keras_model.build_model, mnist_config(tmp_path, "framework=keras", *overrides)
+    )
+    torch_to_keras(in_torch.model, in_keras.model)
+    start = {name: value.copy() for name, value in in_torch.weights().items()}
+    back = torch_model.build_model(mnist_config(tmp_path, *overrides).model).double()
+    first_steps = steps()[:5]
+    torch_results = list(in_torch.train(examples(), first_steps))
+    keras_results = list(in_keras.train(examples(), first_steps))
+    np.testing.assert_allclose(torch_results, keras_results, rtol=1e-9)
+    keras_to_torch(in_keras.model, back)
+    for name, value in in_torch.model.named_parameters():
+        values = value.detach().numpy()
+        other = back.get_parameter(name).detach().numpy()
+        assert np.abs(other - values).max() <= 1e-7 * np.abs(values).max(), name
+        assert np.abs(values - start[name]).max() > 1e-3 * np.abs(values).max(), f"{name} has moved"
+
+
 def test_keras_formula_is_kerass_own_and_another_one(tmp_path: Path) -> None:
     """With momentum the two agree until the learning rate changes (unit gradient)."""
     config = mnist_config(

@@ -1,5 +1,6 @@
 """The run folder: one run, whole files, a status whatever happens."""
 
+import errno
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from shared.errors import ConfigError, TrainingDiverged
+from shared.runs import folder
 from shared.runs.folder import RunFolder
 from tests.helpers import mnist_config
 
@@ -34,6 +36,20 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> Non
     assert len({run.path for run in runs}) == 8
     for run in runs:
         assert OmegaConf.load(run.path / "config.yaml").run_dir == str(run.path)
+
+
+def test_a_disk_that_is_full_from_the_start_does_not_block_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "write_atomically", full)
+        with pytest.raises(ConfigError, match="No space left on device"):
+            RunFolder.claim(mnist_config(tmp_path / "run"))
+    assert not list((tmp_path / "run").iterdir())
+    RunFolder.claim(mnist_config(tmp_path / "run"))
 
 
 def test_a_folder_that_cannot_be_written_is_a_configuration_error(tmp_path: Path) -> None:

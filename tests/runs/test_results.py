@@ -1,13 +1,14 @@
 """The tables of the READMEs come from recorded runs."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.errors import ConfigError
-from shared.runs.results import record, stale, table, with_tables
+from shared.runs.results import RESULTS, record, stale, table, with_tables
 
 
 def metrics(seed: int, accuracy: float, **changes: Any) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def write(folder: Path, *runs: dict[str, Any]) -> Path:
     for number, run in enumerate(runs):
         (folder / str(number)).mkdir(parents=True)
         (folder / str(number) / "metrics.json").write_text(json.dumps(run))
+        (folder / str(number) / "config.yaml").write_text("debug: null\n")
     return folder
 
 
@@ -58,6 +60,26 @@ def test_only_finished_runs_of_committed_code_count(
     with pytest.raises(ConfigError, match=reason):
         record([write(tmp_path / "a", metrics(0, 0.5, **changes))], tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_a_smoke_run_does_not_take_the_place_of_a_whole_one(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", metrics(0, 0.5))
+    (folder / "0" / "config.yaml").write_text("debug: smoke\n")
+    with pytest.raises(ConfigError, match="made with debug=smoke"):
+        record([folder], tmp_path / "results")
+
+
+@pytest.mark.parametrize(("model", "seconds"), [("cnn", 60), ("fast_cnn", 10)])
+def test_the_recorded_runs_keep_the_promise(model: str, seconds: float) -> None:
+    """At least 99.0 % on MNIST's test set, as the mean of five seeds, in the time promised."""
+    runs = [
+        run
+        for run in json.loads((RESULTS / "mnist_cnn.json").read_text())
+        if (run["framework"], run["model"], run["dataset"]) == ("torch", model, "mnist")
+    ]
+    assert len({run["seed"] for run in runs}) >= 5
+    assert statistics.mean(run["test_accuracy"] for run in runs) >= 0.99
+    assert statistics.median(run["train_seconds"] for run in runs) <= seconds
 
 
 def test_nothing_to_record_is_an_error(tmp_path: Path) -> None:

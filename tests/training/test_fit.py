@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shared.errors import TrainingDiverged
+from shared.runs import progress
 from shared.runs.folder import RunFolder
 from shared.training.fit import (
     EVALUATION_BATCH,
@@ -95,6 +96,25 @@ def test_cross_entropy_of_huge_logits_is_finite() -> None:
     logits = np.array([[1e4, 0.0], [-1e4, 0.0], [0.0, 0.0]])
     losses = cross_entropy(logits, np.array([1, 0, 1]))
     np.testing.assert_allclose(losses, [1e4, 1e4, np.log(2)])
+
+
+def test_a_divergence_seen_in_validation_names_step_and_rate(tmp_path: Path) -> None:
+    config = mnist_config(tmp_path, "trainer.batch_size=40")
+    run, validation = run_folder(config), random_examples(10)
+    validation.inputs[3] = np.inf
+    with pytest.raises(TrainingDiverged, match=r"evaluation is nan at step 3 \(epoch 1\).*rate"):
+        fit(FakeLearner(), random_examples(100), validation, config, run)
+
+
+def test_without_a_terminal_lines_tell_the_time_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
+    config = mnist_config(tmp_path, "trainer.batch_size=40", "trainer.epochs=1")
+    fit(FakeLearner(), random_examples(100), random_examples(10), config, run_folder(config))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" s left")[1] for line in lines] == [" s left"] * 3 + [""]
+    assert lines[1].startswith("epoch 1/1  step 2 of 3  loss 1.0000  accuracy 0.00%")
 
 
 def run_folder(config: Any) -> RunFolder:
