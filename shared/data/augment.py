@@ -1,6 +1,7 @@
 """Changes of images that leave their meaning: more to learn from than there is."""
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 
@@ -16,13 +17,9 @@ def shifted(
     """
     if pixels == 0:
         return images
-    ways = random.integers(0, 2 * pixels + 1, (2, len(images)))
-    height, width = images.shape[1:]
+    down, right = random.integers(0, 2 * pixels + 1, (2, len(images)))
     margin = ((0, 0), (pixels, pixels), (pixels, pixels))
     padded = np.pad(images, margin, constant_values=images[0, 0, 0])
-    moved = np.empty_like(images)
-    for down in range(2 * pixels + 1):
-        for right in range(2 * pixels + 1):
-            chosen = np.flatnonzero((ways[0] == down) & (ways[1] == right))
-            moved[chosen] = padded[chosen, down : down + height, right : right + width]
+    windows = sliding_window_view(padded, images.shape[1:], axis=(1, 2))
+    moved: NDArray[np.float32] = windows[np.arange(len(images)), down, right]
     return moved

@@ -13,6 +13,7 @@ class ByteDropout(keras.layers.Layer):
 
     The same as `ByteDropout` in torch_layers.py: each value of x, any shape, is zero with
     probability p while training and divided by 1 - p otherwise, p rounded to a multiple of 1/256.
+    In bfloat16 the factor 1 / (1 - p) is rounded too, as it is in Keras's own layer.
 
     Args:
         p: probability of a zero, 0 <= p < 1.

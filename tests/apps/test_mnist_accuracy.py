@@ -27,7 +27,7 @@ def test_a_training_is_as_accurate_as_the_recorded_ones(
         for run in RECORDS
         if (run["framework"], run["model"], run["dataset"]) == (framework, model, "mnist")
     ]
-    assert len(recorded) >= 5
+    assert len(recorded) >= 3
     config = mnist_config(
         tmp_path, "data=mnist", f"framework={framework}", f"model={model}", "seed=100"
     )
