@@ -187,7 +187,8 @@ def _key(location: Sequence[str | int], values: Any) -> str:
     for step, part in enumerate(location):
         if isinstance(values, Mapping) and part == values.get("name") and not in_union:
             in_union = True  # the part names the member of the union, as `momentum` does; no key
-        elif isinstance(values, Mapping) and part in values:
+            continue
+        if isinstance(values, Mapping) and part in values:
             values = values[part]
         elif isinstance(values, list):
             values = values[int(part)]

@@ -53,10 +53,10 @@ def train(config: Config) -> dict[str, Any]:
         print(announcement(run.metrics, str(run.path)), flush=True)
         move = partial(shifted, pixels=config.data.shift)
         fit(learner, train_set, validation_set, config, run, augment=move)
-        save_weights(learner, run)
         test = evaluate(learner, test_set)
         run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
         print(conclusion(run.metrics), flush=True)
+        save_weights(learner, run)  # after the metrics: a full disk must not cost them
         draw(run, images, test)
     return run.metrics
 
