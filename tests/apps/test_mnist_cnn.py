@@ -141,9 +141,9 @@ def test_three_batches_are_learned_by_heart(framework: str, tmp_path: Path) -> N
 )
 def test_the_same_seed_gives_the_same_bits(framework: str, precision: str, tmp_path: Path) -> None:
     """In processes of their own, as a user would compare them."""
-    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+    for folder in ("a", "b"):
         result = run_mnist(
-            f"hydra.run.dir={tmp_path / folder}", "debug=smoke", "data=digits", f"seed={seed}",
+            f"hydra.run.dir={tmp_path / folder}", "debug=smoke", "data=digits", "seed=0",
             f"framework={framework}", f"trainer.precision={precision}", "trainer.max_steps=20",
             "trainer.epochs=5", "data.shift=1",
         )  # fmt: skip
@@ -151,7 +151,16 @@ def test_the_same_seed_gives_the_same_bits(framework: str, precision: str, tmp_p
     assert without_times(tmp_path / "a") == without_times(tmp_path / "b")
     for file in ("weights.safetensors", "steps.csv", "confusion.png"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
-    assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_another_seed_gives_other_weights(framework: str, tmp_path: Path) -> None:
+    first, second = (
+        build_learner(mnist_config(tmp_path, f"framework={framework}", f"seed={seed}")).weights()
+        for seed in (0, 1)
+    )
+    for name, value in first.items():
+        assert not np.array_equal(value, second[name]), name
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
