@@ -1,0 +1,256 @@
+"""Convolution and pooling over images (N, C, H, W)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import DTypeLike
+
+from shared.backprop.module import Array, Module, uniform
+
+Pair = tuple[int, int]
+
+
+class _Window(Module):
+    """A window of kh x kw positions that moves over padded images.
+
+    An image of H rows has Ho = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1 places for it,
+    one of W columns likewise Wo; what the last place leaves over is not looked at.
+    """
+
+    def __init__(
+        self, kernel_size: int | Pair, stride: int | Pair, padding: int | Pair, dilation: int | Pair
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
+        self.padding, self.dilation = _pair(padding), _pair(dilation)
+        if min(*self.kernel_size, *self.stride, *self.dilation) < 1 or min(self.padding) < 0:
+            raise ValueError(
+                f"{self}: expected kernel_size, stride and dilation from 1 and padding from 0, "
+                f"given {kernel_size}, {stride}, {dilation} and {padding}"
+            )
+
+    def _padded(self, x: Array, value: float = 0) -> Array:
+        """Return x with `value` around it; refuse images in which no window fits."""
+        (ph, pw), (eh, ew) = self.padding, self._extent()
+        if x.shape[2] + 2 * ph < eh or x.shape[3] + 2 * pw < ew:
+            raise ValueError(f"{self}: expected images of {eh - 2 * ph} x {ew - 2 * pw} pixels or "
+                             f"more, given {x.shape}")  # fmt: skip
+        if ph == pw == 0:
+            return x
+        return np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
+
+    def _extent(self) -> Pair:
+        """Return how many rows and columns a window spans, its gaps included."""
+        (kh, kw), (dh, dw) = self.kernel_size, self.dilation
+        return dh * (kh - 1) + 1, dw * (kw - 1) + 1
+
+    def _positions(self, padded: Array) -> Iterator[Array]:
+        """Yield, for each position in the window, what lies there: views (N, C, Ho, Wo)."""
+        (sh, sw), (dh, dw), (eh, ew) = self.stride, self.dilation, self._extent()
+        bottom, right = padded.shape[2] - eh + 1, padded.shape[3] - ew + 1
+        for i in range(0, eh, dh):
+            for j in range(0, ew, dw):
+                yield padded[:, :, i : i + bottom : sh, j : j + right : sw]
+
+    def _cropped(self, padded: Array) -> Array:
+        """Return padded images without what was put around them."""
+        (ph, pw), (height, width) = self.padding, padded.shape[2:]
+        return padded[:, :, ph : height - ph, pw : width - pw]
+
+
+class Conv2d(_Window):
+    """y[n, o, r, c] = b[o] + sum_(k, i, j) W[o, k, i, j] x[n, k, stride r + dilation i, ...].
+
+    (A cross-correlation: the kernel is not mirrored. k runs over the input channels of o's group.)
+
+    Shapes: x (N, in_channels, H, W), y (N, out_channels, Ho, Wo); weight W (out_channels,
+    in_channels / groups, kh, kw), bias b (out_channels,). Initial values:
+    U(-1/sqrt(fan_in), 1/sqrt(fan_in)) with fan_in = in_channels / groups * kh * kw, as torch.
+
+    The windows of an image, written side by side, are a matrix X (K = in_channels / groups * kh *
+    kw rows, Ho * Wo columns), and W is one of (out_channels, K): then (Chellapilla et al. 2006)
+        forward:   Y = W X + b
+        backward:  dW = sum_n dY X^T    db = sum dY    dX = W^T dY
+    and dx is the sum of dX over all windows in which a pixel lies.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        super().__init__(kernel_size, stride, padding, dilation)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(f"{self}: expected channels that {groups} groups divide")
+        shape = (out_channels, in_channels // groups, *self.kernel_size)
+        bound = float(np.prod(shape[1:])) ** -0.5
+        self.params["weight"] = uniform(rng, bound, shape, dtype)
+        if bias:
+            self.params["bias"] = uniform(rng, bound, (out_channels,), dtype)
+
+    def __repr__(self) -> str:
+        return f"Conv2d({self.in_channels}, {self.out_channels}, {self.kernel_size})"
+
+    def forward(self, x: Array) -> Array:
+        """Return y."""
+        weight = self.params["weight"]
+        self._check("an input", x, ("N", self.in_channels, "H", "W"), weight.dtype)
+        padded = self._padded(x)
+        (sh, sw), (dh, dw) = self.stride, self.dilation
+        windows = sliding_window_view(padded, self._extent(), axis=(2, 3))
+        windows = windows[:, :, ::sh, ::sw, ::dh, ::dw]  # (N, C, Ho, Wo, kh, kw)
+        count, _, rows, columns = windows.shape[:4]
+        matrix = windows.transpose(0, 1, 4, 5, 2, 3).reshape(count, self.groups, -1, rows * columns)
+        y = (self._weight_matrix() @ matrix).reshape(count, self.out_channels, rows, columns)
+        if "bias" in self.params:
+            y += self.params["bias"][:, None, None]
+        return self._keep(y, matrix, padded.shape)
+
+    def backward(self, dy: Array) -> Array:
+        """Return dx."""
+        matrix, padded_shape = self._recall(dy)
+        count, _, rows, columns = dy.shape
+        dy_matrix = dy.reshape(count, self.groups, -1, rows * columns)
+        per_image = dy_matrix @ matrix.swapaxes(2, 3)
+        self.grads["weight"] = per_image.sum(axis=0).reshape(self.params["weight"].shape)
+        if "bias" in self.params:
+            self.grads["bias"] = dy.sum(axis=(0, 2, 3))
+        dmatrix = self._weight_matrix().swapaxes(1, 2) @ dy_matrix
+        dwindows = dmatrix.reshape(count, self.in_channels, -1, rows, columns)
+        dx = np.zeros(padded_shape, dy.dtype)
+        for position, pixels in enumerate(self._positions(dx)):
+            pixels += dwindows[:, :, position]
+        return self._cropped(dx)
+
+    def _weight_matrix(self) -> Array:
+        """Return the weight as a matrix for each group, (groups, out / groups, K)."""
+        return self.params["weight"].reshape(self.groups, self.out_channels // self.groups, -1)
+
+
+class MaxPool2d(_Window):
+    """y = the largest x in each window; padding counts as minus infinity.
+
+    Shapes: x (N, C, H, W), y (N, C, Ho, Wo); stride is kernel_size where it is not given.
+
+    Backward: dx is the sum of dy over the windows in which the pixel is the largest; of equal ones
+    the first counts, row by row.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+    ) -> None:
+        super().__init__(kernel_size, kernel_size if stride is None else stride, padding, dilation)
+        _check_padding(self)
+
+    def __repr__(self) -> str:
+        return f"MaxPool2d({self.kernel_size})"
+
+    def forward(self, x: Array) -> Array:
+        """Return y."""
+        self._check("an input", x, ("N", "C", "H", "W"))
+        padded = self._padded(x, -np.inf)
+        first, *others = self._positions(padded)
+        y, winner = first.copy(), np.zeros(first.shape, np.int16)
+        for position, pixels in enumerate(others, start=1):
+            larger = pixels > y
+            np.copyto(y, pixels, where=larger)
+            np.copyto(winner, np.int16(position), where=larger)
+        return self._keep(y, winner, padded.shape)
+
+    def backward(self, dy: Array) -> Array:
+        """Return dx."""
+        winner, padded_shape = self._recall(dy)
+        dx = np.zeros(padded_shape, dy.dtype)
+        for position, pixels in enumerate(self._positions(dx)):
+            pixels += dy * (winner == position)
+        return self._cropped(dx)
+
+
+class AvgPool2d(_Window):
+    """y = the mean of x in each window.
+
+    Shapes: x (N, C, H, W), y (N, C, Ho, Wo); stride is kernel_size where it is not given. Padding
+    counts as zeros with count_include_pad, as torch has it; without, as Keras has it, not at all.
+
+    Backward: dx is the sum of dy / n over the windows in which the pixel lies, n being the number
+    of pixels that count in the window.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, kernel_size if stride is None else stride, padding, 1)
+        _check_padding(self)
+        self.count_include_pad = count_include_pad
+
+    def __repr__(self) -> str:
+        return f"AvgPool2d({self.kernel_size})"
+
+    def forward(self, x: Array) -> Array:
+        """Return y."""
+        self._check("an input", x, ("N", "C", "H", "W"))
+        padded = self._padded(x)
+        inside = np.ones((1, 1, *x.shape[2:]), x.dtype)
+        counted = self._padded(inside, float(self.count_include_pad))
+        n = sum(self._positions(counted))
+        return self._keep(sum(self._positions(padded)) / n, n, padded.shape)  # type: ignore[arg-type]
+
+    def backward(self, dy: Array) -> Array:
+        """Return dx."""
+        n, padded_shape = self._recall(dy)
+        dx = np.zeros(padded_shape, dy.dtype)
+        for pixels in self._positions(dx):
+            pixels += dy / n
+        return self._cropped(dx)
+
+
+class AdaptiveAvgPool2d(Module):
+    """y = the mean of each channel of each image: output_size 1, the only one there is here.
+
+    Shapes: x (N, C, H, W), y (N, C, 1, 1). Backward: dx = dy / (H W), the same for every pixel.
+    """
+
+    def __init__(self, output_size: int | Pair = 1) -> None:
+        super().__init__()
+        if _pair(output_size) != (1, 1):
+            raise ValueError(f"{self}: expected output_size 1, given {output_size}")
+
+    def forward(self, x: Array) -> Array:
+        """Return y."""
+        self._check("an input", x, ("N", "C", "H", "W"))
+        return self._keep(x.mean(axis=(2, 3), keepdims=True), x.shape)
+
+    def backward(self, dy: Array) -> Array:
+        """Return dx."""
+        (shape,) = self._recall(dy)
+        return np.broadcast_to(dy / np.asarray(shape[2] * shape[3], dy.dtype), shape).copy()
+
+
+def _pair(size: int | Pair) -> Pair:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _check_padding(layer: _Window) -> None:
+    """Refuse padding that could fill a whole window."""
+    if any(2 * p > k for p, k in zip(layer.padding, layer.kernel_size, strict=True)):
+        raise ValueError(f"{layer}: expected padding up to half of the window, given "
+                         f"{layer.padding}")  # fmt: skip

@@ -1,0 +1,146 @@
+"""Losses; those with a sigmoid or a softmax in them take logits, where they are stable.
+
+`forward(input, target)` returns the loss, a scalar of the input's dtype; `backward()` the gradient
+with respect to the input. N is the number of all terms unless another one is given.
+reduction="mean" divides their sum by N, "sum" does not.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from shared.backprop.activations import sigmoid
+from shared.backprop.module import Array, Module
+
+
+class _Loss(Module):
+    """What the losses have in common: `reduction`, and a backward pass of one number.
+
+    Args:
+        reduction: "mean" or "sum".
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"{self}: expected reduction mean or sum, given {reduction}")
+        self.reduction = reduction
+
+    def forward(self, input: Array, target: Array) -> Array:  # type: ignore[override]  # noqa: A002
+        """Return the loss."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array | float = 1.0) -> Array:
+        """Return the gradient of the input, `dy` times that of the loss."""
+        gradient, count = self._recall(np.asarray(dy, self._output.dtype))
+        return gradient * np.asarray(dy / count, gradient.dtype)
+
+    def _reduced(self, terms: Array, gradient: Array, count: int) -> Array:
+        """Return the loss, from its terms and their gradient; `count` is N."""
+        divisor = count if self.reduction == "mean" else 1
+        return self._keep(terms.sum() / terms.dtype.type(divisor), gradient, divisor)
+
+    def _check_pair(self, input: Array, target: Array) -> None:  # noqa: A002
+        self._check("an input", input, ("...",))
+        self._check("a target", target, input.shape, input.dtype)
+
+
+class MSELoss(_Loss):
+    """L = sum (x - y)^2 / N; input x and target y of the same shape.
+
+    Backward: dx = 2 (x - y) / N.
+    """
+
+    def forward(self, input: Array, target: Array) -> Array:  # type: ignore[override]  # noqa: A002
+        """Return the loss."""
+        self._check_pair(input, target)
+        difference = input - target
+        return self._reduced(difference * difference, 2 * difference, difference.size)
+
+
+class BCEWithLogitsLoss(_Loss):
+    """L = - sum (y log s(x) + (1 - y) log(1 - s(x))) / N, s being the sigmoid.
+
+    Input x (logits) and target y (0 to 1) of the same shape. The form used, in which nothing
+    overflows, is max(x, 0) - x y + log(1 + exp(-|x|)).
+
+    Backward: dx = (s(x) - y) / N.
+    """
+
+    def forward(self, input: Array, target: Array) -> Array:  # type: ignore[override]  # noqa: A002
+        """Return the loss."""
+        self._check_pair(input, target)
+        positive = input > 0
+        magnitude = np.where(positive, input, -input)
+        terms = input * positive - input * target + np.log1p(np.exp(-magnitude))
+        return self._reduced(terms, sigmoid(input) - target, input.size)
+
+
+class CrossEntropyLoss(_Loss):
+    """L = - sum_n sum_k q_nk log p_nk / N with p = softmax(x), over the examples not ignored, whose
+    number is N; q_n is 1 at the label and 0 elsewhere, or with label smoothing a (Szegedy et al.
+    2016, arXiv:1512.00567, section 7) q_nk = (1 - a) [k is the label] + a / C.
+
+    Input x (N, C) or (N, C, d1, ...), logits; target (N,) or (N, d1, ...), integers in [0, C), or
+    ignore_index where an example does not count.
+
+    Backward: dx = (p - q) / N, and 0 where the example does not count.
+    """
+
+    def __init__(
+        self, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(reduction)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"{self}: expected label_smoothing 0 to 1, given {label_smoothing}")
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+
+    def forward(self, input: Array, target: Array) -> Array:  # type: ignore[override]  # noqa: A002
+        """Return the loss."""
+        self._check("an input", input, ("N", "C", *(f"d{n}" for n in range(1, input.ndim - 1))))
+        classes = input.shape[1]
+        counted = self._counted(target, (len(input), *input.shape[2:]), classes)
+        logits = input - input.max(axis=1, keepdims=True)
+        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        labels = np.where(counted, target, 0)[:, None]
+        q = np.full_like(log_p, self.label_smoothing / classes)
+        at_label = np.take_along_axis(q, labels, axis=1) + (1 - self.label_smoothing)
+        np.put_along_axis(q, labels, at_label.astype(q.dtype), axis=1)
+        q *= counted[:, None]
+        return self._reduced(-q * log_p, np.exp(log_p) * counted[:, None] - q, int(counted.sum()))
+
+    def _counted(self, target: Array, shape: tuple[int, ...], classes: int) -> Array:
+        """Return which examples count; refuse labels that are none."""
+        if not isinstance(target, np.ndarray) or not np.issubdtype(target.dtype, np.integer):
+            given = target.dtype if isinstance(target, np.ndarray) else type(target).__name__
+            raise ValueError(f"{self}: expected an array of integers as target, given {given}")
+        if target.shape != shape:
+            raise ValueError(f"{self}: expected a target of shape {shape}, given {target.shape}")
+        counted = np.asarray(target != self.ignore_index)
+        wrong = target[counted & ((target < 0) | (target >= classes))]
+        if wrong.size:
+            raise ValueError(f"{self}: expected labels 0 to {classes - 1}, given {wrong[0]}")
+        if not counted.any():
+            raise ValueError(f"{self}: every label is ignore_index={self.ignore_index}")
+        return counted
+
+
+def l1_penalty(params: Mapping[str, Array], strength: float) -> tuple[float, dict[str, Array]]:
+    """Return strength * sum |w| and its gradients, strength * sign(w) (0 at 0), by name."""
+    value = strength * sum(float(np.abs(w).sum()) for w in params.values())
+    return value, {name: w.dtype.type(strength) * np.sign(w) for name, w in params.items()}
+
+
+def l2_penalty(
+    params: Mapping[str, Array], strength: float, formula: str = "torch"
+) -> tuple[float, dict[str, Array]]:
+    """Return the penalty on the sum of squares and its gradients, by name.
+
+    formula="torch": strength / 2 * sum w^2, gradient strength * w: its weight_decay.
+    formula="keras": strength * sum w^2, gradient 2 * strength * w: its kernel_regularizer.
+    """
+    if formula not in ("torch", "keras"):
+        raise ValueError(f"l2_penalty: expected formula torch or keras, given {formula}")
+    factor = strength if formula == "torch" else 2 * strength
+    value = factor / 2 * sum(float((w * w).sum()) for w in params.values())
+    return value, {name: w.dtype.type(factor) * w for name, w in params.items()}
