@@ -29,7 +29,7 @@ class Section(BaseModel):
 # Optimizers. Names and meaning of the keys are those of torch.optim.
 Formula = Annotated[
     Literal["torch", "keras"],
-    Field(description="whose update formula, where the two differ; keras needs framework=keras"),
+    Field(description="whose update formula, where the two differ; torch knows its own alone"),
 ]
 LearningRate = Annotated[Positive, Field(description="learning rate, at its highest")]
 Eps = Annotated[Positive, Field(description="added to the denominator")]
@@ -120,7 +120,7 @@ class AppConfig(Section):
     """The keys that every application has."""
 
     app: Annotated[str, Field(description="which application this is")]
-    framework: Annotated[Literal["torch", "keras"], Field(description="who computes")]
+    framework: Annotated[Literal["torch", "keras", "numpy"], Field(description="who computes")]
     seed: Annotated[
         int, Field(ge=0, lt=2**32, description="same seed, same machine: the same bits")
     ]
@@ -137,9 +137,18 @@ class AppConfig(Section):
     @model_validator(mode="after")
     def _formula_has_its_framework(self) -> "AppConfig":
         formula = getattr(self.optimizer, "formula", "torch")
-        if formula == "keras" and self.framework != "keras":
+        if formula == "keras" and self.framework == "torch":
             raise ValueError(
-                f"optimizer.formula=keras needs framework=keras (given framework={self.framework})"
+                "optimizer.formula=keras needs framework=keras or numpy "
+                f"(given framework={self.framework})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _precision_has_its_framework(self) -> "AppConfig":
+        if self.framework == "numpy" and self.trainer.precision == "bfloat16":
+            raise ValueError(
+                "trainer.precision=bfloat16 needs framework=torch or keras: NumPy has no such type"
             )
         return self
 

@@ -9,11 +9,11 @@ import pytest
 from tests.helpers import ROOT
 
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras"}
-GROUND_FLOOR = ("shared.data", "shared.config", "shared.errors", "shared.files")
+GROUND_FLOOR = ("shared.backprop", "shared.data", "shared.config", "shared.errors", "shared.files")
 MIDDLE_FLOOR = ("shared.training", "shared.parity", "shared.runs", "shared.command")
 APP_FILES = {
     "__init__.py", "__main__.py", "config.py", "train.py", "torch_model.py", "keras_model.py",
-    "README.md",
+    "numpy_model.py", "README.md",
 }  # fmt: skip
 
 SOURCES = sorted([*ROOT.glob("shared/**/*.py"), *ROOT.glob("apps/**/*.py")])
@@ -70,7 +70,7 @@ def test_every_app_has_the_same_files_and_functions(app: Path) -> None:
     assert not missing
     assert (ROOT / "conf" / f"{app.name}.yaml").is_file()
     for file, function in (("train", "train"), ("torch_model", "build_model"),
-                           ("keras_model", "build_model")):  # fmt: skip
+                           ("keras_model", "build_model"), ("numpy_model", "build_model")):  # fmt: skip
         tree = ast.parse((app / f"{file}.py").read_text())
         defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         assert function in defined

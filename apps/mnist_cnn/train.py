@@ -1,6 +1,6 @@
 """Train a network on MNIST: data, model, loop, evaluation, top to bottom."""
 
-import sys
+import importlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from shared.runs.messages import announcement, conclusion
 from shared.runs.progress import download_progress
 from shared.runs.record import available_cores, environment
 from shared.training.fit import Evaluation, Examples, Learner, evaluate, fit, save_weights
+from shared.training.learners import learner_class
 from shared.training.precision import with_precision
 
 
@@ -112,20 +113,10 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
 
 
 def build_learner(config: Config) -> Learner:
-    """Return the network and its loop in the framework asked for; the other is not imported."""
-    if config.framework == "torch":
-        # In this order the two abort the process: shared/parity/__init__.py tells why.
-        if "tensorflow" in sys.modules and "torch._dynamo" not in sys.modules:
-            raise ConfigError("Keras runs in this process: start one command for each framework")
-        from apps.mnist_cnn import torch_model
-        from shared.training.torch_learner import TorchLearner
-
-        return TorchLearner(torch_model.build_model, config)
-    import shared.training.keras_quiet  # noqa: F401  (first, before Keras is imported)
-    from apps.mnist_cnn import keras_model
-    from shared.training.keras_learner import KerasLearner
-
-    return KerasLearner(keras_model.build_model, config)
+    """Return the network and its loop in the framework asked for; the others are not imported."""
+    learner = learner_class(config.framework)
+    network = importlib.import_module(f"apps.mnist_cnn.{config.framework}_model")
+    return learner(network.build_model, config)
 
 
 def draw(run: RunFolder, images: ImageData, test: Evaluation) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"]}
+PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"], "numpy": []}
 
 
 def environment(framework: str, threads: int) -> dict[str, Any]:

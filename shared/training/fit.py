@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,9 +16,11 @@ from shared.config import AppConfig
 from shared.errors import TrainingDiverged
 from shared.runs.folder import RunFolder
 from shared.runs.progress import TrainingProgress
+from shared.training.losses import Loss, example_losses, predicted_classes
 from shared.training.schedule import learning_rates
 
 Indices = NDArray[np.int64]
+Batches = Callable[[int], list[Indices]]  # those of an epoch; every epoch has as many
 
 Augment = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
 
@@ -39,7 +42,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy (nats) and accuracy (0 to 1) of a data set; predicted classes (N,)."""
+    """Mean loss and accuracy (0 to 1) of a data set; predicted classes (N,)."""
 
     loss: float
     accuracy: float
@@ -51,9 +54,11 @@ class Learner(Protocol):
 
     Attributes:
         parameters: how many numbers are trained.
+        loss: what it is trained on.
     """
 
     parameters: int
+    loss: Loss
 
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]
@@ -91,6 +96,7 @@ def fit(
     config: AppConfig,
     run: RunFolder,
     augment: Augment = unchanged,
+    batches: Batches | None = None,
 ) -> None:
     """Train for `config.trainer.epochs`, validate after each, keep the history in the run folder.
 
@@ -101,13 +107,15 @@ def fit(
         config: epochs, batch size, schedule, learning rate and seed are taken from here.
         run: where the history goes.
         augment: makes the inputs of an epoch from those of the training set.
+        batches: gives the batches of an epoch, counted from 1; shuffled ones where there is none.
 
     Raises:
         TrainingDiverged: the loss of a step is not finite.
         KeyboardInterrupt: the user stopped it; the weights so far are in the run folder.
     """
     trainer = config.trainer
-    steps_an_epoch = math.ceil(len(train_set) / trainer.batch_size)
+    batches = batches or partial(batches_of, len(train_set), trainer.batch_size, config.seed)
+    steps_an_epoch = len(batches(1))
     total = trainer.epochs * steps_an_epoch
     total = min(total, trainer.max_steps or total)
     run.metrics |= {"epochs": 0, "steps": 0, "train_seconds": 0.0}
@@ -117,8 +125,8 @@ def fit(
             first = run.metrics["steps"]
             numbers = np.arange(first, min(first + steps_an_epoch, total))
             rates = learning_rates(trainer.schedule, config.optimizer.lr, total, numbers)
-            batches = batches_of(len(train_set), trainer.batch_size, config.seed, epoch)
-            steps = list(zip(batches, rates, strict=False))  # max_steps may cut the last epoch
+            # max_steps may cut the last epoch short
+            steps = list(zip(batches(epoch), rates, strict=False))
             random = np.random.default_rng([config.seed, epoch, AUGMENT])
             examples = Examples(augment(train_set.inputs, random), train_set.labels)
             train_loss, train_accuracy = _train_epoch(
@@ -209,21 +217,11 @@ def evaluate(learner: Learner, examples: Examples) -> Evaluation:
     )
     if len(logits) != len(examples):
         raise RuntimeError(f"scored {len(logits)} examples of {len(examples)}")
-    predictions = logits.argmax(axis=1)
+    predictions = predicted_classes(learner.loss, logits)
     with np.errstate(invalid="ignore"):  # infinite logits: what comes of them is said below
-        loss = float(cross_entropy(logits, examples.labels).sum()) / len(examples)
+        losses = example_losses(learner.loss, logits, examples.labels)
+        loss = float(losses.sum()) / len(examples)
     if not math.isfinite(loss):
         raise TrainingDiverged(f"the loss in evaluation is {loss}")
     accuracy = int((predictions == examples.labels).sum()) / len(examples)
     return Evaluation(loss, accuracy, predictions)
-
-
-def cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return -log softmax(logits)[label] of each example, shape (N,), in nats.
-
-    The largest logit is taken out first, so that no exponential overflows.
-    """
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(shifted).sum(axis=1))
-    picked = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
-    return np.asarray(log_sum - picked)

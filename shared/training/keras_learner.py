@@ -13,6 +13,7 @@ from shared.errors import ConfigError
 from shared.runs.record import available_cores
 from shared.training.fit import Examples, Indices
 from shared.training.keras_optimizers import build_optimizer
+from shared.training.losses import Loss
 from shared.training.memory import keep_freed_memory
 
 
@@ -22,9 +23,15 @@ class KerasLearner:
     Args:
         build: makes the network, with freshly drawn weights, from `config.model`.
         config: seed, threads, precision and optimizer are taken from here.
+        loss: what it is trained on.
     """
 
-    def __init__(self, build: Callable[[Any], keras.Model], config: AppConfig) -> None:
+    def __init__(
+        self,
+        build: Callable[[Any], keras.Model],
+        config: AppConfig,
+        loss: Loss = "cross_entropy",
+    ) -> None:
         keep_freed_memory()
         set_threads(config.trainer.threads or available_cores())
         tf.config.experimental.enable_op_determinism()
@@ -33,6 +40,7 @@ class KerasLearner:
         keras.config.set_dtype_policy(
             "mixed_bfloat16" if config.trainer.precision == "bfloat16" else keras.config.floatx()
         )
+        self.loss = loss
         self.model = build(config.model)
         self.optimizer = build_optimizer(config.optimizer)
         self.optimizer.build(self.model.trainable_variables)
@@ -53,11 +61,10 @@ class KerasLearner:
         """Forward, loss, backward, step: compiled into a graph at the first call."""
         with tf.GradientTape() as tape:
             logits = tf.cast(self.model(inputs, training=True), keras.config.floatx())
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            loss = tf.reduce_mean(losses)
+            loss = mean_loss(self.loss, logits, labels)
         variables = self.model.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss, tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1) == labels, tf.int64))
+        return loss, hits(self.loss, logits, labels)
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (N, classes) of one batch, in evaluation mode."""
@@ -66,6 +73,23 @@ class KerasLearner:
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return every weight under its path in Keras (conv1/kernel)."""
         return {weight.path: np.asarray(weight) for weight in self.model.weights}
+
+
+def mean_loss(loss: Loss, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Return the loss of that name (shared/training/losses.py), the mean over the batch."""
+    if loss == "cross_entropy":
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    targets = tf.cast(labels[:, None], logits.dtype)
+    if loss == "binary_cross_entropy":
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits))
+    return tf.reduce_mean((tf.sigmoid(logits) - targets) ** 2)
+
+
+def hits(loss: Loss, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Return how many of the batch's examples are classified right."""
+    one_logit = tf.cast(logits[:, 0] > 0, tf.int64)
+    predicted = tf.argmax(logits, axis=1) if loss == "cross_entropy" else one_logit
+    return tf.reduce_sum(tf.cast(predicted == labels, tf.int64))
 
 
 def set_threads(count: int) -> None:

@@ -10,10 +10,11 @@ BFLOAT16_INSTRUCTIONS = {"amx_bf16", "avx512_bf16"}
 
 
 def with_precision(config: AnyAppConfig) -> AnyAppConfig:
-    """Return the configuration with `auto` replaced: bfloat16 where the processor has it."""
+    """Return the configuration with `auto` replaced: bfloat16 where that is fast."""
     if config.trainer.precision != "auto":
         return config
-    precision = "bfloat16" if BFLOAT16_INSTRUCTIONS & processor_flags() else "float32"
+    fast = config.framework != "numpy" and BFLOAT16_INSTRUCTIONS & processor_flags()
+    precision = "bfloat16" if fast else "float32"
     trainer = config.trainer.model_copy(update={"precision": precision})
     return config.model_copy(update={"trainer": trainer})
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from shared.config import AppConfig, Optimizer
 from shared.runs.record import available_cores
 from shared.training.fit import Examples, Indices
+from shared.training.losses import Loss
 from shared.training.memory import keep_freed_memory
 
 
@@ -22,9 +23,15 @@ class TorchLearner:
     Args:
         build: makes the network, with freshly drawn weights, from `config.model`.
         config: seed, threads, precision and optimizer are taken from here.
+        loss: what it is trained on.
     """
 
-    def __init__(self, build: Callable[[Any], nn.Module], config: AppConfig) -> None:
+    def __init__(
+        self,
+        build: Callable[[Any], nn.Module],
+        config: AppConfig,
+        loss: Loss = "cross_entropy",
+    ) -> None:
         keep_freed_memory()
         torch.set_num_threads(config.trainer.threads or available_cores())
         # The same as use_deterministic_algorithms(True), which would also import Triton: 4 seconds,
@@ -33,6 +40,7 @@ class TorchLearner:
         torch.manual_seed(config.seed)
         self.precision = config.trainer.precision
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
+        self.loss = loss
         self.model = build(config.model).to(self.dtype)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.parameters = sum(weight.numel() for weight in self.model.parameters())
@@ -41,7 +49,7 @@ class TorchLearner:
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]
     ) -> Iterator[tuple[float, int]]:
         """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
-        inputs = torch.from_numpy(examples.inputs).to(self.dtype)
+        inputs = self._tensor(examples.inputs)
         labels = torch.from_numpy(examples.labels)
         self.model.train()
         for batch, rate in steps:
@@ -49,25 +57,46 @@ class TorchLearner:
             self.optimizer.zero_grad()
             with self._autocast():
                 logits = self.model(inputs[batch])
-            loss = F.cross_entropy(logits.to(self.dtype), labels[batch])
+            loss = mean_loss(self.loss, logits.to(self.dtype), labels[batch])
             loss.backward()
             self.optimizer.step()
-            yield loss.item(), int((logits.argmax(dim=1) == labels[batch]).sum())
+            yield loss.item(), hits(self.loss, logits, labels[batch])
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (N, classes) of one batch, in evaluation mode."""
         self.model.eval()
         with torch.inference_mode(), self._autocast():
-            logits: torch.Tensor = self.model(torch.from_numpy(inputs).to(self.dtype))
+            logits: torch.Tensor = self.model(self._tensor(inputs))
         return logits.double().numpy()
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return every weight under torch's name for it."""
         return {name: value.numpy() for name, value in self.model.state_dict().items()}
 
+    def _tensor(self, inputs: NDArray[Any]) -> torch.Tensor:
+        """Return the inputs in the network's dtype; integers (indices of words) stay integers."""
+        tensor = torch.from_numpy(inputs)
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Products in bfloat16, everything else in float32, where that is asked for."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def mean_loss(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the loss of that name (shared/training/losses.py), the mean over the batch."""
+    if loss == "cross_entropy":
+        return F.cross_entropy(logits, labels)
+    targets = labels[:, None].to(logits.dtype)
+    if loss == "binary_cross_entropy":
+        return F.binary_cross_entropy_with_logits(logits, targets)
+    return F.mse_loss(logits.sigmoid(), targets)
+
+
+def hits(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> int:
+    """Return how many of the batch's examples are classified right."""
+    predicted = logits.argmax(dim=1) if loss == "cross_entropy" else logits[:, 0] > 0
+    return int((predicted == labels).sum())
 
 
 def build_optimizer(model: nn.Module, config: Optimizer) -> torch.optim.Optimizer:

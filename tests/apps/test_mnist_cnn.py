@@ -22,7 +22,7 @@ from shared.errors import ConfigError
 from shared.training.fit import evaluate
 from tests.helpers import ROOT, mnist_config, run_mnist
 
-FRAMEWORKS = ["torch", "keras"]
+FRAMEWORKS = ["torch", "keras", "numpy"]
 METRICS = {
     "app", "framework", "model", "dataset", "dataset_sha256", "embedded", "seed", "epochs",
     "test_accuracy", "test_loss", "test_examples", "train_examples", "train_seconds", "parameters",
@@ -102,6 +102,8 @@ def test_the_saved_weights_give_the_recorded_metrics(
     if framework == "torch":
         tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
         fresh.model.load_state_dict(tensors)
+    elif framework == "numpy":
+        fresh.model.load_state_dict(weights)
     else:
         for weight in fresh.model.weights:
             weight.assign(weights[weight.path])
@@ -137,7 +139,7 @@ def test_three_batches_are_learned_by_heart(framework: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("framework", "precision"),
-    [("torch", "bfloat16"), ("keras", "bfloat16")],
+    [("torch", "bfloat16"), ("keras", "bfloat16"), ("numpy", "float32")],
 )
 def test_the_same_seed_gives_the_same_bits(framework: str, precision: str, tmp_path: Path) -> None:
     """In processes of their own, as a user would compare them."""
@@ -165,7 +167,9 @@ def test_another_seed_gives_other_weights(framework: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_framework_never_imports_the_other(framework: str, tmp_path: Path) -> None:
-    others = {"torch": ["tensorflow", "keras"], "keras": ["torch"]}[framework]
+    others = {
+        "torch": ["tensorflow", "keras"], "keras": ["torch"], "numpy": ["torch", "tensorflow", "keras"],
+    }[framework]  # fmt: skip
     for name in others:
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
     result = run_mnist(

@@ -20,10 +20,10 @@ from shared.training.fit import (
     Examples,
     Indices,
     batches_of,
-    cross_entropy,
     evaluate,
     fit,
 )
+from shared.training.losses import Loss, cross_entropy
 from tests.helpers import mnist_config
 
 
@@ -31,6 +31,7 @@ class FakeLearner:
     """Scores each example with one logit a class, read from its inputs; loses what it is told."""
 
     parameters = 1
+    loss: Loss = "cross_entropy"
 
     def __init__(self, losses: Sequence[float] = (), drop: int = 0) -> None:
         self.losses = list(losses)

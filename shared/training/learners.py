@@ -1,0 +1,36 @@
+"""Which learner trains in which framework; the others are not imported."""
+
+import sys
+from collections.abc import Callable
+
+from shared.errors import ConfigError
+from shared.training.fit import Learner
+
+
+def learner_class(framework: str) -> Callable[..., Learner]:
+    """Return the learner of `torch`, `keras` or `numpy`.
+
+    Call it with the network's `build_model`, the configuration, and the name of the loss.
+
+    Raises:
+        ConfigError: torch is asked for in a process in which TensorFlow runs.
+    """
+    match framework:
+        case "torch":
+            # In this order the two abort the process: shared/parity/__init__.py tells why.
+            if "tensorflow" in sys.modules and "torch._dynamo" not in sys.modules:
+                raise ConfigError(
+                    "Keras runs in this process: start one command for each framework"
+                )
+            from shared.training.torch_learner import TorchLearner
+
+            return TorchLearner
+        case "keras":
+            import shared.training.keras_quiet  # noqa: F401  (before Keras is imported)
+            from shared.training.keras_learner import KerasLearner
+
+            return KerasLearner
+        case _:
+            from shared.training.numpy_learner import NumpyLearner
+
+            return NumpyLearner

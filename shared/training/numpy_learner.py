@@ -1,0 +1,126 @@
+"""The training loop in NumPy, on the backward passes of shared/backprop."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+from numpy.typing import NDArray
+
+from shared import backprop
+from shared.backprop import Array, Module
+from shared.config import AppConfig, Optimizer
+from shared.errors import TrainingDiverged
+from shared.runs.record import available_cores
+from shared.training.fit import Examples, Indices
+from shared.training.losses import Loss, predicted_classes
+from shared.training.memory import keep_freed_memory
+
+
+class NumpyLearner:
+    """A network in NumPy with its optimizer.
+
+    Args:
+        build: makes the network, with freshly drawn weights, from `config.model`, a dtype, and the
+            generator that weights and dropout are drawn from.
+        config: seed, threads, precision and optimizer are taken from here.
+        loss: what it is trained on.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Any, type, np.random.Generator], Module],
+        config: AppConfig,
+        loss: Loss = "cross_entropy",
+    ) -> None:
+        keep_freed_memory()
+        threadpoolctl.threadpool_limits(config.trainer.threads or available_cores(), "blas")
+        self.dtype = np.float64 if config.trainer.precision == "float64" else np.float32
+        self.model = build(config.model, self.dtype, np.random.default_rng(config.seed))
+        self.loss = loss
+        self.criterion = build_loss(loss)
+        self.optimizer = build_optimizer(self.model.params, config.optimizer)
+        self.parameters = sum(weight.size for weight in self.model.params.values())
+
+    def train(
+        self, examples: Examples, steps: Sequence[tuple[Indices, float]]
+    ) -> Iterator[tuple[float, int]]:
+        """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
+        inputs = examples.inputs
+        self.model.train()
+        for batch, rate in steps:
+            try:
+                yield self._step(self._floats(inputs[batch]), examples.labels[batch], rate)
+            except backprop.NaNError:  # a layer has met what an earlier step left
+                yield math.nan, 0
+
+    def _step(self, inputs: Array, labels: NDArray[np.int64], rate: float) -> tuple[float, int]:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            logits = self.model.forward(inputs)
+            loss = self.criterion.forward(logits, labels)
+            self.model.backward(self.criterion.backward())
+            self.optimizer.lr = rate
+            self.optimizer.step(self.model.grads)
+        return float(loss), int((predicted_classes(self.loss, logits) == labels).sum())
+
+    def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the logits (N, classes) of one batch, in evaluation mode."""
+        self.model.eval()
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                logits = self.model.forward(self._floats(inputs))
+        except backprop.NaNError as error:
+            raise TrainingDiverged(f"there is NaN in evaluation: {error}") from error
+        return logits.astype(np.float64)
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return every weight under torch's name for it."""
+        return self.model.state_dict()
+
+    def _floats(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the inputs in the network's dtype; integers (indices of words) stay integers."""
+        return inputs.astype(self.dtype) if inputs.dtype.kind == "f" else inputs
+
+
+class _BinaryLoss(Module):
+    """A loss of logits (N, 1) and labels (N,): the labels become numbers in the logits' shape."""
+
+    def __init__(self, loss: Module, activation: Module | None = None) -> None:
+        super().__init__()
+        self.loss, self.activation = loss, activation
+
+    def forward(self, logits: Array, labels: Array) -> Array:  # type: ignore[override]
+        """Return the loss."""
+        outputs = self.activation.forward(logits) if self.activation else logits
+        targets = labels[:, None].astype(logits.dtype)
+        return self.loss.forward(outputs, targets)  # type: ignore[call-arg]
+
+    def backward(self) -> Array:  # type: ignore[override]
+        """Return the gradient of the logits."""
+        doutputs = self.loss.backward()  # type: ignore[call-arg]
+        return self.activation.backward(doutputs) if self.activation else doutputs
+
+
+def build_loss(loss: Loss) -> Any:
+    """Return the loss of that name, with `forward(logits, labels)` and `backward()`."""
+    match loss:
+        case "cross_entropy":
+            return backprop.CrossEntropyLoss()
+        case "binary_cross_entropy":
+            return _BinaryLoss(backprop.BCEWithLogitsLoss())
+        case "squared_error":
+            return _BinaryLoss(backprop.MSELoss(), backprop.Sigmoid())
+
+
+def build_optimizer(params: dict[str, Array], config: Optimizer) -> backprop.Optimizer:
+    """Return the optimizer of that name, in the formula asked for."""
+    classes: dict[str, type[backprop.Optimizer]] = {
+        "sgd": backprop.SGD,
+        "momentum": backprop.SGD,
+        "rmsprop": backprop.RMSprop,
+        "adagrad": backprop.Adagrad,
+        "adam": backprop.Adam,
+        "adamw": backprop.AdamW,
+    }
+    return classes[config.name](params, **config.model_dump(exclude={"name"}))
