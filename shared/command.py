@@ -42,6 +42,7 @@ def main(
         schema: what the composed configuration must be.
         train: trains once and returns the metrics; called once for each job of a sweep.
     """
+    sys.argv = ["debug=none" if word == "debug=null" else word for word in sys.argv]
     if {"-h", "--help"} & set(sys.argv[1:]):
         sys.exit(_reported(lambda: _print_help(app, schema)))
 
@@ -65,7 +66,7 @@ def main(
         except Exception as error:
             if not composing:
                 raise
-            raise ConfigError(_explain(app, error, _overrides())) from error
+            raise ConfigError(_explain(app, schema, error, _overrides())) from error
 
     # A scheduler's polite kill ends a run the way Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -99,11 +100,12 @@ def _overrides() -> list[str]:
     return [argument for argument in sys.argv[1:] if not argument.startswith("-")]
 
 
-def _explain(app: str, error: Exception, overrides: Sequence[str]) -> str:
+def _explain(app: str, schema: type[AppConfig], error: Exception, overrides: Sequence[str]) -> str:
     """Say in one or two lines what is wrong with `overrides`."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).partition("/")
-        return f"{group}={name}: there is no such {group}; choose one of {', '.join(error.options)}"
+        choices = ", ".join(_choices(schema, group))
+        return f"{group}={name}: there is no such {group}; choose one of {choices}"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: an override is KEY=VALUE, as in optimizer.lr=0.01"
     if isinstance(error, OSError):
@@ -141,13 +143,12 @@ def _print_help(app: str, schema: type[AppConfig]) -> None:
     try:
         parsed = OverridesParser.create().parse_overrides(_overrides())
         values = _values(app, [item for item in parsed if not item.is_sweep_override()])
-    except HydraException as error:
-        raise ConfigError(_explain(app, error, _overrides())) from error
+    except (HydraException, ValueError) as error:
+        raise ConfigError(_explain(app, schema, error, _overrides())) from error
     validate(schema, values)
     print(f"usage: python -m apps.{app} [KEY=VALUE ...]\n\nchoices:")
     for group in sorted(path.name for path in CONF.iterdir() if path.is_dir()):
-        names = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
-        print(f"  {group}={{{names}}}")
+        print(f"  {group}={{{', '.join(_choices(schema, group))}}}")
     print("\nkeys, with their values now:")
     for key, value, meaning in _key_table(schema, values):
         shown = "null" if value is None else str(value).lower() if value in (True, False) else value
@@ -158,6 +159,22 @@ def _print_help(app: str, schema: type[AppConfig]) -> None:
         "exit status: 0 done, 2 wrong command or configuration, 3 data missing or damaged,\n"
         "4 training diverged, 130 interrupted"
     )
+
+
+def _choices(schema: type[AppConfig], group: str) -> list[str]:
+    """Return the files of a group, without the models and data sets of other applications."""
+    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    field = schema.model_fields.get(group)
+    if field is None or field.annotation in (str, None):
+        return names
+    members = get_args(field.annotation) or (field.annotation,)
+    own = {
+        name
+        for member in members
+        if hasattr(member, "model_fields") and "name" in member.model_fields
+        for name in _literals(member.model_fields["name"].annotation)
+    }
+    return [name for name in names if name in own or not own]
 
 
 def _key_table(

@@ -44,7 +44,7 @@ WRONG = {
     "model=transformer": "model=transformer: there is no such model; choose one of cnn",
     "data=imagenet": "data=imagenet: there is no such data; choose one of digits, mnist",
     "optimizer=adamax": "there is no such optimizer; choose one of adagrad, adam",
-    "debug=fast": "there is no such debug; choose one of overfit, smoke",
+    "debug=fast": "there is no such debug; choose one of none, overfit, smoke",
     "framework=jax": "framework should be 'torch' or 'keras' (given framework=jax)",
     "optimizer.formula=keras": "optimizer.formula=keras needs framework=keras",
     "seed=-1": "seed should be greater than or equal to 0 (given seed=-1)",
