@@ -107,7 +107,11 @@ class Trainer(Section):
 
 
 class Data(Section):
-    """What every data set has; a data set adds its own keys."""
+    """A data set; each adds its own keys."""
+
+
+class SplitData(Data):
+    """What a data set has of which a part is held back to validate with."""
 
     validation_fraction: Annotated[
         Fraction, Field(description="of the training set, kept back; never of the test set")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.config import AppConfig, Count, Data, Probability, Section
+from shared.config import AppConfig, Count, Probability, Section, SplitData
 
 Channels = Annotated[
     list[Count], Field(min_length=2, max_length=2, description="of the two convolutions")
@@ -35,7 +35,7 @@ class Mlp(Section):
     ]
 
 
-class Images(Data):
+class Images(SplitData):
     shift: Annotated[
         int,
         Field(ge=0, le=8, description="pixels that a training image may move, at random, each way"),

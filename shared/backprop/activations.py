@@ -113,8 +113,10 @@ class Softmax(Module):
 
 
 def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, which never overflows."""
-    return 0.5 * np.tanh(0.5 * x) + 0.5
+    """Return 1 / (1 + exp(-x)), for negative x as exp(x) / (1 + exp(x)): no power overflows."""
+    positive = x > 0
+    power = np.exp(np.where(positive, -x, x))
+    return np.where(positive, 1, power) / (1 + power)
 
 
 def softmax(x: Array, dim: int = -1) -> Array:

@@ -7,23 +7,30 @@ Row = dict[str, Any]
 
 def announcement(metrics: Row, run_dir: str) -> str:
     """Say what is about to be trained, on what data, and where the results will be."""
+    count = metrics.get("validation_examples")
+    validated = f"{count:,} to validate, " if count else ""
     return (
         f"{metrics['app']}: {metrics['model']} in {metrics['framework']}, "
         f"{metrics['parameters']:,} parameters, {metrics['precision']}, "
         f"{metrics['hardware']['threads']} threads, seed {metrics['seed']}\n"
         f"data: {metrics['dataset']} ({metrics['dataset_source']}): "
-        f"{metrics['train_examples']:,} examples to train, "
-        f"{metrics['validation_examples']:,} to validate, {metrics['test_examples']:,} to test\n"
+        f"{metrics['train_examples']:,} examples to train, {validated}"
+        f"{metrics['test_examples']:,} to test\n"
         f"run folder: {run_dir}"
     )
 
 
 def epoch_line(row: Row, epochs: int) -> str:
     """Say how an epoch went; `row` is a row of history.csv."""
+    validation = ""
+    if "validation_loss" in row:
+        validation = (
+            f"validation loss {row['validation_loss']:.4f}  "
+            f"accuracy {row['validation_accuracy']:.2%}  "
+        )
     return (
         f"epoch {int(row['epoch'])}/{epochs}  loss {row['train_loss']:.4f}  "
-        f"accuracy {row['train_accuracy']:.2%}  validation loss {row['validation_loss']:.4f}  "
-        f"accuracy {row['validation_accuracy']:.2%}  {row['seconds']:.1f} s"
+        f"accuracy {row['train_accuracy']:.2%}  {validation}{row['seconds']:.1f} s"
     )
 
 

@@ -5,7 +5,7 @@ Colours are Okabe and Ito's, which people with any colour vision can tell apart
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+GREY, BLACK = "#999999", "#000000"
 FONT_SIZE = 14
 
 
@@ -23,6 +24,7 @@ def curves(
     history: Sequence[dict[str, Any]],
     title: str,
     test: dict[str, float] | None = None,
+    loss: str = "cross-entropy (nats)",
 ) -> bytes:
     """Return a PNG of loss and accuracy over the epochs.
 
@@ -31,6 +33,7 @@ def curves(
         history: rows of history.csv.
         title: what was trained.
         test: `loss` and `accuracy` on the test set, drawn as a last point.
+        loss: what the loss is, with its unit.
     """
     figure = Figure(figsize=(12, 5), layout="constrained")
     figure.suptitle(title, fontsize=FONT_SIZE + 2)
@@ -55,8 +58,9 @@ def curves(
         if kind == "accuracy":
             values = [scale * row["train_accuracy"] for row in history]
             axes.plot(epochs, values, "o-", color=BLUE, label="training, while it learns")
-        values = [scale * row[f"validation_{kind}"] for row in history]
-        axes.plot(epochs, values, "s-", color=ORANGE, label="validation")
+        if history and f"validation_{kind}" in history[0]:
+            values = [scale * row[f"validation_{kind}"] for row in history]
+            axes.plot(epochs, values, "s-", color=ORANGE, label="validation")
         if test and epochs:
             axes.plot(epochs[-1], scale * test[kind], "*", color=GREEN, markersize=16, label="test")
         axes.set_xlabel("epoch", fontsize=FONT_SIZE)
@@ -65,7 +69,7 @@ def curves(
         axes.tick_params(labelsize=FONT_SIZE - 2)
         axes.legend(fontsize=FONT_SIZE - 2)
         axes.spines[["top", "right"]].set_visible(False)
-    loss_axes.set_ylabel("cross-entropy (nats)", fontsize=FONT_SIZE)
+    loss_axes.set_ylabel(loss, fontsize=FONT_SIZE)
     accuracy_axes.set_ylabel("accuracy (%)", fontsize=FONT_SIZE)
     return _png(figure)
 
@@ -79,6 +83,73 @@ def _epochs_passed(steps: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
         length = (epoch == epoch[0]).sum()  # the last epoch may have been cut short
         position[inside] = number - 1 + np.arange(1, len(inside) + 1) / length
     return position
+
+
+def decision(
+    side: NDArray[np.float64],
+    surface: NDArray[np.float64],
+    points: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    title: str,
+) -> bytes:
+    """Return a PNG of what a network with two inputs says everywhere.
+
+    Args:
+        side: the coordinates (n,) of both axes.
+        surface: the probability of class 1 at each place, (n, n): row y, column x.
+        points: the examples, (N, 2).
+        labels: their classes, 0 or 1, (N,).
+        title: what was trained.
+    """
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    axes = figure.subplots()
+    image = axes.contourf(side, side, surface, levels=np.linspace(0, 1, 21), cmap="PuOr_r")
+    axes.contour(side, side, surface, levels=[0.5], colors="black", linewidths=1.5)
+    for label, marker in ((0, "o"), (1, "s")):
+        x, y = points[labels == label].T
+        axes.scatter(x, y, s=220, marker=marker, color="white", edgecolor="black", linewidth=2,
+                     label=f"class {label}", zorder=3)  # fmt: skip
+    axes.set_xlabel("first bit", fontsize=FONT_SIZE)
+    axes.set_ylabel("second bit", fontsize=FONT_SIZE)
+    axes.set_title(f"{title}; black: probability 0.5", fontsize=FONT_SIZE)
+    axes.tick_params(labelsize=FONT_SIZE - 2)
+    axes.legend(fontsize=FONT_SIZE - 2, loc="center", labelspacing=1)
+    bar = figure.colorbar(image, ax=axes)
+    bar.set_label("probability of class 1", fontsize=FONT_SIZE)
+    return _png(figure)
+
+
+def lines(
+    x: NDArray[Any],
+    series: Mapping[str, NDArray[np.float64]],
+    title: str,
+    x_label: str,
+    y_label: str,
+) -> bytes:
+    """Return a PNG of several curves over the same x, on a logarithmic scale.
+
+    Args:
+        x: shape (n,).
+        series: what to call each curve, and its values (n,), all above 0.
+        title: what is compared.
+        x_label: what x is.
+        y_label: what the values are.
+    """
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    axes = figure.subplots()
+    styles = ["-", "--", "-.", ":", "-"]
+    colours = [GREY, ORANGE, BLUE, GREEN, BLACK]
+    for number, (label, values) in enumerate(series.items()):
+        axes.plot(x, values, styles[number % 5], color=colours[number % 5], lw=2.5, label=label)
+    axes.set_yscale("log")
+    axes.set_title(title, fontsize=FONT_SIZE + 2)
+    axes.set_xlabel(x_label, fontsize=FONT_SIZE)
+    axes.set_ylabel(y_label, fontsize=FONT_SIZE)
+    axes.tick_params(labelsize=FONT_SIZE - 2)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=FONT_SIZE - 2)
+    return _png(figure)
 
 
 def confusion(

@@ -92,7 +92,7 @@ def unchanged(inputs: NDArray[Any], random: np.random.Generator) -> NDArray[Any]
 def fit(
     learner: Learner,
     train_set: Examples,
-    validation_set: Examples,
+    validation_set: Examples | None,
     config: AppConfig,
     run: RunFolder,
     augment: Augment = unchanged,
@@ -103,7 +103,7 @@ def fit(
     Args:
         learner: what is trained.
         train_set: what it is trained with.
-        validation_set: what it is scored with after each epoch.
+        validation_set: what it is scored with after each epoch; None where there is none.
         config: epochs, batch size, schedule, learning rate and seed are taken from here.
         run: where the history goes.
         augment: makes the inputs of an epoch from those of the training set.
@@ -132,19 +132,15 @@ def fit(
             train_loss, train_accuracy = _train_epoch(
                 learner, examples, steps, epoch, run, progress
             )
-            try:
-                validation = evaluate(learner, validation_set)
-            except TrainingDiverged as error:
-                raise _diverged(str(error), run.metrics["steps"], epoch, rates[-1]) from error
-            seconds = time.perf_counter() - start
-            row = {
-                "epoch": epoch,
-                "train_loss": train_loss,
-                "train_accuracy": train_accuracy,
-                "validation_loss": validation.loss,
-                "validation_accuracy": validation.accuracy,
-                "seconds": seconds,
-            }
+            row = {"epoch": epoch, "train_loss": train_loss, "train_accuracy": train_accuracy}
+            if validation_set is not None:
+                try:
+                    validation = evaluate(learner, validation_set)
+                except TrainingDiverged as error:
+                    raise _diverged(str(error), run.metrics["steps"], epoch, rates[-1]) from error
+                row["validation_loss"] = validation.loss
+                row["validation_accuracy"] = validation.accuracy
+            row["seconds"] = seconds = time.perf_counter() - start
             run.metrics["epochs"] = epoch
             run.metrics["train_seconds"] += seconds
             run.add_row("history.csv", row)

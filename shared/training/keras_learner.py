@@ -63,7 +63,9 @@ class KerasLearner:
             logits = tf.cast(self.model(inputs, training=True), keras.config.floatx())
             loss = mean_loss(self.loss, logits, labels)
         variables = self.model.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        # The gradient of an embedding comes as its rows: as a whole, every optimizer can take it.
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+        self.optimizer.apply(gradients, variables)
         return loss, hits(self.loss, logits, labels)
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
@@ -105,6 +107,8 @@ def set_threads(count: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(count)
         tf.config.threading.set_inter_op_parallelism_threads(count)
     except RuntimeError:
+        if started_with == 0 and count == available_cores():  # 0: it took all cores by itself
+            return
         raise ConfigError(
             f"trainer.threads={count}: TensorFlow runs with {started_with} threads already and "
             "cannot change within one process; start one command for each number of threads"

@@ -1,0 +1,1 @@
+"""The smallest problem that a single layer cannot solve."""

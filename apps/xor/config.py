@@ -1,0 +1,46 @@
+"""The keys that only this application has."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from shared.config import AppConfig, Count, Data, Section
+
+ROWS = 4
+
+
+class TwoLayer(Section):
+    name: Literal["two_layer", "published", "no_biases"]
+    inputs: Annotated[int, Field(ge=2, le=3, description="2; 3: with a column of ones")]
+    hidden: Annotated[Count, Field(description="width of the hidden layer")]
+    bias: Annotated[bool, Field(description="whether the layers have biases")]
+    loss: Annotated[
+        Literal["binary_cross_entropy", "squared_error"], Field(description="what is minimised")
+    ]
+    published_seed: Annotated[
+        int | None,
+        Field(ge=0, lt=2**32, description="draw the weights from 0 to 1 as the tutorials do"),
+    ]
+
+
+class Xor(Data):
+    name: Literal["xor"]
+    repeats: Annotated[Count, Field(description="passes over the four rows in an epoch")]
+
+
+class Config(AppConfig):
+    app: Literal["xor"]
+    model: TwoLayer
+    data: Xor
+    corrections: Annotated[
+        bool, Field(description="show what each correction of the tutorials changes, in seconds")
+    ]
+
+    @model_validator(mode="after")
+    def _batch_size_is_at_most_all_rows(self) -> "Config":
+        if self.trainer.batch_size > ROWS:
+            raise ValueError(
+                f"trainer.batch_size={self.trainer.batch_size} is larger than the training set: "
+                f"XOR has {ROWS} rows"
+            )
+        return self

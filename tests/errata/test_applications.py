@@ -1,0 +1,92 @@
+"""Applications in Keras, as published and right."""
+
+import importlib
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.backprop import Array
+
+
+@pytest.fixture(name="keras", scope="module")
+def _keras() -> Any:
+    """Import Keras late: only a process that runs these tests waits for TensorFlow."""
+    return importlib.import_module("keras")
+
+
+def dense(keras: Any) -> Any:
+    network = keras.Sequential([keras.Input((784,)), keras.layers.Dense(128, activation="relu"),
+                                keras.layers.Dense(64, activation="relu"),
+                                keras.layers.Dense(10, activation="softmax")])  # fmt: skip
+    network.compile("adam", "categorical_crossentropy", run_eagerly=True)
+    return network
+
+
+def test_without_a_seed_no_run_is_repeated(keras: Any) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((64, 784), np.float32), np.eye(10)[rng.integers(10, size=64)]
+
+    def trained(seed: int | None) -> Array:
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
+        network = dense(keras)
+        network.fit(images, labels, batch_size=32, verbose=0)
+        return np.asarray(network.get_weights()[0])
+
+    assert np.abs(trained(None) - trained(None)).max() > 0.01
+    assert np.array_equal(trained(1), trained(1))
+
+
+def test_the_network_is_dense_and_not_convolutional(keras: Any) -> None:
+    network = dense(keras)
+    assert {len(weight.shape) for weight in network.get_weights()} == {1, 2}
+    images = np.random.default_rng(0).random((5, 784), np.float32)
+    order = np.random.default_rng(1).permutation(784)
+    expected = np.asarray(network(images))
+    first = network.layers[0]
+    kernel, bias = first.get_weights()
+    first.set_weights([kernel[order], bias])  # to a dense layer, no pixel has neighbours
+    np.testing.assert_allclose(np.asarray(network(images[:, order])), expected, rtol=1e-4)
+
+
+def test_an_input_shape_on_a_layer_is_warned_of(keras: Any) -> None:
+    with pytest.warns(UserWarning, match="Do not pass an `input_shape`"):
+        keras.layers.Dense(8, input_shape=(4,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(8)])
+
+
+def test_recurrent_dropout_rules_out_the_fused_kernel(
+    keras: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def fused(*arguments: object, **options: object) -> None:
+        asked.append(True)
+        raise NotImplementedError  # Keras then goes on step by step
+
+    monkeypatch.setattr("keras.src.backend.lstm", fused)
+    words = np.zeros((2, 5, 3), np.float32)
+    keras.layers.LSTM(4, dropout=0.2, recurrent_dropout=0.2)(words, training=True)
+    assert not asked
+    keras.layers.LSTM(4, dropout=0.2)(words, training=True)
+    assert asked
+
+
+def test_padded_zeros_are_read_as_words(keras: Any) -> None:
+    review, moved = np.arange(1, 11), []
+    for mask in (False, True):
+        keras.utils.set_random_seed(0)
+        network = keras.Sequential(
+            [keras.layers.Embedding(50, 8, mask_zero=mask), keras.layers.LSTM(8)]
+        )
+        short, long = (
+            np.asarray(network(keras.utils.pad_sequences([review], maxlen=length)))
+            for length in (10, 50)
+        )
+        moved.append(float(np.linalg.norm(long - short) / np.linalg.norm(short)))
+    assert moved[0] == pytest.approx(0.39, abs=0.01)
+    assert moved[1] == 0

@@ -1,0 +1,187 @@
+"""One configuration, one training: torch, Keras and NumPy take the same steps.
+
+All start from the same weights and see the same batches, in float64, with a learning rate that
+changes at every step. After each step every weight is compared. The tolerance is far below a step,
+so an optimizer that does nothing would fail, and that every weight has moved is checked too.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+
+from apps.mnist_cnn import keras_model, numpy_model, torch_model
+from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
+from shared.training.fit import Examples
+from shared.training.keras_learner import KerasLearner
+from shared.training.numpy_learner import NumpyLearner
+from shared.training.torch_learner import TorchLearner
+from tests.helpers import mnist_config
+from tests.parity import networks
+
+STEPS = 50
+TOLERANCE = 1e-8  # of the largest number of a weight
+MOVED = 1e-4  # the same; what a weight moves in all steps at least
+
+
+class Network(NamedTuple):
+    """How to build a network in each framework, and what it is trained with."""
+
+    torch: Callable[[Any], Any]
+    keras: Callable[[Any], Any]
+    numpy: Callable[[Any, type, np.random.Generator], Any]
+    overrides: str
+    tokens: bool
+
+
+NETWORKS = {
+    "mlp": Network(torch_model.build_model, keras_model.build_model, numpy_model.build_model,
+                   "model=mlp model.hidden=[12,8]", False),
+    "cnn": Network(torch_model.build_model, keras_model.build_model, numpy_model.build_model,
+                   "model=cnn model.channels=[3,4] model.hidden=8 model.dropout=[0.0,0.0]", False),
+    "fast_cnn": Network(torch_model.build_model, keras_model.build_model, numpy_model.build_model,
+                        "model=fast_cnn model.channels=[3,4] model.hidden=8", False),
+    "lstm": Network(networks.TorchLstm, networks.keras_lstm, networks.NumpyLstm, "", True),
+    "attention": Network(networks.TorchAttention, networks.keras_attention,
+                         networks.NumpyAttention, "", True),
+}  # fmt: skip
+
+# Every optimizer, with the options that change its formula.
+OPTIMIZERS = [
+    "sgd",
+    "sgd weight_decay=0.1",
+    "momentum",
+    "momentum nesterov=true weight_decay=0.1",
+    "rmsprop",
+    "rmsprop weight_decay=0.1 eps=0.001",
+    "adagrad",
+    "adagrad initial_accumulator_value=0.1 weight_decay=0.1",
+    "adam",
+    "adam weight_decay=0.1 eps=0.001",
+    "adamw weight_decay=0.5",
+]
+ONE_OF_EACH = ["sgd", "momentum nesterov=true", "rmsprop", "adagrad", "adam", "adamw"]
+KERAS_FORMULAS = [
+    "momentum",
+    "momentum nesterov=true weight_decay=0.1",
+    "rmsprop eps=0.001",
+    "adagrad initial_accumulator_value=0.1",
+    "adam eps=0.001 weight_decay=0.1",
+    "adamw",
+]
+CASES = (
+    [("mlp", case) for case in OPTIMIZERS]
+    + [(network, case) for network in ("cnn", "lstm", "attention") for case in ONE_OF_EACH]
+    + [("fast_cnn", "adam")]
+)
+
+
+@pytest.fixture(autouse=True)
+def _single_precision_afterwards() -> Iterator[None]:
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+def overrides(network: Network, case: str) -> list[str]:
+    name, *options = case.split()
+    chosen = [f"optimizer={name}", *(f"optimizer.{option}" for option in options)]
+    return ["trainer.precision=float64", *network.overrides.split(), *chosen]
+
+
+def examples(tokens: bool) -> Examples:
+    random = np.random.default_rng(0)
+    if tokens:
+        ids = random.integers(0, networks.TOKENS, (64, networks.LENGTH))
+        return Examples(ids, random.integers(0, networks.CLASSES, 64))
+    return Examples(random.normal(size=(64, 28, 28)), random.integers(0, 10, 64))
+
+
+def steps() -> list[tuple[np.ndarray, float]]:
+    random = np.random.default_rng(1)
+    return [(random.permutation(64)[:16], 0.01 * rate) for rate in np.geomspace(1.0, 0.1, STEPS)]
+
+
+def assert_equal(value: np.ndarray, other: np.ndarray, what: str) -> None:
+    difference = np.abs(value - other).max() / np.abs(value).max() if np.abs(value).any() else 0
+    assert difference <= TOLERANCE, f"{what}: relative difference {difference:.1e}"
+
+
+def trained(name: str) -> bool:
+    """Whether a weight of this name is changed by the optimizer."""
+    return "bias_hh" not in name  # tests/parity/networks.py tells why
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_three_frameworks_take_the_same_steps(name: str, case: str, tmp_path: Path) -> None:
+    network = NETWORKS[name]
+    chosen = overrides(network, case)
+    in_torch = TorchLearner(network.torch, mnist_config(tmp_path, *chosen))
+    in_keras = KerasLearner(network.keras, mnist_config(tmp_path, "framework=keras", *chosen))
+    in_numpy = NumpyLearner(network.numpy, mnist_config(tmp_path, "framework=numpy", *chosen))
+    torch_to_keras(in_torch.model, in_keras.model)
+    torch_to_numpy(in_torch.model, in_numpy.model)
+    data, start = examples(network.tokens), torch_state(in_torch.model)
+    all_three = zip(
+        in_torch.train(data, steps()),
+        in_keras.train(data, steps()),
+        in_numpy.train(data, steps()),
+        strict=True,
+    )
+    for step, (torch_result, keras_result, numpy_result) in enumerate(all_three, start=1):
+        assert keras_result[0] == pytest.approx(torch_result[0], rel=TOLERANCE)
+        assert numpy_result[0] == pytest.approx(torch_result[0], rel=TOLERANCE)
+        assert keras_result[1] == numpy_result[1] == torch_result[1]
+        expected = torch_state(in_torch.model)
+        of_keras = keras_state(in_keras.model, expected)
+        of_numpy = in_numpy.weights()
+        for key, value in expected.items():
+            if "running_var" not in key:  # which is the biased one in Keras
+                assert_equal(value, of_keras[key], f"{key} in Keras after step {step}")
+            assert_equal(value, of_numpy[key], f"{key} in NumPy after step {step}")
+    for key, value in torch_state(in_torch.model).items():
+        moved = np.abs(value - start[key]).max()
+        assert moved > MOVED * np.abs(value).max() or not trained(key), f"{key} has not moved"
+
+
+@pytest.mark.parametrize("case", KERAS_FORMULAS)
+def test_keras_formulas_are_those_of_keras(case: str, tmp_path: Path) -> None:
+    """optimizer.formula=keras: Keras's own optimizer and the NumPy one with the named switch."""
+    network = NETWORKS["mlp"]
+    chosen = [*overrides(network, case), "optimizer.formula=keras"]
+    in_keras = KerasLearner(network.keras, mnist_config(tmp_path, "framework=keras", *chosen))
+    in_numpy = NumpyLearner(network.numpy, mnist_config(tmp_path, "framework=numpy", *chosen))
+    assert type(in_keras.optimizer).__module__.startswith("keras.")
+    in_numpy.model.load_state_dict(keras_state(in_keras.model, in_numpy.weights()))
+    start, data = in_numpy.weights(), examples(False)
+    both = zip(in_keras.train(data, steps()), in_numpy.train(data, steps()), strict=True)
+    for step, (keras_result, numpy_result) in enumerate(both, start=1):
+        assert numpy_result[0] == pytest.approx(keras_result[0], rel=TOLERANCE)
+        assert numpy_result[1] == keras_result[1]
+        own = in_numpy.weights()
+        for key, value in keras_state(in_keras.model, own).items():
+            assert_equal(value, own[key], f"{key} after step {step}")
+    for key, value in in_numpy.weights().items():
+        moved = np.abs(value - start[key]).max()
+        assert moved > MOVED * np.abs(value).max(), f"{key} has not moved"
+
+
+def test_the_two_formulas_differ(tmp_path: Path) -> None:
+    """Otherwise the switch would prove nothing: with momentum, as soon as the rate changes."""
+    network, data = NETWORKS["mlp"], examples(False)
+
+    def weights(formula: str) -> dict[str, np.ndarray]:
+        chosen = [*overrides(network, "momentum"), "framework=numpy"]
+        learner = NumpyLearner(
+            network.numpy, mnist_config(tmp_path, *chosen, f"optimizer.formula={formula}")
+        )
+        list(learner.train(data, steps()))
+        return learner.weights()
+
+    of_keras = weights("keras")
+    for key, value in weights("torch").items():
+        with pytest.raises(AssertionError, match="relative difference"):
+            assert_equal(value, of_keras[key], key)
