@@ -72,11 +72,16 @@ KERAS_FORMULAS = [
     "adam eps=0.001 weight_decay=0.1",
     "adamw",
 ]
-CASES = (
-    [("mlp", case) for case in OPTIMIZERS]
-    + [(network, case) for network in ("cnn", "lstm", "attention") for case in ONE_OF_EACH]
-    + [("fast_cnn", "adam")]
-)
+# The bias of the keys changes nothing, as softmax does not see what all scores have in common: its
+# gradient is rounding noise, which Adagrad's first step would divide by itself, but for eps.
+ATTENTION = [case.replace("adagrad", "adagrad eps=1e-6") for case in ONE_OF_EACH]
+CASES = [
+    *(("mlp", case) for case in OPTIMIZERS),
+    *(("cnn", case) for case in ONE_OF_EACH),
+    *(("lstm", case) for case in ONE_OF_EACH),
+    *(("attention", case) for case in ATTENTION),
+    ("fast_cnn", "adam"),
+]
 
 
 @pytest.fixture(autouse=True)
