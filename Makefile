@@ -51,6 +51,10 @@ test: $(READY) ## the tests, without the slow ones
 test-slow: $(READY) ## the slow tests: accuracy of whole trainings
 	@$(RUN) -m pytest -m slow
 
+.PHONY: gradcheck
+gradcheck: $(READY) ## backward passes by hand against torch, Keras and finite differences (1 minute)
+	@$(RUN) -m tests.gradients $(ARGS)
+
 .PHONY: lint
 lint: $(READY) ## ruff and mypy
 	@$(RUN) -m ruff check .

@@ -69,8 +69,10 @@ def test_every_app_has_the_same_files_and_functions(app: Path) -> None:
     missing = APP_FILES - {path.name for path in app.iterdir()}
     assert not missing
     assert (ROOT / "conf" / f"{app.name}.yaml").is_file()
-    for file, function in (("train", "train"), ("torch_model", "build_model"),
-                           ("keras_model", "build_model"), ("numpy_model", "build_model")):  # fmt: skip
+    functions = {"train": "train"} | {
+        f"{name}_model": "build_model" for name in ("torch", "keras", "numpy")
+    }
+    for file, function in functions.items():
         tree = ast.parse((app / f"{file}.py").read_text())
         defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         assert function in defined

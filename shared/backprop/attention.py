@@ -114,8 +114,10 @@ class MultiheadAttention(Module):
         """Return y and the weights (N, L, S), the mean over the heads."""
         axes = ("N", "L") if self.batch_first else ("L", "N")
         dtype = self.params["in_proj_weight"].dtype
-        for what, x in (("a query", query), ("a key", key), ("a value", value)):
-            self._check(what, x, (*axes, self.embed_dim), dtype)
+        self._check("a query", query, (*axes, self.embed_dim), dtype)
+        batch = [n if axis == "N" else "S" for n, axis in zip(query.shape, axes, strict=False)]
+        self._check("a key", key, (*batch, self.embed_dim), dtype)
+        self._check("a value", value, key.shape, dtype)
         inputs = [x if self.batch_first else x.swapaxes(0, 1) for x in (query, key, value)]
         matrices = np.split(self.params["in_proj_weight"], 3)
         biases = np.split(self.params.get("in_proj_bias", np.zeros(3, dtype)), 3)

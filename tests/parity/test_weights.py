@@ -1,4 +1,4 @@
-"""The same network in both frameworks: counts, outputs, and the way back."""
+"""The same network in the three frameworks: counts, outputs, and the way back."""
 
 from pathlib import Path
 
@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from apps.mnist_cnn import keras_model, torch_model
-from shared.parity.weights import keras_to_torch, torch_to_keras
+from apps.mnist_cnn import keras_model, numpy_model, torch_model
+from shared.backprop import Module
+from shared.parity.weights import (
+    keras_to_numpy,
+    keras_to_torch,
+    numpy_to_keras,
+    numpy_to_torch,
+    torch_to_keras,
+    torch_to_numpy,
+)
 from tests.helpers import mnist_config
+from tests.parity import networks
 
 MODELS = ["cnn", "mlp", "fast_cnn"]
 
@@ -40,6 +49,7 @@ def test_the_frameworks_train_the_same_number_of_parameters(model: str, tmp_path
     count = sum(weight.numel() for weight in torch_side.parameters())
     trained = sum(int(np.prod(weight.shape)) for weight in keras_side.trainable_variables)
     assert count == trained
+    assert count == sum(weight.size for weight in in_numpy(model, tmp_path).params.values())
     assert count == expected.get(model, count)
 
 
@@ -51,8 +61,16 @@ def test_the_same_weights_give_the_same_logits(model: str, tmp_path: Path) -> No
     with torch.no_grad():
         expected = torch_side(torch.from_numpy(images)).numpy()
     result = np.asarray(keras_side(images, training=False))
+    numpy_side = in_numpy(model, tmp_path)
+    torch_to_numpy(torch_side, numpy_side)
     assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(result, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(numpy_side.eval().forward(images), expected, rtol=1e-9, atol=1e-12)
+
+
+def in_numpy(model: str, tmp_path: Path) -> Module:
+    config = mnist_config(tmp_path, f"model={model}").model
+    return numpy_model.build_model(config, np.float64, np.random.default_rng(3))
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -64,6 +82,90 @@ def test_the_round_trip_is_exact(model: str, tmp_path: Path) -> None:
     keras_to_torch(keras_side, back)
     for name, value in torch_side.state_dict().items():
         assert torch.equal(value, back.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_way_through_all_three_is_exact(model: str, tmp_path: Path) -> None:
+    """torch to NumPy to Keras to NumPy to torch."""
+    torch_side, keras_side = both(model, tmp_path)
+    first, second = in_numpy(model, tmp_path), in_numpy(model, tmp_path)
+    torch_to_numpy(torch_side, first)
+    numpy_to_keras(first, keras_side)
+    keras_to_numpy(keras_side, second)
+    back = torch_model.build_model(mnist_config(tmp_path, f"model={model}").model).double()
+    numpy_to_torch(second, back)
+    for name, value in torch_side.state_dict().items():
+        assert torch.equal(value, back.state_dict()[name]), name
+
+
+class EveryKind(torch.nn.Module):
+    """A layer of each kind that has weights; what it computes does not matter here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(7, 4)
+        self.rnn = torch.nn.RNN(4, 6, batch_first=True)
+        self.gru = torch.nn.GRU(6, 5, batch_first=True)
+        self.lstm = torch.nn.LSTM(5, 4, batch_first=True)
+        self.attention = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+        self.norm = torch.nn.LayerNorm(4)
+        self.fc = torch.nn.Linear(4, 3, bias=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x, _ = self.rnn(self.embedding(tokens))
+        x, _ = self.gru(x)
+        x, _ = self.lstm(x)
+        x = x + self.attention(x, x, x)[0]
+        logits: torch.Tensor = self.fc(self.norm(x))
+        return logits
+
+
+def every_kind_in_keras() -> keras.Model:
+    layers = keras.layers
+    tokens = keras.Input((5,), dtype="int64")
+    x = layers.Embedding(7, 4, name="embedding")(tokens)
+    x = layers.SimpleRNN(6, return_sequences=True, name="rnn")(x)
+    x = layers.GRU(5, return_sequences=True, name="gru")(x)
+    x = layers.LSTM(4, return_sequences=True, name="lstm")(x)
+    x = x + layers.MultiHeadAttention(2, 2, name="attention")(x, x)
+    x = layers.LayerNormalization(epsilon=1e-5, name="norm")(x)
+    return keras.Model(tokens, layers.Dense(3, use_bias=False, name="fc")(x))
+
+
+def test_every_kind_of_layer_is_carried_over() -> None:
+    torch.manual_seed(0)
+    torch_side, keras_side = EveryKind().double(), every_kind_in_keras()
+    torch_to_keras(torch_side, keras_side)
+    tokens = np.random.default_rng(0).integers(0, 7, (3, 5))
+    expected = torch_side(torch.from_numpy(tokens)).detach().numpy()
+    # 1e-7: Keras rounds the attention's scale to float32 (docs/framework-differences.md)
+    np.testing.assert_allclose(np.asarray(keras_side(tokens)), expected, rtol=1e-7, atol=1e-8)
+
+
+def test_what_came_from_keras_goes_back_to_it_exactly() -> None:
+    """In every kind of layer; torch's second bias is 0 then where Keras has one bias."""
+    keras_side, other, torch_side = every_kind_in_keras(), every_kind_in_keras(), EveryKind()
+    random = np.random.default_rng(1)
+    keras_side.set_weights([random.normal(size=w.shape) for w in keras_side.get_weights()])
+    keras_to_torch(keras_side, torch_side.double())
+    torch_to_keras(torch_side, other)
+    for weight, again in zip(keras_side.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(weight), np.asarray(again), err_msg=weight.path)
+    assert not torch_side.state_dict()["lstm.bias_hh_l0"].any()
+
+
+def sum_of_biases(model: torch.nn.Module) -> torch.Tensor:
+    return model.get_parameter("lstm.bias_ih_l0") + model.get_parameter("lstm.bias_hh_l0")
+
+
+def test_the_sum_of_two_biases_survives() -> None:
+    lstm = networks.TorchLstm().double()
+    torch.nn.init.normal_(lstm.get_parameter("lstm.bias_hh_l0"))
+    biases = sum_of_biases(lstm)
+    keras_side, back = networks.keras_lstm(), networks.TorchLstm().double()
+    torch_to_keras(lstm, keras_side)
+    keras_to_torch(keras_side, back)
+    assert torch.equal(sum_of_biases(back), biases)
 
 
 def test_networks_with_other_layers_are_refused(tmp_path: Path) -> None:

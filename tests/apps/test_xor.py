@@ -1,0 +1,179 @@
+"""apps/xor from the outside: the published trace, what a run leaves behind, what can go wrong."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from apps.xor import problem
+from apps.xor.config import Config
+from apps.xor.corrections import EVERY, VARIANTS, squared_errors
+from apps.xor.train import build_learner, train
+from shared.command import CONF, HYDRA_VERSION_BASE
+from shared.config import validate
+from shared.errors import ConfigError
+from shared.training.losses import sigmoid
+from tests.helpers import ROOT, TIMEOUT
+
+FRAMEWORKS = ["torch", "keras", "numpy"]
+FILES = {
+    "config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png", "decision.png",
+    "weights.safetensors",
+}  # fmt: skip
+
+# What document D prints at iterations 0, 1000, ..., 9000, and its four outputs to 8 digits.
+PUBLISHED_LOSSES = [
+    0.38038349310856134, 0.24997670387612728, 0.24972913712906816, 0.24883556540840868,
+    0.2430179563469606, 0.2023128270301176, 0.1342851241018072, 0.03423820536202099,
+    0.012399204540152104, 0.006836030803331477,
+]  # fmt: skip
+PUBLISHED_OUTPUTS = [0.07125372, 0.93446125, 0.93473281, 0.06774813]
+
+
+def xor_config(run_dir: Path, *overrides: str) -> Config:
+    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+        composed = hydra.compose("xor", overrides=[f"run_dir={run_dir}", *overrides])
+    return validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+
+
+def run_xor(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "apps.xor", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_published_trace_comes_out(framework: str, tmp_path: Path) -> None:
+    """Its outputs are those before the last update: after 9,999 steps."""
+    config = xor_config(
+        tmp_path, "model=published", f"framework={framework}", "corrections=false",
+        "trainer.max_steps=9999",
+    )  # fmt: skip
+    train(config)
+    with open(tmp_path / "steps.csv") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    np.testing.assert_allclose(losses[::1000], PUBLISHED_LOSSES, rtol=1e-10)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_published_outputs_come_out(framework: str, tmp_path: Path) -> None:
+    config = xor_config(tmp_path, "model=published", f"framework={framework}")
+    learner = build_learner(config)
+    rows = problem.examples(config.model.inputs)
+    list(learner.train(rows, [(np.arange(4), 0.2)] * 9999))
+    outputs = sigmoid(learner.logits(rows.inputs))[:, 0]
+    # As printed: in this order of rows, rounded to eight digits.
+    np.testing.assert_allclose(outputs, PUBLISHED_OUTPUTS, rtol=0, atol=0.51e-8)
+
+
+def published_program(steps: int) -> tuple[list[float], np.ndarray]:
+    """The same computation, written down anew: loss and gradient do not belong together."""
+    random = np.random.RandomState(1)
+    first, first_bias = random.rand(3, 4), random.rand(1, 4)
+    second, second_bias = random.rand(4, 1), random.rand(1, 1)
+    inputs = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1.0]])
+    targets = np.array([[0], [1], [1], [0]])
+    losses = []
+    for _ in range(steps):
+        hidden = 1 / (1 + np.exp(-(inputs @ first + first_bias)))
+        output = 1 / (1 + np.exp(-(hidden @ second + second_bias)))
+        losses.append(float(np.mean((output - targets) ** 2)))
+        doutput = (output - targets) * output * (1 - output)  # the factor 2 / 4 is not there
+        dhidden = doutput @ second.T * hidden * (1 - hidden)
+        second -= 0.1 * hidden.T @ doutput
+        second_bias -= 0.1 * doutput.sum(axis=0)
+        first -= 0.1 * inputs.T @ dhidden
+        first_bias -= 0.1 * dhidden.sum(axis=0)
+    return losses, output[:, 0]
+
+
+def test_the_right_gradient_at_twice_the_rate_takes_the_same_steps(tmp_path: Path) -> None:
+    """Every loss and the outputs, to all digits, and not only those that were printed."""
+    losses, outputs = published_program(3000)
+    config = xor_config(tmp_path, "model=published", "framework=numpy")
+    learner, rows = build_learner(config), problem.examples(3)
+    results = list(learner.train(rows, [(np.arange(4), 0.2)] * 2999))
+    np.testing.assert_allclose([loss for loss, _ in results], losses[:-1], rtol=1e-10)
+    np.testing.assert_allclose(sigmoid(learner.logits(rows.inputs))[:, 0], outputs, rtol=1e-10)
+
+
+def test_what_each_correction_changes() -> None:
+    """One after the other: biases, the loss's own gradient, cross-entropy, the learning rate."""
+    last = [squared_errors(variant)[-1] for variant in VARIANTS]
+    no_biases, published, own_gradient, cross_entropy, faster = last
+    assert published < no_biases / 5
+    assert own_gradient > 0.2, "half the steps: no longer done after 10,000 of them"
+    assert cross_entropy < published / 5
+    assert faster < 1e-5
+    curve = squared_errors(VARIANTS[1])
+    every_thousandth = curve[:: 1000 // EVERY][:10]
+    np.testing.assert_allclose(every_thousandth, PUBLISHED_LOSSES, rtol=1e-10)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_run_leaves_everything_behind(framework: str, tmp_path: Path) -> None:
+    metrics = train(xor_config(tmp_path, f"framework={framework}", "corrections=false"))
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert metrics == json.loads((tmp_path / "metrics.json").read_text())
+    expected = {"app": "xor", "dataset": "xor", "embedded": False, "test_examples": 4, "epochs": 10,
+                "train_examples": 4, "parameters": 17, "test_accuracy": 1.0, "status": "done",
+                "steps": 3000}  # fmt: skip
+    assert {key: metrics[key] for key in expected} == expected
+    assert metrics["test_loss"] < 0.1
+
+
+def test_the_default_recipe_learns_from_every_start(tmp_path: Path) -> None:
+    for seed in range(10):
+        config = xor_config(tmp_path / str(seed), "framework=numpy", f"seed={seed}")
+        learner, rows = build_learner(config), problem.examples(2)
+        steps = config.trainer.epochs * config.data.repeats
+        list(learner.train(rows, [(np.arange(4), config.optimizer.lr)] * steps))
+        assert (np.sign(learner.logits(rows.inputs)[:, 0]) == [-1, 1, 1, -1]).all(), f"seed {seed}"
+
+
+def test_the_command_prints_table_and_corrections(tmp_path: Path) -> None:
+    result = run_xor("framework=numpy", f"hydra.run.dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert "test: accuracy 100.00% (4 of 4 right)" in result.stdout
+    assert "1 xor 0 = 1   network: 0.9" in result.stdout
+    assert "one correction after the other" in result.stdout
+    assert {path.name for path in tmp_path.iterdir()} == FILES | {
+        "corrections.csv",
+        "corrections.png",
+    }
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("trainer.batch_size=5", "trainer.batch_size=5 is larger than the training set: XOR has 4"),
+        ("model=cnn", "model.name"),
+        ("model.inputs=4", "model.inputs should be less than or equal to 3"),
+        ("data.repeats=0", "data.repeats should be greater than or equal to 1"),
+        ("framework=numpy trainer.precision=bfloat16", "needs framework=torch or keras"),
+        ("optimizer.formula=keras", "optimizer.formula=keras needs framework=keras or numpy"),
+        ("data.train_limit=3", "unknown key data.train_limit"),
+    ],
+)
+def test_a_wrong_command_is_explained(argument: str, said: str, tmp_path: Path) -> None:
+    result = run_xor(*argument.split(), f"hydra.run.dir={tmp_path / 'run'}")
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) <= 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_divergence_is_said(tmp_path: Path) -> None:
+    result = run_xor("framework=numpy", "optimizer.lr=1e38", f"hydra.run.dir={tmp_path}")
+    assert result.returncode == 4, result.stdout
+    assert "try a smaller optimizer.lr" in result.stderr
+
+
+def test_an_unknown_loss_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.loss"):
+        xor_config(tmp_path, "model.loss=hinge")
