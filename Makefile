@@ -39,9 +39,21 @@ $(READY): requirements.lock
 	@$(VENV)/bin/uv pip install --quiet --python $(RUN) --require-hashes --requirement requirements.lock
 	@touch $(READY)
 
+.PHONY: train-xor
+train-xor: $(READY) ## train on XOR (model=two_layer, published or no_biases; framework=torch, keras or numpy)
+	@$(RUN) -m apps.xor $(OVERRIDES)
+
 .PHONY: train-mnist
-train-mnist: $(READY) ## train on MNIST (model=cnn, mlp or fast_cnn; framework=torch or keras)
+train-mnist: $(READY) ## train on MNIST (model=cnn, mlp or fast_cnn; framework=torch, keras or numpy)
 	@$(RUN) -m apps.mnist_cnn $(OVERRIDES)
+
+.PHONY: gradcheck
+gradcheck: $(READY) ## hold the backward passes by hand against torch, Keras and finite differences
+	@$(RUN) -m tests.gradients $(ARGS)
+
+.PHONY: bench
+bench: $(READY) ## measure beside what people would use instead (a convolution by hand beside torch's)
+	@$(RUN) -m benchmarks.convolution
 
 .PHONY: test
 test: $(READY) ## the tests, without the slow ones
@@ -50,10 +62,6 @@ test: $(READY) ## the tests, without the slow ones
 .PHONY: test-slow
 test-slow: $(READY) ## the slow tests: accuracy of whole trainings
 	@$(RUN) -m pytest -m slow
-
-.PHONY: gradcheck
-gradcheck: $(READY) ## backward passes by hand against torch, Keras and finite differences (1 minute)
-	@$(RUN) -m tests.gradients $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## ruff and mypy

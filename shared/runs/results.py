@@ -8,6 +8,8 @@
 The records are docs/results/APP.json: the metrics of each run, as in its metrics.json. A table
 stands between `<!-- results: APP -->` and `<!-- end of results -->`; what the example printed
 between `<!-- sample: APP -->` and `<!-- end of sample -->`, its picture in docs/results/APP.png.
+What `make gradcheck` found stands between `<!-- checks: gradients -->` and
+`<!-- end of checks -->`.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from shared.runs.messages import announcement, conclusion, epoch_line
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
-BLOCK = re.compile(r"(<!-- (results|sample): (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (results|sample|checks): (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 STALE = 5  # exit status
 
 Run = dict[str, Any]
@@ -143,16 +145,53 @@ def _measured_on(runs: Sequence[Run]) -> str:
     )
 
 
+def gradient_table(report: dict[str, Any]) -> str:
+    """Return the Markdown table of what `make gradcheck` found, and its notes."""
+    references = ("torch", "Keras", "finite differences")
+    notes = list(dict.fromkeys(note for layer in report["layers"] for note in layer["notes"]))
+    lines = [
+        "| layer, loss or optimizer | cases | to torch | to Keras | to finite differences | "
+        "planted faults found |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for layer in report["layers"]:
+        largest = layer["largest_difference"]
+        shown = [f"{largest[r]:.0e}" if largest.get(r) is not None else "-" for r in references]
+        marks = "".join(f"<sup>{notes.index(note) + 1}</sup>" for note in layer["notes"])
+        lines.append(
+            f"| `{layer['layer']}`{marks} | {layer['cases']} | {' | '.join(shown)} | "
+            f"{layer['faults_caught']} of {layer['faults']} |"
+        )
+    layers = report["layers"]
+    caught, planted = (sum(layer[key] for layer in layers) for key in ("faults_caught", "faults"))
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    summary = (
+        f"{sum(layer['checks'] for layer in layers):,} checks of {len(layers)} layers, losses and "
+        f"optimizers, {sum(len(layer['failures']) for layer in layers)} failed; {caught} of "
+        f"{planted} planted faults found. Largest differences relative to the largest number of "
+        f"each output and gradient, float64; {versions}."
+    )
+    footnotes = "\n".join(f"{number}. {note}" for number, note in enumerate(notes, start=1))
+    table_text = "\n".join(lines)
+    return (
+        f"{summary}\n\n<details><summary>The table</summary>\n\n{table_text}\n\n{footnotes}\n\n"
+        "</details>\n"
+    )
+
+
 def with_tables(text: str, results: Path) -> str:
     """Return a document with the tables in it made anew."""
 
     def fill(block: re.Match[str]) -> str:
         kind, app = block[2], block[3]
-        file = results / (f"{app}.json" if kind == "results" else f"{app}.txt")
+        file = results / (f"{app}.txt" if kind == "sample" else f"{app}.json")
         if not file.exists():
             raise ConfigError(f"no records for {app}: {file} is missing")
         text = file.read_text()
-        shown = table(json.loads(text)) if kind == "results" else f"```text\n{text}```\n"
+        if kind == "sample":
+            shown = f"```text\n{text}```\n"
+        else:
+            shown = (table if kind == "results" else gradient_table)(json.loads(text))
         return f"{block[1]}\n{shown}\n{block[4]}"
 
     return BLOCK.sub(fill, text)

@@ -169,7 +169,12 @@ def test_a_wrong_command_is_explained(argument: str, said: str, tmp_path: Path) 
 
 
 def test_divergence_is_said(tmp_path: Path) -> None:
-    result = run_xor("framework=numpy", "optimizer.lr=1e38", f"hydra.run.dir={tmp_path}")
+    result = run_xor(
+        "framework=numpy",
+        "optimizer.lr=1e308",
+        "trainer.precision=float64",
+        f"hydra.run.dir={tmp_path}",
+    )
     assert result.returncode == 4, result.stdout
     assert "try a smaller optimizer.lr" in result.stderr
 
