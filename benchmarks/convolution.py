@@ -1,6 +1,7 @@
 """A convolution by hand beside torch's: x (64, 32, 26, 26), 64 filters of 3 x 3, float32.
 
-    python -m benchmarks.convolution        (make bench)
+    python -m benchmarks.convolution                 (make bench)
+    python -m benchmarks.convolution --print-only    (leaves the recorded figures alone)
 
 Forward and backward pass, all in one run with the same threads, one after the other in rounds, so
 that a busy moment of the machine meets all of them; medians and ratios to torch. The four nested
@@ -99,7 +100,7 @@ def seconds(action: Callable[[], Any]) -> float:
 
 
 def measure() -> list[dict[str, Any]]:
-    """Return name, median seconds and ratio to torch of each, the fastest last."""
+    """Return name, median seconds and ratio to torch of each."""
     random = np.random.default_rng(0)
     layer = Conv2d(CHANNELS, FILTERS, KERNEL, rng=random)
     weight, bias = layer.params["weight"], layer.params["bias"]

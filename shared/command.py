@@ -43,6 +43,8 @@ def main(
         train: trains once and returns the metrics; called once for each job of a sweep.
     """
     sys.argv = ["debug=none" if word == "debug=null" else word for word in sys.argv]
+    if _reported(lambda: _refuse_foreign_choices(schema)):
+        sys.exit(ConfigError.status)
     if {"-h", "--help"} & set(sys.argv[1:]):
         sys.exit(_reported(lambda: _print_help(app, schema)))
 
@@ -71,6 +73,20 @@ def main(
     # A scheduler's polite kill ends a run the way Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(_reported(compose_and_run) or max(statuses, default=0))
+
+
+def _refuse_foreign_choices(schema: type[AppConfig]) -> None:
+    """Refuse models and data sets that are there, but for other applications."""
+    for word in _overrides():
+        group, _, names = word.partition("=")
+        for name in names.split(","):
+            exists = (CONF / group / f"{name}.yaml").is_file()
+            choices = _choices(schema, group) if exists else []
+            if exists and name not in choices:
+                raise ConfigError(
+                    f"{group}={name}: there is no such {group} here; choose one of "
+                    f"{', '.join(choices)}"
+                )
 
 
 def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:

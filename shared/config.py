@@ -104,6 +104,10 @@ class Trainer(Section):
     ]
     threads: Annotated[Count | None, Field(description="null: all cores that this process may use")]
     max_steps: Annotated[Count | None, Field(description="stop after so many steps")]
+    clip_norm: Annotated[
+        Positive | None,
+        Field(description="scale the gradients down when their norm together is above this"),
+    ]
 
 
 class Data(Section):
@@ -130,7 +134,7 @@ class AppConfig(Section):
     ]
     debug: Annotated[
         Literal["smoke", "overfit"] | None,
-        Field(description="smoke: a few steps, in seconds; overfit: three batches by heart"),
+        Field(description="smoke: a few steps, in seconds; overfit: a few examples by heart"),
     ]
     run_dir: Annotated[str, Field(description="the run folder; set hydra.run.dir to change it")]
     optimizer: Optimizer

@@ -25,7 +25,9 @@ class TwoLayer(Section):
 
 class Xor(Data):
     name: Literal["xor"]
-    repeats: Annotated[Count, Field(description="passes over the four rows in an epoch")]
+    repeats: Annotated[
+        int, Field(ge=1, le=100_000, description="passes over the four rows in an epoch")
+    ]
 
 
 class Config(AppConfig):

@@ -1,7 +1,8 @@
 """What each correction of the published programs changes: one training after the other, in NumPy.
 
-Each line of the comparison keeps what the lines before it have corrected. All start from weights
-drawn as the tutorials draw them (seed 1), in float64, and use all four rows in every step.
+A and D are two of the tutorials (docs/errata.md); each line of D keeps what the lines before it
+have corrected. All start from weights drawn as the tutorials draw them (seed 1), in float64, and
+use all four rows in every step.
 """
 
 from dataclasses import dataclass
@@ -34,10 +35,12 @@ class Variant:
 # A gradient that lacks its factor 2 / N (N = 4 rows) takes, at a rate of 0.1, the steps that the
 # right gradient takes at 0.1 * N / 2 = 0.2.
 VARIANTS = [
-    Variant("no biases, gradient without 2/N, lr 0.1", 2, 3, False, "squared_error", 0.2),
-    Variant("biases, gradient without 2/N, lr 0.1", 3, 4, True, "squared_error", 0.2),
-    Variant("the loss's own gradient, lr 0.1", 3, 4, True, "squared_error", 0.1),
-    Variant("cross-entropy and its gradient, lr 0.1", 3, 4, True, "binary_cross_entropy", 0.1),
+    Variant("A: 2-3-1, no biases, gradient without 2/N, lr 0.1", 2, 3, False, "squared_error", 0.2),
+    Variant("D: 3-4-1, biases, gradient without 2/N, lr 0.1", 3, 4, True, "squared_error", 0.2),
+    Variant("D with the loss's own gradient, lr 0.1", 3, 4, True, "squared_error", 0.1),
+    Variant(
+        "D with cross-entropy and its gradient, lr 0.1", 3, 4, True, "binary_cross_entropy", 0.1
+    ),
     Variant("the same, lr 1", 3, 4, True, "binary_cross_entropy", 1.0),
 ]
 

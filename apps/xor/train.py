@@ -7,12 +7,12 @@ import numpy as np
 
 from apps.xor import problem
 from apps.xor.config import Config
+from shared.backprop.activations import sigmoid
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.record import available_cores, environment
 from shared.training.fit import Indices, Learner, batches_of, evaluate, fit, save_weights
 from shared.training.learners import learner_class
-from shared.training.losses import sigmoid
 from shared.training.precision import with_precision
 
 

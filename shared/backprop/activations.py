@@ -18,7 +18,7 @@ class ReLU(Module):
     def backward(self, dy: Array) -> Array:
         """Return dx."""
         (x,) = self._recall(dy)
-        return dy * (x > 0)
+        return np.where(x > 0, dy, 0)
 
 
 class Sigmoid(Module):

@@ -12,8 +12,9 @@ class ScaledDotProductAttention(Module):
     """y = A v,  A = softmax(q k^T / sqrt(E)) over the keys (Vaswani et al. 2017, equation 1).
 
     Shapes: query q (..., L, E), key k (..., S, E), value v (..., S, Ev), y (..., L, Ev). The mask,
-    of booleans that broadcast to (..., L, S), says which keys a query may attend to: True may, as
-    in torch's function of this name and in Keras. (torch.nn.MultiheadAttention: the opposite.)
+    booleans (L, S) or with 1 in place of any of (..., L, S), says which keys a query may attend to:
+    True may, as in torch's function of this name and in Keras. (torch.nn.MultiheadAttention: the
+    opposite.)
     After `forward`, `weights` holds A (..., L, S).
 
     Backward, with s = q k^T / sqrt(E):
@@ -54,13 +55,15 @@ class ScaledDotProductAttention(Module):
 
     def _mask(self, mask: Array, shape: tuple[int, ...]) -> Array:
         """Return the mask in the shape of the scores; refuse one that leaves a query no key."""
-        self._check("a mask", mask, ("...", *mask.shape[-1:]), np.bool_)
-        try:
-            mask = np.broadcast_to(mask, shape)
-        except ValueError:
+        self._check("a mask", mask, ("...", "S"), np.bool_)
+        ones = zip(mask.shape, shape[-mask.ndim :], strict=False)
+        fits = mask.ndim == len(shape) and all(given in (1, size) for given, size in ones)
+        if not fits and mask.shape != shape[-2:]:  # a rank between would be read as another one
             raise ValueError(
-                f"{self}: expected a mask that fits {shape}, given {mask.shape}"
-            ) from None
+                f"{self}: expected a mask of shape {shape[-2:]}, or {shape} with 1 in place of any "
+                f"number, given {mask.shape}"
+            )
+        mask = np.broadcast_to(mask, shape)
         if not mask.any(axis=-1).all():
             raise ValueError(f"{self}: expected a mask that leaves every query a key; "
                              f"in {mask.shape} a row is all False")  # fmt: skip
@@ -73,10 +76,11 @@ class MultiheadAttention(Module):
     section 3.2.2).
 
     Shapes: query and y (L, N, embed_dim), key and value (S, N, embed_dim), N first with
-    batch_first. mask: booleans that broadcast to (N, num_heads, L, S), True where a query may
-    attend to a key; torch.nn.MultiheadAttention takes the opposite. Parameters: in_proj_weight
-    (3 embed_dim, embed_dim), W_q, W_k and W_v one above the other, in_proj_bias (3 embed_dim,),
-    out_proj.weight, out_proj.bias. Initial values as torch: Glorot's uniform, biases 0.
+    batch_first. mask: booleans, (L, S) or with 1 in place of any of (N, num_heads, L, S), True
+    where a query may attend to a key; torch.nn.MultiheadAttention takes the opposite. Parameters:
+    in_proj_weight (3 embed_dim, embed_dim), W_q, W_k and W_v one above the other, in_proj_bias
+    (3 embed_dim,), out_proj.weight, out_proj.bias. Initial values as torch: Glorot's uniform for
+    the first, a linear layer's for the second, biases 0.
 
     Backward: a linear layer's, then scaled dot-product attention's, then three linear layers'.
     """
@@ -85,9 +89,9 @@ class MultiheadAttention(Module):
         self,
         embed_dim: int,
         num_heads: int,
+        *,
         bias: bool = True,
         batch_first: bool = False,
-        *,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:

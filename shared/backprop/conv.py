@@ -122,7 +122,7 @@ class Conv2d(_Window):
         matrix, padded_shape = self._recall(dy)
         count, _, rows, columns = dy.shape
         dy_matrix = dy.reshape(count, self.groups, -1, rows * columns)
-        # As its transpose, X dY^T: a matrix product of this shape is a quarter faster.
+        # As its transpose, X dY^T: a product of this shape is a quarter faster.
         transposed = (matrix @ dy_matrix.swapaxes(2, 3)).sum(axis=0)
         self.grads["weight"] = transposed.swapaxes(1, 2).reshape(self.params["weight"].shape)
         if "bias" in self.params:
@@ -178,7 +178,7 @@ class MaxPool2d(_Window):
         winner, padded_shape = self._recall(dy)
         dx = np.zeros(padded_shape, dy.dtype)
         for position, pixels in enumerate(self._positions(dx)):
-            pixels += dy * (winner == position)
+            pixels += np.where(winner == position, dy, 0)
         return self._cropped(dx)
 
 
@@ -197,6 +197,7 @@ class AvgPool2d(_Window):
         kernel_size: int | Pair,
         stride: int | Pair | None = None,
         padding: int | Pair = 0,
+        *,
         count_include_pad: bool = True,
     ) -> None:
         super().__init__(kernel_size, kernel_size if stride is None else stride, padding, 1)
@@ -247,7 +248,9 @@ class AdaptiveAvgPool2d(Module):
 
 
 def _pair(size: int | Pair) -> Pair:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+    if isinstance(size, int | np.integer):
+        return int(size), int(size)
+    return size[0], size[1]
 
 
 def _check_padding(layer: _Window) -> None:

@@ -120,7 +120,7 @@ class Flatten(Module):
     def forward(self, x: Array) -> Array:
         """Return y."""
         self._check("an input", x, ("...",))
-        return self._keep(x.reshape(len(x), -1), x.shape)
+        return self._keep(x.reshape(len(x), int(np.prod(x.shape[1:]))), x.shape)
 
     def backward(self, dy: Array) -> Array:
         """Return dx."""

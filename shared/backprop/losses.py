@@ -20,7 +20,7 @@ class _Loss(Module):
         reduction: "mean" or "sum".
     """
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
         if reduction not in ("mean", "sum"):
             raise ValueError(f"{self}: expected reduction mean or sum, given {reduction}")
@@ -88,16 +88,17 @@ class CrossEntropyLoss(_Loss):
     """
 
     def __init__(
-        self, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+        self, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
     ) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction=reduction)
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"{self}: expected label_smoothing 0 to 1, given {label_smoothing}")
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, input: Array, target: Array) -> Array:  # type: ignore[override]  # noqa: A002
         """Return the loss."""
-        self._check("an input", input, ("N", "C", *(f"d{n}" for n in range(1, input.ndim - 1))))
+        rank = getattr(input, "ndim", 2)
+        self._check("an input", input, ("N", "C", *(f"d{n}" for n in range(1, rank - 1))))
         classes = input.shape[1]
         counted = self._counted(target, (len(input), *input.shape[2:]), classes)
         logits = input - input.max(axis=1, keepdims=True)
@@ -107,7 +108,8 @@ class CrossEntropyLoss(_Loss):
         at_label = np.take_along_axis(q, labels, axis=1) + (1 - self.label_smoothing)
         np.put_along_axis(q, labels, at_label.astype(q.dtype), axis=1)
         q *= counted[:, None]
-        return self._reduced(-q * log_p, np.exp(log_p) * counted[:, None] - q, int(counted.sum()))
+        terms = -q * np.where(q == 0, 0, log_p)  # a logit of minus infinity: 0 * log 0 is 0
+        return self._reduced(terms, np.exp(log_p) * counted[:, None] - q, int(counted.sum()))
 
     def _counted(self, target: Array, shape: tuple[int, ...], classes: int) -> Array:
         """Return which examples count; refuse labels that are none."""

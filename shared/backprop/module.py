@@ -1,6 +1,6 @@
 """What every layer has: parameters, gradients, a forward and a backward pass, and its checks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Module:
     `forward(x)` returns y and keeps what the backward pass needs; `backward(dy)` takes the gradient
     of the loss with respect to y, returns the one with respect to x, and leaves those with respect
     to the parameters in `grads`. It sets them, where torch adds to them: there is no zero_grad.
+    Inputs and outputs are kept as they are, not copied: do not change them in between.
 
     Attributes:
         params: the parameters by torch's names for them; change them in place (`param -= step`).
@@ -67,7 +68,7 @@ class Module:
         return {name: value.copy() for name, value in (self.params | self.buffers).items()}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Copy `state` into the parameters and buffers.
+        """Copy `state` into the parameters and buffers, all of it or nothing.
 
         Raises:
             ValueError: a name is missing or unknown, or a shape does not fit.
@@ -75,18 +76,34 @@ class Module:
         own = self.params | self.buffers
         if own.keys() != state.keys():
             raise ValueError(f"{self}: expected {sorted(own)}, given {sorted(state)}")
+        given = {name: np.asarray(value) for name, value in state.items()}
         for name, value in own.items():
-            given = np.asarray(state[name])
-            if given.shape != value.shape:
-                raise ValueError(f"{self}: expected {name} {value.shape}, given {given.shape}")
-            value[...] = given
+            if given[name].shape != value.shape:
+                raise ValueError(
+                    f"{self}: expected {name} {value.shape}, given {given[name].shape}"
+                )
+        for name, value in own.items():
+            value[...] = given[name]
 
     def _add(self, **children: "Module") -> None:
-        """Take layers in: their parameters and buffers are this module's too."""
+        """Take layers in: their parameters and buffers are this module's too.
+
+        Raises:
+            ValueError: a layer stands in two places; it keeps what one backward pass needs.
+        """
+        self.children |= children
+        layers = list(self._layers())
+        if len(set(map(id, layers))) < len(layers):
+            raise ValueError(f"{self}: a layer stands in two places; make one for each")
         for name, child in children.items():
-            self.children[name] = child
             self.params |= {f"{name}.{key}": value for key, value in child.params.items()}
             self.buffers |= {f"{name}.{key}": value for key, value in child.buffers.items()}
+
+    def _layers(self) -> Iterator["Module"]:
+        """Yield the layers inside, and those inside of them."""
+        for child in self.children.values():
+            yield child
+            yield from child._layers()
 
     def _collect(self) -> None:
         """Take over the gradients that the layers inside have found."""

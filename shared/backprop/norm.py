@@ -135,7 +135,7 @@ class LayerNorm(Module):
         dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__()
-        given = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
+        given = np.atleast_1d(normalized_shape).tolist()
         self.normalized_shape, self.eps, self.dtype = tuple(given), eps, np.dtype(dtype)
         if elementwise_affine:
             self.params["weight"] = np.ones(self.normalized_shape, dtype)

@@ -32,6 +32,7 @@ class Optimizer:
         params: Mapping[str, Array],
         lr: float,
         weight_decay: float = 0.0,
+        *,
         formula: str = "torch",
     ) -> None:
         if formula not in ("torch", "keras"):
@@ -81,7 +82,7 @@ class SGD(Optimizer):
     torch:  v = g at t = 1, then v = mu v + (1 - d) g;   w -= lr v;   Nesterov: w -= lr (g + mu v)
     keras:  v = mu v - lr g, from 0;                     w += v;      Nesterov: w += mu v - lr g
 
-    The two agree as long as lr stays the same.
+    Without weight decay the two agree as long as lr stays the same. Keras has no dampening.
     """
 
     def __init__(
@@ -92,12 +93,15 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
         formula: str = "torch",
     ) -> None:
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("SGD: expected momentum and no dampening with nesterov")
+        if formula == "keras" and dampening:
+            raise ValueError("SGD: expected no dampening with formula=keras")
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
-        super().__init__(params, lr, weight_decay, formula)
+        super().__init__(params, lr, weight_decay, formula=formula)
 
     def start(self, w: Array) -> State:
         """Return v = 0, where there is momentum."""
@@ -110,7 +114,7 @@ class SGD(Optimizer):
         if self.keras:
             v = state["v"] = self.momentum * state["v"] - self.lr * g
             return self.momentum * v - self.lr * g if self.nesterov else v
-        v = g if self.t == 1 else self.momentum * state["v"] + (1 - self.dampening) * g
+        v = g.copy() if self.t == 1 else self.momentum * state["v"] + (1 - self.dampening) * g
         state["v"] = v
         return -self.lr * (g + self.momentum * v if self.nesterov else v)
 
@@ -132,10 +136,11 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        *,
         formula: str = "torch",
     ) -> None:
         self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
-        super().__init__(params, lr, weight_decay, formula)
+        super().__init__(params, lr, weight_decay, formula=formula)
 
     def start(self, w: Array) -> State:
         """Return v, m and b, all 0."""
@@ -169,10 +174,13 @@ class Adagrad(Optimizer):
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
+        *,
         formula: str = "torch",
     ) -> None:
+        if formula == "keras" and lr_decay:
+            raise ValueError("Adagrad: expected no lr_decay with formula=keras")
         self.lr_decay, self.eps, self.initial = lr_decay, eps, initial_accumulator_value
-        super().__init__(params, lr, weight_decay, formula)
+        super().__init__(params, lr, weight_decay, formula=formula)
 
     def start(self, w: Array) -> State:
         """Return v."""
@@ -201,10 +209,11 @@ class Adam(Optimizer):
         betas: Sequence[float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        *,
         formula: str = "torch",
     ) -> None:
         self.betas, self.eps = betas, eps
-        super().__init__(params, lr, weight_decay, formula)
+        super().__init__(params, lr, weight_decay, formula=formula)
 
     def start(self, w: Array) -> State:
         """Return m and v, both 0."""
@@ -222,7 +231,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam after w -= lr wd w (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2)."""
+    """Adam after w -= lr wd w (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, whose
+    schedule multiplier is lr here, as in torch and Keras).
+    """
 
     decoupled = True
 
@@ -233,9 +244,10 @@ class AdamW(Adam):
         betas: Sequence[float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        *,
         formula: str = "torch",
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, formula)
+        super().__init__(params, lr, betas, eps, weight_decay, formula=formula)
 
 
 def clip_grad_norm_(grads: dict[str, Array], max_norm: float) -> float:
@@ -243,8 +255,8 @@ def clip_grad_norm_(grads: dict[str, Array], max_norm: float) -> float:
     norm before: n = sqrt(sum g^2), g *= min(1, max_norm / (n + 1e-6)), as torch
     (Pascanu et al. 2013, arXiv:1211.5063, algorithm 1).
     """
-    norm = float(np.sqrt(sum(float((g * g).sum()) for g in grads.values())))
-    if (factor := max_norm / (norm + 1e-6)) < 1:
+    norm = sum(float(np.square(g, dtype=np.float64).sum()) for g in grads.values()) ** 0.5
+    if not (factor := max_norm / (norm + 1e-6)) >= 1:  # NaN too, which then is in all of them
         for g in grads.values():
             g *= factor
     return norm

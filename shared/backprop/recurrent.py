@@ -21,7 +21,8 @@ class _Recurrent(Module):
     bias_ih_l0 and bias_hh_l0 (G hidden_size,), all from U(-1/sqrt(hidden_size), 1/sqrt(...)).
 
     lengths (N,) says how many steps each example has. After its last one its state stays as it is
-    and its output is 0, as for a packed sequence in torch: what is padded is never read.
+    and its output is 0, as for a packed sequence in torch: what is padded, any finite number, has
+    no influence.
 
     Backward (through time: Werbos 1990, Proceedings of the IEEE 78, 10): from the last step to the
     first, with u_t = W_ih x_t + b_ih and v_t = W_hh h_(t-1) + b_hh, which `step` combines,
@@ -38,9 +39,9 @@ class _Recurrent(Module):
         self,
         input_size: int,
         hidden_size: int,
+        *,
         bias: bool = True,
         batch_first: bool = False,
-        *,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:

@@ -86,7 +86,14 @@ def state_to_keras(state: State, target: keras.Model) -> None:
     """
     for name, layer in _matched(state, target).items():
         own = {key: state[f"{name}.{key}"] for key in _torch_names(state, name)}
-        layer.set_weights(_to_keras(layer, own, _flattened_shape(target, layer)))
+        flattened = _flattened_shape(target, layer)
+        carried = set(_to_torch(layer, flattened)) | {"num_batches_tracked"} & set(own)
+        if carried != set(own):
+            raise ValueError(
+                f"{name}: torch has the weights {sorted(own)}, Keras's {type(layer).__name__} has "
+                f"{sorted(carried)}"
+            )
+        layer.set_weights(_to_keras(layer, own, flattened))
 
 
 def keras_state(source: keras.Model, template: State) -> dict[str, Array]:

@@ -22,18 +22,22 @@ from shared.training.schedule import learning_rates
 Indices = NDArray[np.int64]
 Batches = Callable[[int], list[Indices]]  # those of an epoch; every epoch has as many
 
-Augment = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
+Augment = Callable[[Any, np.random.Generator], Any]
 
 WEIGHTS = "weights.safetensors"
+POOL = 50  # batches that are sorted together
 AUGMENT = 1  # tells the random numbers of augmentation from those of the order
 EVALUATION_BATCH = 250  # examples, whose activations fit into the cache: half the time of 1000
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs, any shape (N, ...), and their labels, int64 (N,)."""
+    """Inputs, N of any kind, and their labels, int64 (N,).
 
-    inputs: NDArray[Any]
+    Inputs are an array (N, ...), or what gives one for positions or a slice (data.text.Sequences).
+    """
+
+    inputs: Any
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -84,7 +88,25 @@ def batches_of(count: int, batch_size: int, seed: int, epoch: int) -> list[Indic
     return [order[start : start + batch_size] for start in range(0, count, batch_size)]
 
 
-def unchanged(inputs: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
+def batches_by_length(
+    lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int
+) -> list[Indices]:
+    """Return the shuffled batches of an epoch, each of similar lengths: little is padded.
+
+    As `batches_of`; but within each pool of `POOL` batches the examples are sorted by length before
+    they are dealt out, and then the batches are shuffled. The smaller batch may come anywhere.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(order), POOL * batch_size):
+        pool = order[start : start + POOL * batch_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
+    return [batches[number] for number in random.permutation(len(batches))]
+
+
+def unchanged(inputs: Any, random: np.random.Generator) -> Any:
     """Return the inputs as they are: no augmentation."""
     return inputs
 

@@ -41,6 +41,7 @@ class KerasLearner:
             "mixed_bfloat16" if config.trainer.precision == "bfloat16" else keras.config.floatx()
         )
         self.loss = loss
+        self.clip_norm = config.trainer.clip_norm
         self.model = build(config.model)
         self.optimizer = build_optimizer(config.optimizer)
         self.optimizer.build(self.model.trainable_variables)
@@ -65,6 +66,8 @@ class KerasLearner:
         variables = self.model.trainable_variables
         # The gradient of an embedding comes as its rows: as a whole, every optimizer can take it.
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+        if self.clip_norm is not None:
+            gradients = clipped(gradients, self.clip_norm)
         self.optimizer.apply(gradients, variables)
         return loss, hits(self.loss, logits, labels)
 
@@ -92,6 +95,12 @@ def hits(loss: Loss, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     one_logit = tf.cast(logits[:, 0] > 0, tf.int64)
     predicted = tf.argmax(logits, axis=1) if loss == "cross_entropy" else one_logit
     return tf.reduce_sum(tf.cast(predicted == labels, tf.int64))
+
+
+def clipped(gradients: list[tf.Tensor], max_norm: float) -> list[tf.Tensor]:
+    """Return the gradients so that their norm together is max_norm at most, in torch's formula."""
+    factor = tf.minimum(max_norm / (tf.linalg.global_norm(gradients) + 1e-6), 1)
+    return [gradient * factor for gradient in gradients]
 
 
 def set_threads(count: int) -> None:

@@ -30,7 +30,8 @@ def learner_class(framework: str) -> Callable[..., Learner]:
             from shared.training.keras_learner import KerasLearner
 
             return KerasLearner
-        case _:
+        case "numpy":
             from shared.training.numpy_learner import NumpyLearner
 
             return NumpyLearner
+    raise ValueError(f"no framework is called {framework}")

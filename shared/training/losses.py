@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.backprop.activations import sigmoid
+
 Loss = Literal["cross_entropy", "binary_cross_entropy", "squared_error"]
 
 
@@ -42,8 +44,3 @@ def cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDA
     log_sum = np.log(np.exp(shifted).sum(axis=1))
     picked = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
     return np.asarray(log_sum - picked)
-
-
-def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 / (1 + exp(-logits)), which never overflows in this form."""
-    return 0.5 * np.tanh(0.5 * logits) + 0.5

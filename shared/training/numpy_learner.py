@@ -39,6 +39,7 @@ class NumpyLearner:
         self.dtype = np.float64 if config.trainer.precision == "float64" else np.float32
         self.model = build(config.model, self.dtype, np.random.default_rng(config.seed))
         self.loss = loss
+        self.clip_norm = config.trainer.clip_norm
         self.criterion = build_loss(loss)
         self.optimizer = build_optimizer(self.model.params, config.optimizer)
         self.parameters = sum(weight.size for weight in self.model.params.values())
@@ -60,7 +61,9 @@ class NumpyLearner:
             logits = self.model.forward(inputs)
             loss = self.criterion.forward(logits, labels)
             self.model.backward(self.criterion.backward())
-            self.optimizer.lr = rate
+            if self.clip_norm is not None:
+                backprop.clip_grad_norm_(self.model.grads, self.clip_norm)
+            self.optimizer.lr = float(rate)  # a NumPy float64 would make float64 of all
             self.optimizer.step(self.model.grads)
         return float(loss), int((predicted_classes(self.loss, logits) == labels).sum())
 
@@ -83,22 +86,21 @@ class NumpyLearner:
         return inputs.astype(self.dtype) if inputs.dtype.kind == "f" else inputs
 
 
-class _BinaryLoss(Module):
+class BinaryLoss:
     """A loss of logits (N, 1) and labels (N,): the labels become numbers in the logits' shape."""
 
-    def __init__(self, loss: Module, activation: Module | None = None) -> None:
-        super().__init__()
+    def __init__(self, loss: Any, activation: Module | None = None) -> None:
         self.loss, self.activation = loss, activation
 
-    def forward(self, logits: Array, labels: Array) -> Array:  # type: ignore[override]
+    def forward(self, logits: Array, labels: Array) -> Array:
         """Return the loss."""
         outputs = self.activation.forward(logits) if self.activation else logits
-        targets = labels[:, None].astype(logits.dtype)
-        return self.loss.forward(outputs, targets)  # type: ignore[call-arg]
+        loss: Array = self.loss.forward(outputs, labels[:, None].astype(logits.dtype))
+        return loss
 
-    def backward(self) -> Array:  # type: ignore[override]
+    def backward(self) -> Array:
         """Return the gradient of the logits."""
-        doutputs = self.loss.backward()  # type: ignore[call-arg]
+        doutputs: Array = self.loss.backward()
         return self.activation.backward(doutputs) if self.activation else doutputs
 
 
@@ -108,9 +110,9 @@ def build_loss(loss: Loss) -> Any:
         case "cross_entropy":
             return backprop.CrossEntropyLoss()
         case "binary_cross_entropy":
-            return _BinaryLoss(backprop.BCEWithLogitsLoss())
+            return BinaryLoss(backprop.BCEWithLogitsLoss())
         case "squared_error":
-            return _BinaryLoss(backprop.MSELoss(), backprop.Sigmoid())
+            return BinaryLoss(backprop.MSELoss(), backprop.Sigmoid())
 
 
 def build_optimizer(params: dict[str, Array], config: Optimizer) -> backprop.Optimizer:

@@ -41,24 +41,29 @@ class TorchLearner:
         self.precision = config.trainer.precision
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
         self.loss = loss
+        self.clip_norm = config.trainer.clip_norm
         self.model = build(config.model).to(self.dtype)
         self.optimizer = build_optimizer(self.model, config.optimizer)
-        self.parameters = sum(weight.numel() for weight in self.model.parameters())
+        self.parameters = sum(w.numel() for w in self.model.parameters() if w.requires_grad)
 
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]
     ) -> Iterator[tuple[float, int]]:
         """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
-        inputs = self._tensor(examples.inputs)
+        inputs = examples.inputs
+        if isinstance(inputs, np.ndarray):
+            inputs = self._tensor(inputs)  # at once, not batch by batch
         labels = torch.from_numpy(examples.labels)
         self.model.train()
         for batch, rate in steps:
             set_learning_rate(self.optimizer, rate)
             self.optimizer.zero_grad()
             with self._autocast():
-                logits = self.model(inputs[batch])
+                logits = self.model(self._tensor(inputs[batch]))
             loss = mean_loss(self.loss, logits.to(self.dtype), labels[batch])
             loss.backward()
+            if self.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self.optimizer.step()
             yield loss.item(), hits(self.loss, logits, labels[batch])
 
@@ -73,9 +78,9 @@ class TorchLearner:
         """Return every weight under torch's name for it."""
         return {name: value.numpy() for name, value in self.model.state_dict().items()}
 
-    def _tensor(self, inputs: NDArray[Any]) -> torch.Tensor:
+    def _tensor(self, inputs: NDArray[Any] | torch.Tensor) -> torch.Tensor:
         """Return the inputs in the network's dtype; integers (indices of words) stay integers."""
-        tensor = torch.from_numpy(inputs)
+        tensor = torch.as_tensor(inputs)
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:

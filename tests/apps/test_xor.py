@@ -15,10 +15,10 @@ from apps.xor import problem
 from apps.xor.config import Config
 from apps.xor.corrections import EVERY, VARIANTS, squared_errors
 from apps.xor.train import build_learner, train
+from shared.backprop.activations import sigmoid
 from shared.command import CONF, HYDRA_VERSION_BASE
 from shared.config import validate
 from shared.errors import ConfigError
-from shared.training.losses import sigmoid
 from tests.helpers import ROOT, TIMEOUT
 
 FRAMEWORKS = ["torch", "keras", "numpy"]

@@ -185,7 +185,7 @@ def test_updates_leave_out_two_over_n() -> None:
         bias = ((out - targets) * slope_by_activation(out)).sum()
         assert bias == pytest.approx(factor * layer.grads["bias"][0], rel=1e-12)
 
-        half = MSELoss("sum")  # half of it is the loss in the fourth document's section 4
+        half = MSELoss(reduction="sum")  # half of it is the loss in the fourth document's section 4
         half.forward(out, np.array(targets))
         layer.backward(last.backward(half.backward(0.5)))
         np.testing.assert_allclose(published, layer.grads["weight"].T, atol=1e-15)

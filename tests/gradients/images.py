@@ -75,7 +75,7 @@ def conv2d(lib: Any, o: Options, rng: Rng) -> Case:
         in_torch(nn.Conv2d(*arguments, dtype=torch.float64)),
         lacking or keras_side,
     )
-    note = "TensorFlow's CPU has no gradient of a grouped convolution; Keras has it through XLA"
+    note = "TensorFlow's CPU has no float64 gradient of a grouped convolution; Keras has one"
     return replace(case, note=note if groups > 1 else "")
 
 
@@ -143,7 +143,7 @@ def avg_pool2d(lib: Any, o: Options, rng: Rng) -> Case:
 
     case = make_case(
         "AvgPool2d",
-        lambda dtype: lib.AvgPool2d(kernel, stride, padding, counts),
+        lambda dtype: lib.AvgPool2d(kernel, stride, padding, count_include_pad=counts),
         rng,
         {"x": rng.standard_normal((2, 2, *o["size"]))},
         in_torch(module),

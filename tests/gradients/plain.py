@@ -280,7 +280,7 @@ def elementwise_loss(lib: Any, o: Options, rng: Rng, name: str, target: Any, los
 
     return make_case(
         name,
-        lambda dtype: getattr(lib, name)(reduction),
+        lambda dtype: getattr(lib, name)(reduction=reduction),
         rng,
         {"input": 2 * normal(rng, o["shape"])},
         torch_side,
@@ -333,7 +333,9 @@ def cross_entropy_loss(lib: Any, o: Options, rng: Rng) -> Case:
 
     case = make_case(
         "CrossEntropyLoss",
-        lambda dtype: lib.CrossEntropyLoss(ignored, o["reduction"], smoothing),
+        lambda dtype: lib.CrossEntropyLoss(
+            ignore_index=ignored, reduction=o["reduction"], label_smoothing=smoothing
+        ),
         rng,
         {"input": 2 * rng.standard_normal((o["count"], classes, *o["extra"]))},
         torch_side,

@@ -131,7 +131,8 @@ def loss_refusals(name: str) -> list[Refusal]:
         argument("NaN in the target", call(ones(2, 3), NAN), "NaN", "(2, 3)"),
         argument("backward before forward", lambda lib: getattr(lib, name)().backward(),
                  FORWARD_FIRST),
-        argument("an unknown reduction", lambda lib: getattr(lib, name)("none"), "mean", "none"),
+        argument("an unknown reduction", lambda lib: getattr(lib, name)(reduction="none"),
+                 "mean", "none"),
     ]  # fmt: skip
 
 

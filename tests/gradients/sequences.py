@@ -49,7 +49,9 @@ def recurrent(lib: Any, o: Options, rng: Rng, name: str) -> Case:
     keywords = {} if lengths is None else {"lengths": lengths}
     case = make_case(
         name,
-        lambda dtype: getattr(lib, name)(o["inputs"], hidden, o["bias"], batch_first, dtype=dtype),
+        lambda dtype: getattr(lib, name)(
+            o["inputs"], hidden, bias=o["bias"], batch_first=batch_first, dtype=dtype
+        ),
         rng,
         inputs,
         recurrent_in_torch(o, name, lengths),
@@ -239,7 +241,9 @@ def multihead_attention(lib: Any, o: Options, rng: Rng) -> Case:
         lacking = "Keras adds a bias (heads, 1) along the wrong axis where a length is also heads"
     return make_case(
         "MultiheadAttention",
-        lambda dtype: lib.MultiheadAttention(embed, heads, o["bias"], batch_first, dtype=dtype),
+        lambda dtype: lib.MultiheadAttention(
+            embed, heads, bias=o["bias"], batch_first=batch_first, dtype=dtype
+        ),
         rng,
         {"query": whole(queries), "key": whole(keys), "value": whole(keys)},
         torch_side,

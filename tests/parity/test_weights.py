@@ -1,6 +1,7 @@
 """The same network in the three frameworks: counts, outputs, and the way back."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -166,6 +167,19 @@ def test_the_sum_of_two_biases_survives() -> None:
     torch_to_keras(lstm, keras_side)
     keras_to_torch(keras_side, back)
     assert torch.equal(sum_of_biases(back), biases)
+
+
+@pytest.mark.parametrize("options", [{"num_layers": 2}, {"bidirectional": True}, {"bias": False}])
+def test_what_keras_has_no_place_for_is_refused(options: dict[str, Any]) -> None:
+    class Torch(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = torch.nn.LSTM(4, 4, **options)
+
+    steps = keras.Input((3, 4))
+    keras_side = keras.Model(steps, keras.layers.LSTM(4, name="lstm")(steps))
+    with pytest.raises(ValueError, match=r"lstm: torch has the weights .*weight_hh_l0"):
+        torch_to_keras(Torch(), keras_side)
 
 
 def test_networks_with_other_layers_are_refused(tmp_path: Path) -> None:
