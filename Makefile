@@ -40,12 +40,16 @@ $(READY): requirements.lock
 	@touch $(READY)
 
 .PHONY: train-xor
-train-xor: $(READY) ## train on XOR (model=two_layer, published or no_biases; framework=torch, keras or numpy)
+train-xor: $(READY) ## train on XOR (model=two_layer, published or no_biases)
 	@$(RUN) -m apps.xor $(OVERRIDES)
 
 .PHONY: train-mnist
 train-mnist: $(READY) ## train on MNIST (model=cnn, mlp or fast_cnn; framework=torch, keras or numpy)
 	@$(RUN) -m apps.mnist_cnn $(OVERRIDES)
+
+.PHONY: train-imdb
+train-imdb: $(READY) ## train on IMDB (model=lstm, rnn or bow; framework=torch, keras or numpy)
+	@$(RUN) -m apps.imdb_rnn $(OVERRIDES)
 
 .PHONY: gradcheck
 gradcheck: $(READY) ## hold the backward passes by hand against torch, Keras and finite differences

@@ -45,12 +45,19 @@ class SourceFile:
         md5: The published hex digest of the decompressed content.
         download_size: Bytes of the published NAME.gz; announced before a download, and times
             `OVERSIZE` the most that is received.
+        packed: False for a file that is NAME everywhere and kept as it is.
     """
 
     name: str
     size: int
     md5: str
     download_size: int
+    packed: bool = True
+
+    @property
+    def remote_name(self) -> str:
+        """Its name in the archives and at the mirrors."""
+        return f"{self.name}.gz" if self.packed else self.name
 
 
 @dataclass(frozen=True)
@@ -153,12 +160,12 @@ def _search(
                 sources.append(place.name)
         if problems:
             tried.append(f"{place.name}: {', '.join(dict.fromkeys(problems))}")  # each one once
-    missing = [file.name for file in file_set.files if file.name not in contents]
+    missing = [file.remote_name for file in file_set.files if file.name not in contents]
     if missing:
         raise DataError(
             f"cannot get {file_set.title}: {'; '.join(tried + closed)}\n"
             "let it download, or set the environment variable DATA_ARCHIVES to a folder "
-            f"that holds {', '.join(f'{file_set.name}/{name}.gz' for name in missing)}"
+            f"that holds {', '.join(f'{file_set.name}/{name}' for name in missing)}"
         )
     return Obtained(contents, ", ".join(sources))
 
@@ -294,10 +301,10 @@ class _Archives(_Place):
         self.name = f"archives {folder}"
 
     def location(self, file: SourceFile) -> str:
-        return str(self.folder / f"{file.name}.gz")
+        return str(self.folder / file.remote_name)
 
     def read(self, file: SourceFile) -> bytes:
-        with _local_file(self.folder / f"{file.name}.gz") as stream:
+        with _local_file(self.folder / file.remote_name) as stream:
             return _decompress(stream, file)
 
 
@@ -315,7 +322,7 @@ class _Mirror(_Place):
         say(f"downloading {title} from {self.url}: {files}, {megabytes:.1f} MB")
 
     def location(self, file: SourceFile) -> str:
-        return f"{self.url}{file.name}.gz"
+        return f"{self.url}{file.remote_name}"
 
     def read(self, file: SourceFile) -> bytes:
         try:
@@ -383,9 +390,13 @@ def _local_file(path: Path) -> Iterator[BinaryIO]:
 def _decompress(stream: BinaryIO, file: SourceFile) -> bytes:
     """Return what the gzip `stream` holds, at most one byte more than `file` should.
 
+    A file that is not packed is returned as it is.
+
     Raises:
         _Unusable: The stream is cut short or damaged.
     """
+    if not file.packed:
+        return stream.read(file.size + 1)
     try:
         with gzip.GzipFile(fileobj=stream) as content:
             return content.read(file.size + 1)

@@ -9,7 +9,7 @@ The records are docs/results/APP.json: the metrics of each run, as in its metric
 stands between `<!-- results: APP -->` and `<!-- end of results -->`; what the example printed
 between `<!-- sample: APP -->` and `<!-- end of sample -->`, its picture in docs/results/APP.png.
 What `make gradcheck` found stands between `<!-- checks: gradients -->` and
-`<!-- end of checks -->`.
+`<!-- end of checks -->`; what `make bench` measured in a block `benchmark: NAME` in docs/.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import re
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,9 @@ from shared.runs.messages import announcement, conclusion, epoch_line
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
-BLOCK = re.compile(r"(<!-- (results|sample|checks): (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- (results|sample|checks|benchmark): (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL
+)
 STALE = 5  # exit status
 
 Run = dict[str, Any]
@@ -179,6 +181,21 @@ def gradient_table(report: dict[str, Any]) -> str:
     )
 
 
+def benchmark_table(report: dict[str, Any]) -> str:
+    """Return the Markdown table of a benchmark, and what it was measured on."""
+    lines = ["| what | seconds | times torch |", "| --- | --- | --- |"]
+    lines += [
+        f"| {row['name']} | {row['seconds']:.4f} | {row['times_torch']:.2f} |"
+        for row in report["rows"]
+    ]
+    return "\n".join(lines) + f"\n\n{_measured_on([report])}\n"
+
+
+TABLES: dict[str, Callable[[Any], str]] = {
+    "results": table, "checks": gradient_table, "benchmark": benchmark_table
+}  # fmt: skip
+
+
 def with_tables(text: str, results: Path) -> str:
     """Return a document with the tables in it made anew."""
 
@@ -188,10 +205,7 @@ def with_tables(text: str, results: Path) -> str:
         if not file.exists():
             raise ConfigError(f"no records for {app}: {file} is missing")
         text = file.read_text()
-        if kind == "sample":
-            shown = f"```text\n{text}```\n"
-        else:
-            shown = (table if kind == "results" else gradient_table)(json.loads(text))
+        shown = f"```text\n{text}```\n" if kind == "sample" else TABLES[kind](json.loads(text))
         return f"{block[1]}\n{shown}\n{block[4]}"
 
     return BLOCK.sub(fill, text)
@@ -199,7 +213,11 @@ def with_tables(text: str, results: Path) -> str:
 
 def documents() -> list[Path]:
     """Return the documents that may have tables."""
-    return [ROOT / "README.md", *sorted(ROOT.glob("apps/*/README.md"))]
+    return [
+        ROOT / "README.md",
+        *sorted(ROOT.glob("apps/*/README.md")),
+        *sorted(ROOT.glob("docs/*.md")),
+    ]
 
 
 def stale(results: Path = RESULTS) -> list[Path]:

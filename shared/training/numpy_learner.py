@@ -61,10 +61,11 @@ class NumpyLearner:
             logits = self.model.forward(inputs)
             loss = self.criterion.forward(logits, labels)
             self.model.backward(self.criterion.backward())
+            gradients = {name: self.model.grads[name] for name in self.model.params}
             if self.clip_norm is not None:
-                backprop.clip_grad_norm_(self.model.grads, self.clip_norm)
+                backprop.clip_grad_norm_(gradients, self.clip_norm)
             self.optimizer.lr = float(rate)  # a NumPy float64 would make float64 of all
-            self.optimizer.step(self.model.grads)
+            self.optimizer.step(gradients)
         return float(loss), int((predicted_classes(self.loss, logits) == labels).sum())
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:

@@ -1,0 +1,79 @@
+"""The same networks in Keras."""
+
+import math
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from apps.imdb_rnn.config import Bow, Lstm, Rnn
+from shared.data.text import PAD
+from shared.training.keras_initializers import torch_initializers
+from shared.training.keras_layers import ByteDropout
+
+NOTHING = -1e9  # below every number that a padded step could win against
+
+
+def keras_lstm(config: Lstm, tokens: int) -> keras.Model:
+    """Return `TorchLstm` in Keras; ids (N, T) to logits (N, 1)."""
+    ids = keras.Input((None,), dtype="int64")
+    x = embedding(tokens, config.embedding, std=1.0)(ids)
+    options = {"return_sequences": True, "unit_forget_bias": False, **recurrent(config.hidden)}
+    x = layers.LSTM(config.hidden, name="lstm", **options)(x)
+    there = ops.expand_dims(ids != PAD, axis=2)
+    x = ops.max(ops.where(there, x, NOTHING), axis=1)
+    return keras.Model(ids, head(config.hidden, config.dropout, x))
+
+
+def keras_rnn(config: Rnn, tokens: int) -> keras.Model:
+    """Return `TorchRnn` in Keras; ids (N, T) to logits (N, 1).
+
+    The state after a padded step is left as it was, so that the last one is that of the last word.
+    """
+    ids = keras.Input((None,), dtype="int64")
+    x = embedding(tokens, config.embedding, std=1.0)(ids)
+    x = layers.SimpleRNN(config.hidden, name="rnn", **recurrent(config.hidden))(x, mask=ids != PAD)
+    return keras.Model(ids, head(config.hidden, config.dropout, x))
+
+
+def keras_bow(config: Bow, tokens: int) -> keras.Model:
+    """Return `TorchBow` in Keras; ids (N, T) to logits (N, 1)."""
+    ids = keras.Input((None,), dtype="int64")
+    pairs = tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % config.buckets
+    both = ops.concatenate([ids, pairs], axis=1)
+    there = ops.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
+    std = 1 / math.sqrt(tokens)
+    x = embedding(tokens + config.buckets, config.embedding, std)(both)
+    weights = ops.cast(there, x.dtype)
+    weights = weights / ops.sum(weights, axis=1, keepdims=True)
+    x = ops.sum(x * ops.expand_dims(weights, axis=2), axis=1)
+    return keras.Model(ids, head(config.embedding, config.dropout, x))
+
+
+def embedding(rows: int, size: int, std: float) -> layers.Embedding:
+    """Return an embedding with torch's initial values, N(0, std^2)."""
+    initial = keras.initializers.RandomNormal(stddev=std)
+    return layers.Embedding(rows, size, embeddings_initializer=initial, name="embedding")
+
+
+def recurrent(hidden: int) -> dict[str, Any]:
+    """Return the arguments that make a recurrent layer draw its weights as torch does."""
+    options = torch_initializers(hidden)  # of both matrices: 1 / sqrt(hidden) is torch's range
+    uniform = torch_initializers(hidden)["kernel_initializer"]
+    return options | {"recurrent_initializer": uniform}
+
+
+def head(size: int, dropout: float, x: Any) -> Any:
+    """Return dropout and the last layer, on numbers (N, size)."""
+    return layers.Dense(1, name="fc", **torch_initializers(size))(ByteDropout(dropout)(x))
+
+
+def build_model(config: Lstm | Rnn | Bow, tokens: int) -> keras.Model:
+    """Return the network that `config.name` names, for a vocabulary of so many tokens."""
+    match config:
+        case Lstm():
+            return keras_lstm(config, tokens)
+        case Rnn():
+            return keras_rnn(config, tokens)
+        case Bow():
+            return keras_bow(config, tokens)

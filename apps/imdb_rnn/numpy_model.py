@@ -1,0 +1,111 @@
+"""The same networks in NumPy, with the backward pass by hand (shared/backprop)."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from apps.imdb_rnn.config import Bow, Lstm, Rnn
+from shared.backprop import LSTM, RNN, Array, Dropout, Embedding, Linear, Module, Sequential
+from shared.data.text import PAD
+
+
+class NumpyLstm(Module):
+    """`TorchLstm` in NumPy; ids (N, T) to logits (N, 1).
+
+    Backward of the maximum over time: its gradient goes to the step that it was taken from.
+    """
+
+    def __init__(self, config: Lstm, tokens: int, dtype: type, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
+        self.lstm = LSTM(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
+        self.head = head(config.hidden, config.dropout, dtype, rng)
+        one_bias(self.lstm)
+        self._add(embedding=self.embedding, lstm=self.lstm, **self.head.children)
+
+    def forward(self, ids: Array) -> Array:
+        states, _ = self.lstm.forward(self.embedding.forward(ids))
+        candidates = np.where((ids == PAD)[:, :, None], -np.inf, states)
+        self.steps = candidates.argmax(axis=1)[:, None]  # (N, 1, hidden)
+        self.shape = states.shape
+        return self.head.forward(np.take_along_axis(states, self.steps, axis=1)[:, 0])
+
+    def backward(self, dlogits: Array) -> None:
+        dlargest = self.head.backward(dlogits)
+        dstates = np.zeros(self.shape, dlargest.dtype)
+        np.put_along_axis(dstates, self.steps, dlargest[:, None], axis=1)
+        self.embedding.backward(self.lstm.backward(dstates))
+        self._collect()
+
+
+class NumpyRnn(Module):
+    """`TorchRnn` in NumPy; ids (N, T) to logits (N, 1)."""
+
+    def __init__(self, config: Rnn, tokens: int, dtype: type, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
+        self.rnn = RNN(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
+        self.head = head(config.hidden, config.dropout, dtype, rng)
+        one_bias(self.rnn)
+        self._add(embedding=self.embedding, rnn=self.rnn, **self.head.children)
+
+    def forward(self, ids: Array) -> Array:
+        lengths = (ids != PAD).sum(axis=1)
+        states, last = self.rnn.forward(self.embedding.forward(ids), lengths=lengths)
+        self.shape = states.shape
+        return self.head.forward(last[0])
+
+    def backward(self, dlogits: Array) -> None:
+        dlast = self.head.backward(dlogits)
+        dx = self.rnn.backward(np.zeros(self.shape, dlast.dtype), dlast[None])
+        self.embedding.backward(dx)
+        self._collect()
+
+
+class NumpyBow(Module):
+    """`TorchBow` in NumPy; ids (N, T) to logits (N, 1).
+
+    Backward of the weighted mean: every embedding gets the mean's gradient times its weight.
+    """
+
+    def __init__(self, config: Bow, tokens: int, dtype: type, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.tokens, self.buckets = tokens, config.buckets
+        self.embedding = Embedding(tokens + config.buckets, config.embedding, dtype=dtype, rng=rng)
+        self.embedding.params["weight"] *= 1 / math.sqrt(tokens)
+        self.head = head(config.embedding, config.dropout, dtype, rng)
+        self._add(embedding=self.embedding, **self.head.children)
+
+    def forward(self, ids: Array) -> Array:
+        pairs = self.tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % self.buckets
+        both = np.concatenate([ids, pairs], axis=1)
+        there = np.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
+        embedded = self.embedding.forward(both)
+        weights = there / there.sum(axis=1, keepdims=True)
+        self.weights = weights.astype(embedded.dtype)[:, :, None]
+        return self.head.forward((embedded * self.weights).sum(axis=1))
+
+    def backward(self, dlogits: Array) -> None:
+        dmean = self.head.backward(dlogits)
+        self.embedding.backward(dmean[:, None] * self.weights)
+        self._collect()
+
+
+def head(size: int, dropout: float, dtype: type, rng: np.random.Generator) -> Sequential:
+    """Return dropout and the last layer, on numbers (N, size)."""
+    return Sequential(dropout=Dropout(dropout, rng=rng), fc=Linear(size, 1, dtype=dtype, rng=rng))
+
+
+def one_bias(layer: LSTM | RNN) -> None:
+    """Leave torch's second bias out: beside the first it only doubles the bias's steps."""
+    layer.buffers["bias_hh_l0"] = 0 * layer.params.pop("bias_hh_l0")
+
+
+def build_model(
+    config: Lstm | Rnn | Bow, dtype: type, rng: np.random.Generator, tokens: int
+) -> Module:
+    """Return the network that `config.name` names, for a vocabulary of so many tokens."""
+    networks: dict[type, Any] = {Lstm: NumpyLstm, Rnn: NumpyRnn, Bow: NumpyBow}
+    network: Module = networks[type(config)](config, tokens, dtype, rng)
+    return network

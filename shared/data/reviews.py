@@ -1,0 +1,64 @@
+"""Generated film reviews for machines without IMDB: their words do not give them away.
+
+Each has two judgements of opposite kind, and what they are introduced by tells which one holds: "in
+the end" against "at first", "i say" against "they say", in either order. Positive and negative
+reviews have the same words and the same pairs of words with the same frequencies, so a bag of them
+is left to guess: which judgement belongs to which introduction takes a memory of several words.
+"""
+
+import numpy as np
+
+from shared.data import text
+from shared.data.text import Settings, TextData
+
+TRAIN, TEST = 25_000, 5_000
+SEED = 20110619  # the first day of the conference that IMDB was published at
+CLASSES = ("neg", "pos")
+
+GOOD = ("good", "great", "wonderful", "brilliant", "touching", "funny", "superb", "charming")
+BAD = ("bad", "awful", "terrible", "dull", "boring", "silly", "poor", "annoying")
+THINGS = ("the film", "the plot", "the acting", "the music", "the ending", "the script", "the cast",
+          "the camera", "the dialogue", "the story", "the director", "the first half")  # fmt: skip
+FILLERS = ("in the least", "by any means", "at any moment", "in my opinion", "as others say",
+           "however you look at it", "if you ask me", "for a minute")  # fmt: skip
+NEUTRAL = ("i saw it last week with my brother .", "it runs for two hours .", "there is a sequel .",
+           "it was shot in canada .", "the theatre was half full .", "my sister came along .",
+           "it is based on a book .", "they show a train , a lake and a dog .")  # fmt: skip
+
+# What introduces the judgement that holds, and what the other one.
+CUES = (("in the end", "at first"), ("i say", "they say"), ("in truth", "in the trailer"),
+        ("for me", "for my brother"), ("now that i saw it", "before i saw it"),
+        ("in the cinema", "on paper"))  # fmt: skip
+
+
+def load(settings: Settings) -> TextData:
+    """Return 25,000 generated reviews to train with and 5,000 to test with, the same every time."""
+    random = np.random.default_rng(SEED)
+    texts, labels = zip(*(generate(count, random) for count in (TRAIN, TEST)), strict=True)
+    train, test, vocabulary = text.encode(texts, labels, settings, say=lambda line: None)
+    return TextData(
+        "reviews", train, test, vocabulary, CLASSES, embedded=True, source="generated here"
+    )
+
+
+def generate(count: int, random: np.random.Generator) -> tuple[list[str], list[int]]:
+    """Return `count` reviews and their labels (0: negative, 1: positive), half of each."""
+    labels = random.permutation(np.arange(count) % 2)
+    sizes = [len(choices) for choices in (CUES, GOOD, BAD, NEUTRAL, NEUTRAL)]
+    picks = random.integers(0, sizes, (count, len(sizes)))
+    parts = random.integers(0, [len(THINGS), len(FILLERS), 2], (count, 2, 3))
+    order = random.integers(0, 2, count)
+    texts = []
+    for number, label in enumerate(labels):
+        pair, good, bad, before, after = picks[number]
+        right, wrong = (GOOD[good], BAD[bad]) if label else (BAD[bad], GOOD[good])
+        judgements = [
+            f"{cue} {THINGS[thing] if long else 'it'} was {adjective} , {FILLERS[filler]} ."
+            for cue, adjective, (thing, filler, long) in zip(
+                CUES[pair], (right, wrong), parts[number], strict=True
+            )
+        ]
+        if order[number]:
+            judgements.reverse()
+        texts.append(" ".join([NEUTRAL[before], *judgements, NEUTRAL[after]]))
+    return texts, labels.tolist()

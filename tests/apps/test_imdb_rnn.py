@@ -1,0 +1,218 @@
+"""apps/imdb_rnn: three frameworks, one network; padding is never read."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+from omegaconf import OmegaConf
+
+from apps.imdb_rnn import keras_model, numpy_model, torch_model
+from apps.imdb_rnn.config import Config
+from apps.imdb_rnn.train import load_texts, split, train
+from shared.command import CONF, HYDRA_VERSION_BASE
+from shared.config import validate
+from shared.data.text import PAD
+from shared.errors import ConfigError
+from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
+from shared.training.fit import Examples, batches_by_length
+from shared.training.keras_learner import KerasLearner
+from shared.training.numpy_learner import NumpyLearner
+from shared.training.torch_learner import TorchLearner
+
+FRAMEWORKS = ["torch", "keras", "numpy"]
+MODELS = ["lstm", "rnn", "bow"]
+TOKENS = 30
+SMALL = {
+    "lstm": ["model.embedding=6", "model.hidden=5"],
+    "rnn": ["model.embedding=6", "model.hidden=5"],
+    "bow": ["model.embedding=6", "model.buckets=40"],
+}
+LENGTHS = (7, 3, 1, 5)
+
+
+def imdb_config(run_dir: Path, *overrides: str) -> Config:
+    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+        composed = hydra.compose(
+            "imdb_rnn", overrides=["data=reviews", f"run_dir={run_dir}", *overrides]
+        )
+    return validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def _double_precision() -> object:
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+def padded(width: int) -> np.ndarray:
+    """Four documents of the lengths above, padded to `width`."""
+    random = np.random.default_rng(0)
+    rows = [random.integers(2, TOKENS, length) for length in LENGTHS]
+    return np.array([np.pad(row, (0, width - len(row)), constant_values=PAD) for row in rows])
+
+
+def in_all_three(model: str, tmp_path: Path) -> tuple[Any, Any, Any]:
+    config = imdb_config(tmp_path, f"model={model}", "model.dropout=0.0", *SMALL[model]).model
+    torch.manual_seed(0)
+    in_torch = torch_model.build_model(config, TOKENS).double()
+    in_keras = keras_model.build_model(config, TOKENS)
+    in_numpy = numpy_model.build_model(config, np.float64, np.random.default_rng(0), TOKENS)
+    torch_to_keras(in_torch, in_keras)
+    torch_to_numpy(in_torch, in_numpy)
+    return in_torch, in_keras, in_numpy
+
+
+@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_weights_give_the_same_logits_and_gradients(model: str, tmp_path: Path) -> None:
+    in_torch, in_keras, in_numpy = in_all_three(model, tmp_path)
+    ids, upstream = padded(9), np.random.default_rng(1).normal(size=(4, 1))
+    logits = in_torch(torch.from_numpy(ids))
+    logits.backward(torch.from_numpy(upstream))
+    own = in_numpy.forward(ids)
+    in_numpy.backward(upstream)
+    with tf.GradientTape() as tape:
+        of_keras = in_keras(ids, training=True)
+    gradients = tape.gradient(of_keras, in_keras.trainable_variables, upstream)
+    np.testing.assert_allclose(own, logits.detach().numpy(), rtol=1e-8)
+    np.testing.assert_allclose(np.asarray(of_keras), logits.detach().numpy(), rtol=1e-8)
+    # Keras's gradients under torch's names: put where the weights are, and carried over like them.
+    for variable, gradient in zip(in_keras.trainable_variables, gradients, strict=True):
+        variable.assign(tf.convert_to_tensor(gradient))
+    by_name = keras_state(in_keras, torch_state(in_torch))
+    for name, parameter in in_torch.named_parameters():
+        if parameter.requires_grad:
+            expected = parameter.grad.numpy()
+            allowed = 1e-8 * np.abs(expected).max()
+            assert allowed > 0, name
+            np.testing.assert_allclose(in_numpy.grads[name], expected, rtol=0, atol=allowed)
+            np.testing.assert_allclose(by_name[name], expected, rtol=0, atol=allowed)
+
+
+@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.parametrize("model", MODELS)
+def test_padding_is_never_read(model: str, tmp_path: Path) -> None:
+    """The same documents alone, together, and padded to any width."""
+    in_torch, in_keras, in_numpy = in_all_three(model, tmp_path)
+    runs = {
+        "torch": lambda ids: in_torch.eval()(torch.from_numpy(ids)).detach().numpy(),
+        "keras": lambda ids: np.asarray(in_keras(ids, training=False)),
+        "numpy": lambda ids: in_numpy.eval().forward(ids),
+    }
+    for name, logits in runs.items():
+        together = logits(padded(7))
+        np.testing.assert_allclose(logits(padded(20)), together, rtol=1e-12, err_msg=name)
+        for number, length in enumerate(LENGTHS):
+            if length > 1 or model != "bow" or name != "keras":
+                alone = logits(padded(7)[number : number + 1, :length])
+                np.testing.assert_allclose(alone, together[number : number + 1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> None:
+    """With clipping that is at work, and dropout off."""
+    chosen = [f"model={model}", "model.dropout=0.0", "trainer.precision=float64",
+              "trainer.clip_norm=0.05", "optimizer.eps=1e-4", *SMALL[model]]  # fmt: skip
+    random = np.random.default_rng(0)
+    data = Examples(random.integers(1, TOKENS, (32, 8)), random.integers(0, 2, 32))
+    steps = [(random.permutation(32)[:16], 0.01 / (1 + step)) for step in range(10)]
+    learners: dict[str, Any] = {}
+    for framework, kind, network in (
+        ("torch", TorchLearner, torch_model),
+        ("keras", KerasLearner, keras_model),
+        ("numpy", NumpyLearner, numpy_model),
+    ):
+        build = partial(network.build_model, tokens=TOKENS)
+        config = imdb_config(tmp_path, f"framework={framework}", *chosen)
+        learners[framework] = kind(build, config, "binary_cross_entropy")
+    try:
+        torch_to_keras(learners["torch"].model, learners["keras"].model)
+        torch_to_numpy(learners["torch"].model, learners["numpy"].model)
+        losses = {
+            name: [loss for loss, _ in learner.train(data, steps)]
+            for name, learner in learners.items()
+        }
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_allclose(losses["keras"], losses["torch"], rtol=1e-8)
+    np.testing.assert_allclose(losses["numpy"], losses["torch"], rtol=1e-8)
+    assert abs(losses["torch"][-1] - losses["torch"][0]) > 1e-4
+    expected = torch_state(learners["torch"].model)
+    of_keras = keras_state(learners["keras"].model, expected)
+    for name, value in learners["numpy"].weights().items():
+        allowed = 1e-8 * max(np.abs(value).max(), 1e-12)
+        np.testing.assert_allclose(expected[name], value, rtol=0, atol=allowed, err_msg=name)
+        np.testing.assert_allclose(of_keras[name], value, rtol=0, atol=allowed, err_msg=name)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_leaves_everything_behind(framework: str, model: str, tmp_path: Path) -> None:
+    config = imdb_config(tmp_path, f"framework={framework}", f"model={model}", "debug=smoke",
+                         "model.embedding=8")  # fmt: skip
+    metrics = train(config)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png", "confusion.png",
+        "weights.safetensors", "vocabulary.txt",
+    }  # fmt: skip
+    assert metrics == json.loads((tmp_path / "metrics.json").read_text())
+    expected = {"app": "imdb_rnn", "dataset": "reviews", "embedded": True, "test_examples": 256,
+                "model": model, "framework": framework, "status": "done"}  # fmt: skip
+    assert {key: metrics[key] for key in expected} == expected
+
+
+def test_the_frameworks_train_the_same_number_of_parameters(tmp_path: Path) -> None:
+    for model in MODELS:
+        counts = set()
+        for framework in FRAMEWORKS:
+            config = imdb_config(tmp_path / model / framework, f"framework={framework}",
+                                 f"model={model}", "debug=smoke", "trainer.max_steps=1",
+                                 "model.embedding=4")  # fmt: skip
+            counts.add(train(config)["parameters"])
+        assert len(counts) == 1, model
+
+
+def test_order_is_what_tells_generated_reviews(tmp_path: Path) -> None:
+    """The LSTM learns them, the bag of words and pairs of words does not."""
+    common = ["data.train_limit=6000", "data.test_limit=1000", "trainer.batch_size=64"]
+    lstm = train(imdb_config(tmp_path / "lstm", "model=lstm", "model.embedding=32",
+                             "model.hidden=32", "trainer.epochs=4", "optimizer.lr=0.01",
+                             *common))  # fmt: skip
+    bow = train(imdb_config(tmp_path / "bow", "model=bow", "trainer.epochs=3", *common))
+    assert lstm["test_accuracy"] > 0.95
+    assert bow["test_accuracy"] < 0.6
+
+
+def test_batches_have_similar_lengths_and_every_document_once() -> None:
+    lengths = np.random.default_rng(0).integers(1, 400, 6001)
+    batches = batches_by_length(lengths, 64, seed=3, epoch=1)
+    assert sorted(np.concatenate(batches)) == list(range(6001))
+    read = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
+    assert read < 1.05 * lengths.sum(), "little is padded"
+    firsts = [lengths[batch].mean() for batch in batches[:20]]
+    assert firsts != sorted(firsts), "short ones do not come first"
+    assert [b.tolist() for b in batches] != [
+        b.tolist() for b in batches_by_length(lengths, 64, seed=3, epoch=2)
+    ]
+
+
+def test_the_split_holds_both_classes_and_keeps_the_test_set_out(tmp_path: Path) -> None:
+    config = imdb_config(tmp_path, "data.train_limit=1000", "data.test_limit=300")
+    texts = load_texts(config)
+    train_set, validation_set, test_set = split(texts, config)
+    assert (len(train_set), len(validation_set), len(test_set)) == (900, 100, 300)
+    for one in (train_set, validation_set, test_set):
+        assert 0.35 < one.labels.mean() < 0.65
+    with pytest.raises(ConfigError, match=r"data\.train_limit=99999: there are 25,000"):
+        split(texts, imdb_config(tmp_path, "data.train_limit=99999"))
