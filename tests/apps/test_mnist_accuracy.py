@@ -11,14 +11,21 @@ from scipy.stats import t
 from apps.mnist_cnn.train import train
 from tests.helpers import ROOT, mnist_config
 
+MODELS = ("cnn", "fast_cnn", "mlp")
 FALSE_ALARM = 0.001  # how often a test may fail although nothing got worse
 RECORDS = json.loads((ROOT / "docs" / "results" / "mnist_cnn.json").read_text())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("DATA_ARCHIVES"), reason="DATA_ARCHIVES names no MNIST")
-@pytest.mark.parametrize("framework", ["torch", "keras"])
-@pytest.mark.parametrize("model", ["cnn", "fast_cnn", "mlp"])
+@pytest.mark.parametrize(
+    ("framework", "model"),
+    [
+        *((framework, model) for framework in ("torch", "keras") for model in MODELS),
+        ("numpy", "fast_cnn"),
+        ("numpy", "mlp"),
+    ],
+)
 def test_a_training_is_as_accurate_as_the_recorded_ones(
     framework: str, model: str, tmp_path: Path
 ) -> None:
@@ -40,3 +47,12 @@ def test_a_training_is_as_accurate_as_the_recorded_ones(
     far = t.ppf(1 - FALSE_ALARM, n - 1) * (1 + 1 / n) ** 0.5
     lowest = statistics.mean(recorded) - far * statistics.stdev(recorded)
     assert metrics["test_accuracy"] > lowest
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("DATA_ARCHIVES"), reason="DATA_ARCHIVES names no MNIST")
+def test_the_cnn_in_numpy_reaches_98_percent_after_an_epoch(tmp_path: Path) -> None:
+    config = mnist_config(tmp_path, "data=mnist", "framework=numpy", "trainer.epochs=1")
+    metrics = train(config)
+    assert metrics["dataset"] == "mnist"
+    assert metrics["test_accuracy"] >= 0.98
