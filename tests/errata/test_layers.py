@@ -144,7 +144,8 @@ def test_attention_without_a_mask_reads_the_padding() -> None:
     assert weights[..., 4:].sum(-1).mean() == pytest.approx(0.7, abs=0.2)
 
     layer, mask = ScaledDotProductAttention(), np.arange(16) < 4
-    np.testing.assert_allclose(layer.forward(q, padded_k, padded_v, mask), alone, rtol=1e-12)
+    ours = layer.forward(q, padded_k, padded_v, mask[None, None])
+    np.testing.assert_allclose(ours, alone, rtol=1e-12)
     tensors = [torch.tensor(part) for part in (q, padded_k, padded_v)]
     reference = F.scaled_dot_product_attention(
         tensors[0], tensors[1], tensors[2], torch.tensor(mask).expand(4, 16)
