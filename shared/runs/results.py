@@ -67,6 +67,7 @@ def record(folders: Iterable[Path], results: Path = RESULTS) -> list[Run]:
                 raise ConfigError(f"{path}: made with {key}={value}; only whole trainings count")
         if run["git"]["dirty"] is not False:
             raise ConfigError(f"{path}: made with uncommitted changes; commit, then run it again")
+        run["dataset_source"] = re.sub(r" /\S+", "", run["dataset_source"])  # nobody else's path
         added.append(run)
     if not added:
         raise ConfigError(f"no metrics.json below {', '.join(map(str, folders))}")

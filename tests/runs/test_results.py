@@ -15,7 +15,8 @@ def metrics(seed: int, accuracy: float, **changes: Any) -> dict[str, Any]:
     return {
         "app": "xor", "framework": "torch", "model": "m", "dataset": "d", "precision": "float32",
         "seed": seed, "test_accuracy": accuracy, "test_examples": 1000, "train_seconds": 2.0 + seed,
-        "parameters": 1234, "epochs": 3, "status": "done", "versions": {"torch": "1.0"},
+        "dataset_source": "archives /home/me/data", "parameters": 1234, "epochs": 3,
+        "status": "done", "versions": {"torch": "1.0"},
         "hardware": {"cpu": "C", "threads": 2, "memory_gib": 8.0},
         "git": {"commit": "0123456789abcdef", "dirty": False}, **changes,
     }  # fmt: skip
@@ -45,6 +46,7 @@ def test_a_run_recorded_again_takes_the_place_of_the_old_one(tmp_path: Path) -> 
     record([write(tmp_path / "b", metrics(1, 0.7))], results)
     recorded = json.loads((results / "xor.json").read_text())
     assert [(run["seed"], run["test_accuracy"]) for run in recorded] == [(0, 0.5), (1, 0.7)]
+    assert {run["dataset_source"] for run in recorded} == {"archives"}, "without a local path"
 
 
 @pytest.mark.parametrize(
