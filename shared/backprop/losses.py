@@ -5,6 +5,7 @@ with respect to the input. N is the number of all terms unless another one is gi
 reduction="mean" divides their sum by N, "sum" does not.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
@@ -26,9 +27,9 @@ class _Loss(Module):
             raise ValueError(f"{self}: expected reduction mean or sum, given {reduction}")
         self.reduction = reduction
 
+    @abstractmethod
     def forward(self, input: Array, target: Array) -> Array:  # type: ignore[override]  # noqa: A002
         """Return the loss."""
-        raise NotImplementedError
 
     def backward(self, dy: Array | float = 1.0) -> Array:
         """Return the gradient of the input, `dy` times that of the loss."""

@@ -1,5 +1,6 @@
 """What every layer has: parameters, gradients, a forward and a backward pass, and its checks."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ class NaNError(ValueError):
     """There is NaN in what a layer was given."""
 
 
-class Module:
+class Module(ABC):
     """A layer, or a network made of layers.
 
     `forward(x)` returns y and keeps what the backward pass needs; `backward(dy)` takes the gradient
@@ -44,13 +45,13 @@ class Module:
     def __repr__(self) -> str:
         return type(self).__name__
 
+    @abstractmethod
     def forward(self, x: Array) -> Array:
         """Return y."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, dy: Array) -> Any:
         """Return dx, with dy the gradient of the loss with respect to y."""
-        raise NotImplementedError
 
     def train(self, mode: bool = True) -> "Module":
         """Switch to training mode, all layers inside included."""

@@ -6,6 +6,7 @@ differs: in where the learning rate meets the momentum, where eps stands, and in
 in torch adds wd w to g (AdamW apart) and in Keras takes lr wd w off the weight, before the step.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from shared.backprop.module import Array
 State = dict[str, Array]  # of one parameter, by the name of the quantity
 
 
-class Optimizer:
+class Optimizer(ABC):
     """What the optimizers have in common: the parameters, a state for each, and weight decay.
 
     Args:
@@ -52,9 +53,9 @@ class Optimizer:
         """Return the state of parameter `w` before the first step."""
         return {}
 
+    @abstractmethod
     def change(self, g: Array, state: State) -> Array:
         """Update the state; return what is to be added to the weight."""
-        raise NotImplementedError
 
     def step(self, grads: Mapping[str, Array]) -> None:
         """Change every parameter by its gradient.

@@ -1,5 +1,6 @@
 """Recurrent layers: one step after the other forward, and back through time."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,13 +59,13 @@ class _Recurrent(Module):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size})"
 
+    @abstractmethod
     def step(self, u: Array, v: Array, state: State) -> tuple[State, Any]:
         """Return the next state, and what `step_backward` needs; u, v (N, G hidden_size)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step_backward(self, dstate: State, kept: Any) -> tuple[Array, Array, State]:
         """Return du, dv, and the part of the previous state's gradient that goes around v."""
-        raise NotImplementedError
 
     def forward(  # type: ignore[override]
         self, x: Array, hx: Any = None, lengths: Array | None = None

@@ -189,7 +189,7 @@ def confusion(
     axes.set_ylabel("true", fontsize=FONT_SIZE)
     axes.set_title(title, fontsize=FONT_SIZE)
     bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label("mistakes (images)", fontsize=FONT_SIZE)
+    bar.set_label("mistakes", fontsize=FONT_SIZE)
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return _png(figure)
 

@@ -12,12 +12,18 @@ from apps.mnist_cnn.train import train
 from tests.helpers import ROOT, mnist_config
 
 MODELS = ("cnn", "fast_cnn", "mlp")
+# Tests do not download: MNIST is in the cache, or in the folder of archives.
+NEEDS_MNIST = pytest.mark.skipif(
+    not (os.environ.get("DATA_ARCHIVES") or (ROOT / "data" / "mnist").is_dir()),
+    reason="MNIST is neither in data/mnist nor in a folder that DATA_ARCHIVES names",
+)
+MNIST = ("data=mnist", "data.download=false", "data.fallback=null")
 FALSE_ALARM = 0.001  # how often a test may fail although nothing got worse
 RECORDS = json.loads((ROOT / "docs" / "results" / "mnist_cnn.json").read_text())
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("DATA_ARCHIVES"), reason="DATA_ARCHIVES names no MNIST")
+@NEEDS_MNIST
 @pytest.mark.parametrize(
     ("framework", "model"),
     [
@@ -36,7 +42,11 @@ def test_a_training_is_as_accurate_as_the_recorded_ones(
     ]
     assert len(recorded) >= 3
     config = mnist_config(
-        tmp_path, "data=mnist", f"framework={framework}", f"model={model}", "seed=100"
+        tmp_path,
+        *MNIST,
+        f"framework={framework}",
+        f"model={model}",
+        "seed=100",
     )
     metrics = train(config)
     assert metrics["dataset"] == "mnist"
@@ -50,9 +60,14 @@ def test_a_training_is_as_accurate_as_the_recorded_ones(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("DATA_ARCHIVES"), reason="DATA_ARCHIVES names no MNIST")
+@NEEDS_MNIST
 def test_the_cnn_in_numpy_reaches_98_percent_after_an_epoch(tmp_path: Path) -> None:
-    config = mnist_config(tmp_path, "data=mnist", "framework=numpy", "trainer.epochs=1")
+    config = mnist_config(
+        tmp_path,
+        *MNIST,
+        "framework=numpy",
+        "trainer.epochs=1",
+    )
     metrics = train(config)
     assert metrics["dataset"] == "mnist"
     assert metrics["test_accuracy"] >= 0.98
