@@ -14,7 +14,7 @@ from shared.errors import ConfigError
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.progress import download_progress
-from shared.runs.record import available_cores, environment
+from shared.runs.record import facts
 from shared.training.fit import (
     Evaluation,
     Examples,
@@ -40,21 +40,9 @@ def train(config: Config) -> dict[str, Any]:
     texts = load_texts(config)
     train_set, validation_set, test_set = split(texts, config)
     run = RunFolder.claim(config)
-    run.metrics |= {
-        "app": config.app,
-        "framework": config.framework,
-        "model": config.model.name,
-        "precision": config.trainer.precision,
-        "dataset": texts.name,
-        "dataset_source": texts.source,
-        "dataset_sha256": texts.sha256,
-        "embedded": texts.embedded,
-        "seed": config.seed,
-        "train_examples": len(train_set),
-        "validation_examples": len(validation_set),
-        "test_examples": len(test_set),
-        **environment(config.framework, config.trainer.threads or available_cores()),
-    }
+    run.metrics |= facts(
+        config, texts, train=len(train_set), validation=len(validation_set), test=len(test_set)
+    )
     with run.recording():
         learner = build_learner(config, len(texts.vocabulary))
         run.metrics["parameters"] = learner.parameters

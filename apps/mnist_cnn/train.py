@@ -15,7 +15,7 @@ from shared.errors import ConfigError
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.progress import download_progress
-from shared.runs.record import available_cores, environment
+from shared.runs.record import facts
 from shared.training.fit import Evaluation, Examples, Learner, evaluate, fit, save_weights
 from shared.training.learners import learner_class
 from shared.training.precision import with_precision
@@ -33,21 +33,9 @@ def train(config: Config) -> dict[str, Any]:
     images = load_images(config)
     train_set, validation_set, test_set = split(images, config)
     run = RunFolder.claim(config)
-    run.metrics |= {
-        "app": config.app,
-        "framework": config.framework,
-        "model": config.model.name,
-        "precision": config.trainer.precision,
-        "dataset": images.name,
-        "dataset_source": images.source,
-        "dataset_sha256": images.sha256,
-        "embedded": images.embedded,
-        "seed": config.seed,
-        "train_examples": len(train_set),
-        "validation_examples": len(validation_set),
-        "test_examples": len(test_set),
-        **environment(config.framework, config.trainer.threads or available_cores()),
-    }
+    run.metrics |= facts(
+        config, images, train=len(train_set), validation=len(validation_set), test=len(test_set)
+    )
     with run.recording():
         learner = build_learner(config)
         run.metrics["parameters"] = learner.parameters

@@ -1,6 +1,7 @@
 """The four rows, and the initial weights of the published programs."""
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,28 @@ def with_ones(points: NDArray[np.float64], inputs: int) -> NDArray[np.float64]:
     return np.concatenate([points, ones], axis=1)
 
 
-def sha256() -> str:
-    """Return the hex digest of the truth table: the bits of all rows, float64, then the labels."""
-    table = examples(2)
-    return hashlib.sha256(table.inputs.tobytes() + table.labels.tobytes()).hexdigest()
+@dataclass(frozen=True)
+class TruthTable:
+    """What the data set says of itself.
+
+    Attributes:
+        name: its name.
+        source: where it came from, in words.
+        embedded: whether it stands in for another one.
+    """
+
+    name: str = "xor"
+    source: str = "the truth table"
+    embedded: bool = False
+
+    @property
+    def sha256(self) -> str:
+        """Return the hex digest of the bits of all rows, float64, then the labels."""
+        table = examples(2)
+        return hashlib.sha256(table.inputs.tobytes() + table.labels.tobytes()).hexdigest()
+
+
+TRUTH_TABLE = TruthTable()
 
 
 def published_weights(config: TwoLayer) -> dict[str, NDArray[np.float64]] | None:

@@ -10,7 +10,7 @@ from apps.xor.config import Config
 from shared.backprop.activations import sigmoid
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
-from shared.runs.record import available_cores, environment
+from shared.runs.record import facts
 from shared.training.fit import Indices, Learner, batches_of, evaluate, fit, save_weights
 from shared.training.learners import learner_class
 from shared.training.precision import with_precision
@@ -28,20 +28,7 @@ def train(config: Config) -> dict[str, Any]:
     config = with_precision(config)
     rows = problem.examples(config.model.inputs)
     run = RunFolder.claim(config)
-    run.metrics |= {
-        "app": config.app,
-        "framework": config.framework,
-        "model": config.model.name,
-        "precision": config.trainer.precision,
-        "dataset": "xor",
-        "dataset_source": "the truth table",
-        "dataset_sha256": problem.sha256(),
-        "embedded": False,
-        "seed": config.seed,
-        "train_examples": len(rows),
-        "test_examples": len(rows),
-        **environment(config.framework, config.trainer.threads or available_cores()),
-    }
+    run.metrics |= facts(config, problem.TRUTH_TABLE, train=len(rows), test=len(rows))
     with run.recording():
         learner = build_learner(config)
         run.metrics["parameters"] = learner.parameters

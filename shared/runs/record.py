@@ -1,14 +1,52 @@
-"""What a result depends on beside its configuration: versions, hardware, commit."""
+"""What a result depends on: configuration, data, versions, hardware, commit."""
 
 import os
 import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from shared.config import AppConfig
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"], "numpy": []}
+
+
+class DataSet(Protocol):
+    """What every data set says of itself; see shared/data/images.py and text.py."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+    @property
+    def embedded(self) -> bool: ...  # noqa: D102
+
+
+def facts(config: AppConfig, data: DataSet, **examples: int) -> dict[str, Any]:
+    """Return what metrics.json says of a run before it has begun.
+
+    Args:
+        config: the run's configuration.
+        data: its data set.
+        examples: how many there are of each kind: train=, validation=, test=.
+    """
+    return {
+        "app": config.app,
+        "framework": config.framework,
+        "model": config.model.name,  # type: ignore[attr-defined]  # every application's has one
+        "precision": config.trainer.precision,
+        "dataset": data.name,
+        "dataset_source": data.source,
+        "dataset_sha256": data.sha256,
+        "embedded": data.embedded,
+        "seed": config.seed,
+        **{f"{kind}_examples": count for kind, count in examples.items()},
+        **environment(config.framework, config.trainer.threads or available_cores()),
+    }
 
 
 def environment(framework: str, threads: int) -> dict[str, Any]:
