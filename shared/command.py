@@ -91,6 +91,8 @@ def _refuse_foreign_choices(schema: type[AppConfig]) -> None:
 
 def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
     """Resolve and validate a composed configuration."""
+    for key in OmegaConf.missing_keys(composed):
+        raise ConfigError(f"{key} is missing: give it as {key}=VALUE")
     try:
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:

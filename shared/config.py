@@ -124,6 +124,43 @@ class SplitData(Data):
     test_limit: Annotated[Count | None, Field(description="use only the first so many examples")]
 
 
+class Texts(SplitData):
+    """A text data set, and how its texts become ids."""
+
+    vocabulary_size: Annotated[Count, Field(description="words that have an embedding, at most")]
+    min_frequency: Annotated[Count, Field(description="how often they must occur, at least")]
+    longest: Annotated[Count, Field(description="words of a text that are read, at most")]
+
+
+class Imdb(Texts):
+    name: Literal["imdb"]
+    root: Annotated[str, Field(min_length=1, description="the cache; made when it is not there")]
+    download: Annotated[
+        bool, Field(description="fetch it (84 MB) when neither cache nor DATA_ARCHIVES has it")
+    ]
+    fallback: Annotated[
+        Literal["reviews"] | None,
+        Field(description="what stands in when it cannot be had; null: exit status 3"),
+    ]
+
+
+class Reviews(Texts):
+    name: Literal["reviews"]
+
+
+class TextFolder(Texts):
+    name: Literal["text_folder"]
+    root: Annotated[
+        str, Field(min_length=1, description="PATH/CLASS/*.txt, or PATH/{train,test}/CLASS/*.txt")
+    ]
+    test_fraction: Annotated[
+        Fraction, Field(description="of the texts, where the folder does not say which")
+    ]
+
+
+TextChoice = Annotated[Imdb | Reviews | TextFolder, Field(discriminator="name")]
+
+
 class AppConfig(Section):
     """The keys that every application has."""
 

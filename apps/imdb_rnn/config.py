@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.config import AppConfig, Count, Probability, Section, SplitData
+from shared.config import AppConfig, Count, Probability, Section, TextChoice
 
 Embedding = Annotated[Count, Field(description="numbers that a word becomes")]
 Dropout = Annotated[Probability, Field(description="of the numbers before the last layer")]
@@ -31,29 +31,7 @@ class Bow(Section):
     dropout: Dropout
 
 
-class Texts(SplitData):
-    vocabulary_size: Annotated[Count, Field(description="words that have an embedding, at most")]
-    min_frequency: Annotated[Count, Field(description="how often they must occur, at least")]
-    longest: Annotated[Count, Field(description="words of a text that are read, at most")]
-
-
-class Imdb(Texts):
-    name: Literal["imdb"]
-    root: Annotated[str, Field(min_length=1, description="the cache; made when it is not there")]
-    download: Annotated[
-        bool, Field(description="fetch it (84 MB) when neither cache nor DATA_ARCHIVES has it")
-    ]
-    fallback: Annotated[
-        Literal["reviews"] | None,
-        Field(description="what stands in when it cannot be had; null: exit status 3"),
-    ]
-
-
-class Reviews(Texts):
-    name: Literal["reviews"]
-
-
 class Config(AppConfig):
     app: Literal["imdb_rnn"]
     model: Annotated[Lstm | Rnn | Bow, Field(discriminator="name")]
-    data: Annotated[Imdb | Reviews, Field(discriminator="name")]
+    data: TextChoice

@@ -14,30 +14,30 @@ from shared.training.keras_layers import ByteDropout
 NOTHING = -1e9  # below every number that a padded step could win against
 
 
-def keras_lstm(config: Lstm, tokens: int) -> keras.Model:
-    """Return `TorchLstm` in Keras; ids (N, T) to logits (N, 1)."""
+def keras_lstm(config: Lstm, tokens: int, outputs: int) -> keras.Model:
+    """Return `TorchLstm` in Keras; ids (N, T) to logits (N, outputs)."""
     ids = keras.Input((None,), dtype="int64")
     x = embedding(tokens, config.embedding, std=1.0)(ids)
     options = {"return_sequences": True, "unit_forget_bias": False, **recurrent(config.hidden)}
     x = layers.LSTM(config.hidden, name="lstm", **options)(x)
     there = ops.expand_dims(ids != PAD, axis=2)
     x = ops.max(ops.where(there, x, NOTHING), axis=1)
-    return keras.Model(ids, head(config.hidden, config.dropout, x))
+    return keras.Model(ids, head(config.hidden, config.dropout, outputs, x))
 
 
-def keras_rnn(config: Rnn, tokens: int) -> keras.Model:
-    """Return `TorchRnn` in Keras; ids (N, T) to logits (N, 1).
+def keras_rnn(config: Rnn, tokens: int, outputs: int) -> keras.Model:
+    """Return `TorchRnn` in Keras; ids (N, T) to logits (N, outputs).
 
     The state after a padded step is left as it was, so that the last one is that of the last word.
     """
     ids = keras.Input((None,), dtype="int64")
     x = embedding(tokens, config.embedding, std=1.0)(ids)
     x = layers.SimpleRNN(config.hidden, name="rnn", **recurrent(config.hidden))(x, mask=ids != PAD)
-    return keras.Model(ids, head(config.hidden, config.dropout, x))
+    return keras.Model(ids, head(config.hidden, config.dropout, outputs, x))
 
 
-def keras_bow(config: Bow, tokens: int) -> keras.Model:
-    """Return `TorchBow` in Keras; ids (N, T) to logits (N, 1)."""
+def keras_bow(config: Bow, tokens: int, outputs: int) -> keras.Model:
+    """Return `TorchBow` in Keras; ids (N, T) to logits (N, outputs)."""
     ids = keras.Input((None,), dtype="int64")
     pairs = tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % config.buckets
     both = ops.concatenate([ids, pairs], axis=1)
@@ -47,7 +47,7 @@ def keras_bow(config: Bow, tokens: int) -> keras.Model:
     weights = ops.cast(there, x.dtype)
     weights = weights / ops.sum(weights, axis=1, keepdims=True)
     x = ops.sum(x * ops.expand_dims(weights, axis=2), axis=1)
-    return keras.Model(ids, head(config.embedding, config.dropout, x))
+    return keras.Model(ids, head(config.embedding, config.dropout, outputs, x))
 
 
 def embedding(rows: int, size: int, std: float) -> layers.Embedding:
@@ -63,17 +63,17 @@ def recurrent(hidden: int) -> dict[str, Any]:
     return options | {"recurrent_initializer": uniform}
 
 
-def head(size: int, dropout: float, x: Any) -> Any:
+def head(size: int, dropout: float, outputs: int, x: Any) -> Any:
     """Return dropout and the last layer, on numbers (N, size)."""
-    return layers.Dense(1, name="fc", **torch_initializers(size))(ByteDropout(dropout)(x))
+    return layers.Dense(outputs, name="fc", **torch_initializers(size))(ByteDropout(dropout)(x))
 
 
-def build_model(config: Lstm | Rnn | Bow, tokens: int) -> keras.Model:
-    """Return the network that `config.name` names, for a vocabulary of so many tokens."""
+def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> keras.Model:
+    """Return the network that `config.name` names; see torch_model.py."""
     match config:
         case Lstm():
-            return keras_lstm(config, tokens)
+            return keras_lstm(config, tokens, outputs)
         case Rnn():
-            return keras_rnn(config, tokens)
+            return keras_rnn(config, tokens, outputs)
         case Bow():
-            return keras_bow(config, tokens)
+            return keras_bow(config, tokens, outputs)

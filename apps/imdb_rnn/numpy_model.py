@@ -11,16 +11,18 @@ from shared.data.text import PAD
 
 
 class NumpyLstm(Module):
-    """`TorchLstm` in NumPy; ids (N, T) to logits (N, 1).
+    """`TorchLstm` in NumPy; ids (N, T) to logits (N, outputs).
 
     Backward of the maximum over time: its gradient goes to the step that it was taken from.
     """
 
-    def __init__(self, config: Lstm, tokens: int, dtype: type, rng: np.random.Generator) -> None:
+    def __init__(
+        self, config: Lstm, tokens: int, outputs: int, dtype: type, rng: np.random.Generator
+    ) -> None:
         super().__init__()
         self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
         self.lstm = LSTM(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
-        self.head = head(config.hidden, config.dropout, dtype, rng)
+        self.head = head(config.hidden, config.dropout, outputs, dtype, rng)
         one_bias(self.lstm)
         self._add(embedding=self.embedding, lstm=self.lstm, **self.head.children)
 
@@ -40,13 +42,15 @@ class NumpyLstm(Module):
 
 
 class NumpyRnn(Module):
-    """`TorchRnn` in NumPy; ids (N, T) to logits (N, 1)."""
+    """`TorchRnn` in NumPy; ids (N, T) to logits (N, outputs)."""
 
-    def __init__(self, config: Rnn, tokens: int, dtype: type, rng: np.random.Generator) -> None:
+    def __init__(
+        self, config: Rnn, tokens: int, outputs: int, dtype: type, rng: np.random.Generator
+    ) -> None:
         super().__init__()
         self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
         self.rnn = RNN(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
-        self.head = head(config.hidden, config.dropout, dtype, rng)
+        self.head = head(config.hidden, config.dropout, outputs, dtype, rng)
         one_bias(self.rnn)
         self._add(embedding=self.embedding, rnn=self.rnn, **self.head.children)
 
@@ -64,17 +68,19 @@ class NumpyRnn(Module):
 
 
 class NumpyBow(Module):
-    """`TorchBow` in NumPy; ids (N, T) to logits (N, 1).
+    """`TorchBow` in NumPy; ids (N, T) to logits (N, outputs).
 
     Backward of the weighted mean: every embedding gets the mean's gradient times its weight.
     """
 
-    def __init__(self, config: Bow, tokens: int, dtype: type, rng: np.random.Generator) -> None:
+    def __init__(
+        self, config: Bow, tokens: int, outputs: int, dtype: type, rng: np.random.Generator
+    ) -> None:
         super().__init__()
         self.tokens, self.buckets = tokens, config.buckets
         self.embedding = Embedding(tokens + config.buckets, config.embedding, dtype=dtype, rng=rng)
         self.embedding.params["weight"] *= 1 / math.sqrt(tokens)
-        self.head = head(config.embedding, config.dropout, dtype, rng)
+        self.head = head(config.embedding, config.dropout, outputs, dtype, rng)
         self._add(embedding=self.embedding, **self.head.children)
 
     def forward(self, ids: Array) -> Array:
@@ -92,9 +98,13 @@ class NumpyBow(Module):
         self._collect()
 
 
-def head(size: int, dropout: float, dtype: type, rng: np.random.Generator) -> Sequential:
+def head(
+    size: int, dropout: float, outputs: int, dtype: type, rng: np.random.Generator
+) -> Sequential:
     """Return dropout and the last layer, on numbers (N, size)."""
-    return Sequential(dropout=Dropout(dropout, rng=rng), fc=Linear(size, 1, dtype=dtype, rng=rng))
+    return Sequential(
+        dropout=Dropout(dropout, rng=rng), fc=Linear(size, outputs, dtype=dtype, rng=rng)
+    )
 
 
 def one_bias(layer: LSTM | RNN) -> None:
@@ -103,9 +113,9 @@ def one_bias(layer: LSTM | RNN) -> None:
 
 
 def build_model(
-    config: Lstm | Rnn | Bow, dtype: type, rng: np.random.Generator, tokens: int
+    config: Lstm | Rnn | Bow, dtype: type, rng: np.random.Generator, tokens: int, outputs: int = 1
 ) -> Module:
-    """Return the network that `config.name` names, for a vocabulary of so many tokens."""
+    """Return the network that `config.name` names; see torch_model.py."""
     networks: dict[type, Any] = {Lstm: NumpyLstm, Rnn: NumpyRnn, Bow: NumpyBow}
-    network: Module = networks[type(config)](config, tokens, dtype, rng)
+    network: Module = networks[type(config)](config, tokens, outputs, dtype, rng)
     return network

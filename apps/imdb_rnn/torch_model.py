@@ -13,17 +13,17 @@ NOTHING = -1e9  # below every number that a padded step could win against
 
 
 class TorchLstm(nn.Module):
-    """Embedding, LSTM, maximum over time, dense; ids (N, T) to logits (N, 1).
+    """Embedding, LSTM, maximum over time, dense; ids (N, T) to logits (N, outputs).
 
     The maximum is taken over the words alone: what is padded, on the right, is never looked at.
     """
 
-    def __init__(self, config: Lstm, tokens: int) -> None:
+    def __init__(self, config: Lstm, tokens: int, outputs: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(tokens, config.embedding)
         self.lstm = nn.LSTM(config.embedding, config.hidden, batch_first=True)
         self.dropout = ByteDropout(config.dropout)
-        self.fc = nn.Linear(config.hidden, 1)
+        self.fc = nn.Linear(config.hidden, outputs)
         one_bias(self.lstm)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
@@ -34,14 +34,14 @@ class TorchLstm(nn.Module):
 
 
 class TorchRnn(nn.Module):
-    """Embedding, plain RNN, its state after the last word, dense; ids (N, T) to logits (N, 1)."""
+    """Embedding, plain RNN, its last word's state, dense; ids (N, T) to logits (N, outputs)."""
 
-    def __init__(self, config: Rnn, tokens: int) -> None:
+    def __init__(self, config: Rnn, tokens: int, outputs: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(tokens, config.embedding)
         self.rnn = nn.RNN(config.embedding, config.hidden, batch_first=True)
         self.dropout = ByteDropout(config.dropout)
-        self.fc = nn.Linear(config.hidden, 1)
+        self.fc = nn.Linear(config.hidden, outputs)
         one_bias(self.rnn)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
@@ -53,18 +53,18 @@ class TorchRnn(nn.Module):
 
 
 class TorchBow(nn.Module):
-    """The mean over all words and pairs of words of their embeddings, dense; ids to logits (N, 1).
+    """The mean embedding of all words and pairs of words, dense; ids (N, T) to logits (N, outputs).
 
     Pairs share `buckets` rows by a hash, as in fastText (Joulin et al. 2017, arXiv:1607.01759).
     """
 
-    def __init__(self, config: Bow, tokens: int) -> None:
+    def __init__(self, config: Bow, tokens: int, outputs: int) -> None:
         super().__init__()
         self.tokens, self.buckets = tokens, config.buckets
         self.embedding = nn.Embedding(tokens + config.buckets, config.embedding)
         nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(tokens))
         self.dropout = ByteDropout(config.dropout)
-        self.fc = nn.Linear(config.embedding, 1)
+        self.fc = nn.Linear(config.embedding, outputs)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         pairs = self.tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % self.buckets
@@ -85,12 +85,15 @@ def one_bias(layer: nn.RNNBase) -> None:
     layer.bias_hh_l0 = nn.Parameter(torch.zeros(size), requires_grad=False)
 
 
-def build_model(config: Lstm | Rnn | Bow, tokens: int) -> nn.Module:
-    """Return the network that `config.name` names, for a vocabulary of so many tokens."""
+def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> nn.Module:
+    """Return the network that `config.name` names, for a vocabulary of so many tokens.
+
+    One output, the logit of the second class, tells two classes apart; more take a logit each.
+    """
     match config:
         case Lstm():
-            return TorchLstm(config, tokens)
+            return TorchLstm(config, tokens, outputs)
         case Rnn():
-            return TorchRnn(config, tokens)
+            return TorchRnn(config, tokens, outputs)
         case Bow():
-            return TorchBow(config, tokens)
+            return TorchBow(config, tokens, outputs)

@@ -2,18 +2,12 @@
 
 import importlib
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from apps.imdb_rnn.config import Config
-from shared.data import imdb, reviews, store
-from shared.data.text import Documents, Sequences, Settings, TextData
-from shared.errors import ConfigError
+from shared.data.text import TextData
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
-from shared.runs.progress import download_progress
 from shared.runs.record import facts
 from shared.training.fit import (
     Evaluation,
@@ -26,6 +20,7 @@ from shared.training.fit import (
 )
 from shared.training.learners import learner_class
 from shared.training.precision import with_precision
+from shared.training.texts import load_texts, split_texts
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -37,14 +32,14 @@ def train(config: Config) -> dict[str, Any]:
         TrainingDiverged: the loss is no longer finite.
     """
     config = with_precision(config)
-    texts = load_texts(config)
-    train_set, validation_set, test_set = split(texts, config)
+    texts = load_texts(config.data)
+    train_set, validation_set, test_set = split_texts(texts, config)
     run = RunFolder.claim(config)
     run.metrics |= facts(
         config, texts, train=len(train_set), validation=len(validation_set), test=len(test_set)
     )
     with run.recording():
-        learner = build_learner(config, len(texts.vocabulary))
+        learner = build_learner(config, len(texts.vocabulary), len(texts.classes))
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)
         batches = partial(
@@ -60,67 +55,14 @@ def train(config: Config) -> dict[str, Any]:
     return run.metrics
 
 
-def load_texts(config: Config) -> TextData:
-    """Return the data set that the configuration names."""
-    settings = Settings(config.data.vocabulary_size, config.data.min_frequency)
-    if config.data.name == "reviews":
-        return reviews.load(settings)
-    with download_progress() as progress:
-        return imdb.load(
-            Path(config.data.root), store.archives_folder(), settings, config.data.download,
-            config.data.fallback, progress=progress,
-        )  # fmt: skip
-
-
-def split(texts: TextData, config: Config) -> tuple[Examples, Examples, Examples]:
-    """Return the examples to train, to validate and to test with, the last two by length.
-
-    What is held back to validate is drawn by the seed from the training set; the test set stays as
-    its authors made it. With limits, the examples are drawn by the seed too: files of one class lie
-    together.
-
-    Raises:
-        ConfigError: a limit is above the number of examples, or a batch would be larger than what
-            is left to train with.
-    """
-    random = np.random.default_rng([config.seed, 0])
-    order = _limited(random.permutation(len(texts.train)), config.data.train_limit, "train")
-    held_back = max(1, round(config.data.validation_fraction * len(order)))
-    validated, kept = order[:held_back], np.sort(order[held_back:])
-    if config.trainer.batch_size > len(kept):
-        raise ConfigError(
-            f"trainer.batch_size={config.trainer.batch_size} is larger than the training set: "
-            f"{len(kept)} examples of {texts.name} are left beside {held_back} for validation"
-        )
-    tested = _limited(random.permutation(len(texts.test)), config.data.test_limit, "test")
-    return (
-        _examples(texts.train.take(kept), config),
-        _examples(_by_length(texts.train.take(validated)), config),
-        _examples(_by_length(texts.test.take(tested)), config),
-    )
-
-
-def _limited(order: np.ndarray, limit: int | None, kind: str) -> np.ndarray:
-    if limit is not None and limit > len(order):
-        raise ConfigError(f"data.{kind}_limit={limit}: there are {len(order):,} examples")
-    return order[:limit]
-
-
-def _by_length(documents: Documents) -> Documents:
-    """Return documents in an order in which little is padded."""
-    return documents.take(np.argsort(documents.lengths, kind="stable"))
-
-
-def _examples(documents: Documents, config: Config) -> Examples:
-    return Examples(Sequences(documents, config.data.longest), documents.labels)
-
-
-def build_learner(config: Config, tokens: int) -> Learner:
+def build_learner(config: Config, tokens: int, classes: int = 2) -> Learner:
     """Return the network and its loop in the framework asked for; the others are not imported."""
     learner = learner_class(config.framework)
     network = importlib.import_module(f"apps.imdb_rnn.{config.framework}_model")
-    build = partial(network.build_model, tokens=tokens)
-    return learner(build, config, "binary_cross_entropy")
+    if classes == 2:
+        return learner(partial(network.build_model, tokens=tokens), config, "binary_cross_entropy")
+    build = partial(network.build_model, tokens=tokens, outputs=classes)
+    return learner(build, config, "cross_entropy")
 
 
 def draw(run: RunFolder, texts: TextData, test: Evaluation, test_set: Examples) -> None:

@@ -19,6 +19,7 @@ from shared.runs.record import facts
 from shared.training.fit import Evaluation, Examples, Learner, evaluate, fit, save_weights
 from shared.training.learners import learner_class
 from shared.training.precision import with_precision
+from shared.training.split import hold_back
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -79,14 +80,9 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
         ConfigError: a batch would be larger than what is left to train with.
     """
     order = np.random.default_rng([config.seed, 0]).permutation(len(images.train_images))
-    held_back = max(1, round(config.data.validation_fraction * len(order)))
-    kept = np.sort(order[held_back:])
-    validated = np.sort(order[:held_back])
-    if config.trainer.batch_size > len(kept):
-        raise ConfigError(
-            f"trainer.batch_size={config.trainer.batch_size} is larger than the training set: "
-            f"{len(kept)} examples of {images.name} are left beside {held_back} for validation"
-        )
+    kept, validated = hold_back(
+        order, config.data.validation_fraction, config.trainer.batch_size, images.name
+    )
     # There are 256 grey values: one table serves all pixels.
     counts = np.bincount(images.train_images.ravel(), minlength=256)
     values = np.arange(256) / 255

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from apps.imdb_rnn import keras_model, numpy_model, torch_model
 from apps.imdb_rnn.config import Config
-from apps.imdb_rnn.train import build_learner, load_texts, split, train
+from apps.imdb_rnn.train import build_learner, train
 from shared.command import CONF, HYDRA_VERSION_BASE
 from shared.config import validate
 from shared.data.text import PAD
@@ -24,6 +24,7 @@ from shared.parity.weights import keras_state, torch_state, torch_to_keras, torc
 from shared.training.fit import Examples, batches_by_length
 from shared.training.keras_learner import KerasLearner
 from shared.training.numpy_learner import NumpyLearner
+from shared.training.texts import load_texts, split_texts
 from shared.training.torch_learner import TorchLearner
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
@@ -209,10 +210,10 @@ def test_batches_have_similar_lengths_and_every_document_once() -> None:
 
 def test_the_split_holds_both_classes_and_keeps_the_test_set_out(tmp_path: Path) -> None:
     config = imdb_config(tmp_path, "data.train_limit=1000", "data.test_limit=300")
-    texts = load_texts(config)
-    train_set, validation_set, test_set = split(texts, config)
+    texts = load_texts(config.data)
+    train_set, validation_set, test_set = split_texts(texts, config)
     assert (len(train_set), len(validation_set), len(test_set)) == (900, 100, 300)
     for one in (train_set, validation_set, test_set):
         assert 0.35 < one.labels.mean() < 0.65
     with pytest.raises(ConfigError, match=r"data\.train_limit=99999: there are 25,000"):
-        split(texts, imdb_config(tmp_path, "data.train_limit=99999"))
+        split_texts(texts, imdb_config(tmp_path, "data.train_limit=99999"))

@@ -1,0 +1,72 @@
+"""The text data sets as configured: loaded, limited, split; for every application on texts."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.config import AppConfig, Imdb, Reviews, TextFolder, Texts
+from shared.data import imdb, reviews, store, text_folder
+from shared.data.text import Documents, Sequences, Settings, TextData
+from shared.errors import ConfigError
+from shared.runs.progress import download_progress
+from shared.training.fit import Examples
+from shared.training.split import hold_back
+
+
+def load_texts(data: Imdb | Reviews | TextFolder) -> TextData:
+    """Return the data set that the configuration names.
+
+    Raises:
+        DataError: it cannot be had.
+    """
+    settings = Settings(data.vocabulary_size, data.min_frequency)
+    if isinstance(data, Reviews):
+        return reviews.load(settings)
+    if isinstance(data, TextFolder):
+        return text_folder.load(Path(data.root), settings, data.test_fraction)
+    with download_progress() as progress:
+        return imdb.load(
+            Path(data.root), store.archives_folder(), settings, data.download, data.fallback,
+            progress=progress,
+        )  # fmt: skip
+
+
+def split_texts(texts: TextData, config: AppConfig) -> tuple[Examples, Examples, Examples]:
+    """Return the examples to train, to validate and to test with, the last two by length.
+
+    What is held back to validate is drawn by the seed from the training set; the test set stays as
+    its authors made it. With limits, the examples are drawn by the seed too: files of one class lie
+    together.
+
+    Raises:
+        ConfigError: a limit is above the number of examples, or a batch would be larger than what
+            is left to train with.
+    """
+    data = config.data
+    assert isinstance(data, Texts)
+    random = np.random.default_rng([config.seed, 0])
+    order = _limited(random.permutation(len(texts.train)), data.train_limit, "train")
+    kept, validated = hold_back(
+        order, data.validation_fraction, config.trainer.batch_size, texts.name
+    )
+    tested = _limited(random.permutation(len(texts.test)), data.test_limit, "test")
+    train, validation, test = (
+        texts.train.take(kept), _by_length(texts.train, validated), _by_length(texts.test, tested)
+    )  # fmt: skip
+    return (
+        Examples(Sequences(train, data.longest), train.labels),
+        Examples(Sequences(validation, data.longest), validation.labels),
+        Examples(Sequences(test, data.longest), test.labels),
+    )
+
+
+def _limited(order: NDArray[np.int64], limit: int | None, kind: str) -> NDArray[np.int64]:
+    if limit is not None and limit > len(order):
+        raise ConfigError(f"data.{kind}_limit={limit}: there are {len(order):,} examples")
+    return order[:limit]
+
+
+def _by_length(documents: Documents, which: NDArray[np.int64]) -> Documents:
+    """Return the documents at `which` in an order in which little is padded."""
+    return documents.take(which[np.argsort(documents.lengths[which], kind="stable")])
