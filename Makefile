@@ -56,8 +56,8 @@ gradcheck: $(READY) ## hold the backward passes by hand against torch, Keras and
 	@$(RUN) -m tests.gradients $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## measure beside what people would use instead (a convolution by hand beside torch's)
-	@$(RUN) -m benchmarks.convolution
+bench: $(READY) ## measure beside what people would use instead (case=convolution or imdb)
+	@$(RUN) -m benchmarks.$(or $(case),convolution)
 
 .PHONY: test
 test: $(READY) ## the tests, without the slow ones

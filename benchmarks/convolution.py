@@ -101,8 +101,8 @@ def seconds(action: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def measure() -> list[dict[str, Any]]:
-    """Return name, median seconds and ratio to torch of each."""
+def measure() -> list[dict[str, str]]:
+    """Return name, median seconds and ratio to torch of each, as they are to be shown."""
     random = np.random.default_rng(0)
     layer = Conv2d(CHANNELS, FILTERS, KERNEL, rng=random)
     weight, bias = layer.params["weight"], layer.params["bias"]
@@ -129,7 +129,11 @@ def measure() -> list[dict[str, Any]]:
     loops = seconds(lambda: nested_loops(x, weight, bias))
     rows = {"four nested loops, forward alone": loops} | medians
     return [
-        {"name": name, "seconds": value, "times_torch": value / medians["torch"]}
+        {
+            "what": name,
+            "seconds": f"{value:.4f}",
+            "times torch": f"{value / medians['torch']:.2f}",
+        }
         for name, value in rows.items()
     ]
 
@@ -143,7 +147,7 @@ def main(arguments: Sequence[str]) -> None:
         rows = measure()
     print(f"{'convolution, forward and backward':<36}{'seconds':>10}{'times torch':>14}")
     for row in rows:
-        print(f"{row['name']:<36}{row['seconds']:>10.4f}{row['times_torch']:>14.2f}")
+        print(f"{row['what']:<36}{row['seconds']:>10}{row['times torch']:>14}")
     report = {"calls": TURNS * COUNTED, "rows": rows, **environment("torch", threads)}
     if "--print-only" not in arguments:
         write_atomically(REPORT, (json.dumps(report, indent=1) + "\n").encode())

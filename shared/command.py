@@ -43,10 +43,10 @@ def main(
         train: trains once and returns the metrics; called once for each job of a sweep.
     """
     sys.argv = ["debug=none" if word == "debug=null" else word for word in sys.argv]
-    if _reported(lambda: _refuse_foreign_choices(schema)):
+    if reported(lambda: _refuse_foreign_choices(schema)):
         sys.exit(ConfigError.status)
     if {"-h", "--help"} & set(sys.argv[1:]):
-        sys.exit(_reported(lambda: _print_help(app, schema)))
+        sys.exit(reported(lambda: _print_help(app, schema)))
 
     statuses: list[int] = []
     composing = True
@@ -54,7 +54,7 @@ def main(
     def job(composed: DictConfig) -> None:
         nonlocal composing
         composing = False
-        statuses.append(_reported(lambda: train(_checked(schema, composed))))
+        statuses.append(reported(lambda: train(_checked(schema, composed))))
         with contextlib.suppress(OSError):  # a job that was refused leaves no empty folder behind
             Path(HydraConfig.get().runtime.output_dir).rmdir()
         if statuses[-1] == INTERRUPTED_STATUS:
@@ -72,7 +72,7 @@ def main(
 
     # A scheduler's polite kill ends a run the way Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(_reported(compose_and_run) or max(statuses, default=0))
+    sys.exit(reported(compose_and_run) or max(statuses, default=0))
 
 
 def _refuse_foreign_choices(schema: type[AppConfig]) -> None:
@@ -100,7 +100,7 @@ def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
     return validate(schema, values)
 
 
-def _reported(action: Callable[[], object]) -> int:
+def reported(action: Callable[[], object]) -> int:
     """Do `action`; on an error that a user should know of, print it. Return the exit status."""
     try:
         action()

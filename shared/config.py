@@ -130,6 +130,7 @@ class Texts(SplitData):
     vocabulary_size: Annotated[Count, Field(description="words that have an embedding, at most")]
     min_frequency: Annotated[Count, Field(description="how often they must occur, at least")]
     longest: Annotated[Count, Field(description="words of a text that are read, at most")]
+    keep: Annotated[Literal["first", "last"], Field(description="which words of a longer text")]
 
 
 class Imdb(Texts):

@@ -4,9 +4,12 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import layers, ops
+from numpy.typing import NDArray
 
-from apps.imdb_rnn.config import Bow, Lstm, Rnn
+from apps.imdb_rnn.config import EMBEDDING_STD, Bow, Lstm, Rnn
 from shared.data.text import PAD
 from shared.training.keras_initializers import torch_initializers
 from shared.training.keras_layers import ByteDropout
@@ -17,7 +20,7 @@ NOTHING = -1e9  # below every number that a padded step could win against
 def keras_lstm(config: Lstm, tokens: int, outputs: int) -> keras.Model:
     """Return `TorchLstm` in Keras; ids (N, T) to logits (N, outputs)."""
     ids = keras.Input((None,), dtype="int64")
-    x = embedding(tokens, config.embedding, std=1.0)(ids)
+    x = embedding(tokens, config.embedding, EMBEDDING_STD)(ids)
     options = {"return_sequences": True, "unit_forget_bias": False, **recurrent(config.hidden)}
     x = layers.LSTM(config.hidden, name="lstm", **options)(x)
     there = ops.expand_dims(ids != PAD, axis=2)
@@ -31,7 +34,7 @@ def keras_rnn(config: Rnn, tokens: int, outputs: int) -> keras.Model:
     The state after a padded step is left as it was, so that the last one is that of the last word.
     """
     ids = keras.Input((None,), dtype="int64")
-    x = embedding(tokens, config.embedding, std=1.0)(ids)
+    x = embedding(tokens, config.embedding, EMBEDDING_STD)(ids)
     x = layers.SimpleRNN(config.hidden, name="rnn", **recurrent(config.hidden))(x, mask=ids != PAD)
     return keras.Model(ids, head(config.hidden, config.dropout, outputs, x))
 
@@ -51,7 +54,7 @@ def keras_bow(config: Bow, tokens: int, outputs: int) -> keras.Model:
 
 
 def embedding(rows: int, size: int, std: float) -> layers.Embedding:
-    """Return an embedding with torch's initial values, N(0, std^2)."""
+    """Return an embedding whose initial values are N(0, std^2)."""
     initial = keras.initializers.RandomNormal(stddev=std)
     return layers.Embedding(rows, size, embeddings_initializer=initial, name="embedding")
 
@@ -66,6 +69,19 @@ def recurrent(hidden: int) -> dict[str, Any]:
 def head(size: int, dropout: float, outputs: int, x: Any) -> Any:
     """Return dropout and the last layer, on numbers (N, size)."""
     return layers.Dense(outputs, name="fc", **torch_initializers(size))(ByteDropout(dropout)(x))
+
+
+def embedding_gradients(
+    model: keras.Model, ids: NDArray[np.int64], output: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return what is read of the words, and each logit's gradient; see torch_model.py."""
+    embedding = model.get_layer("embedding").output
+    embedded = keras.Model(model.input, embedding)(ids)
+    read = keras.Model([embedding, model.input], model.output)
+    with tf.GradientTape() as tape:
+        tape.watch(embedded)
+        logits = read([embedded, ids], training=False)[:, output]
+    return np.asarray(embedded), np.asarray(tape.gradient(logits, embedded))
 
 
 def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> keras.Model:

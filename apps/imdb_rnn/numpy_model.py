@@ -4,8 +4,9 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from apps.imdb_rnn.config import Bow, Lstm, Rnn
+from apps.imdb_rnn.config import EMBEDDING_STD, Bow, Lstm, Rnn
 from shared.backprop import LSTM, RNN, Array, Dropout, Embedding, Linear, Module, Sequential
 from shared.data.text import PAD
 
@@ -21,13 +22,15 @@ class NumpyLstm(Module):
     ) -> None:
         super().__init__()
         self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
+        self.embedding.params["weight"] *= EMBEDDING_STD
         self.lstm = LSTM(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
         self.head = head(config.hidden, config.dropout, outputs, dtype, rng)
         one_bias(self.lstm)
         self._add(embedding=self.embedding, lstm=self.lstm, **self.head.children)
 
     def forward(self, ids: Array) -> Array:
-        states, _ = self.lstm.forward(self.embedding.forward(ids))
+        self.embedded = self.embedding.forward(ids)
+        states, _ = self.lstm.forward(self.embedded)
         candidates = np.where((ids == PAD)[:, :, None], -np.inf, states)
         self.steps = candidates.argmax(axis=1)[:, None]  # (N, 1, hidden)
         self.shape = states.shape
@@ -37,7 +40,8 @@ class NumpyLstm(Module):
         dlargest = self.head.backward(dlogits)
         dstates = np.zeros(self.shape, dlargest.dtype)
         np.put_along_axis(dstates, self.steps, dlargest[:, None], axis=1)
-        self.embedding.backward(self.lstm.backward(dstates))
+        self.dembedded = self.lstm.backward(dstates)
+        self.embedding.backward(self.dembedded)
         self._collect()
 
 
@@ -49,6 +53,7 @@ class NumpyRnn(Module):
     ) -> None:
         super().__init__()
         self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
+        self.embedding.params["weight"] *= EMBEDDING_STD
         self.rnn = RNN(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
         self.head = head(config.hidden, config.dropout, outputs, dtype, rng)
         one_bias(self.rnn)
@@ -56,14 +61,15 @@ class NumpyRnn(Module):
 
     def forward(self, ids: Array) -> Array:
         lengths = (ids != PAD).sum(axis=1)
-        states, last = self.rnn.forward(self.embedding.forward(ids), lengths=lengths)
+        self.embedded = self.embedding.forward(ids)
+        states, last = self.rnn.forward(self.embedded, lengths=lengths)
         self.shape = states.shape
         return self.head.forward(last[0])
 
     def backward(self, dlogits: Array) -> None:
         dlast = self.head.backward(dlogits)
-        dx = self.rnn.backward(np.zeros(self.shape, dlast.dtype), dlast[None])
-        self.embedding.backward(dx)
+        self.dembedded = self.rnn.backward(np.zeros(self.shape, dlast.dtype), dlast[None])
+        self.embedding.backward(self.dembedded)
         self._collect()
 
 
@@ -87,15 +93,28 @@ class NumpyBow(Module):
         pairs = self.tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % self.buckets
         both = np.concatenate([ids, pairs], axis=1)
         there = np.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
-        embedded = self.embedding.forward(both)
+        self.embedded = self.embedding.forward(both)
         weights = there / there.sum(axis=1, keepdims=True)
-        self.weights = weights.astype(embedded.dtype)[:, :, None]
-        return self.head.forward((embedded * self.weights).sum(axis=1))
+        self.weights = weights.astype(self.embedded.dtype)[:, :, None]
+        return self.head.forward((self.embedded * self.weights).sum(axis=1))
 
     def backward(self, dlogits: Array) -> None:
         dmean = self.head.backward(dlogits)
-        self.embedding.backward(dmean[:, None] * self.weights)
+        self.dembedded = dmean[:, None] * self.weights
+        self.embedding.backward(self.dembedded)
         self._collect()
+
+
+def embedding_gradients(
+    model: NumpyLstm | NumpyRnn | NumpyBow, ids: NDArray[np.int64], output: int
+) -> tuple[Array, Array]:
+    """Return what is read of the words, and each logit's gradient; see torch_model.py."""
+    model.eval()
+    logits = model.forward(ids)
+    chosen = np.zeros_like(logits)
+    chosen[:, output] = 1
+    model.backward(chosen)
+    return model.embedded, model.dembedded
 
 
 def head(

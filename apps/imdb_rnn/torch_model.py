@@ -1,11 +1,14 @@
 """The networks in PyTorch."""
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from apps.imdb_rnn.config import Bow, Lstm, Rnn
+from apps.imdb_rnn.config import EMBEDDING_STD, Bow, Lstm, Rnn
 from shared.data.text import PAD
 from shared.training.torch_layers import ByteDropout
 
@@ -21,13 +24,23 @@ class TorchLstm(nn.Module):
     def __init__(self, config: Lstm, tokens: int, outputs: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(tokens, config.embedding)
+        nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         self.lstm = nn.LSTM(config.embedding, config.hidden, batch_first=True)
         self.dropout = ByteDropout(config.dropout)
         self.fc = nn.Linear(config.hidden, outputs)
         one_bias(self.lstm)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        states, _ = self.lstm(self.embedding(ids))
+        return self.read(self.embedding(ids), ids)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return what is read of the words, (N, T, embedding)."""
+        embedded: torch.Tensor = self.embedding(ids)
+        return embedded
+
+    def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits of words that are embedded already."""
+        states, _ = self.lstm(embedded)
         largest = states.masked_fill((ids == PAD)[:, :, None], NOTHING).amax(dim=1)
         logits: torch.Tensor = self.fc(self.dropout(largest))
         return logits
@@ -39,13 +52,23 @@ class TorchRnn(nn.Module):
     def __init__(self, config: Rnn, tokens: int, outputs: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(tokens, config.embedding)
+        nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         self.rnn = nn.RNN(config.embedding, config.hidden, batch_first=True)
         self.dropout = ByteDropout(config.dropout)
         self.fc = nn.Linear(config.hidden, outputs)
         one_bias(self.rnn)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        states, _ = self.rnn(self.embedding(ids))
+        return self.read(self.embedding(ids), ids)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return what is read of the words, (N, T, embedding)."""
+        embedded: torch.Tensor = self.embedding(ids)
+        return embedded
+
+    def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits of words that are embedded already."""
+        states, _ = self.rnn(embedded)
         last = (ids != PAD).sum(dim=1) - 1
         state = states[torch.arange(len(ids)), last]
         logits: torch.Tensor = self.fc(self.dropout(state))
@@ -67,16 +90,54 @@ class TorchBow(nn.Module):
         self.fc = nn.Linear(config.embedding, outputs)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        pairs = self.tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % self.buckets
-        both = torch.cat([ids, pairs], dim=1)
-        there = torch.cat([ids != PAD, ids[:, 1:] != PAD], dim=1)
-        weights = there / there.sum(dim=1, keepdim=True).to(self.fc.weight.dtype)
+        """Return what `read(embed(ids))` returns, without making a row for each word and pair."""
         mean = nn.functional.embedding_bag(
-            both, self.embedding.weight, per_sample_weights=weights.to(self.embedding.weight.dtype),
-            mode="sum",
-        )  # fmt: skip
+            self.rows(ids), self.embedding.weight, per_sample_weights=self.shares(ids), mode="sum"
+        )
         logits: torch.Tensor = self.fc(self.dropout(mean))
         return logits
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the rows of the T words and, after them, of the T - 1 pairs, (N, 2 T - 1)."""
+        pairs = self.tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % self.buckets
+        return torch.cat([ids, pairs], dim=1)
+
+    def shares(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return how much each row counts in the mean: nothing where there is padding in it."""
+        there = torch.cat([ids != PAD, ids[:, 1:] != PAD], dim=1)
+        return (there / there.sum(dim=1, keepdim=True)).to(self.embedding.weight.dtype)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return what is read of words and pairs, (N, 2 T - 1, embedding)."""
+        embedded: torch.Tensor = self.embedding(self.rows(ids))
+        return embedded
+
+    def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits of words and pairs that are embedded already."""
+        mean = (embedded * self.shares(ids)[:, :, None]).sum(dim=1)
+        logits: torch.Tensor = self.fc(self.dropout(mean))
+        return logits
+
+
+def embedding_gradients(
+    model: TorchLstm | TorchRnn | TorchBow, ids: NDArray[np.int64], output: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return what is read of the words, and the gradient of each text's logit with respect to it.
+
+    Args:
+        model: the network; it is left in evaluation mode.
+        ids: the words, (N, T).
+        output: which logit.
+
+    Returns:
+        Two arrays (N, T, embedding); of a bag of words (N, 2 T - 1, embedding): words, then pairs.
+    """
+    model.eval()
+    batch = torch.from_numpy(ids)
+    embedded = model.embed(batch).detach().requires_grad_()
+    model.read(embedded, batch)[:, output].sum().backward()
+    assert embedded.grad is not None
+    return embedded.detach().numpy(), embedded.grad.numpy()
 
 
 def one_bias(layer: nn.RNNBase) -> None:
@@ -85,7 +146,9 @@ def one_bias(layer: nn.RNNBase) -> None:
     layer.bias_hh_l0 = nn.Parameter(torch.zeros(size), requires_grad=False)
 
 
-def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> nn.Module:
+def build_model(
+    config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1
+) -> TorchLstm | TorchRnn | TorchBow:
     """Return the network that `config.name` names, for a vocabulary of so many tokens.
 
     One output, the logit of the second class, tells two classes apart; more take a logit each.

@@ -1,5 +1,6 @@
 """Train a network on film reviews: data, model, loop, evaluation, top to bottom."""
 
+import hashlib
 import importlib
 from functools import partial
 from typing import Any
@@ -50,7 +51,7 @@ def train(config: Config) -> dict[str, Any]:
         run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
         print(conclusion(run.metrics), flush=True)
         save_weights(learner, run)  # after the metrics: a full disk must not cost them
-        run.write("vocabulary.txt", "\n".join(texts.vocabulary).encode())
+        write_vocabulary(run, texts)
         draw(run, texts, test, test_set)
     return run.metrics
 
@@ -63,6 +64,13 @@ def build_learner(config: Config, tokens: int, classes: int = 2) -> Learner:
         return learner(partial(network.build_model, tokens=tokens), config, "binary_cross_entropy")
     build = partial(network.build_model, tokens=tokens, outputs=classes)
     return learner(build, config, "cross_entropy")
+
+
+def write_vocabulary(run: RunFolder, texts: TextData) -> None:
+    """Write what predict.py needs beside the weights, and note its digest."""
+    run.write("vocabulary.txt", texts.vocabulary_file)
+    run.metrics["vocabulary_sha256"] = hashlib.sha256(texts.vocabulary_file).hexdigest()
+    run.metrics["classes"] = list(texts.classes)
 
 
 def draw(run: RunFolder, texts: TextData, test: Evaluation, test_set: Examples) -> None:

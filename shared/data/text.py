@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from shared.errors import DataError
 from shared.files import write_atomically
 
 Say = Callable[[str], None]
+Keep = Literal["first", "last"]
 
 PAD, UNKNOWN = 0, 1  # ids; no token of a text is PAD
 SPECIALS = ("<pad>", "<unk>")
@@ -97,9 +98,14 @@ class TextData:
     source: str
 
     @property
+    def vocabulary_file(self) -> bytes:
+        """Return the vocabulary as UTF-8, a token a line: the first line is token 0."""
+        return "\n".join(self.vocabulary).encode()
+
+    @property
     def sha256(self) -> str:
         """Return the digest of what the networks see."""
-        digest = hashlib.sha256("\n".join(self.vocabulary).encode())
+        digest = hashlib.sha256(self.vocabulary_file)
         for documents in (self.train, self.test):
             for array in (documents.ids.astype(np.int32), documents.offsets, documents.labels):
                 digest.update(np.ascontiguousarray(array).data)
@@ -114,13 +120,16 @@ class Sequences:
     """Documents as the inputs of a network: what is taken out is padded to one length.
 
     Indexing with positions (n,) or a slice gives int64 (n, T), T being the length of the longest of
-    them, `longest` at most: of a longer document the end is left out. `PAD` fills up the others,
-    on the right.
+    them, `longest` at most: of a longer document its last words are kept, where most reviews come
+    to their verdict, or its first ones. `PAD` fills up the others, on the right.
     """
 
-    def __init__(self, documents: Documents, longest: int) -> None:
+    def __init__(self, documents: Documents, longest: int, keep: Keep = "last") -> None:
         self.documents = documents
         self.lengths = np.minimum(documents.lengths, longest)
+        self._starts = documents.offsets[:-1]
+        if keep == "last":
+            self._starts = documents.offsets[1:] - self.lengths
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -130,8 +139,7 @@ class Sequences:
         steps = np.arange(lengths.max(initial=0))
         there = steps < lengths[:, None]
         padded = np.full(there.shape, PAD, np.int64)
-        starts = self.documents.offsets[:-1][which]
-        padded[there] = self.documents.ids[(starts[:, None] + steps)[there]]
+        padded[there] = self.documents.ids[(self._starts[which][:, None] + steps)[there]]
         return padded
 
 
@@ -141,6 +149,12 @@ def tokenizer() -> Callable[[str], list[str]]:
 
     basic: Callable[[str], list[str]] = get_tokenizer("basic_english")
     return lambda text: basic(BREAK.sub(" ", text))
+
+
+def ids_of_words(words: Iterable[str], vocabulary: Sequence[str]) -> NDArray[np.int64]:
+    """Return the ids of the words of one text, (T,); `UNKNOWN` for those not in the vocabulary."""
+    ids_of = {word: number for number, word in enumerate(vocabulary) if number != PAD}
+    return np.array([ids_of.get(word, UNKNOWN) for word in words], np.int64)
 
 
 def encode(

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -192,6 +194,66 @@ def confusion(
     bar.set_label("mistakes", fontsize=FONT_SIZE)
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return _png(figure)
+
+
+def words(
+    tokens: Sequence[str],
+    values: NDArray[np.float64],
+    title: str,
+    low: str,
+    high: str,
+    wide: int = 108,
+    rows: int = 36,
+) -> bytes:
+    """Return a PNG of a text in which each word's background tells its number.
+
+    Args:
+        tokens: the words, (T,).
+        values: a number for each, (T,); 0 is white.
+        title: what is shown.
+        low: what the colour of numbers below 0 says.
+        high: what the colour of numbers above 0 says.
+        wide: characters a line.
+        rows: lines at most; of a longer text the last ones.
+    """
+    lines = _wrapped(tokens, wide)
+    shown = lines[-rows:]
+    if len(shown) < len(lines):
+        title += f" (the last {sum(map(len, shown))} of {len(tokens)} words)"
+    height = 0.34 * len(shown)
+    figure = Figure(figsize=(13, height + 2.2), layout="constrained")
+    text_axes, bar_axes = figure.subplots(2, 1, height_ratios=[height + 0.4, 0.2])
+    largest = max(float(np.abs(values).max(initial=0)), 1e-12)
+    shade = ScalarMappable(Normalize(-largest, largest), "PuOr_r")
+    text_axes.set(xlim=(0, wide), ylim=(len(shown), 0))
+    text_axes.axis("off")
+    for row, line in enumerate(shown):
+        for column, position in line:
+            text_axes.text(
+                column, row + 0.5, tokens[position][:wide], family="monospace", va="center",
+                fontsize=FONT_SIZE - 1, color="white" if abs(values[position]) > 0.7 * largest
+                else "black",
+                bbox={"facecolor": shade.to_rgba(values[position]), "linewidth": 0,
+                      "boxstyle": "square,pad=0.12"},
+            )  # fmt: skip
+    text_axes.set_title(title, fontsize=FONT_SIZE, loc="left")
+    bar = figure.colorbar(shade, cax=bar_axes, orientation="horizontal")
+    bar.set_label(f"{low}  <  0  <  {high}", fontsize=FONT_SIZE)
+    bar.ax.tick_params(labelsize=FONT_SIZE - 3)
+    return _png(figure)
+
+
+def _wrapped(tokens: Sequence[str], wide: int) -> list[list[tuple[int, int]]]:
+    """Return lines of (column, position) of the words, a blank between two of them."""
+    lines: list[list[tuple[int, int]]] = [[]]
+    column = 0
+    for position, token in enumerate(tokens):
+        if column and column + len(token) > wide:
+            lines.append([])
+            column = 0
+        lines[-1].append((column, position))
+        column += len(token) + 1
+    return lines
 
 
 def _png(figure: Figure) -> bytes:

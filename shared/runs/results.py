@@ -184,11 +184,9 @@ def gradient_table(report: dict[str, Any]) -> str:
 
 def benchmark_table(report: dict[str, Any]) -> str:
     """Return the Markdown table of a benchmark, and what it was measured on."""
-    lines = ["| what | seconds | times torch |", "| --- | --- | --- |"]
-    lines += [
-        f"| {row['name']} | {row['seconds']:.4f} | {row['times_torch']:.2f} |"
-        for row in report["rows"]
-    ]
+    columns = list(report["rows"][0])
+    lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
+    lines += [f"| {' | '.join(row.values())} |" for row in report["rows"]]
     return "\n".join(lines) + f"\n\n{_measured_on([report])}\n"
 
 

@@ -1,9 +1,10 @@
 """Epochs: what is around a framework's loop, the same for all of them."""
 
 import contextlib
+import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from shared.config import AppConfig
 from shared.errors import TrainingDiverged
+from shared.runs.finished import WEIGHTS
 from shared.runs.folder import RunFolder
 from shared.runs.progress import TrainingProgress
 from shared.training.losses import Loss, example_losses, predicted_classes
@@ -23,8 +25,6 @@ Indices = NDArray[np.int64]
 Batches = Callable[[int], list[Indices]]  # those of an epoch; every epoch has as many
 
 Augment = Callable[[Any, np.random.Generator], Any]
-
-WEIGHTS = "weights.safetensors"
 POOL = 50  # batches that are sorted together
 AUGMENT = 1  # tells the random numbers of augmentation from those of the order
 EVALUATION_BATCH = 250  # examples, whose activations fit into the cache: half the time of 1000
@@ -59,10 +59,12 @@ class Learner(Protocol):
     Attributes:
         parameters: how many numbers are trained.
         loss: what it is trained on.
+        model: the network itself, a class of its framework.
     """
 
     parameters: int
     loss: Loss
+    model: Any
 
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]
@@ -76,6 +78,14 @@ class Learner(Protocol):
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return every weight by name."""
+        ...
+
+    def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `weights` of such a network has given.
+
+        Raises:
+            ValueError: a name is missing or unknown, or a shape does not fit.
+        """
         ...
 
 
@@ -217,7 +227,9 @@ def save_weights(learner: Learner, run: RunFolder) -> None:
     """Write the weights to the run folder, in a format that cannot run code when it is read."""
     # safetensors writes the bytes as they lie in memory: channels last would come out scrambled.
     weights = {name: np.array(value, order="C") for name, value in learner.weights().items()}
-    run.write(WEIGHTS, safetensors.numpy.save(weights))
+    content = safetensors.numpy.save(weights)
+    run.write(WEIGHTS, content)
+    run.metrics["weights_sha256"] = hashlib.sha256(content).hexdigest()
 
 
 def evaluate(learner: Learner, examples: Examples) -> Evaluation:

@@ -1,6 +1,6 @@
 """The training loop in Keras, on TensorFlow."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -78,6 +78,14 @@ class KerasLearner:
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return every weight under its path in Keras (conv1/kernel)."""
         return {weight.path: np.asarray(weight) for weight in self.model.weights}
+
+    def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `weights` of such a network has given."""
+        own = {weight.path: weight for weight in self.model.weights}
+        if own.keys() != weights.keys():
+            raise ValueError(f"expected {sorted(own)}, given {sorted(weights)}")
+        for path, weight in own.items():
+            weight.assign(weights[path])
 
 
 def mean_loss(loss: Loss, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.backprop.activations import sigmoid
+from shared.backprop.activations import sigmoid, softmax
 
 Loss = Literal["cross_entropy", "binary_cross_entropy", "squared_error"]
 
@@ -33,6 +33,14 @@ def predicted_classes(loss: Loss, logits: NDArray[Any]) -> NDArray[np.int64]:
     if loss == "cross_entropy":
         return np.asarray(logits.argmax(axis=1))
     return (logits[:, 0] > 0).astype(np.int64)
+
+
+def class_probabilities(loss: Loss, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability of each class, shape (N, classes)."""
+    if loss == "cross_entropy":
+        return softmax(logits)
+    second = sigmoid(logits)
+    return np.concatenate([1 - second, second], axis=1)
 
 
 def cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """The training loop in NumPy, on the backward passes of shared/backprop."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,10 @@ class NumpyLearner:
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return every weight under torch's name for it."""
         return self.model.state_dict()
+
+    def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `weights` of such a network has given."""
+        self.model.load_state_dict(weights)
 
     def _floats(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the inputs in the network's dtype; integers (indices of words) stay integers."""

@@ -55,9 +55,9 @@ def split_texts(texts: TextData, config: AppConfig) -> tuple[Examples, Examples,
         texts.train.take(kept), _by_length(texts.train, validated), _by_length(texts.test, tested)
     )  # fmt: skip
     return (
-        Examples(Sequences(train, data.longest), train.labels),
-        Examples(Sequences(validation, data.longest), validation.labels),
-        Examples(Sequences(test, data.longest), test.labels),
+        Examples(Sequences(train, data.longest, data.keep), train.labels),
+        Examples(Sequences(validation, data.longest, data.keep), validation.labels),
+        Examples(Sequences(test, data.longest, data.keep), test.labels),
     )
 
 

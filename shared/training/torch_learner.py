@@ -1,7 +1,7 @@
 """The training loop in PyTorch."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,13 @@ class TorchLearner:
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return every weight under torch's name for it."""
         return {name: value.numpy() for name, value in self.model.state_dict().items()}
+
+    def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `weights` of such a network has given."""
+        try:
+            self.model.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
 
     def _tensor(self, inputs: NDArray[Any] | torch.Tensor) -> torch.Tensor:
         """Return the inputs in the network's dtype; integers (indices of words) stay integers."""

@@ -13,14 +13,15 @@ import tensorflow as tf
 import torch
 from omegaconf import OmegaConf
 
-from apps.imdb_rnn import keras_model, numpy_model, torch_model
+from apps.imdb_rnn import gradients, keras_model, numpy_model, predict, torch_model
 from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.train import build_learner, train
 from shared.command import CONF, HYDRA_VERSION_BASE
 from shared.config import validate
 from shared.data.text import PAD
-from shared.errors import ConfigError
+from shared.errors import ConfigError, DataError
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
+from shared.runs.finished import read_metrics, read_weights
 from shared.training.fit import Examples, batches_by_length
 from shared.training.keras_learner import KerasLearner
 from shared.training.numpy_learner import NumpyLearner
@@ -182,6 +183,104 @@ def test_the_frameworks_train_the_same_number_of_parameters(model: str, tmp_path
         for framework in FRAMEWORKS
     }
     assert len(counts) == 1
+
+
+@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.parametrize("model", MODELS)
+def test_gradients_of_what_is_read(model: str, tmp_path: Path) -> None:
+    """The same in three frameworks; a step along one of them changes the logit by as much."""
+    in_torch, in_keras, in_numpy = in_all_three(model, tmp_path)
+    ids = padded(7)[:2, :3]  # without padding
+    embedded, gradients = torch_model.embedding_gradients(in_torch, ids, 0)
+    assert (np.abs(gradients).max(axis=(0, 2)) > 0).all(), "every word moves something"
+    for network, other in ((keras_model, in_keras), (numpy_model, in_numpy)):
+        same, theirs = network.embedding_gradients(other, ids, 0)
+        np.testing.assert_allclose(same, embedded, rtol=1e-12)
+        np.testing.assert_allclose(theirs, gradients, rtol=1e-8, atol=1e-14)
+    direction = np.random.default_rng(1).normal(size=embedded.shape) * 1e-6
+    batch = torch.from_numpy(ids)
+    with torch.no_grad():
+        logits = [in_torch.read(torch.from_numpy(embedded + step), batch)[:, 0].numpy()
+                  for step in (direction, -direction)]  # fmt: skip
+        np.testing.assert_allclose(
+            in_torch.read(torch.from_numpy(embedded), batch), in_torch(batch), rtol=1e-12
+        )
+    expected = 2 * (gradients * direction).sum(axis=(1, 2))
+    np.testing.assert_allclose(logits[0] - logits[1], expected, rtol=1e-6)
+
+
+def finished_run(folder: Path, *overrides: str) -> Path:
+    """Train a bag of words on twelve texts and return the run's folder."""
+    for name, words in (("bad", "awful dull"), ("good", "great fun")):
+        (folder / "texts" / name).mkdir(parents=True, exist_ok=True)
+        for number in range(12):
+            (folder / "texts" / name / f"{number}.txt").write_text(f"a {words} film {words}")
+    run = folder / f"run{len(list(folder.iterdir()))}"
+    train(imdb_config(run, "data=text_folder", f"data.root={folder / 'texts'}", "model=bow",
+                      "trainer.epochs=12", "trainer.batch_size=4", *overrides))  # fmt: skip
+    return run
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_prediction_and_the_words_that_moved_it(framework: str, tmp_path: Path) -> None:
+    run = finished_run(tmp_path, f"framework={framework}")
+    said = predict.predict(run, "What an awful film, zxqw.")
+    assert said.predicted == "bad"
+    assert said.words == ["what", "an", "awful", "film", ",", "zxqw", "."]
+    assert said.words[said.effects.argmin()] == "awful", "towards good, against it"
+    assert sum(said.probabilities.values()) == pytest.approx(1)
+    # A bag of words is linear: all effects and the bias make the logit.
+    weights = read_weights(run, read_metrics(run))
+    bias = float(weights["fc/bias" if framework == "keras" else "fc.bias"][0])
+    logit = np.log(said.probabilities["good"] / said.probabilities["bad"])
+    assert said.effects.sum() + bias == pytest.approx(logit, rel=1e-4)
+    assert "bad: probability" in predict.described(said)
+    assert predict.draw(said).startswith(b"\x89PNG")
+
+
+def test_predictions_that_are_refused(tmp_path: Path) -> None:
+    run, other = finished_run(tmp_path), finished_run(tmp_path, "seed=1", "data.vocabulary_size=3")
+    with pytest.raises(ConfigError, match="knows none of these words: zxqw qwzx; its vocabulary"):
+        predict.predict(run, "zxqw qwzx")
+    with pytest.raises(ConfigError, match="the text has no words"):
+        predict.predict(run, " ")
+    with pytest.raises(ConfigError, match=r"nowhere is not a run folder: it has no config\.yaml"):
+        predict.predict(tmp_path / "nowhere", "a film")
+    for name in ("vocabulary.txt", "weights.safetensors"):
+        own = (run / name).read_bytes()
+        (run / name).write_bytes((other / name).read_bytes())
+        with pytest.raises(DataError, match=rf"{name} is not what this run has written"):
+            predict.predict(run, "a film")
+        (run / name).write_bytes(own)
+    (run / "vocabulary.txt").unlink()
+    with pytest.raises(DataError, match=r"vocabulary\.txt cannot be read"):
+        predict.predict(run, "a film")
+
+
+def test_three_classes_take_a_logit_each(tmp_path: Path) -> None:
+    (tmp_path / "texts" / "dull").mkdir(parents=True)
+    for number in range(12):
+        (tmp_path / "texts" / "dull" / f"{number}.txt").write_text("a long long film")
+    run = finished_run(tmp_path, "trainer.epochs=20")
+    said = predict.predict(run, "such a long film")
+    assert said.predicted == said.towards == "dull"
+    assert list(said.probabilities) == ["bad", "dull", "good"]
+    assert said.words[said.effects.argmax()] == "long"
+
+
+def test_gradient_norms_by_time_step(tmp_path: Path) -> None:
+    """An RNN's state fades: what was read 20 words before the end moves less than the last word."""
+    common = ["debug=smoke", "data.longest=24", "model.embedding=8"]
+    train(imdb_config(tmp_path / "rnn", "model=rnn", *common))
+    norms = gradients.gradient_norms(tmp_path / "rnn")
+    assert list(norms) == ["rnn, untrained", "rnn, trained"]
+    for values in norms.values():
+        assert values.shape == (24,)
+        assert values[0] > 10 * values[20] > 0
+    assert (norms["rnn, untrained"] != norms["rnn, trained"]).any()
+    train(imdb_config(tmp_path / "bow", "model=bow", *common))
+    with pytest.raises(ConfigError, match="a bag of words has no time steps"):
+        gradients.gradient_norms(tmp_path / "bow")
 
 
 def test_order_is_what_tells_generated_reviews(tmp_path: Path) -> None:

@@ -38,10 +38,10 @@ def test_a_hundred_steps_are_the_same(model: str, tmp_path: Path) -> None:
     rates = learning_rates("one_cycle", config.optimizer.lr, STEPS, np.arange(STEPS))
     steps = list(zip(batches, rates.tolist(), strict=True))
     learners = {name: build_learner(each) for name, each in configs.items()}
-    torch_model = learners["torch"].model  # type: ignore[attr-defined]
-    keras_model = learners["keras"].model  # type: ignore[attr-defined]
+    torch_model = learners["torch"].model
+    keras_model = learners["keras"].model
     torch_to_keras(torch_model, keras_model)
-    torch_to_numpy(torch_model, learners["numpy"].model)  # type: ignore[attr-defined]
+    torch_to_numpy(torch_model, learners["numpy"].model)
     start = torch_state(torch_model)
     results = {name: list(learner.train(data, steps)) for name, learner in learners.items()}
     losses = {name: [loss for loss, _ in result] for name, result in results.items()}

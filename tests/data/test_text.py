@@ -1,8 +1,13 @@
 """Texts as ids: what is encoded can be decoded, is cached, and damage is noticed."""
 
+import hashlib
 import io
 import tarfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -61,17 +66,19 @@ def test_a_text_cannot_say_padding() -> None:
 @given(
     st.lists(st.lists(st.integers(1, 60_000), min_size=1, max_size=9), min_size=1, max_size=8),
     st.integers(1, 12),
+    st.sampled_from(["first", "last"]),
     st.data(),
 )
 def test_batches_are_padded_on_the_right(
-    documents: list[list[int]], longest: int, data: st.DataObject
+    documents: list[list[int]], longest: int, keep: text.Keep, data: st.DataObject
 ) -> None:
     offsets = np.cumsum([0, *map(len, documents)])
     flat = np.array([number for one in documents for number in one], np.uint16)
     labels = np.zeros(len(documents), np.int64)
     which = data.draw(st.lists(st.integers(0, len(documents) - 1), min_size=1, max_size=5))
-    batch = Sequences(Documents(flat, offsets, labels), longest)[np.array(which)]
-    cut = [documents[number][:longest] for number in which]
+    batch = Sequences(Documents(flat, offsets, labels), longest, keep)[np.array(which)]
+    part = slice(longest) if keep == "first" else slice(-longest, None)
+    cut = [documents[number][part] for number in which]
     width = max(map(len, cut))
     assert batch.dtype == np.int64
     assert batch.tolist() == [one + [PAD] * (width - len(one)) for one in cut]
@@ -213,6 +220,46 @@ def test_a_review_of_a_million_words_is_read_up_to_the_longest() -> None:
     data = encoded(["word " * 1_000_000, "word"], ["word"])
     assert data.train.lengths.tolist() == [1_000_000, 1]
     assert Sequences(data.train, longest=400)[:2].shape == (2, 400)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """Yield the address of a server on the loopback interface, for the files in tmp_path/served."""
+    (tmp_path / "served").mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_imdb_is_downloaded_once_and_verified(
+    tmp_path: Path, served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (archive(tmp_path / "archives") / "imdb" / imdb.ARCHIVE).read_bytes()
+    (tmp_path / "served" / imdb.ARCHIVE).write_bytes(content)
+
+    def publish(md5: str) -> None:
+        file = replace(
+            imdb.PUBLISHED.files[0], size=len(content), download_size=len(content), md5=md5
+        )
+        published = replace(imdb.PUBLISHED, files=(file,), mirrors=(served,))
+        monkeypatch.setattr(imdb, "PUBLISHED", published)
+
+    def from_network() -> TextData:
+        return imdb.load(
+            tmp_path / "cache", None, SETTINGS, download=True, fallback=None, say=quiet, each=3
+        )
+
+    publish("0" * 32)
+    with pytest.raises(DataError, match="digest"):
+        from_network()
+    assert not (tmp_path / "cache" / "imdb" / imdb.ARCHIVE).exists()
+    publish(hashlib.md5(content).hexdigest())
+    first = from_network()
+    assert (first.name, len(first.train)) == ("imdb", 6)
+    (tmp_path / "served" / imdb.ARCHIVE).unlink()
+    assert from_network().sha256 == first.sha256, "the second time from the cache"
 
 
 def test_imdb_from_nowhere(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Epochs, batches and evaluation, with a learner made for the test."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class FakeLearner:
 
     parameters = 1
     loss: Loss = "cross_entropy"
+    model: Any = None
 
     def __init__(self, losses: Sequence[float] = (), drop: int = 0) -> None:
         self.losses = list(losses)
@@ -50,6 +51,9 @@ class FakeLearner:
 
     def weights(self) -> dict[str, NDArray[Any]]:
         return {"w": np.zeros(3)}
+
+    def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        raise NotImplementedError("nothing here loads weights")
 
 
 def random_examples(count: int) -> Examples:

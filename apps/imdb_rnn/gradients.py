@@ -1,0 +1,93 @@
+"""How much of the gradient reaches the words that were read long before the last one.
+
+    python -m apps.imdb_rnn.gradients RUN [RUN ...] --picture PNG
+
+Draws, for the network of each run, the norm of the gradient of its output by each word embedded,
+over the distance from the last word: trained, and as it was drawn by the seed. The mean over test
+reviews that are as long as the network reads.
+"""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.imdb_rnn.config import Config
+from shared.command import reported
+from shared.errors import ConfigError
+from shared.files import write_atomically
+from shared.runs.finished import read_config, read_metrics, read_weights
+from shared.training.precision import with_precision
+
+REVIEWS = 100
+
+
+def gradient_norms(folder: Path) -> dict[str, NDArray[np.float64]]:
+    """Return the mean norm by distance from the last word, (longest,), trained and untrained.
+
+    Raises:
+        ConfigError: `folder` holds no finished run of a recurrent network, or no test review is as
+            long as it reads.
+        DataError: a file of the run is damaged, or its data cannot be had.
+    """
+    from apps.imdb_rnn.train import build_learner
+    from shared.training.texts import load_texts, split_texts
+
+    config = with_precision(read_config(folder, Config))
+    metrics = read_metrics(folder)
+    if config.model.name == "bow":
+        raise ConfigError(f"{folder}: a bag of words has no time steps; choose an lstm or an rnn")
+    texts = load_texts(config.data)
+    if texts.sha256 != metrics["dataset_sha256"]:
+        raise ConfigError(f"{folder}: was trained on another {metrics['dataset']} than is here now")
+    _, _, test_set = split_texts(texts, config)
+    longest = config.data.longest
+    whole = np.flatnonzero(test_set.inputs.lengths == longest)[:REVIEWS]
+    if len(whole) == 0:
+        raise ConfigError(f"{folder}: no test review has {longest} words")
+    learner = build_learner(config, len(texts.vocabulary), len(texts.classes))
+    network = importlib.import_module(f"apps.imdb_rnn.{config.framework}_model")
+    norms = {}
+    for state in ("untrained", "trained"):
+        if state == "trained":
+            learner.load_weights(read_weights(folder, metrics))
+        _, gradients = network.embedding_gradients(learner.model, test_set.inputs[whole], 0)
+        by_step = np.linalg.norm(gradients.astype(np.float64), axis=2).mean(axis=0)
+        norms[f"{config.model.name}, {state}"] = by_step[::-1]
+    return norms
+
+
+def main() -> int:
+    """Do what the command line asks for; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m apps.imdb_rnn.gradients", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument("--picture", type=Path, required=True, metavar="PNG", help="where to")
+    arguments = parser.parse_args()
+
+    def action() -> None:
+        series = {name: n for run in arguments.runs for name, n in gradient_norms(run).items()}
+        from shared.runs import pictures  # matplotlib takes a second to import
+
+        sizes = {len(values) for values in series.values()}
+        if len(sizes) > 1:
+            raise ConfigError("these runs read reviews of different lengths; data.longest differs")
+        picture = pictures.lines(
+            np.arange(sizes.pop()), series, "How much of the gradient reaches earlier words",
+            "words before the last one", "norm of the gradient of the logit",
+        )  # fmt: skip
+        write_atomically(arguments.picture, picture)
+        for name, values in series.items():
+            print(f"{name}: {values[0]:.1e} at the last word, {values[100:].max():.1e} at most "
+                  "100 words before it or earlier")  # fmt: skip
+        print(f"picture: {arguments.picture}")
+
+    return reported(action)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""What a trained network says of one text, and which words moved it.
+
+    python -m apps.imdb_rnn.predict RUN "the text"
+
+RUN is the folder of a run. The text is read from the standard input where it is `-`. Prints the
+probability of each class and the words with the largest gradient times input (to first order, how
+much the network's output would change without them: Shrikumar et al. 2016, arXiv:1605.01713); the
+picture of them is RUN/prediction.png, or what --picture names.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.imdb_rnn.config import Config
+from shared.command import reported
+from shared.data.text import UNKNOWN, ids_of_words, tokenizer
+from shared.errors import ConfigError
+from shared.files import write_atomically
+from shared.runs.finished import read_checked, read_config, read_metrics, read_weights
+from shared.training.losses import class_probabilities
+from shared.training.precision import with_precision
+
+SHOWN = 8  # words each way
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of one text.
+
+    Attributes:
+        words: those that were read, (T,).
+        probabilities: of each class, (C,).
+        towards: the class that `effects` are for.
+        effects: how much each word moved the network towards that class, in logits, (T,).
+        unknown: how many words are not in the vocabulary.
+    """
+
+    words: list[str]
+    probabilities: dict[str, float]
+    towards: str
+    effects: NDArray[np.float64]
+    unknown: int
+
+    @property
+    def predicted(self) -> str:
+        """Return the most probable class."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+
+def predict(folder: Path, text: str) -> Prediction:
+    """Return what the network of the run in `folder` says of a text.
+
+    Raises:
+        ConfigError: `folder` holds no finished run, or the text has no words, or none that the
+            network knows.
+        DataError: a file of the run is missing, damaged, or another run's.
+    """
+    from apps.imdb_rnn.train import build_learner
+
+    config = with_precision(read_config(folder, Config))
+    metrics = read_metrics(folder)
+    content = read_checked(folder / "vocabulary.txt", metrics["vocabulary_sha256"])
+    vocabulary, classes = content.decode().split("\n"), metrics["classes"]
+    words, ids = known_words(text, vocabulary, config)
+    learner = build_learner(config, len(vocabulary), len(classes))
+    learner.load_weights(read_weights(folder, metrics))
+    probabilities = class_probabilities(learner.loss, learner.logits(ids[None]))[0]
+    # A single logit speaks for the second class, whichever is more probable.
+    output = 0 if len(classes) == 2 else int(probabilities.argmax())
+    network = importlib.import_module(f"apps.imdb_rnn.{config.framework}_model")
+    embedded, gradients = network.embedding_gradients(learner.model, ids[None], output)
+    return Prediction(
+        words=words,
+        probabilities=dict(zip(classes, probabilities.tolist(), strict=True)),
+        towards=classes[1] if len(classes) == 2 else classes[output],
+        effects=by_word((embedded * gradients).sum(axis=2)[0], len(ids)),
+        unknown=int((ids == UNKNOWN).sum()),
+    )
+
+
+def known_words(
+    text: str, vocabulary: Sequence[str], config: Config
+) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the words of a text that the network reads, and their ids."""
+    words = tokenizer()(text)
+    if not words:
+        raise ConfigError("the text has no words")
+    words = (
+        words[-config.data.longest :]
+        if config.data.keep == "last"
+        else words[: config.data.longest]
+    )
+    ids = ids_of_words(words, vocabulary)
+    if (ids == UNKNOWN).all():
+        raise ConfigError(
+            f"the network knows none of these words: {' '.join(words[:5])}"
+            f"{' ...' if len(words) > 5 else ''}; its vocabulary has {len(vocabulary) - 2:,} words"
+        )
+    return words, ids
+
+
+def by_word(effects: NDArray[np.float64], words: int) -> NDArray[np.float64]:
+    """Return one number a word, (T,): what a pair of words did is shared by the two."""
+    pairs = effects[words:] / 2
+    summed = effects[:words].copy()
+    if len(pairs):
+        summed[:-1] += pairs
+        summed[1:] += pairs
+    return summed
+
+
+def described(prediction: Prediction) -> str:
+    """Return the lines to print."""
+    lines = [
+        f"{name}: probability {probability:.1%}"
+        for name, probability in sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    ]
+    if prediction.unknown:
+        lines.append(f"{prediction.unknown} of {len(prediction.words)} words are not known")
+    order = np.argsort(prediction.effects)
+    for direction, positions in (("towards", order[::-1]), ("against", order)):
+        sign = 1 if direction == "towards" else -1
+        moved = [
+            f"{prediction.words[n]} {prediction.effects[n]:+.2f}"
+            for n in positions[:SHOWN]
+            if sign * prediction.effects[n] > 0
+        ]
+        lines.append(f"{direction} {prediction.towards}: {', '.join(moved) or 'no word'}")
+    return "\n".join(lines)
+
+
+def draw(prediction: Prediction) -> bytes:
+    """Return the picture of the text."""
+    from shared.runs import pictures  # matplotlib takes a second to import
+
+    best = prediction.predicted
+    return pictures.words(
+        prediction.words,
+        prediction.effects,
+        f"{best}: probability {prediction.probabilities[best]:.1%}",
+        low=f"against {prediction.towards}",
+        high=f"towards {prediction.towards}: gradient times input, in logits",
+    )
+
+
+def main() -> int:
+    """Do what the command line asks for; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m apps.imdb_rnn.predict", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument("text", help="the text; - reads it from the standard input")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="default: RUN/prediction.png")
+    arguments = parser.parse_args()
+
+    def action() -> None:
+        text = sys.stdin.read() if arguments.text == "-" else arguments.text
+        prediction = predict(arguments.run, text)
+        print(described(prediction))
+        picture = arguments.picture or arguments.run / "prediction.png"
+        try:
+            write_atomically(picture, draw(prediction))
+        except OSError as error:
+            raise ConfigError(f"cannot write {picture}: {error.strerror}") from error
+        print(f"picture: {picture}")
+
+    return reported(action)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

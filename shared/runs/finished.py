@@ -1,0 +1,79 @@
+"""A run that has ended, read back from its folder: configuration, metrics, weights."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.numpy
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from shared.config import AnyAppConfig, validate
+from shared.errors import ConfigError, DataError
+
+WEIGHTS = "weights.safetensors"
+
+
+def read_config(folder: Path, schema: type[AnyAppConfig]) -> AnyAppConfig:
+    """Return the checked configuration of the run in `folder`.
+
+    Raises:
+        ConfigError: there is no run, it is one of another application, or config.yaml was changed
+            to something that no run could have.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{folder} is not a run folder: it has no config.yaml")
+    try:
+        values: Any = OmegaConf.to_container(OmegaConf.load(path))
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    try:
+        return validate(schema, values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Return what is in metrics.json.
+
+    Raises:
+        ConfigError: the run has not ended, or not well.
+    """
+    path = folder / "metrics.json"
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{folder}: this run has not ended; it has no metrics.json") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if metrics.get("status") != "done":
+        raise ConfigError(f"{folder}: this run ended as {metrics.get('status')}, not as done")
+    return metrics
+
+
+def read_checked(path: Path, sha256: str) -> bytes:
+    """Return what is in a file of a run, once it is known to be what the run has written.
+
+    Raises:
+        DataError: it is missing, damaged, or another run's.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); train again") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError(f"{path} is not what this run has written: its digest differs; train again")
+    return content
+
+
+def read_weights(folder: Path, metrics: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return the weights by name; nothing in the file can run code.
+
+    Raises:
+        DataError: the file is missing, damaged, or another run's.
+    """
+    return safetensors.numpy.load(read_checked(folder / WEIGHTS, metrics["weights_sha256"]))
