@@ -19,7 +19,7 @@ OVERRIDES = $(ARGS) $(subst •,$(SPACE),$(patsubst %,'%',$(subst ','\'',$(subst
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  any KEY=VALUE goes to the application: make train-mnist optimizer.lr=0.01 trainer.epochs=2'
 	@echo '  all keys of an application: .venv/bin/python -m apps.mnist_cnn --help'
@@ -50,6 +50,10 @@ train-mnist: $(READY) ## train on MNIST (model=cnn, mlp or fast_cnn; framework=t
 .PHONY: train-imdb
 train-imdb: $(READY) ## train on IMDB (model=lstm, rnn or bow; framework=torch, keras or numpy)
 	@$(RUN) -m apps.imdb_rnn $(OVERRIDES)
+
+.PHONY: train-gradient-flow
+train-gradient-flow: $(READY) ## pictures of what gradients do (framework=numpy, torch or keras)
+	@$(RUN) -m apps.gradient_flow $(OVERRIDES)
 
 .PHONY: gradcheck
 gradcheck: $(READY) ## hold the backward passes by hand against torch, Keras and finite differences

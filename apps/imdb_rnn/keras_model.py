@@ -76,11 +76,12 @@ def embedding_gradients(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return what is read of the words, and each logit's gradient; see torch_model.py."""
     embedding = model.get_layer("embedding").output
-    embedded = keras.Model(model.input, embedding)(ids)
     read = keras.Model([embedding, model.input], model.output)
+    batch = tf.constant(ids)
+    embedded = keras.Model(model.input, embedding)(batch)
     with tf.GradientTape() as tape:
         tape.watch(embedded)
-        logits = read([embedded, ids], training=False)[:, output]
+        logits = read([embedded, batch], training=False)[:, output]
     return np.asarray(embedded), np.asarray(tape.gradient(logits, embedded))
 
 

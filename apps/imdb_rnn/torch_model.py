@@ -105,7 +105,7 @@ class TorchBow(nn.Module):
     def shares(self, ids: torch.Tensor) -> torch.Tensor:
         """Return how much each row counts in the mean: nothing where there is padding in it."""
         there = torch.cat([ids != PAD, ids[:, 1:] != PAD], dim=1)
-        return (there / there.sum(dim=1, keepdim=True)).to(self.embedding.weight.dtype)
+        return there.to(self.embedding.weight.dtype) / there.sum(dim=1, keepdim=True)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Return what is read of words and pairs, (N, 2 T - 1, embedding)."""

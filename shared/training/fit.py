@@ -224,10 +224,14 @@ def _kept(learner: Learner, run: RunFolder) -> Iterator[None]:
 
 
 def save_weights(learner: Learner, run: RunFolder) -> None:
-    """Write the weights to the run folder, in a format that cannot run code when it is read."""
+    """Write a learner's weights to the run folder."""
+    write_weights(learner.weights(), run)
+
+
+def write_weights(weights: Mapping[str, NDArray[Any]], run: RunFolder) -> None:
+    """Write weights in a format that cannot run code when it is read, and note their digest."""
     # safetensors writes the bytes as they lie in memory: channels last would come out scrambled.
-    weights = {name: np.array(value, order="C") for name, value in learner.weights().items()}
-    content = safetensors.numpy.save(weights)
+    content = safetensors.numpy.save({n: np.array(w, order="C") for n, w in weights.items()})
     run.write(WEIGHTS, content)
     run.metrics["weights_sha256"] = hashlib.sha256(content).hexdigest()
 

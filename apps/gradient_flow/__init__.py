@@ -1,0 +1,1 @@
+"""What gradients do: pictures and tables of the real thing."""

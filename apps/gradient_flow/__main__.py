@@ -1,0 +1,17 @@
+"""Entry point: compose the configuration, validate it, train."""
+
+from typing import Any
+
+from apps.gradient_flow.config import Config
+from shared.command import main
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Import what trains only now: `--help` and a refused configuration need none of it."""
+    from apps.gradient_flow.train import train
+
+    return train(config)
+
+
+if __name__ == "__main__":
+    main("gradient_flow", Config, train)

@@ -1,0 +1,202 @@
+"""The gradient's norm layer by layer: depth, activation, initialisation, and two remedies."""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.gradient_flow.config import Config
+from apps.gradient_flow.figures.figure import (
+    Figure,
+    Row,
+    canvas,
+    change,
+    column,
+    dress,
+    joined,
+    legend_below,
+    line,
+    logarithmic,
+    number,
+    png,
+    where,
+)
+from apps.gradient_flow.networks import (
+    ACTIVATIONS,
+    INITIALISATIONS,
+    Array,
+    Dense,
+    Engine,
+    initial_weights,
+    norm,
+)
+
+REMEDIES = {  # batch norm, residual sums
+    "plain": (False, False),
+    "batch norm": (True, False),
+    "residual sums": (False, True),
+    "both": (True, True),
+}
+Y_LABEL = "norm of the gradient"
+
+
+def measure(engine: Engine, config: Config, inputs: Array, labels: NDArray[np.int64]) -> list[Row]:
+    """Return a row for every layer of every network, before any training."""
+    rows = []
+    for depth, activation in product(config.model.depths, ACTIVATIONS):
+        for remedy, (with_norm, residual) in REMEDIES.items():
+            network = Dense(
+                inputs.shape[1], config.model.width, depth, activation, with_norm, residual
+            )
+            model = engine.build_model(network)
+            for initialisation in INITIALISATIONS:
+                rng = np.random.default_rng([config.seed, depth])  # the same numbers for all
+                weights = initial_weights(network, initialisation, config.model.deviation, rng)
+                found = engine.gradients(model, weights, inputs, labels)
+                for layer in range(1, depth + 1):
+                    rows.append(
+                        {
+                            "depth": depth,
+                            "activation": activation,
+                            "initialisation": initialisation,
+                            "network": remedy,
+                            "layer": layer,
+                            "gradient_of_output": norm(found.flow[layer - 1]),
+                            "gradient_of_weights": norm(found.parameters[f"linear{layer}.weight"]),
+                        }
+                    )
+    return rows
+
+
+def ratio(rows: Sequence[Row]) -> float:
+    """Return the norm at the first layer over that at the last, of one network's rows."""
+    ordered = sorted(rows, key=lambda row: int(row["layer"]))
+    first, last = ordered[0]["gradient_of_output"], ordered[-1]["gradient_of_output"]
+    return float(first / last) if last else float("nan")
+
+
+def table(rows: Sequence[Row]) -> list[Row]:
+    """Return first over last for every network: a row for depth, activation, initialisation."""
+    depths = sorted(set(column(rows, "depth")))
+    return [
+        {"depth": depth, "activation": activation, "initialisation": initialisation}
+        | {
+            remedy: ratio(
+                where(rows, depth=depth, activation=activation, initialisation=initialisation,
+                      network=remedy)
+            )
+            for remedy in REMEDIES
+        }
+        for depth, activation, initialisation in product(depths, ACTIVATIONS, INITIALISATIONS)
+    ]  # fmt: skip
+
+
+def figures(
+    engine: Engine, config: Config, inputs: Array, labels: NDArray[np.int64]
+) -> Iterator[Figure]:
+    """Yield the picture by initialisation and the one by remedy."""
+    rows = measure(engine, config, inputs, labels)
+    plain = where(rows, network="plain")
+    yield Figure(
+        "depth",
+        "By layer: depth, activation, initialisation",
+        depth_caption(rows),
+        "Six panels: three activations, a shallow and a deep network; in each the norm of the "
+        "gradient by layer, logarithmic, one line for each of four initialisations.",
+        plain,
+        draw_depth(plain),
+        [{key: row[key] for key in ("depth", "activation", "initialisation")}
+         | {"first layer over last": row["plain"]} for row in table(rows)],
+    )  # fmt: skip
+    yield Figure(
+        "remedies",
+        "By layer: with and without batch normalisation and residual sums",
+        remedies_caption(rows),
+        "Six panels: three activations, two initialisations; in each the norm of the gradient by "
+        "layer of the deepest network, logarithmic, plain, with batch norm, with residual sums, "
+        "and with both.",
+        rows,
+        draw_remedies(rows),
+        table(where(rows, depth=max(column(rows, "depth")))),
+    )
+
+
+def depth_caption(rows: Sequence[Row]) -> str:
+    """Say what becomes of the gradient in the deepest network, from last to first layer."""
+    deepest = max(column(rows, "depth"))
+    pairs = [("sigmoid", "Glorot"), ("tanh", "Glorot"), ("tanh", "orthogonal"), ("ReLU", "He"),
+             ("ReLU", "normal")]  # fmt: skip
+    said = {
+        f"{activation} with {initialisation} weights": change(
+            ratio(
+                where(rows, depth=deepest, activation=activation, initialisation=initialisation,
+                      network="plain")
+            )
+        )
+        for activation, initialisation in pairs
+    }  # fmt: skip
+    return (
+        "Read each line from right to left: the gradient enters at the last layer and travels to "
+        "the first. A straight slope on this scale is a factor at every layer. On its way "
+        f"through {deepest} layers the gradient does this. {joined(said)}. Every network is new; "
+        "nothing has been trained."
+    )
+
+
+def remedies_caption(rows: Sequence[Row]) -> str:
+    """Say between which ratios the initialisations lie, for each remedy."""
+    ratios = table(where(rows, depth=max(column(rows, "depth"))))
+    said = {}
+    for remedy in REMEDIES:
+        values = [row[remedy] for row in ratios]
+        said[remedy] = f"{number(min(values))} to {number(max(values))}"
+    spans = {r: max(row[r] for row in ratios) / min(row[r] for row in ratios) for r in REMEDIES}
+    narrowest = min(spans, key=lambda remedy: spans[remedy])
+    return (
+        "The first layer's norm over the last layer's, lowest to highest of all activations and "
+        f"initialisations, {ratios[0]['depth']} layers: {joined(said)}. The nearer to 1, the more "
+        f"evenly the layers learn; the narrowest range is that of: {narrowest}. Batch "
+        "normalisation takes out the size of the weights; a residual sum lets the gradient pass by "
+        "each layer, and adds to it what has gone through. Each panel has a scale of its own."
+    )
+
+
+def draw_depth(rows: Sequence[Row]) -> bytes:
+    """Draw the plain networks, shallowest and deepest."""
+    figure = canvas("What reaches the first layer? Gradient by layer, before training")
+    depths = sorted(set(column(rows, "depth")))
+    chosen = depths if len(depths) == 1 else [depths[0], depths[-1]]
+    panels = figure.subplots(len(chosen), 3, sharey="row", squeeze=False)
+    for (row, depth), (col, activation) in product(enumerate(chosen), enumerate(ACTIVATIONS)):
+        axes = panels[row][col]
+        for style, initialisation in enumerate(INITIALISATIONS):
+            one = where(rows, depth=depth, activation=activation, initialisation=initialisation)
+            line(axes, style, column(one, "layer"), column(one, "gradient_of_output"),
+                 initialisation)  # fmt: skip
+        logarithmic(axes)
+        dress(axes, "layer" if row == len(chosen) - 1 else "", "" if col else Y_LABEL,
+              f"{activation}, {depth} layers")  # fmt: skip
+    legend_below(figure, panels[0][0], 4)
+    return png(figure)
+
+
+def draw_remedies(rows: Sequence[Row]) -> bytes:
+    """Draw the deepest networks with and without remedies, from two kinds of weights."""
+    figure = canvas("Batch norm and residual sums: gradient by layer, before training")
+    deepest = where(rows, depth=max(column(rows, "depth")))
+    chosen = ["normal", "He"]
+    panels = figure.subplots(2, 3)
+    for (row, initialisation), (col, activation) in product(
+        enumerate(chosen), enumerate(ACTIVATIONS)
+    ):
+        axes = panels[row][col]
+        for style, remedy in enumerate(REMEDIES):
+            one = where(deepest, activation=activation, initialisation=initialisation,
+                        network=remedy)  # fmt: skip
+            line(axes, style, column(one, "layer"), column(one, "gradient_of_output"), remedy)
+        logarithmic(axes)
+        dress(axes, "layer" if row else "", "" if col else Y_LABEL,
+              f"{activation}, {initialisation} weights")  # fmt: skip
+    legend_below(figure, panels[0][0], 4)
+    return png(figure)

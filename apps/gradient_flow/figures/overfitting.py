@@ -1,0 +1,271 @@
+"""L1, L2, dropout and early stopping on a network that learns its few examples by heart."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.gradient_flow.config import Config
+from apps.gradient_flow.figures.figure import (
+    FONT_SIZE,
+    Figure,
+    Row,
+    canvas,
+    column,
+    dress,
+    joined,
+    legend_below,
+    line,
+    number,
+    png,
+    where,
+)
+from apps.gradient_flow.networks import Array, Dense, Engine, Weights, initial_weights
+from shared.backprop import NaNError, l1_penalty, l2_penalty
+from shared.errors import TrainingDiverged
+from shared.training.fit import Examples, batches_of
+from shared.training.losses import example_losses, predicted_classes
+from shared.training.numpy_learner import build_optimizer
+from shared.training.schedule import learning_rates
+
+METHODS = ("nothing", "early stopping", "L1", "L2", "dropout")
+LAYERS = 2
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The examples; inputs float64 (N, pixels)."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+def network_of(config: Config, inputs: int, method: str = "nothing") -> Dense:
+    """Return the network: two hidden layers with ReLU, with dropout or without."""
+    dropout = config.model.dropout if method == "dropout" else 0.0
+    return Dense(inputs, config.model.hidden, LAYERS, "ReLU", dropout=dropout)
+
+
+class Trainee:
+    """A network with two hidden layers and ReLU, its optimizer, and a method against overfitting.
+
+    Args:
+        engine: computes the gradients.
+        config: widths, strengths, optimizer and seed are taken from here.
+        inputs: pixels of an image.
+        method: one of `METHODS`.
+    """
+
+    def __init__(self, engine: Engine, config: Config, inputs: int, method: str) -> None:
+        self.network = network_of(config, inputs, method)
+        self.engine, self.config, self.method = engine, config, method
+        self.model = engine.build_model(self.network)
+        rng = np.random.default_rng([config.seed, 3])  # the same start for every method
+        self.weights = initial_weights(self.network, "He", 1.0, rng)
+        self.masks_rng = np.random.default_rng([config.seed, 4])
+        self.optimizer = build_optimizer(self.weights, config.optimizer)
+
+    def step(self, inputs: Array, labels: NDArray[np.int64], rate: float) -> float:
+        """Take a step; return the batch's mean cross-entropy, without the penalty."""
+        masks: list[NDArray[np.bool_]] = []
+        if self.network.dropout:
+            shape = (len(inputs), self.network.width)
+            masks = [self.masks_rng.random(shape) >= self.network.dropout for _ in range(LAYERS)]
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # a loss that is no number is told
+                found = self.engine.gradients(self.model, self.weights, inputs, labels, masks)
+        except NaNError:  # a layer has met what an earlier step left
+            return math.nan
+        penalty = self._penalty()
+        gradients = {name: g + penalty.get(name, 0) for name, g in found.parameters.items()}
+        self.optimizer.lr = rate
+        self.optimizer.step(gradients)
+        return found.loss
+
+    def _penalty(self) -> Weights:
+        """Return the gradient of the penalty on the matrices; biases are free, as is usual."""
+        matrices = {name: w for name, w in self.weights.items() if w.ndim == 2}
+        if self.method == "L1":
+            return l1_penalty(matrices, self.config.model.l1)[1]
+        if self.method == "L2":
+            return l2_penalty(matrices, self.config.model.l2)[1]
+        return {}
+
+    def score(self, examples: Examples) -> tuple[float, float, NDArray[np.int64]]:
+        """Return mean loss, accuracy (0 to 1) and predictions, without dropout and penalty."""
+        logits = self.engine.logits(self.model, self.weights, examples.inputs)
+        losses = example_losses("cross_entropy", logits, examples.labels)
+        predictions = predicted_classes("cross_entropy", logits)
+        return float(losses.mean()), float((predictions == examples.labels).mean()), predictions
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one training leaves.
+
+    Attributes:
+        trainee: the network after the last step.
+        epochs: losses and accuracies after each epoch, without dropout and penalty.
+        steps: learning rate and loss of every step.
+        best: the weights after the epoch with the lowest validation loss.
+    """
+
+    trainee: Trainee
+    epochs: list[Row]
+    steps: list[Row]
+    best: Weights
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The picture, and the network that early stopping picked, with its scores on the test set."""
+
+    figure: Figure
+    picked: Training
+    loss: float
+    accuracy: float
+    predictions: NDArray[np.int64]
+
+
+def train(engine: Engine, config: Config, digits: Digits, method: str) -> Training:
+    """Train with one method against overfitting; early stopping ends when patience is over.
+
+    Raises:
+        TrainingDiverged: the loss is no longer finite.
+    """
+    trainee = Trainee(engine, config, digits.train.inputs.shape[1], method)
+    size, count = config.trainer.batch_size, len(digits.train)
+    an_epoch = math.ceil(count / size)
+    total = config.trainer.epochs * an_epoch
+    total = min(total, config.trainer.max_steps or total)
+    rates = learning_rates(
+        config.trainer.schedule, config.optimizer.lr, total, np.arange(total)
+    ).tolist()
+    epochs: list[Row] = []
+    steps: list[Row] = []
+    best = trainee.weights
+    while len(steps) < total and not (
+        method == "early stopping" and patience_is_over(epochs, config.model.patience)
+    ):
+        epoch, start = len(epochs) + 1, time.perf_counter()
+        for batch in batches_of(count, size, config.seed, epoch)[: total - len(steps)]:
+            rate = rates[len(steps)]
+            loss = trainee.step(digits.train.inputs[batch], digits.train.labels[batch], rate)
+            steps.append({"step": len(steps) + 1, "epoch": epoch, "lr": rate, "loss": loss})
+            if not math.isfinite(loss):
+                raise TrainingDiverged(
+                    f"the loss is {loss} at step {len(steps)} (epoch {epoch}) of the network that "
+                    "overfits; try a smaller optimizer.lr"
+                )
+        epochs.append(scores(trainee, digits, epoch) | {"seconds": time.perf_counter() - start})
+        if best_epoch(epochs) == epoch:
+            best = {name: weight.copy() for name, weight in trainee.weights.items()}
+    return Training(trainee, epochs, steps, best)
+
+
+def scores(trainee: Trainee, digits: Digits, epoch: int) -> Row:
+    """Return the row of an epoch."""
+    train_loss, train_accuracy, _ = trainee.score(digits.train)
+    validation_loss, validation_accuracy, _ = trainee.score(digits.validation)
+    return {
+        "epoch": epoch, "train_loss": train_loss, "train_accuracy": train_accuracy,
+        "validation_loss": validation_loss, "validation_accuracy": validation_accuracy,
+    }  # fmt: skip
+
+
+def best_epoch(epochs: Sequence[Row]) -> int:
+    """Return the epoch, from 1, with the lowest validation loss; the first one of several."""
+    losses = column(epochs, "validation_loss")
+    return losses.index(min(losses)) + 1
+
+
+def patience_is_over(epochs: Sequence[Row], patience: int) -> bool:
+    """Whether so many epochs have passed since the lowest validation loss."""
+    return bool(epochs) and len(epochs) - best_epoch(epochs) >= patience
+
+
+def compare(engine: Engine, config: Config, digits: Digits) -> Outcome:
+    """Train with every method; return the picture and what early stopping picked."""
+    trainings = {method: train(engine, config, digits, method) for method in METHODS}
+    picked = trainings["early stopping"]
+    picked.trainee.weights = picked.best  # the test set is scored once, with each method's result
+    tested = {method: one.trainee.score(digits.test) for method, one in trainings.items()}
+    rows = [
+        {"method": method} | {key: value for key, value in row.items() if key != "seconds"}
+        for method, one in trainings.items()
+        for row in one.epochs
+    ]
+    results = [result(rows, method, tested[method][:2]) for method in METHODS]
+    figure = Figure(
+        "overfitting",
+        "Overfitting, and L1, L2, dropout and early stopping against it",
+        caption(results, config),
+        "Four panels: loss on the training set and on the validation set by epoch, with nothing "
+        "against overfitting (and where early stopping stops), with L1, with L2, with dropout.",
+        rows,
+        draw(rows),
+        results,
+    )
+    return Outcome(figure, picked, *tested["early stopping"])
+
+
+def result(rows: Sequence[Row], method: str, tested: tuple[float, float]) -> Row:
+    """Return the row of a method's table: losses and the gap between them."""
+    epochs = where(rows, method=method)
+    taken = epochs[best_epoch(epochs) - 1] if method == "early stopping" else epochs[-1]
+    return {
+        "method": method,
+        "epoch taken": taken["epoch"],
+        "training loss": taken["train_loss"],
+        "validation loss": taken["validation_loss"],
+        "test loss": tested[0],
+        "test accuracy": tested[1],
+        "gap: test minus training loss": tested[0] - taken["train_loss"],
+    }
+
+
+def caption(results: Sequence[Row], config: Config) -> str:
+    """Say what each method leaves of the gap, against nothing."""
+    gap = "gap: test minus training loss"
+    plain = results[0]
+    said = {}
+    for row in results[1:]:
+        narrower = "narrower" if row[gap] < plain[gap] else "not narrower"
+        lower = "lower" if row["test loss"] < plain["test loss"] else "not lower"
+        said[row["method"]] = (
+            f"gap {number(row[gap])}, {narrower}; test loss {number(row['test loss'])}, {lower}"
+        )
+    wrong = config.data.wrong_labels
+    noise = f", {wrong:.0%} of their labels drawn at random" if wrong else ""
+    return (
+        f"{config.data.train_examples} digits to learn from{noise}. With nothing against it, the "
+        f"network ends at a training loss of {number(plain['training loss'])} and a test loss of "
+        f"{number(plain['test loss'])}: a gap of {number(plain[gap])}. {joined(said)}. Early "
+        f"stopping takes the weights of epoch {results[1]['epoch taken']}, where the validation "
+        "loss was lowest; no method sees the test set before the end."
+    )
+
+
+def draw(rows: Sequence[Row]) -> bytes:
+    """Draw both losses by epoch, a panel for each training."""
+    picture = canvas("Learning by heart: loss by epoch, and what holds it back")
+    panels = picture.subplots(2, 2, sharex=True, sharey=True).ravel()
+    for index, (axes, method) in enumerate(
+        zip(panels, ("nothing", "L1", "L2", "dropout"), strict=True)
+    ):
+        one = where(rows, method=method)
+        line(axes, 0, column(one, "epoch"), column(one, "train_loss"), "training")
+        line(axes, 1, column(one, "epoch"), column(one, "validation_loss"), "validation")
+        dress(axes, "epoch" if index > 1 else "", "" if index % 2 else "cross-entropy (nats)",
+              method)  # fmt: skip
+    stopped = where(rows, method="early stopping")
+    epoch = best_epoch(stopped)
+    panels[0].axvline(epoch, color="black", linestyle=":", linewidth=2,
+                      label="early stopping takes this")  # fmt: skip
+    panels[0].set_title("nothing, and early stopping", fontsize=FONT_SIZE + 1)
+    legend_below(picture, panels[0], 3)
+    return png(picture)
