@@ -51,6 +51,10 @@ train-mnist: $(READY) ## train on MNIST (model=cnn, mlp or fast_cnn; framework=t
 train-imdb: $(READY) ## train on IMDB (model=lstm, rnn or bow; framework=torch, keras or numpy)
 	@$(RUN) -m apps.imdb_rnn $(OVERRIDES)
 
+.PHONY: train-attention
+train-attention: $(READY) ## train attention to look values up, or to weigh words (data=recall or imdb)
+	@$(RUN) -m apps.attention $(OVERRIDES)
+
 .PHONY: train-gradient-flow
 train-gradient-flow: $(READY) ## pictures of what gradients do (framework=numpy, torch or keras)
 	@$(RUN) -m apps.gradient_flow $(OVERRIDES)

@@ -120,8 +120,8 @@ class SplitData(Data):
     validation_fraction: Annotated[
         Fraction, Field(description="of the training set, kept back; never of the test set")
     ]
-    train_limit: Annotated[Count | None, Field(description="use only the first so many examples")]
-    test_limit: Annotated[Count | None, Field(description="use only the first so many examples")]
+    train_limit: Annotated[Count | None, Field(description="use only so many examples")]
+    test_limit: Annotated[Count | None, Field(description="use only so many examples")]
 
 
 class Texts(SplitData):

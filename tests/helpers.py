@@ -1,6 +1,8 @@
 """What several tests need: configurations, and applications run as a user runs them."""
 
+import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -8,12 +10,14 @@ from pathlib import Path
 
 import hydra
 from omegaconf import OmegaConf
+from scipy.stats import t
 
 from apps.mnist_cnn.config import Config
 from shared.command import CONF, HYDRA_VERSION_BASE
 from shared.config import validate
 
 ROOT = Path(__file__).parents[1]
+FALSE_ALARM = 0.001  # how often a training may be called worse although nothing got worse
 TIMEOUT = 120  # seconds; far more than any of the commands needs
 
 
@@ -41,3 +45,20 @@ def run_mnist(
         text=True,
         timeout=TIMEOUT,
     )
+
+
+def lowest_expected(app: str, framework: str, model: str, dataset: str) -> float:
+    """Return the test accuracy that one more run like the recorded ones has at the least.
+
+    It lies below that only once in 1 / FALSE_ALARM times (Student's t for one new observation).
+    """
+    runs = json.loads((ROOT / "docs" / "results" / f"{app}.json").read_text())
+    recorded = [
+        run["test_accuracy"]
+        for run in runs
+        if (run["framework"], run["model"], run["dataset"]) == (framework, model, dataset)
+    ]
+    n = len(recorded)
+    assert n >= 3, f"{n} recorded runs of {model} in {framework}"
+    far = float(t.ppf(1 - FALSE_ALARM, n - 1)) * (1 + 1 / n) ** 0.5
+    return statistics.mean(recorded) - far * statistics.stdev(recorded)

@@ -46,7 +46,9 @@ class KerasLearner:
         self.optimizer = build_optimizer(config.optimizer)
         self.optimizer.build(self.model.trainable_variables)
         self.parameters = sum(int(np.prod(w.shape)) for w in self.model.trainable_variables)
-        self._predict = tf.function(lambda inputs: self.model(inputs, training=False))
+        self._predict = tf.function(
+            lambda inputs: self.model(inputs, training=False), reduce_retracing=True
+        )
 
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from shared.config import AppConfig, Imdb, Reviews, TextFolder, Texts
 from shared.data import imdb, reviews, store, text_folder
 from shared.data.text import Documents, Sequences, Settings, TextData
-from shared.errors import ConfigError
 from shared.runs.progress import download_progress
 from shared.training.fit import Examples
 from shared.training.split import hold_back
@@ -40,17 +39,16 @@ def split_texts(texts: TextData, config: AppConfig) -> tuple[Examples, Examples,
     together.
 
     Raises:
-        ConfigError: a limit is above the number of examples, or a batch would be larger than what
-            is left to train with.
+        ConfigError: a batch would be larger than what is left to train with.
     """
     data = config.data
     assert isinstance(data, Texts)
     random = np.random.default_rng([config.seed, 0])
-    order = _limited(random.permutation(len(texts.train)), data.train_limit, "train")
+    order = random.permutation(len(texts.train))[: data.train_limit]
     kept, validated = hold_back(
         order, data.validation_fraction, config.trainer.batch_size, texts.name
     )
-    tested = _limited(random.permutation(len(texts.test)), data.test_limit, "test")
+    tested = random.permutation(len(texts.test))[: data.test_limit]
     train, validation, test = (
         texts.train.take(kept), _by_length(texts.train, validated), _by_length(texts.test, tested)
     )  # fmt: skip
@@ -59,12 +57,6 @@ def split_texts(texts: TextData, config: AppConfig) -> tuple[Examples, Examples,
         Examples(Sequences(validation, data.longest, data.keep), validation.labels),
         Examples(Sequences(test, data.longest, data.keep), test.labels),
     )
-
-
-def _limited(order: NDArray[np.int64], limit: int | None, kind: str) -> NDArray[np.int64]:
-    if limit is not None and limit > len(order):
-        raise ConfigError(f"data.{kind}_limit={limit}: there are {len(order):,} examples")
-    return order[:limit]
 
 
 def _by_length(documents: Documents, which: NDArray[np.int64]) -> Documents:

@@ -1,15 +1,12 @@
 """Whole trainings on MNIST reach what the recorded ones reached (make test-slow)."""
 
-import json
 import os
-import statistics
 from pathlib import Path
 
 import pytest
-from scipy.stats import t
 
 from apps.mnist_cnn.train import train
-from tests.helpers import ROOT, mnist_config
+from tests.helpers import ROOT, lowest_expected, mnist_config
 
 MODELS = ("cnn", "fast_cnn", "mlp")
 # Tests do not download: MNIST is in the cache, or in the folder of archives.
@@ -18,8 +15,6 @@ NEEDS_MNIST = pytest.mark.skipif(
     reason="MNIST is neither in data/mnist nor in a folder that DATA_ARCHIVES names",
 )
 MNIST = ("data=mnist", "data.download=false", "data.fallback=null")
-FALSE_ALARM = 0.001  # how often a test may fail although nothing got worse
-RECORDS = json.loads((ROOT / "docs" / "results" / "mnist_cnn.json").read_text())
 
 
 @pytest.mark.slow
@@ -35,12 +30,6 @@ RECORDS = json.loads((ROOT / "docs" / "results" / "mnist_cnn.json").read_text())
 def test_a_training_is_as_accurate_as_the_recorded_ones(
     framework: str, model: str, tmp_path: Path
 ) -> None:
-    recorded = [
-        run["test_accuracy"]
-        for run in RECORDS
-        if (run["framework"], run["model"], run["dataset"]) == (framework, model, "mnist")
-    ]
-    assert len(recorded) >= 3
     config = mnist_config(
         tmp_path,
         *MNIST,
@@ -51,12 +40,7 @@ def test_a_training_is_as_accurate_as_the_recorded_ones(
     metrics = train(config)
     assert metrics["dataset"] == "mnist"
     assert metrics["test_examples"] == 10_000
-    # A new run lies so far below the mean of n runs, measured in their spread, only once in
-    # 1 / FALSE_ALARM times (Student's t for one new observation).
-    n = len(recorded)
-    far = t.ppf(1 - FALSE_ALARM, n - 1) * (1 + 1 / n) ** 0.5
-    lowest = statistics.mean(recorded) - far * statistics.stdev(recorded)
-    assert metrics["test_accuracy"] > lowest
+    assert metrics["test_accuracy"] > lowest_expected("mnist_cnn", framework, model, "mnist")
 
 
 @pytest.mark.slow

@@ -1,0 +1,91 @@
+"""The keys that only this application has."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from shared.config import (
+    AppConfig,
+    Count,
+    Imdb,
+    Positive,
+    Probability,
+    Reviews,
+    Section,
+    SplitData,
+    TextFolder,
+)
+
+Embedding = Annotated[Count, Field(description="numbers that a token becomes")]
+Std = Annotated[Positive, Field(description="of the embeddings' initial values")]
+Dropout = Annotated[Probability, Field(description="of the numbers before the last layer")]
+
+
+class SingleHead(Section):
+    name: Literal["single_head"]
+    embedding: Embedding
+    std: Std
+    dropout: Dropout
+
+
+class MultiHead(Section):
+    name: Literal["multi_head"]
+    embedding: Embedding
+    std: Std
+    heads: Annotated[Count, Field(description="how many; each has its share of the embedding")]
+    dropout: Dropout
+
+    @model_validator(mode="after")
+    def _heads_divide_the_embedding(self) -> "MultiHead":
+        if self.embedding % self.heads:
+            raise ValueError(
+                f"model.heads={self.heads} does not divide model.embedding={self.embedding}"
+            )
+        return self
+
+
+class MeanPooling(Section):
+    name: Literal["mean_pooling"]
+    embedding: Embedding
+    std: Std
+    dropout: Dropout
+
+
+Model = SingleHead | MultiHead | MeanPooling
+
+
+class Recall(SplitData):
+    name: Literal["recall"]
+    keys: Annotated[Count, Field(description="different keys that there are")]
+    values: Annotated[
+        int, Field(ge=4, multiple_of=2, description="different values; half occur in an example")
+    ]
+    pairs: Annotated[Count, Field(description="pairs of key and value in an example")]
+    longer: Annotated[
+        list[Count], Field(description="numbers of pairs that it is tested with besides")
+    ]
+
+    @model_validator(mode="after")
+    def _lengths_are_possible(self) -> "Recall":
+        for key, pairs in [("pairs", self.pairs), *(("longer", pairs) for pairs in self.longer)]:
+            if pairs > self.keys:
+                raise ValueError(
+                    f"data.{key}: {pairs} pairs need as many different keys "
+                    f"(given data.keys={self.keys})"
+                )
+            if pairs % (self.values // 2):
+                raise ValueError(
+                    f"data.{key}: {pairs} pairs do not hold half of the values equally often "
+                    f"(given data.values={self.values})"
+                )
+        if min(self.longer, default=self.pairs + 1) <= self.pairs:
+            raise ValueError(f"data.longer: expected numbers above data.pairs={self.pairs}")
+        if len(set(self.longer)) < len(self.longer):
+            raise ValueError(f"data.longer: a number stands there twice (given {self.longer})")
+        return self
+
+
+class Config(AppConfig):
+    app: Literal["attention"]
+    model: Annotated[Model, Field(discriminator="name")]
+    data: Annotated[Recall | Imdb | Reviews | TextFolder, Field(discriminator="name")]

@@ -1,0 +1,134 @@
+"""The networks in PyTorch."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from apps.attention.config import MeanPooling, Model, MultiHead, SingleHead
+from shared.data.text import PAD
+from shared.training.torch_layers import ByteDropout
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+class TorchNetwork(nn.Module):
+    """Embedding, something that looks at all tokens, dropout, dense; ids (N, T) to logits (N, C).
+
+    With `paired`, ids are key, value, key, value, ..., question, and an item is the sum of a key's
+    and its value's embedding. Without, each token is an item, and the question is the same for all
+    texts: a row of the embedding that no token has. The items that are there are mixed for the
+    question, which is added to what comes out, as around every attention of a transformer (Vaswani
+    et al. 2017, arXiv:1706.03762, section 3.1).
+    """
+
+    def __init__(self, config: Model, tokens: int, outputs: int, paired: bool) -> None:
+        super().__init__()
+        self.tokens, self.paired = tokens, paired
+        self.embedding = nn.Embedding(tokens + (not paired), config.embedding)
+        nn.init.normal_(self.embedding.weight, std=config.std)
+        self.dropout = ByteDropout(config.dropout)
+        self.fc = nn.Linear(config.embedding, outputs)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        question, items, there = self.read(ids)
+        mixed, _ = self.mix(question, items, there)
+        logits: torch.Tensor = self.fc(self.dropout((question + mixed)[:, 0]))
+        return logits
+
+    def read(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the question (N, 1, E), the items (N, S, E), and which are there (N, 1, S)."""
+        if not self.paired:
+            ids = torch.cat([ids, torch.full_like(ids[:, :1], self.tokens)], dim=1)
+        x = self.embedding(ids)
+        if self.paired:
+            return x[:, -1:], x[:, :-1:2] + x[:, 1::2], (ids[:, :-1:2] != PAD)[:, None]
+        return x[:, -1:], x[:, :-1], (ids[:, :-1] != PAD)[:, None]
+
+    def mix(self, question: torch.Tensor, items: torch.Tensor, there: torch.Tensor) -> Pair:
+        """Return the mixture (N, 1, E) and the weights (N, heads, 1, S)."""
+        raise NotImplementedError
+
+
+class TorchSingleHead(TorchNetwork):
+    """One head: the question's projection is compared with those of all items."""
+
+    def __init__(self, config: SingleHead, tokens: int, outputs: int, paired: bool) -> None:
+        super().__init__(config, tokens, outputs, paired)
+        self.query = nn.Linear(config.embedding, config.embedding)
+        self.key = nn.Linear(config.embedding, config.embedding)
+        self.value = nn.Linear(config.embedding, config.embedding)
+
+    def mix(self, question: torch.Tensor, items: torch.Tensor, there: torch.Tensor) -> Pair:
+        projected = self.query(question), self.key(items), self.value(items)
+        mixed, weights = attention(*projected, there)
+        return mixed, weights[:, None]
+
+
+class TorchMultiHead(TorchNetwork):
+    """Several heads, each on its part of the projections, and one more projection of them all."""
+
+    def __init__(self, config: MultiHead, tokens: int, outputs: int, paired: bool) -> None:
+        super().__init__(config, tokens, outputs, paired)
+        self.attention = nn.MultiheadAttention(config.embedding, config.heads, batch_first=True)
+
+    def mix(self, question: torch.Tensor, items: torch.Tensor, there: torch.Tensor) -> Pair:
+        absent = ~there[:, 0]  # in this layer's masks True means: not to be attended
+        mixed, weights = self.attention(
+            question, items, items, key_padding_mask=absent, average_attn_weights=False
+        )
+        return mixed, weights
+
+
+class TorchMeanPooling(TorchNetwork):
+    """The values' mean: the single head with the same weight for every item, asked or not."""
+
+    def __init__(self, config: MeanPooling, tokens: int, outputs: int, paired: bool) -> None:
+        super().__init__(config, tokens, outputs, paired)
+        self.value = nn.Linear(config.embedding, config.embedding)
+
+    def mix(self, question: torch.Tensor, items: torch.Tensor, there: torch.Tensor) -> Pair:
+        weights = there.to(items.dtype) / there.sum(dim=-1, keepdim=True)
+        return weights @ self.value(items), weights[:, None]
+
+
+def attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
+) -> Pair:
+    """Return the mixture of the values and the weights, softmax(q k^T / sqrt(E)).
+
+    Scaled dot-product attention (Vaswani et al. 2017, equation 1). Where the mask is False, a query
+    may not attend; it must leave each query a key. Shapes: query (..., L, E), key (..., S, E),
+    value (..., S, Ev), mask and weights (..., L, S), mixture (..., L, Ev).
+    """
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+    weights = scores.masked_fill(~mask, -math.inf).softmax(dim=-1)
+    return weights @ value, weights
+
+
+def attention_weights(model: TorchNetwork, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how much each item weighs, (N, heads, S), for ids (N, T); 0 where nothing is."""
+    model.eval()
+    with torch.inference_mode():
+        _, weights = model.mix(*model.read(torch.from_numpy(ids)))
+    return weights[:, :, 0].double().numpy()
+
+
+def build_model(config: Model, tokens: int, outputs: int, paired: bool) -> nn.Module:
+    """Return the network that `config.name` names.
+
+    Args:
+        config: its sizes.
+        tokens: how many ids there are, padding included.
+        outputs: how many logits; one tells two classes apart.
+        paired: whether ids are pairs and a question, or all items.
+    """
+    match config:
+        case SingleHead():
+            return TorchSingleHead(config, tokens, outputs, paired)
+        case MultiHead():
+            return TorchMultiHead(config, tokens, outputs, paired)
+        case MeanPooling():
+            return TorchMeanPooling(config, tokens, outputs, paired)

@@ -1,0 +1,178 @@
+"""Train a network that looks things up, or weighs words: data, model, loop, evaluation."""
+
+import importlib
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from apps.attention.config import Config, MeanPooling, Recall
+from shared.data import recall
+from shared.data.recall import RecallData
+from shared.data.text import TextData
+from shared.errors import ConfigError
+from shared.runs.folder import RunFolder
+from shared.runs.messages import announcement, conclusion
+from shared.runs.record import facts
+from shared.training.fit import (
+    Batches,
+    Evaluation,
+    Examples,
+    Learner,
+    batches_by_length,
+    evaluate,
+    fit,
+    save_weights,
+)
+from shared.training.learners import learner_class
+from shared.training.precision import with_precision
+from shared.training.split import hold_back
+from shared.training.texts import load_texts, split_texts
+
+Sets = tuple[Examples, Examples, Examples]
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Train once and return the metrics, which are also in the run folder's metrics.json.
+
+    On `recall`, attention's twin with mean pooling is trained as well, in a folder of its own
+    inside the run folder.
+
+    Raises:
+        ConfigError: a key does not fit the data, or the run folder cannot be used.
+        DataError: the data set cannot be had.
+        TrainingDiverged: the loss is no longer finite.
+    """
+    config = with_precision(config)
+    data, (train_set, validation_set, test_set) = load(config)
+    run = RunFolder.claim(config)
+    run.metrics |= facts(
+        config, data, train=len(train_set), validation=len(validation_set), test=len(test_set)
+    )
+    with run.recording():
+        learner = build_learner(config, data)
+        run.metrics["parameters"] = learner.parameters
+        print(announcement(run.metrics, str(run.path)), flush=True)
+        fit(learner, train_set, validation_set, config, run, batches=batches(train_set, config))
+        test = evaluate(learner, test_set)
+        run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
+        if isinstance(data, RecallData):
+            run.metrics |= at_all_lengths(learner, data, test, config)
+        print(conclusion(run.metrics), flush=True)
+        save_weights(learner, run)  # after the metrics: a full disk must not cost them
+        if isinstance(data, TextData):
+            run.write("vocabulary.txt", data.vocabulary_file)
+        if isinstance(data, RecallData) and not isinstance(config.model, MeanPooling):
+            twin = train(with_mean_pooling(config, run))
+            run.metrics["mean_pooling"] = {key: twin[key] for key in COMPARED}
+        draw(run, learner, config, data, test, test_set)
+    return run.metrics
+
+
+COMPARED = ("test_accuracy", "test_loss", "accuracy_by_pairs", "parameters")
+
+
+def load(config: Config) -> tuple[RecallData | TextData, Sets]:
+    """Return the data set and the examples to train, to validate and to test with.
+
+    Raises:
+        ConfigError: a limit is above the number of examples, or a batch would be larger than what
+            is left to train with.
+        DataError: the data set cannot be had.
+    """
+    if not isinstance(config.data, Recall):
+        texts = load_texts(config.data)
+        return texts, split_texts(texts, config)
+    settings = config.data
+    data = recall.load(settings.keys, settings.values, settings.pairs, settings.longer)
+    for kind, limit, pairs in (
+        ("train", settings.train_limit, data.train),
+        ("test", settings.test_limit, data.test),
+    ):
+        if limit is not None and limit > len(pairs):
+            raise ConfigError(f"data.{kind}_limit={limit}: there are {len(pairs):,} examples")
+    order = np.random.default_rng([config.seed, 0]).permutation(len(data.train))
+    kept, validated = hold_back(
+        order[: settings.train_limit], settings.validation_fraction, config.trainer.batch_size,
+        data.name,
+    )  # fmt: skip
+    return data, (
+        Examples(data.train.ids[kept], data.train.labels[kept]),
+        Examples(data.train.ids[validated], data.train.labels[validated]),
+        limited(data.test, settings.test_limit),
+    )
+
+
+def limited(pairs: recall.Pairs, limit: int | None) -> Examples:
+    """Return the first examples, all of them without a limit."""
+    return Examples(pairs.ids[:limit], pairs.labels[:limit])
+
+
+def batches(train_set: Examples, config: Config) -> Batches | None:
+    """Return what gives an epoch's batches: texts of similar length, or pairs as they come."""
+    if isinstance(train_set.inputs, np.ndarray):
+        return None
+    lengths = train_set.inputs.lengths
+    return partial(batches_by_length, lengths, config.trainer.batch_size, config.seed)
+
+
+def build_learner(config: Config, data: RecallData | TextData) -> Learner:
+    """Return the network and its loop in the framework asked for; the others are not imported."""
+    learner, network = learner_class(config.framework), network_of(config)
+    two = len(data.classes) == 2 and isinstance(data, TextData)
+    build = partial(
+        network.build_model,
+        tokens=len(data.vocabulary),
+        outputs=1 if two else len(data.classes),
+        paired=isinstance(data, RecallData),
+    )
+    return learner(build, config, "binary_cross_entropy" if two else "cross_entropy")
+
+
+def network_of(config: Config) -> Any:
+    """Return the module with the networks of the framework asked for."""
+    return importlib.import_module(f"apps.attention.{config.framework}_model")
+
+
+def at_all_lengths(
+    learner: Learner, data: RecallData, test: Evaluation, config: Config
+) -> dict[str, Any]:
+    """Return the accuracy by the number of pairs, and that of guessing."""
+    assert isinstance(config.data, Recall)
+    accuracies = {config.data.pairs: test.accuracy}
+    for pairs, examples in data.longer.items():
+        accuracies[pairs] = evaluate(learner, limited(examples, config.data.test_limit)).accuracy
+    by_pairs = {str(pairs): accuracies[pairs] for pairs in sorted(accuracies)}
+    return {"accuracy_by_pairs": by_pairs, "chance": 2 / len(data.classes)}
+
+
+def with_mean_pooling(config: Config, run: RunFolder) -> Config:
+    """Return the configuration of the twin: the same in everything but how items are mixed."""
+    sizes = config.model.model_dump(include={"embedding", "std", "dropout"})
+    model = MeanPooling(name="mean_pooling", **sizes)
+    folder = str(run.path / "mean_pooling")
+    return config.model_copy(update={"model": model, "run_dir": folder})
+
+
+def draw(
+    run: RunFolder, learner: Any, config: Config, data: RecallData | TextData, test: Evaluation,
+    test_set: Examples,
+) -> None:  # fmt: skip
+    """Write curves.png and confusion.png, attention.png, and lengths.png or words.png."""
+    from apps.attention import examples  # matplotlib takes a second to import
+    from shared.runs import pictures
+
+    title = f"{config.model.name} in {config.framework} on {data.name}"
+    last = {"loss": test.loss, "accuracy": test.accuracy}
+    curves = pictures.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
+    run.write("curves.png", curves)
+    right = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test examples right"
+    confusion = pictures.confusion(test_set.labels, test.predictions, data.classes, right)
+    run.write("confusion.png", confusion)
+    look = partial(network_of(config).attention_weights, learner.model)
+    if isinstance(data, RecallData):
+        run.write("attention.png", examples.looked_up(look, data, title))
+        run.write("lengths.png", examples.lengths(run.metrics, data, title))
+    else:
+        run.write("attention.png", examples.strips(look, data, test, test_set, title))
+        run.write("words.png", examples.coloured(look, data, test, test_set, title))

@@ -1,0 +1,434 @@
+"""apps/attention: three frameworks and their own layers, one result; padding has no weight."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+from torch.nn import functional as F
+
+from apps.attention import keras_model, numpy_model, torch_model
+from apps.attention.config import Config
+from apps.attention.train import build_learner, load, train
+from shared.backprop import MultiheadAttention, ScaledDotProductAttention
+from shared.command import CONF, HYDRA_VERSION_BASE
+from shared.config import validate
+from shared.data import recall
+from shared.data.text import PAD
+from shared.errors import ConfigError
+from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
+from shared.training.fit import Examples
+from shared.training.keras_learner import KerasLearner
+from shared.training.numpy_learner import NumpyLearner
+from shared.training.torch_learner import TorchLearner
+from tests.gradients.entries import double_precision
+
+FRAMEWORKS = ["torch", "keras", "numpy"]
+MODELS = ["single_head", "multi_head", "mean_pooling"]
+TOKENS, OUTPUTS = 30, 3
+# Keras's own layer rounds 1 / sqrt(width of a head) to float32: 1/2 and 1/4 are exact there.
+EXACT = ["model.embedding=16", "model.dropout=0.0", "model.std=1.0"]
+RELATIVE = 1e-9
+
+Array = np.ndarray
+
+
+def attention_config(run_dir: Path, *overrides: str) -> Config:
+    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+        # All applications share TensorFlow in this process, whose threads are set once.
+        fixed = [f"run_dir={run_dir}", "trainer.threads=null"]
+        composed = hydra.compose("attention", overrides=[*fixed, *overrides])
+    return validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def _double_precision() -> Iterator[None]:
+    with double_precision():
+        yield
+
+
+def close(actual: Any, expected: Any, what: str) -> None:
+    """Equal relative to the largest number of what is expected."""
+    expected = np.asarray(expected)
+    assert np.abs(expected).max() > 0, what
+    allowed = RELATIVE * np.abs(expected).max()
+    np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=allowed, err_msg=what)
+
+
+# The formula, beside what the frameworks have for it
+
+
+def drawn(seed: int, size: int = 16) -> tuple[Any, Array, Array]:
+    """Return query, key and value, a mask that leaves each query a key, an upstream gradient."""
+    random = np.random.default_rng(seed)
+    inputs = [random.normal(size=(2, length, size)) for length in (3, 5, 5)]
+    mask = random.random((2, 3, 5)) < 0.5
+    mask[np.arange(2)[:, None], np.arange(3), random.integers(0, 5, (2, 3))] = True
+    assert not mask.all()
+    return inputs, mask, random.normal(size=(2, 3, size))
+
+
+def leaves(arrays: list[Array]) -> Any:
+    return [torch.tensor(array, requires_grad=True) for array in arrays]
+
+
+@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.parametrize("seed", range(3))
+def test_attention_is_torchs_function(seed: int) -> None:
+    """Output, weights and the gradients of query, key and value; True may be attended."""
+    inputs, mask, upstream = drawn(seed)
+    reference = leaves(inputs)
+    expected = F.scaled_dot_product_attention(
+        reference[0], reference[1], reference[2], attn_mask=torch.from_numpy(mask)
+    )
+    expected.backward(torch.from_numpy(upstream))
+    own = leaves(inputs)
+    of_torch, torch_weights = torch_model.attention(own[0], own[1], own[2], torch.from_numpy(mask))
+    of_torch.backward(torch.from_numpy(upstream))
+    layer = ScaledDotProductAttention()
+    of_numpy = layer.forward(inputs[0], inputs[1], inputs[2], mask)
+    in_numpy = layer.backward(upstream)
+    constants = [tf.constant(array) for array in inputs]
+    with tf.GradientTape() as tape:
+        tape.watch(constants)
+        of_keras, keras_weights = keras_model.attention(
+            constants[0], constants[1], constants[2], mask
+        )
+    in_keras = tape.gradient(of_keras, constants, upstream)
+    for name, output in (("torch", of_torch.detach()), ("keras", of_keras), ("numpy", of_numpy)):
+        close(output, expected.detach(), name)
+    for weights in (torch_weights.detach().numpy(), np.asarray(keras_weights), layer.weights):
+        close(weights, torch_weights.detach(), "weights")
+        close(weights @ inputs[2], expected.detach(), "what the weights mix")
+        np.testing.assert_array_equal(weights[~mask], 0)
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-12)
+    for number, name in enumerate(("query", "key", "value")):
+        wanted = reference[number].grad
+        for gradient in (own[number].grad, in_keras[number], in_numpy[number]):
+            close(gradient, wanted, name)
+
+
+@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.parametrize("heads", [1, 4])
+def test_heads_are_those_of_the_frameworks_layers(heads: int) -> None:
+    """torch.nn.MultiheadAttention, keras.layers.MultiHeadAttention and NumPy's, one mask for all.
+
+    With one head, and identity matrices for the projections of all heads together, it is also the
+    single head of this application.
+    """
+    inputs, mask, upstream = drawn(heads)
+    torch.manual_seed(0)
+    layer = nn.MultiheadAttention(16, heads, batch_first=True).double()
+    with torch.no_grad():
+        layer.in_proj_bias.normal_()
+        layer.out_proj.bias.normal_()
+    in_keras = keras.layers.MultiHeadAttention(heads, 16 // heads, name="attention")
+    symbols = [keras.Input((None, 16)) for _ in inputs]
+    network = keras.Model(symbols, in_keras(symbols[0], symbols[2], symbols[1]))
+    by_hand = MultiheadAttention(16, heads, batch_first=True, dtype=np.float64)
+    by_hand.load_state_dict(torch_state(layer))
+    holder = nn.Module()
+    holder.add_module("attention", layer)
+    torch_to_keras(holder, network)
+
+    given = leaves(inputs)
+    absent = torch.from_numpy(~mask).repeat_interleave(heads, dim=0)  # True: not to be attended
+    expected, weights = layer(*given, attn_mask=absent, average_attn_weights=False)
+    expected.backward(torch.from_numpy(upstream))
+    own, _ = by_hand.forward(inputs[0], inputs[1], inputs[2], mask[:, None])
+    constants = [tf.constant(array) for array in inputs]
+    with tf.GradientTape() as tape:
+        tape.watch(constants)
+        of_keras, scores = in_keras(
+            constants[0], constants[2], constants[1], attention_mask=mask,
+            return_attention_scores=True,
+        )  # fmt: skip
+    of_tape = tape.gradient(of_keras, [*constants, *in_keras.trainable_variables], upstream)
+    close(own, expected.detach(), "NumPy")
+    close(of_keras, expected.detach(), "Keras")
+    close(by_hand.attention.weights, weights.detach(), "NumPy's weights")
+    close(scores, weights.detach(), "Keras's weights")
+    for by_numpy, by_tape, leaf in zip(by_hand.backward(upstream), of_tape, given, strict=False):
+        close(by_numpy, leaf.grad, "NumPy")
+        close(by_tape, leaf.grad, "Keras")
+    for variable, gradient in zip(in_keras.trainable_variables, of_tape[3:], strict=True):
+        variable.assign(gradient)
+    by_name = keras_state(network, torch_state(holder))
+    for name, parameter in layer.named_parameters():
+        close(by_hand.grads[name], parameter.grad, name)
+        # A key's bias moves all scores of a query alike: its gradient is 0, up to rounding.
+        close(by_name[f"attention.{name}"], parameter.grad, name)
+
+    if heads == 1:
+        wide = layer.in_proj_weight.chunk(3), layer.in_proj_bias.chunk(3)
+        projected: Any = [F.linear(x, w, b) for x, w, b in zip(given, *wide, strict=True)]
+        mixed, of_one = torch_model.attention(
+            projected[0], projected[1], projected[2], torch.from_numpy(mask)
+        )
+        close(layer.out_proj(mixed).detach(), expected.detach(), "single head")
+        close(of_one.detach(), weights[:, 0].detach(), "single head's weights")
+
+
+# The networks
+
+
+def ids_of(paired: bool, width: int) -> Array:
+    """Return four examples of other lengths, padded to `width` items, pairs or tokens."""
+    random = np.random.default_rng(0)
+    items = [random.integers(1, TOKENS, (length, 1 + paired)) for length in (5, 3, 1, 4)]
+    rows = [np.pad(one, ((0, width - len(one)), (0, 0)), constant_values=PAD) for one in items]
+    ids = np.array(rows).reshape(4, -1)
+    return np.concatenate([ids, random.integers(1, TOKENS, (4, 1))], axis=1) if paired else ids
+
+
+def in_all_three(model: str, paired: bool, run_dir: Path) -> tuple[Any, Any, Any]:
+    config = attention_config(run_dir, f"model={model}", *EXACT).model
+    sizes: Any = {"tokens": TOKENS, "outputs": OUTPUTS, "paired": paired}
+    torch.manual_seed(0)
+    in_torch = torch_model.build_model(config, **sizes).double()
+    in_keras = keras_model.build_model(config, **sizes)
+    in_numpy = numpy_model.build_model(config, np.float64, np.random.default_rng(0), **sizes)
+    torch_to_keras(in_torch, in_keras)
+    torch_to_numpy(in_torch, in_numpy)
+    return in_torch, in_keras, in_numpy
+
+
+@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.parametrize("paired", [True, False], ids=["recall", "texts"])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_weights_give_the_same_logits_and_gradients(
+    model: str, paired: bool, tmp_path: Path
+) -> None:
+    in_torch, in_keras, in_numpy = in_all_three(model, paired, tmp_path)
+    ids, upstream = ids_of(paired, 6), np.random.default_rng(1).normal(size=(4, OUTPUTS))
+    logits = in_torch(torch.from_numpy(ids))
+    logits.backward(torch.from_numpy(upstream))
+    close(in_numpy.forward(ids), logits.detach(), "NumPy")
+    in_numpy.backward(upstream)
+    with tf.GradientTape() as tape:
+        of_keras = in_keras(ids, training=True)
+    gradients = tape.gradient(of_keras, in_keras.trainable_variables, upstream)
+    close(of_keras, logits.detach(), "Keras")
+    weights = torch_model.attention_weights(in_torch, ids)
+    close(keras_model.attention_weights(in_keras, ids), weights, "Keras's weights")
+    close(numpy_model.attention_weights(in_numpy, ids), weights, "NumPy's weights")
+    # Keras's gradients under torch's names: put where the weights are, and carried over like them.
+    for variable, gradient in zip(in_keras.trainable_variables, gradients, strict=True):
+        variable.assign(tf.convert_to_tensor(gradient))
+    by_name = keras_state(in_keras, torch_state(in_torch))
+    for name, parameter in in_torch.named_parameters():
+        if name == "key.bias":  # it moves all scores of a question alike: 0, up to rounding
+            for gradient in (parameter.grad, in_numpy.grads[name], by_name[name]):
+                np.testing.assert_allclose(np.asarray(gradient), 0, atol=1e-14)
+            continue
+        close(in_numpy.grads[name], parameter.grad, name)
+        close(by_name[name], parameter.grad, name)
+
+
+@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.parametrize("paired", [True, False], ids=["recall", "texts"])
+@pytest.mark.parametrize("model", MODELS)
+def test_padding_is_never_attended(model: str, paired: bool, tmp_path: Path) -> None:
+    """The same examples alone, together, and padded to any width; weights of nothing are 0."""
+    in_torch, in_keras, in_numpy = in_all_three(model, paired, tmp_path)
+    runs: dict[str, Any] = {
+        "torch": (torch_model, in_torch, lambda ids: in_torch(torch.from_numpy(ids)).detach()),
+        "keras": (keras_model, in_keras, lambda ids: in_keras(ids, training=False)),
+        "numpy": (numpy_model, in_numpy, lambda ids: in_numpy.forward(ids)),
+    }
+    narrow, wide = ids_of(paired, 5), ids_of(paired, 11)
+    for name, (module, network, logits) in runs.items():
+        together = np.asarray(logits(narrow))
+        close(logits(wide), together, name)
+        last = narrow[:, -1:] if paired else narrow[:, :0]
+        for number, length in enumerate((5, 3, 1, 4)):
+            row = slice(number, number + 1)
+            alone = np.concatenate([narrow[row, : length * (1 + paired)], last[row]], axis=1)
+            close(logits(alone), together[row], f"{name} alone")
+        weights = module.attention_weights(network, wide)
+        assert weights.shape == (4, 4 if model == "multi_head" else 1, 11)
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-12)
+        for number, length in enumerate((5, 3, 1, 4)):
+            np.testing.assert_array_equal(weights[number, :, length:], 0)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> None:
+    chosen = [f"model={model}", "trainer.precision=float64", "optimizer.eps=1e-4", *EXACT]
+    random = np.random.default_rng(0)
+    data = Examples(random.integers(1, TOKENS, (32, 9)), random.integers(0, OUTPUTS, 32))
+    steps = [(random.permutation(32)[:16], 0.01 / (1 + step)) for step in range(10)]
+    sizes: Any = {"tokens": TOKENS, "outputs": OUTPUTS, "paired": True}
+    kinds: Any = (
+        ("torch", TorchLearner, torch_model),
+        ("keras", KerasLearner, keras_model),
+        ("numpy", NumpyLearner, numpy_model),
+    )
+    with double_precision():
+        learners: dict[str, Any] = {
+            framework: kind(
+                partial(network.build_model, **sizes),
+                attention_config(tmp_path, f"framework={framework}", *chosen),
+            )
+            for framework, kind, network in kinds
+        }
+        torch_to_keras(learners["torch"].model, learners["keras"].model)
+        torch_to_numpy(learners["torch"].model, learners["numpy"].model)
+        losses = {
+            name: [loss for loss, _ in learner.train(data, steps)]
+            for name, learner in learners.items()
+        }
+    close(losses["keras"], losses["torch"], "Keras's losses")
+    close(losses["numpy"], losses["torch"], "NumPy's losses")
+    assert losses["torch"][0] - losses["torch"][-1] > 0.1
+    expected = torch_state(learners["torch"].model)
+    of_keras = keras_state(learners["keras"].model, expected)
+    for name, value in learners["numpy"].weights().items():
+        allowed = 1e-8 * np.abs(value).max()
+        np.testing.assert_allclose(expected[name], value, rtol=0, atol=allowed, err_msg=name)
+        np.testing.assert_allclose(of_keras[name], value, rtol=0, atol=allowed, err_msg=name)
+
+
+def test_the_frameworks_train_the_same_number_of_parameters(tmp_path: Path) -> None:
+    for model in MODELS:
+        chosen = [f"model={model}", "data.train_limit=512"]
+        data, _ = load(attention_config(tmp_path, *chosen))
+        counts = {
+            build_learner(attention_config(tmp_path, f"framework={name}", *chosen), data).parameters
+            for name in FRAMEWORKS
+        }
+        assert len(counts) == 1, model
+
+
+# The data
+
+
+def test_each_key_stands_once_and_the_answer_is_its_value() -> None:
+    pairs = recall.generate(500, 20, 6, 12, np.random.default_rng(0))
+    keys, values, asked = pairs.ids[:, :-1:2], pairs.ids[:, 1::2], pairs.ids[:, -1]
+    assert keys.min() == PAD + 1
+    assert keys.max() == 20
+    assert values.min() == 21
+    assert values.max() == 26
+    for row in range(500):
+        assert len(set(keys[row])) == 12
+        counts = np.bincount(values[row] - 21, minlength=6)
+        assert sorted(counts) == [0, 0, 0, 4, 4, 4]
+        (place,) = np.flatnonzero(keys[row] == asked[row])
+        assert values[row, place] - 21 == pairs.labels[row]
+
+
+def test_tokens_without_their_order_do_not_tell_the_answer() -> None:
+    """Every value of those that are there is the answer equally often, whatever is asked for.
+
+    8 values, of which 4 are there. The rank of the answer among them, the place of its pair, and
+    whether the key that is asked for goes with the rank: each within 4 standard deviations.
+    """
+    count, pairs = 40_000, 8
+    data = recall.generate(count, 16, 8, pairs, np.random.default_rng(1))
+    values = data.ids[:, 1::2] - 17
+    there = (values[:, :, None] == np.arange(8)).any(axis=1)
+    rank = np.where(there, np.arange(8) < data.labels[:, None], False).sum(axis=1)
+    place = (data.ids[:, :-1:2] == data.ids[:, -1:]).argmax(axis=1)
+    for what, number in ((rank, 4), (place, pairs), (data.labels, 8)):
+        expected = count / number
+        assert abs(np.bincount(what, minlength=number) - expected).max() < 4 * expected**0.5
+    table = np.bincount((data.ids[:, -1] - 1) * 4 + rank, minlength=64)
+    assert abs(table - count / 64).max() < 4.5 * (count / 64) ** 0.5
+
+
+def test_the_data_are_the_same_every_time() -> None:
+    first, second = (recall.load(16, 4, 4, [8]) for _ in range(2))
+    assert first.sha256 == second.sha256
+    assert first.sha256 != recall.load(16, 4, 4, [10]).sha256
+    assert (len(first.train), len(first.test), len(first.longer[8])) == (20_000, 5_000, 5_000)
+    assert len(first.vocabulary) == 1 + 16 + 4
+    seen = {row.tobytes() for row in first.train.ids}
+    assert np.mean([row.tobytes() in seen for row in first.test.ids]) < 0.1
+
+
+# Whole runs
+
+FILES = {"config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png", "confusion.png",
+         "weights.safetensors", "attention.png"}  # fmt: skip
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_run_leaves_everything_behind(framework: str, tmp_path: Path) -> None:
+    config = attention_config(tmp_path, f"framework={framework}", "model=multi_head",
+                              "debug=smoke", "data.longer=[24]")  # fmt: skip
+    metrics = train(config)
+    assert {path.name for path in tmp_path.iterdir()} == FILES | {"lengths.png", "mean_pooling"}
+    twin = tmp_path / "mean_pooling"
+    assert {path.name for path in twin.iterdir()} == FILES | {"lengths.png"}
+    assert metrics == json.loads((tmp_path / "metrics.json").read_text())
+    expected = {"app": "attention", "dataset": "recall", "embedded": False, "test_examples": 256,
+                "chance": 0.125, "framework": framework, "status": "done"}  # fmt: skip
+    assert {key: metrics[key] for key in expected} == expected
+    assert list(metrics["accuracy_by_pairs"]) == ["16", "24"]
+    of_twin = json.loads((twin / "metrics.json").read_text())
+    assert of_twin["model"] == "mean_pooling"
+    assert of_twin["accuracy_by_pairs"] == metrics["mean_pooling"]["accuracy_by_pairs"]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_run_on_texts_colours_their_words(framework: str, tmp_path: Path) -> None:
+    config = attention_config(tmp_path, f"framework={framework}", "data=reviews", "debug=smoke")
+    metrics = train(config)
+    assert {path.name for path in tmp_path.iterdir()} == FILES | {"words.png", "vocabulary.txt"}
+    assert metrics["dataset"] == "reviews"
+    assert "accuracy_by_pairs" not in metrics
+
+
+def test_attention_looks_up_and_the_mean_guesses(tmp_path: Path) -> None:
+    """A small task, in seconds; the whole one is slow."""
+    chosen = ["data.keys=16", "data.values=4", "data.pairs=4", "data.longer=[8, 16]",
+              "data.train_limit=10000", "trainer.epochs=4", "optimizer.lr=0.01"]  # fmt: skip
+    metrics = train(attention_config(tmp_path, *chosen))
+    assert min(metrics["accuracy_by_pairs"].values()) >= 0.99
+    assert max(metrics["mean_pooling"]["accuracy_by_pairs"].values()) < 0.54
+    assert metrics["chance"] == 0.5
+    assert metrics["test_examples"] == 5_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("model", ["single_head", "multi_head"])
+def test_the_whole_task(framework: str, model: str, tmp_path: Path) -> None:
+    """12.5 % is chance: 13.9 % is three standard deviations of 5,000 guesses above it."""
+    metrics = train(attention_config(tmp_path, f"framework={framework}", f"model={model}"))
+    assert metrics["test_accuracy"] >= 0.99
+    assert min(metrics["accuracy_by_pairs"].values()) >= 0.9
+    for accuracy in metrics["mean_pooling"]["accuracy_by_pairs"].values():
+        assert accuracy == pytest.approx(0.125, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=multi_head", "model.heads=5"], r"model\.heads=5 does not divide model\.embedding"),
+        (["data.pairs=72"], r"data\.pairs: 72 pairs need as many different keys .*keys=64"),
+        (["data.longer=[24, 128]"], r"data\.longer: 128 pairs need as many different keys"),
+        (["data.pairs=12"], r"data\.pairs: 12 pairs do not hold half of the values equally often"),
+        (["data.values=7"], r"data\.values .*multiple of 2 .*data\.values=7"),
+        (["data.longer=[8]"], r"data\.longer: expected numbers above data\.pairs=16"),
+        (["data.longer=[24, 24]"], r"data\.longer: a number stands there twice"),
+        (["data.train_limit=99999"], r"data\.train_limit=99999: there are 20,000 examples"),
+        (["data.test_limit=99999"], r"data\.test_limit=99999: there are 5,000 examples"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        load(attention_config(tmp_path, *overrides))
+    assert "\n" not in str(error.value)
