@@ -362,7 +362,7 @@ FILES = {"config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png"
          "weights.safetensors", "attention.png"}  # fmt: skip
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["keras", "numpy"])  # torch: in the small task below
 def test_a_run_leaves_everything_behind(framework: str, tmp_path: Path) -> None:
     config = attention_config(tmp_path, f"framework={framework}", "model=multi_head",
                               "debug=smoke", "data.longer=[24]")  # fmt: skip
@@ -380,9 +380,8 @@ def test_a_run_leaves_everything_behind(framework: str, tmp_path: Path) -> None:
     assert of_twin["accuracy_by_pairs"] == metrics["mean_pooling"]["accuracy_by_pairs"]
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_run_on_texts_colours_their_words(framework: str, tmp_path: Path) -> None:
-    config = attention_config(tmp_path, f"framework={framework}", "data=reviews", "debug=smoke")
+def test_a_run_on_texts_colours_their_words(tmp_path: Path) -> None:
+    config = attention_config(tmp_path, "data=reviews", "debug=smoke")
     metrics = train(config)
     assert {path.name for path in tmp_path.iterdir()} == FILES | {"words.png", "vocabulary.txt"}
     assert metrics["dataset"] == "reviews"

@@ -20,6 +20,7 @@ def test_a_planted_fault_is_found(fault: Fault) -> None:
     assert names_it(fault, messages), f"no message names {fault.quantity}: {messages}"
 
 
+@pytest.mark.slow  # test_layers.py holds the original itself against everything
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_found_in_a_copy_without_a_fault(name: str) -> None:
     with copy_of_backprop({}) as library:
