@@ -51,6 +51,10 @@ train-mnist: $(READY) ## train on MNIST (model=cnn, mlp or fast_cnn; framework=t
 train-imdb: $(READY) ## train on IMDB (model=lstm, rnn or bow; framework=torch, keras or numpy)
 	@$(RUN) -m apps.imdb_rnn $(OVERRIDES)
 
+.PHONY: train-resnet
+train-resnet: $(READY) ## transfer learning (transfer.mode=frozen, finetune, scratch or compare)
+	@$(RUN) -m apps.resnet_transfer $(OVERRIDES)
+
 .PHONY: train-attention
 train-attention: $(READY) ## train attention to look values up, or to weigh words (data=recall or imdb)
 	@$(RUN) -m apps.attention $(OVERRIDES)
@@ -64,7 +68,7 @@ gradcheck: $(READY) ## hold the backward passes by hand against torch, Keras and
 	@$(RUN) -m tests.gradients $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## measure beside what people would use instead (case=convolution or imdb)
+bench: $(READY) ## measure beside what people would use instead (case=convolution, imdb or frozen_features)
 	@$(RUN) -m benchmarks.$(or $(case),convolution)
 
 .PHONY: test

@@ -23,3 +23,27 @@ def shifted(
     windows = sliding_window_view(padded, images.shape[1:], axis=(1, 2))
     moved: NDArray[np.float32] = windows[np.arange(len(images)), down, right]
     return moved
+
+
+def mirrored_and_moved(
+    images: NDArray[np.uint8], random: np.random.Generator, pixels: int, mirror: bool
+) -> NDArray[np.uint8]:
+    """Return each picture moved by up to `pixels` each way and, half of them, mirrored, at random.
+
+    Args:
+        images: (N, height, width, 3); the pixels at their edges are repeated to fill the gaps.
+        random: draws the ways and the halves.
+        pixels: the longest way; 0 moves nothing.
+        mirror: whether left and right may change places.
+    """
+    down, right = random.integers(0, 2 * pixels + 1, (2, len(images)))
+    flipped = random.random(len(images)) < 0.5
+    height, width = images.shape[1:3]
+    margin = ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0))
+    padded = np.pad(images, margin, mode="edge")
+    moved: NDArray[np.uint8] = np.empty_like(images)
+    for number, (top, left) in enumerate(zip(down, right, strict=True)):
+        moved[number] = padded[number, top : top + height, left : left + width]
+    if mirror:
+        moved[flipped] = moved[flipped, :, ::-1]
+    return moved

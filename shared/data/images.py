@@ -10,13 +10,14 @@ ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A grey-scale image classification data set, with the split its authors chose.
+    """An image classification data set, with the split its authors chose.
 
     Attributes:
         name: The data set's short name, such as `"mnist"`.
-        train_images: uint8, shape (N, H, W); 0 is background, 255 is full ink.
+        train_images: uint8, shape (N, H, W), 0 is background, 255 is full ink; or of colours,
+            (N, H, W, 3), red, green and blue.
         train_labels: int64, shape (N,); an index into `classes`.
-        test_images: uint8, shape (M, H, W).
+        test_images: uint8, shape (M, H, W) or (M, H, W, 3).
         test_labels: int64, shape (M,).
         classes: The name of each class.
         embedded: Whether this is the bundled sample that needs no network.
@@ -51,9 +52,10 @@ class ImageData:
         object.__setattr__(self, "sha256", self._digest())  # the one way to set a frozen field
 
     def _check_split(self, split: str, images: np.ndarray, labels: np.ndarray) -> None:
-        if images.dtype != np.uint8 or images.ndim != 3 or images.size == 0:
+        fits = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+        if images.dtype != np.uint8 or not fits or images.size == 0:
             raise ValueError(
-                f"{self.name}: {split} images must be uint8 (N, H, W), not empty; "
+                f"{self.name}: {split} images must be uint8 (N, H, W) or (N, H, W, 3), not empty; "
                 f"these are {images.dtype} {images.shape}"
             )
         if labels.dtype != np.int64 or labels.shape != (len(images),):

@@ -111,13 +111,24 @@ def keras_state(source: keras.Model, template: State) -> dict[str, Array]:
     return state
 
 
+def torch_weights(layer: keras.Layer) -> dict[str, Array]:
+    """Return the weights of a layer that follows no flatten, by torch's names for them."""
+    return {name: np.ascontiguousarray(value) for name, value in _to_torch(layer, None).items()}
+
+
 def _matched(state: State, model: keras.Model) -> dict[str, keras.Layer]:
     """Return the Keras layers that have weights, by name; torch must have the same."""
     layers = {layer.name: layer for layer in model.layers if layer.weights}
-    names = {name.partition(".")[0] for name in state}
+    names = {_layer_of(name, layers) for name in state}
     if names != set(layers):
         raise ValueError(f"torch has the layers {sorted(names)}, Keras has {sorted(layers)}")
     return layers
+
+
+def _layer_of(name: str, layers: Mapping[str, keras.Layer]) -> str:
+    """Return the layer that a weight of torch belongs to; layers may lie in others (layer1.0)."""
+    found = [layer for layer in layers if name.startswith(f"{layer}.")]
+    return max(found, key=len, default=name.partition(".")[0])
 
 
 def _torch_names(state: State, layer: str) -> list[str]:

@@ -129,6 +129,7 @@ def fit(
     run: RunFolder,
     augment: Augment = unchanged,
     batches: Batches | None = None,
+    before_epoch: Callable[[int], None] | None = None,
 ) -> None:
     """Train for `config.trainer.epochs`, validate after each, keep the history in the run folder.
 
@@ -140,6 +141,7 @@ def fit(
         run: where the history goes.
         augment: makes the inputs of an epoch from those of the training set.
         batches: gives the batches of an epoch, counted from 1; shuffled ones where there is none.
+        before_epoch: takes the number of each epoch before it begins.
 
     Raises:
         TrainingDiverged: the loss of a step is not finite.
@@ -154,6 +156,8 @@ def fit(
     with TrainingProgress(trainer.epochs, total) as progress, _kept(learner, run):
         for epoch in range(1, math.ceil(total / steps_an_epoch) + 1):
             start = time.perf_counter()
+            if before_epoch is not None:
+                before_epoch(epoch)
             first = run.metrics["steps"]
             numbers = np.arange(first, min(first + steps_an_epoch, total))
             rates = learning_rates(trainer.schedule, config.optimizer.lr, total, numbers)

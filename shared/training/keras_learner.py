@@ -12,9 +12,10 @@ from shared.config import AppConfig
 from shared.errors import ConfigError
 from shared.runs.record import available_cores
 from shared.training.fit import Examples, Indices
-from shared.training.keras_optimizers import build_optimizer
+from shared.training.keras_optimizers import build_optimizer, set_factors
 from shared.training.losses import Loss
 from shared.training.memory import keep_freed_memory
+from shared.training.rates import ALL, Rates, factor
 
 
 class KerasLearner:
@@ -24,6 +25,8 @@ class KerasLearner:
         build: makes the network, with freshly drawn weights, from `config.model`.
         config: seed, threads, precision and optimizer are taken from here.
         loss: what it is trained on.
+        rates: how fast its parts learn; a part with the factor 0 stays as it is, the statistics of
+            its batch normalisation included.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class KerasLearner:
         build: Callable[[Any], keras.Model],
         config: AppConfig,
         loss: Loss = "cross_entropy",
+        rates: Rates = ALL,
     ) -> None:
         keep_freed_memory()
         set_threads(config.trainer.threads or available_cores())
@@ -45,10 +49,21 @@ class KerasLearner:
         self.model = build(config.model)
         self.optimizer = build_optimizer(config.optimizer)
         self.optimizer.build(self.model.trainable_variables)
-        self.parameters = sum(int(np.prod(w.shape)) for w in self.model.trainable_variables)
+        self.set_rates(rates)
         self._predict = tf.function(
             lambda inputs: self.model(inputs, training=False), reduce_retracing=True
         )
+
+    def set_rates(self, rates: Rates) -> None:
+        """Let the layers learn at these rates from now on; a frozen one keeps its statistics."""
+        self.rates = rates
+        factors = {layer.name: factor(layer.name, rates) for layer in self.model.layers}
+        for layer in self.model.layers:
+            layer.trainable = factors[layer.name] > 0
+        set_factors(self.optimizer, {weight.path: factors[layer.name] for layer in self.model.layers
+                                     for weight in layer.trainable_variables})  # fmt: skip
+        self.parameters = sum(int(np.prod(w.shape)) for w in self.model.trainable_variables)
+        self._step = tf.function(self._one_step, reduce_retracing=True)  # another graph
 
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]
@@ -59,8 +74,7 @@ class KerasLearner:
             loss, hits = self._step(examples.inputs[batch], examples.labels[batch])
             yield float(loss), int(hits)
 
-    @tf.function(reduce_retracing=True)
-    def _step(self, inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _one_step(self, inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Forward, loss, backward, step: compiled into a graph at the first call."""
         with tf.GradientTape() as tape:
             logits = tf.cast(self.model(inputs, training=True), keras.config.floatx())

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from shared.config import Adagrad, Adam, Momentum, Optimizer, RMSprop
+from shared.errors import ConfigError
 
 
 class TorchOptimizer(keras.optimizers.Optimizer):
@@ -22,6 +23,7 @@ class TorchOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=config.lr, name=config.name)
         self.options = config
         self.state: list[list[keras.Variable]] = []
+        self.factors: dict[str, float] = {}  # of the learning rate, by the path of the variable
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Make the state of each variable."""
@@ -37,10 +39,15 @@ class TorchOptimizer(keras.optimizers.Optimizer):
         self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable
     ) -> None:
         """Take one step of one variable."""
-        rate = ops.cast(learning_rate, variable.dtype)
+        rate = self.rate(learning_rate, variable)
         gradient = gradient + self.options.weight_decay * variable
         state = self.state[self._get_variable_index(variable)]
         variable.assign_sub(self.step(gradient, rate, *state))
+
+    def rate(self, learning_rate: keras.Variable, variable: keras.Variable) -> Any:
+        """Return the learning rate of one variable, in its dtype."""
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        return ops.cast(learning_rate, variable.dtype) * self.factors.get(path, 1.0)
 
     def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
         """Update the state; return what is taken off the weight."""
@@ -113,7 +120,7 @@ class TorchAdamW(TorchAdam):
     def update_step(
         self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable
     ) -> None:
-        rate = ops.cast(learning_rate, variable.dtype)
+        rate = self.rate(learning_rate, variable)
         variable.assign_sub(rate * self.options.weight_decay * variable)
         state = self.state[self._get_variable_index(variable)]
         variable.assign_sub(self.step(gradient, rate, *state))
@@ -132,6 +139,21 @@ def build_optimizer(config: Optimizer) -> keras.optimizers.Optimizer:
         "adamw": TorchAdamW,
     }
     return classes[config.name](config)
+
+
+def set_factors(optimizer: keras.optimizers.Optimizer, factors: dict[str, float]) -> None:
+    """Multiply the learning rate of each variable, by its path, by its factor from now on.
+
+    Raises:
+        ConfigError: Keras's own optimizers have one rate for all.
+    """
+    if isinstance(optimizer, TorchOptimizer):
+        optimizer.factors = factors
+    elif any(factor != 1 for factor in factors.values()):
+        raise ConfigError(
+            "optimizer.formula=keras has one learning rate for all layers: take "
+            "optimizer.formula=torch where they learn at different rates"
+        )
 
 
 def keras_formula(config: Optimizer) -> keras.optimizers.Optimizer:

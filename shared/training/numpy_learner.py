@@ -16,6 +16,7 @@ from shared.runs.record import available_cores
 from shared.training.fit import Examples, Indices
 from shared.training.losses import Loss, predicted_classes
 from shared.training.memory import keep_freed_memory
+from shared.training.rates import ALL, Rates, factor, part
 
 
 class NumpyLearner:
@@ -26,6 +27,8 @@ class NumpyLearner:
             generator that weights and dropout are drawn from.
         config: seed, threads, precision and optimizer are taken from here.
         loss: what it is trained on.
+        rates: how fast its parts learn; a part with the factor 0 stays as it is, the statistics of
+            its batch normalisation included.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class NumpyLearner:
         build: Callable[[Any, type, np.random.Generator], Module],
         config: AppConfig,
         loss: Loss = "cross_entropy",
+        rates: Rates = ALL,
     ) -> None:
         keep_freed_memory()
         threadpoolctl.threadpool_limits(config.trainer.threads or available_cores(), "blas")
@@ -41,15 +45,25 @@ class NumpyLearner:
         self.loss = loss
         self.clip_norm = config.trainer.clip_norm
         self.criterion = build_loss(loss)
-        self.optimizer = build_optimizer(self.model.params, config.optimizer)
-        self.parameters = sum(weight.size for weight in self.model.params.values())
+        self.optimizers = {
+            key: build_optimizer(weights, config.optimizer)
+            for key, weights in parts(self.model.params, rates).items()
+        }
+        self.set_rates(rates)
+
+    def set_rates(self, rates: Rates) -> None:
+        """Let the network learn at these rates from now on; its parts stay the same."""
+        self.rates = rates
+        trained = (w.size for name, w in self.model.params.items() if factor(name, rates) > 0)
+        self.parameters = sum(trained)
 
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]
     ) -> Iterator[tuple[float, int]]:
         """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
         inputs = examples.inputs
-        self.model.train()
+        for name, layer in named_layers(self.model):
+            layer.training = factor(name, self.rates) > 0  # statistics of frozen layers stay
         for batch, rate in steps:
             try:
                 yield self._step(self._floats(inputs[batch]), examples.labels[batch], rate)
@@ -61,11 +75,15 @@ class NumpyLearner:
             logits = self.model.forward(inputs)
             loss = self.criterion.forward(logits, labels)
             self.model.backward(self.criterion.backward())
-            gradients = {name: self.model.grads[name] for name in self.model.params}
+            gradients = {name: self.model.grads[name] for name in self.model.params
+                         if factor(name, self.rates) > 0}  # fmt: skip
             if self.clip_norm is not None:
                 backprop.clip_grad_norm_(gradients, self.clip_norm)
-            self.optimizer.lr = float(rate)  # a NumPy float64 would make float64 of all
-            self.optimizer.step(gradients)
+            for key, optimizer in self.optimizers.items():
+                if self.rates[key] > 0:
+                    # a NumPy float64 would make float64 of all
+                    optimizer.lr = float(rate) * self.rates[key]
+                    optimizer.step(gradients)
         return float(loss), int((predicted_classes(self.loss, logits) == labels).sum())
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
@@ -89,6 +107,21 @@ class NumpyLearner:
     def _floats(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the inputs in the network's dtype; integers (indices of words) stay integers."""
         return inputs.astype(self.dtype) if inputs.dtype.kind == "f" else inputs
+
+
+def named_layers(module: Module, name: str = "") -> Iterator[tuple[str, Module]]:
+    """Yield the module and all layers inside with their names; the module itself has none."""
+    yield name, module
+    for key, child in module.children.items():
+        yield from named_layers(child, f"{name}.{key}" if name else key)
+
+
+def parts(params: dict[str, Array], rates: Rates) -> dict[str, dict[str, Array]]:
+    """Return the parameters of each part that has a learning rate of its own."""
+    found: dict[str, dict[str, Array]] = {}
+    for name, weight in params.items():
+        found.setdefault(part(name, rates), {})[name] = weight
+    return found
 
 
 class BinaryLoss:

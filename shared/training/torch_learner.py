@@ -15,6 +15,7 @@ from shared.runs.record import available_cores
 from shared.training.fit import Examples, Indices
 from shared.training.losses import Loss
 from shared.training.memory import keep_freed_memory
+from shared.training.rates import ALL, Rates, factor, part
 
 
 class TorchLearner:
@@ -24,6 +25,8 @@ class TorchLearner:
         build: makes the network, with freshly drawn weights, from `config.model`.
         config: seed, threads, precision and optimizer are taken from here.
         loss: what it is trained on.
+        rates: how fast its parts learn; a part with the factor 0 stays as it is, the statistics of
+            its batch normalisation included.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class TorchLearner:
         build: Callable[[Any], nn.Module],
         config: AppConfig,
         loss: Loss = "cross_entropy",
+        rates: Rates = ALL,
     ) -> None:
         keep_freed_memory()
         torch.set_num_threads(config.trainer.threads or available_cores())
@@ -43,7 +47,15 @@ class TorchLearner:
         self.loss = loss
         self.clip_norm = config.trainer.clip_norm
         self.model = build(config.model).to(self.dtype)
-        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.optimizer = build_optimizer(self.model, config.optimizer, rates)
+        self.set_rates(rates)
+
+    def set_rates(self, rates: Rates) -> None:
+        """Let the network learn at these rates from now on; its parts stay the same."""
+        self.rates = rates
+        for group in self.optimizer.param_groups:
+            for weight in group["params"]:
+                weight.requires_grad_(rates[group["part"]] > 0)
         self.parameters = sum(w.numel() for w in self.model.parameters() if w.requires_grad)
 
     def train(
@@ -54,9 +66,9 @@ class TorchLearner:
         if isinstance(inputs, np.ndarray):
             inputs = self._tensor(inputs)  # at once, not batch by batch
         labels = torch.from_numpy(examples.labels)
-        self.model.train()
+        self._training_mode()
         for batch, rate in steps:
-            set_learning_rate(self.optimizer, rate)
+            set_learning_rate(self.optimizer, rate, self.rates)
             self.optimizer.zero_grad()
             with self._autocast():
                 logits = self.model(self._tensor(inputs[batch]))
@@ -85,6 +97,11 @@ class TorchLearner:
         except RuntimeError as error:
             raise ValueError(str(error)) from error
 
+    def _training_mode(self) -> None:
+        """Switch to it, but for frozen layers: their statistics would follow the batches."""
+        for name, module in self.model.named_modules():
+            module.training = factor(name, self.rates) > 0
+
     def _tensor(self, inputs: NDArray[Any] | torch.Tensor) -> torch.Tensor:
         """Return the inputs in the network's dtype; integers (indices of words) stay integers."""
         tensor = torch.as_tensor(inputs)
@@ -111,8 +128,13 @@ def hits(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> int:
     return int((predicted == labels).sum())
 
 
-def build_optimizer(model: nn.Module, config: Optimizer) -> torch.optim.Optimizer:
-    """Return torch's own optimizer of that name: `optimizer.formula` is `torch` here."""
+def build_optimizer(
+    model: nn.Module, config: Optimizer, rates: Rates = ALL
+) -> torch.optim.Optimizer:
+    """Return torch's own optimizer of that name: `optimizer.formula` is `torch` here.
+
+    It has a group of parameters for each of the `rates`; `part` says which.
+    """
     classes: dict[str, type[torch.optim.Optimizer]] = {
         "sgd": torch.optim.SGD,
         "momentum": torch.optim.SGD,
@@ -124,10 +146,15 @@ def build_optimizer(model: nn.Module, config: Optimizer) -> torch.optim.Optimize
     arguments = config.model_dump(exclude={"name", "formula"})
     if config.name != "rmsprop":  # which has no fused form
         arguments["fused"] = True  # one pass over each weight: a fiftieth of the step saved
-    return classes[config.name](model.parameters(), **arguments)
+    groups: dict[str, list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            groups.setdefault(part(name, rates), []).append(weight)
+    named = [{"params": weights, "part": key} for key, weights in groups.items()]
+    return classes[config.name](named, **arguments)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Use `rate` from the next step on."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, rates: Rates = ALL) -> None:
+    """Use `rate` from the next step on, in each group times the factor of its part."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * rates[group["part"]]

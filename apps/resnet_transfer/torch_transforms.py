@@ -1,0 +1,33 @@
+"""Changes of training pictures by torchvision's transforms (v2), each picture by itself."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms import v2  # type: ignore[import-untyped]
+
+
+def mirrored_and_moved(
+    images: NDArray[np.uint8], random: np.random.Generator, pixels: int, mirror: bool
+) -> NDArray[np.uint8]:
+    """Return each picture moved by up to `pixels` each way and, half of them, mirrored, at random.
+
+    The same as in shared/data/augment.py, which serves the other frameworks; what is drawn differs.
+
+    Args:
+        images: (N, height, width, 3); the pixels at their edges are repeated to fill the gaps.
+        random: draws what torch's generator is seeded with.
+        pixels: the longest way; 0 moves nothing.
+        mirror: whether left and right may change places.
+    """
+    height, width = images.shape[1:3]
+    steps: list[torch.nn.Module] = []
+    if pixels:
+        steps.append(v2.RandomCrop((height, width), padding=pixels, padding_mode="edge"))
+    if mirror:
+        steps.append(v2.RandomHorizontalFlip())
+    transform = v2.Compose(steps)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(random.integers(2**63)))
+        given = torch.from_numpy(images).permute(0, 3, 1, 2)
+        changed = torch.stack([transform(image) for image in given])
+    return np.ascontiguousarray(changed.permute(0, 2, 3, 1).numpy())

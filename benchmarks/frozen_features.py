@@ -1,0 +1,80 @@
+"""A frozen backbone's features computed once, beside the backbone run in every epoch.
+
+    python -m benchmarks.frozen_features
+
+Both train the last layer of a resnet18 for 10 epochs on the pictures that the application takes
+by default, with a validation after each; the accuracy must be the same. Needs CIFAR-10 (or falls
+back to the digits). The weights are drawn: what a backbone costs does not depend on them.
+"""
+
+import contextlib
+import io
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import OmegaConf
+
+from apps.resnet_transfer.config import Config
+from apps.resnet_transfer.learning import Start, build_learner, learn, network
+from apps.resnet_transfer.shapes import is_head
+from apps.resnet_transfer.tasks import load_target, split
+from shared.command import CONF, HYDRA_VERSION_BASE
+from shared.config import validate
+from shared.runs.folder import RunFolder
+from shared.training.fit import evaluate
+from shared.training.precision import with_precision
+
+EPOCHS = 10
+TARGET = 10.0  # times as fast
+
+
+def configuration(folder: Path, features: str, *overrides: str) -> Config:
+    """Compose a configuration in mode `frozen`."""
+    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+        composed = hydra.compose("resnet_transfer", overrides=[
+            "transfer.mode=frozen", f"transfer.features={features}", f"run_dir={folder}",
+            f"trainer.epochs={EPOCHS}", *overrides,
+        ])  # fmt: skip
+    return with_precision(
+        validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+    )
+
+
+def measure(features: str, *overrides: str) -> tuple[float, float]:
+    """Return the seconds that the training takes, features included, and the test accuracy."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = configuration(Path(folder), features, *overrides)
+        images = load_target(config)
+        train_set, validation_set, test_set = split(images, config)
+        drawn = network("torch").state(build_learner(config, len(images.classes)).model)
+        start = Start("drawn", {name: value for name, value in drawn.items() if not is_head(name)})
+        begun: list[float] = []
+
+        def begin(learner: Any) -> None:
+            learner.logits(train_set.inputs[:25])  # the first batch is slower than all others
+            begun.append(time.perf_counter())
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            learner = learn(
+                config, start, (train_set, validation_set), len(images.classes),
+                RunFolder(Path(folder)), begin,
+            )  # fmt: skip
+        seconds = time.perf_counter() - begun[0]
+        return seconds, evaluate(learner, test_set).accuracy
+
+
+def main(*overrides: str) -> int:
+    """Measure, print, return the exit status: 5 where it is less than `TARGET` times as fast."""
+    each, accuracy = measure("each_epoch", *overrides)
+    once, same = measure("once", *overrides)
+    print(f"backbone in each of {EPOCHS} epochs: {each:.2f} s, accuracy {accuracy:.2%}")
+    print(f"features once: {once:.2f} s, accuracy {same:.2%}; {each / once:.1f} times as fast")
+    return 0 if each / once >= TARGET else 5
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,267 @@
+"""shared/data/pictures.py and cifar10.py: every kind of picture, and every kind of bad one."""
+
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared.data import cifar10, pictures, store
+from shared.data.augment import mirrored_and_moved
+from shared.errors import DataError
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def photo(size: tuple[int, int] = (40, 30), seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+RED = (200, 30, 40)
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "expected"),
+    [
+        (Image.new("RGB", (16, 16), RED), "PNG", RED),
+        (Image.new("L", (16, 16), 77), "PNG", (77, 77, 77)),
+        (Image.fromarray(np.full((16, 16), 40_000, np.uint16)), "PNG", (155, 155, 155)),
+        (Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "TIFF", (255, 0, 0)),
+        (Image.new("RGBA", (16, 16), (*RED, 0)), "PNG", (255, 255, 255)),
+        (Image.new("RGBA", (16, 16), (*RED, 255)), "PNG", RED),
+        (Image.new("LA", (16, 16), (10, 0)), "PNG", (255, 255, 255)),
+        (Image.new("1", (16, 16), 1), "PNG", (255, 255, 255)),
+        (Image.new("P", (16, 16), 0), "GIF", (0, 0, 0)),
+    ],
+    ids=["colour", "grey", "16-bit", "cmyk", "clear", "opaque", "grey-alpha", "bits", "palette"],
+)
+def test_every_kind_of_picture_becomes_red_green_and_blue(
+    image: Image.Image, kind: str, expected: tuple[int, ...]
+) -> None:
+    decoded = pictures.decode(encoded(image, kind), "picture", 8)
+    assert decoded.shape == (8, 8, 3)
+    assert decoded.dtype == np.uint8
+    np.testing.assert_allclose(decoded, np.broadcast_to(expected, (8, 8, 3)), atol=1)
+
+
+def test_a_cmyk_jpeg_is_read() -> None:
+    content = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG")
+    assert pictures.decode(content, "picture", 8)[4, 4, 0] > 200
+
+
+def test_a_picture_of_the_right_size_stays_as_it_is() -> None:
+    image = photo((8, 8))
+    np.testing.assert_array_equal(pictures.decode(encoded(image), "picture", 8), image)
+
+
+def test_the_middle_square_of_a_wide_picture_is_taken() -> None:
+    pixels = np.zeros((10, 30, 3), np.uint8)
+    pixels[:, 10:20] = 255
+    assert pictures.decode(encoded(Image.fromarray(pixels)), "picture", 10).min() == 255
+
+
+def test_a_turned_camera_is_turned_back() -> None:
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:8] = 255  # the sky, were the camera not turned
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    decoded = pictures.decode(encoded(Image.fromarray(pixels), exif=exif), "picture", 16)
+    assert decoded[:, 8:].min() == 255
+    assert decoded[:, :8].max() == 0
+
+
+def bomb() -> bytes:
+    """A few kilobytes that claim to be a picture of 2.5 billion pixels."""
+    content = bytearray(encoded(Image.new("1", (8, 8))))
+    content[16:24] = (50_000).to_bytes(4, "big") * 2
+    import zlib
+
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"This is a text, not a picture.", "not a picture"),
+        (b"", "not a picture"),
+        (encoded(photo(), "JPEG")[:700], "damaged or cut short"),
+        (encoded(photo(), "PNG")[:2000], "damaged or cut short"),
+        (bomb(), "50,000 x 50,000 pixels|too large"),
+        (encoded(Image.new("1", (7200, 7200))), "7,200 x 7,200 pixels; .* 50,000,000 at most"),
+    ],
+    ids=["text", "empty", "short jpeg", "short png", "bomb", "large"],
+)
+def test_a_bad_picture_is_refused_by_name(content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=rf"^cat\.jpg: ({message})") as raised:
+        pictures.decode(content, "cat.jpg", 8)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def folder(root: Path, **counts: int) -> Path:
+    """Make a folder of pictures: `folder(root, train__cat=3)` puts three into root/train/cat."""
+    for number, (name, count) in enumerate(counts.items()):
+        place = root.joinpath(*name.split("__"))
+        place.mkdir(parents=True)
+        for index in range(count):
+            photo(seed=100 * number + index).save(place / f"{index}.png")
+    return root
+
+
+def test_a_folder_that_says_what_is_for_testing(tmp_path: Path) -> None:
+    root = folder(tmp_path, train__cat=3, train__dog=2, test__cat=1, test__dog=2)
+    (root / "train" / "cat" / "notes.txt").write_text("not read")
+    images = pictures.load_folder(root, 16, 0.5)
+    assert images.classes == ("cat", "dog")
+    assert images.train_images.shape == (5, 16, 16, 3)
+    assert images.train_labels.tolist() == [0, 0, 0, 1, 1]
+    assert images.test_labels.tolist() == [0, 1, 1]
+
+
+def test_a_folder_that_is_split_here(tmp_path: Path) -> None:
+    root = folder(tmp_path, cat=10, dog=4)
+    images = pictures.load_folder(root, 16, 0.2)
+    assert np.bincount(images.train_labels).tolist() == [8, 3]
+    assert np.bincount(images.test_labels).tolist() == [2, 1]
+    together = np.concatenate([images.train_images, images.test_images])
+    assert len(np.unique(together.reshape(14, -1), axis=0)) == 14, "each picture once"
+    assert pictures.load_folder(root, 16, 0.2).sha256 == images.sha256
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"cat": 3, "dog": 0}, r"dog: this class has no pictures"),
+        ({"cat": 3}, r"expected a folder for each of at least two classes.*found cat"),
+        ({"cat": 3, "dog": 1}, r"dog: one picture cannot be split"),
+        (
+            {"train__cat": 1, "train__dog": 1, "test__cat": 1, "test__cow": 1},
+            r"test: the class cow has no folder in .*train",
+        ),
+        ({"train__cat": 1, "train__dog": 0, "test__cat": 1, "test__dog": 1}, "no pictures"),
+    ],
+    ids=["no pictures", "one class", "one picture", "unknown in test", "none to train"],
+)
+def test_a_bad_folder_is_refused(counts: dict[str, int], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        pictures.load_folder(folder(tmp_path, **counts), 16, 0.2)
+
+
+def test_no_folder_at_all(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no such folder; data\.root=PATH"):
+        pictures.load_folder(tmp_path / "nothing", 16, 0.2)
+
+
+def test_the_bad_file_of_a_folder_is_named(tmp_path: Path) -> None:
+    root = folder(tmp_path, cat=3, dog=3)
+    (root / "dog" / "bad.jpg").write_text("a text")
+    with pytest.raises(DataError, match=r"dog/bad\.jpg: not a picture"):
+        pictures.load_folder(root, 16, 0.2)
+
+
+def test_what_was_decoded_is_kept_until_a_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, cache = folder(tmp_path / "all", cat=3, dog=3), tmp_path / "cache"
+    first = pictures.load_folder(root, 16, 0.4, cache=cache)
+    monkeypatch.setattr(pictures, "decode_files", lambda *_: pytest.fail("decoded again"))
+    assert pictures.load_folder(root, 16, 0.4, cache=cache).sha256 == first.sha256
+    monkeypatch.undo()
+    photo((50, 50), 7).save(root / "cat" / "0.png")
+    changed = pictures.load_folder(root, 16, 0.4, cache=cache)
+    assert changed.sha256 != first.sha256
+    for kept in cache.glob("*.npy"):
+        content = bytearray(kept.read_bytes())
+        content[-1] ^= 1
+        kept.write_bytes(content)
+    assert pictures.load_folder(root, 16, 0.4, cache=cache).sha256 == changed.sha256
+
+
+def test_processes_decode_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = sorted(folder(tmp_path, cat=5, dog=5).rglob("*.png"))
+    expected = pictures.decode_files(paths, 16)
+    monkeypatch.setattr(pictures, "POOL_FROM", 0)
+    monkeypatch.setattr(pictures, "_cores", lambda: 2)
+    np.testing.assert_array_equal(pictures.decode_files(paths, 16), expected)
+    (tmp_path / "dog" / "4.png").write_text("a text")
+    with pytest.raises(DataError, match=r"dog/4\.png: not a picture"):
+        pictures.decode_files(paths, 16)
+
+
+def published_archive() -> bytes:
+    """An archive in the form of CIFAR-10's, of two pictures a batch."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+        for number, name in enumerate(names):
+            data = np.zeros((2, 3072), np.uint8)
+            data[:, 0], data[:, 1024], data[:, 2048] = number, 100, 200  # of the first pixel
+            content = pickle.dumps({b"data": data, b"labels": [number, 9]}, protocol=2)
+            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def test_the_published_archive_is_read(tmp_path: Path) -> None:
+    import hashlib
+
+    content = published_archive()
+    (tmp_path / "archives" / "cifar10").mkdir(parents=True)
+    (tmp_path / "archives" / "cifar10" / cifar10.ARCHIVE).write_bytes(content)
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    file = store.SourceFile(cifar10.ARCHIVE, len(content), digest, len(content), packed=False)
+    published = store.FileSet("cifar10", "CIFAR-10", (file,), ())
+    images = cifar10.load(
+        tmp_path / "data", tmp_path / "archives", False, lambda _: None, published=published
+    )
+    assert images.train_images.shape == (10, 32, 32, 3)
+    assert images.train_labels.tolist() == [0, 9, 1, 9, 2, 9, 3, 9, 4, 9]
+    assert images.train_images[2, 0, 0].tolist() == [1, 100, 200]
+    assert images.test_labels.tolist() == [5, 9]
+
+
+def test_a_pickle_that_would_run_code_is_refused() -> None:
+    hostile = pickle.dumps(print)
+    with pytest.raises(pickle.UnpicklingError, match=r"builtins\.print does not belong"):
+        cifar10._OnlyArrays(io.BytesIO(hostile)).load()
+
+
+def test_a_folder_of_archives_with_pictures_in_it(tmp_path: Path) -> None:
+    counts = {f"cifar10__{split}__{name}": 2 for split in ("train", "test") for name in "ab"}
+    images = cifar10.load(tmp_path / "data", folder(tmp_path, **counts), False)
+    assert (images.name, images.classes) == ("cifar10", ("a", "b"))
+
+
+def test_an_archive_with_too_few_pictures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cifar10").mkdir()
+    with tarfile.open(tmp_path / "cifar10" / cifar10.SUBSET, "w:gz") as tar:
+        content = encoded(photo((32, 32)), "JPEG")
+        info = tarfile.TarInfo("cifar10/train/airplane/0.jpg")
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(DataError, match=r"1 pictures in train/airplane, expected 2500"):
+        cifar10.load(tmp_path / "data", tmp_path, False, lambda _: None)
+
+
+def test_without_any_of_them_it_cannot_be_had(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot get CIFAR-10"):
+        cifar10.load(tmp_path, None, download=False)
+
+
+def test_pictures_are_moved_and_half_of_them_mirrored() -> None:
+    images = np.tile(np.arange(16, dtype=np.uint8)[None, None, :, None], (400, 16, 1, 3))
+    random = np.random.default_rng(0)
+    np.testing.assert_array_equal(mirrored_and_moved(images, random, 0, False), images)
+    moved = mirrored_and_moved(images, random, 2, True)
+    falling = moved[:, 0, 2, 0] > moved[:, 0, 13, 0]
+    assert 0.4 < falling.mean() < 0.6
+    assert set(np.unique(moved[~falling, 0, 8, 0])) == {6, 7, 8, 9, 10}
