@@ -92,6 +92,8 @@ def main() -> None:
     parser.add_argument("--print-only", action="store_true", help="change no recorded figure")
     parser.add_argument("--runs", type=Path, metavar="FOLDER", help="keep our run folders there")
     arguments = parser.parse_args()
+    if arguments.runs and arguments.runs.exists() and any(arguments.runs.iterdir()):
+        parser.error(f"{arguments.runs} is not empty")
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(arguments.runs or Path(folder))
     report = {"rows": rows, **environment("torch", available_cores())}

@@ -17,6 +17,8 @@ from keras import layers
 
 from shared.data import imdb, store
 from shared.data.text import Documents, Settings
+from shared.runs.record import available_cores
+from shared.training.keras_learner import set_threads
 
 WORDS, LONGEST, EPOCHS = 10_000, 200, 5
 
@@ -32,6 +34,7 @@ def padded(documents: Documents) -> np.ndarray:
 
 def main(root: str) -> None:
     """Train five epochs and score the test set after each, outside of the time."""
+    set_threads(available_cores())  # as many as our own
     keras.utils.set_random_seed(0)
     settings = Settings(vocabulary_size=WORDS - 2, min_frequency=1)
     texts = imdb.load(Path(root), store.archives_folder(), settings, fallback=None, say=quiet)

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.helpers import ROOT
 
@@ -15,6 +16,7 @@ SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CONSOLE_BLOCK = re.compile(r"^```console\n\$ (.*?)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)\)")
 
+SMOKE = ["debug=smoke", "trainer.max_steps=3"]
 COMMANDS = sorted(
     {
         line
@@ -41,23 +43,19 @@ def is_tool(words: list[str]) -> bool:
 
 def with_real_places(words: list[str], folder: Path) -> list[str]:
     """Return the command with folders that are there in place of the README's stand-ins."""
-    words = [word.replace("=PATH", f"={folder}/own") for word in words]
-    if any(word == "data=text_folder" for word in words):
-        for label in ("dull", "good"):
-            (folder / "own" / label).mkdir(parents=True)
-            for number in range(400):
-                (folder / "own" / label / f"{number}.txt").write_text(f"a {label} film {number}")
+    own = folder / "own"
+    for label in ("dull", "good"):
+        (own / label).mkdir(parents=True)
+        for number in range(40):
+            (own / label / f"{number}.txt").write_text(f"a {label} film, {number}")
+            Image.new("RGB", (40, 30), (6 * number, 90, 40)).save(own / label / f"{number}.png")
+    words = [word.replace("=PATH", f"={own}") for word in words]
+    words = [word.replace("PICTURE.jpg", f"{own}/good/0.png") for word in words]
     for number, word in enumerate(words):
         if found := re.fullmatch(r"outputs/(\w+)/DATE_TIME", word):
             words[number] = f"{folder}/finished"
-            smoke = [
-                ".venv/bin/python",
-                "-m",
-                f"apps.{found[1]}",
-                "debug=smoke",
-                "trainer.max_steps=3",
-            ]
-            assert run([*smoke, f"hydra.run.dir={folder}/finished"]).returncode == 0
+            smoke = [*SMOKE, f"hydra.run.dir={folder}/finished"]
+            assert run([".venv/bin/python", "-m", f"apps.{found[1]}", *smoke]).returncode == 0
     return words
 
 
@@ -66,15 +64,14 @@ def test_a_command_works(command: str, tmp_path: Path) -> None:
     words = with_real_places(shlex.split(command), tmp_path)
     trains = "--help" not in words and not is_tool(words)
     if trains:
-        words += ["debug=smoke", "trainer.max_steps=3"]
-        words += [f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/sweep"]
+        words += [*SMOKE, f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/sweep"]
     result = run(words)
     assert result.returncode == 0, result.stderr
     if trains:
         assert "test: accuracy" in result.stdout
         assert list(tmp_path.rglob("metrics.json"))
     if is_tool(words):
-        assert "picture: " in result.stdout
+        assert ".png" in result.stdout
 
 
 def test_every_command_is_tried_or_is_this_very_test_run() -> None:

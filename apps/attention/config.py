@@ -7,13 +7,11 @@ from pydantic import Field, model_validator
 from shared.config import (
     AppConfig,
     Count,
-    Imdb,
     Positive,
     Probability,
-    Reviews,
     Section,
     SplitData,
-    TextFolder,
+    TextChoice,
 )
 
 Embedding = Annotated[Count, Field(description="numbers that a token becomes")]
@@ -56,7 +54,7 @@ Model = SingleHead | MultiHead | MeanPooling
 
 class Recall(SplitData):
     name: Literal["recall"]
-    keys: Annotated[Count, Field(description="different keys that there are")]
+    keys: Annotated[int, Field(ge=1, le=2_000, description="different keys that there are")]
     values: Annotated[
         int, Field(ge=4, multiple_of=2, description="different values; half occur in an example")
     ]
@@ -88,4 +86,4 @@ class Recall(SplitData):
 class Config(AppConfig):
     app: Literal["attention"]
     model: Annotated[Model, Field(discriminator="name")]
-    data: Annotated[Recall | Imdb | Reviews | TextFolder, Field(discriminator="name")]
+    data: Annotated[Recall | TextChoice, Field(discriminator="name")]

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.attention import pictures
-from apps.attention.pictures import HeatMap, WeighedText
+from apps.attention.pictures import HeatMap
 from shared.data.recall import RecallData
 from shared.data.text import TextData
+from shared.runs.pictures import ColouredText, coloured_words
 from shared.training.fit import Evaluation, Examples
 
 Look = Callable[[NDArray[np.int64]], NDArray[np.float64]]  # ids (N, T) to weights (N, heads, S)
@@ -77,8 +78,8 @@ def coloured(look: Look, data: TextData, test: Evaluation, test_set: Examples, t
         ids = test_set.inputs[np.array([number])]
         weights = look(ids)[0].mean(axis=0)
         verdict = _verdict(data, test, test_set, number)
-        texts.append(WeighedText(data.decode(ids[0]), weights, verdict))
-    return pictures.words(texts, title)
+        texts.append(ColouredText(data.decode(ids[0]), 100 * weights, verdict))
+    return coloured_words(texts, title, "attention weight (%)")
 
 
 def _one_of_each(test_set: Examples, length: int) -> list[int]:

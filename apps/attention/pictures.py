@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -16,8 +13,6 @@ from numpy.typing import NDArray
 from shared.runs.pictures import BLUE, FONT_SIZE, GREY, ORANGE
 
 COLOURS = "Blues"  # from light to dark: readable without seeing colours at all
-LINE = 76  # characters in a line of text
-DARK = 0.55  # share of the scale above which black letters are hard to read
 
 
 @dataclass(frozen=True)
@@ -37,15 +32,6 @@ class HeatMap:
     columns: Sequence[str]
     title: str
     marked: Sequence[int] = ()
-
-
-@dataclass(frozen=True)
-class WeighedText:
-    """Tokens and their weights (T,), and what stands above them."""
-
-    tokens: Sequence[str]
-    weights: NDArray[np.float64]
-    title: str
 
 
 def heat_maps(
@@ -75,9 +61,10 @@ def heat_maps(
     grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False).ravel())
     for axes, one in zip(grid, maps, strict=False):
         image = axes.imshow(one.weights, cmap=COLOURS, vmin=0, vmax=highest, aspect="auto")
-        axes.set_xticks(range(len(one.columns)), one.columns, rotation=90, fontsize=FONT_SIZE - 2)
+        axes.set_xticks(range(len(one.columns)), one.columns, rotation=90, fontsize=FONT_SIZE - 2,
+                        parse_math=False)  # fmt: skip
         axes.set_yticks(range(len(one.rows)), one.rows, fontsize=FONT_SIZE - 2)
-        axes.set_title(one.title, fontsize=FONT_SIZE)
+        axes.set_title(one.title, fontsize=FONT_SIZE, parse_math=False)
         for row, column in enumerate(one.marked):
             corner = (column - 0.5, row - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=ORANGE, linewidth=2))
@@ -106,9 +93,10 @@ def accuracy_by_length(
                                      strict=False):  # fmt: skip
         values = [100 * accuracy for accuracy in curve.values()]
         axes.plot(list(curve), values, style[0], color=style[1], lw=2.5, ms=9, label=label)
-        last = f"{values[0]:.1f} %"
-        axes.annotate(last, (next(iter(curve)), values[0]), (8, 8), textcoords="offset points",
-                      fontsize=FONT_SIZE, color=style[1])  # fmt: skip
+        axes.annotate(
+            f"{values[0]:.1f} %", (next(iter(curve)), values[0]), (8, 8),
+            textcoords="offset points", fontsize=FONT_SIZE, color=style[1],
+        )  # fmt: skip
     axes.axhline(100 * chance, color="black", ls=":", lw=2, label=f"guessing: {100 * chance:.1f} %")
     axes.axvline(trained, color=GREY, lw=8, alpha=0.4, zorder=0, label=f"trained with {trained}")
     axes.set_xticks(sorted({pairs for curve in accuracies.values() for pairs in curve}))
@@ -124,45 +112,9 @@ def accuracy_by_length(
     return _png(figure)
 
 
-def words(texts: Sequence[WeighedText], title: str) -> bytes:
-    """Return a PNG of texts in which the colour behind each word is its weight."""
-    placed = [_placed(one.tokens) for one in texts]
-    heights = [places[-1][0] + 2.2 for places in placed]  # in lines
-    figure = Figure(figsize=(13, 0.36 * sum(heights) + 1.2), layout="constrained")
-    figure.suptitle(title, fontsize=FONT_SIZE + 2)
-    grid = figure.subplots(len(texts), 1, squeeze=False, height_ratios=heights).ravel()
-    scale = Normalize(0, 100 * max(one.weights.max() for one in texts))
-    for axes, one, places, height in zip(grid, texts, placed, heights, strict=True):
-        axes.set(xlim=(-0.5, LINE + 0.5), ylim=(height - 1, -0.6))
-        axes.set_axis_off()
-        axes.set_title(one.title, fontsize=FONT_SIZE, loc="left")
-        for token, weight, (line, column) in zip(one.tokens, one.weights, places, strict=True):
-            shade = scale(100 * weight)
-            corner = (column - 0.4, line - 0.45)
-            axes.add_patch(
-                Rectangle(corner, len(token) + 0.8, 0.9, facecolor=colormaps[COLOURS](shade))
-            )
-            axes.text(column + len(token) / 2, line, token.replace("$", r"\$"), va="center",
-                      ha="center", family="monospace", fontsize=FONT_SIZE + 1,
-                      color="white" if shade > DARK else "black")  # fmt: skip
-    _weight_bar(figure, ScalarMappable(scale, COLOURS), grid, " (%)")
-    return _png(figure)
-
-
-def _placed(tokens: Sequence[str]) -> list[tuple[int, int]]:
-    """Return line and column of each token, a space between any two."""
-    places, line, column = [], 0, 0
-    for token in tokens:
-        if column and column + len(token) > LINE:
-            line, column = line + 1, 0
-        places.append((line, column))
-        column += len(token) + 1
-    return places
-
-
-def _weight_bar(figure: Figure, image: Any, grid: Any, unit: str = "") -> None:
+def _weight_bar(figure: Figure, image: Any, grid: Any) -> None:
     bar = figure.colorbar(image, ax=list(grid), shrink=0.8, aspect=25)
-    bar.set_label(f"attention weight{unit}", fontsize=FONT_SIZE)
+    bar.set_label("attention weight", fontsize=FONT_SIZE)
     bar.ax.tick_params(labelsize=FONT_SIZE - 2)
 
 

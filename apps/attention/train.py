@@ -10,7 +10,6 @@ from apps.attention.config import Config, MeanPooling, Recall
 from shared.data import recall
 from shared.data.recall import RecallData
 from shared.data.text import TextData
-from shared.errors import ConfigError
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.record import facts
@@ -62,12 +61,14 @@ def train(config: Config) -> dict[str, Any]:
         save_weights(learner, run)  # after the metrics: a full disk must not cost them
         if isinstance(data, TextData):
             run.write("vocabulary.txt", data.vocabulary_file)
-        if isinstance(data, RecallData) and not isinstance(config.model, MeanPooling):
-            print("\nthe same with mean pooling in attention's place:")
-            twin = train(with_mean_pooling(config, run))
-            run.metrics["mean_pooling"] = {key: twin[key] for key in COMPARED}
-            print(comparison(run.metrics), flush=True)
         draw(run, learner, config, data, test, test_set)
+        if isinstance(data, RecallData):
+            if not isinstance(config.model, MeanPooling):
+                print("\nthe same with mean pooling in attention's place:")
+                twin = train(with_mean_pooling(config, run))
+                run.metrics["mean_pooling"] = {key: twin[key] for key in COMPARED}
+                print(comparison(run.metrics), flush=True)
+            draw_lengths(run, config, data)
     return run.metrics
 
 
@@ -78,8 +79,7 @@ def load(config: Config) -> tuple[RecallData | TextData, Sets]:
     """Return the data set and the examples to train, to validate and to test with.
 
     Raises:
-        ConfigError: a limit is above the number of examples, or a batch would be larger than what
-            is left to train with.
+        ConfigError: a batch would be larger than what is left to train with.
         DataError: the data set cannot be had.
     """
     if not isinstance(config.data, Recall):
@@ -87,12 +87,6 @@ def load(config: Config) -> tuple[RecallData | TextData, Sets]:
         return texts, split_texts(texts, config)
     settings = config.data
     data = recall.load(settings.keys, settings.values, settings.pairs, settings.longer)
-    for kind, limit, pairs in (
-        ("train", settings.train_limit, data.train),
-        ("test", settings.test_limit, data.test),
-    ):
-        if limit is not None and limit > len(pairs):
-            raise ConfigError(f"data.{kind}_limit={limit}: there are {len(pairs):,} examples")
     order = np.random.default_rng([config.seed, 0]).permutation(len(data.train))
     kept, validated = hold_back(
         order[: settings.train_limit], settings.validation_fraction, config.trainer.batch_size,
@@ -149,7 +143,7 @@ def at_all_lengths(
 
 
 def with_mean_pooling(config: Config, run: RunFolder) -> Config:
-    """Return the configuration of the twin: the same in everything but how items are mixed."""
+    """Return the configuration of the twin: the single head with the mean in attention's place."""
     sizes = config.model.model_dump(include={"embedding", "std", "dropout"})
     model = MeanPooling(name="mean_pooling", **sizes)
     folder = str(run.path / "mean_pooling")
@@ -168,7 +162,7 @@ def draw(
     run: RunFolder, learner: Any, config: Config, data: RecallData | TextData, test: Evaluation,
     test_set: Examples,
 ) -> None:  # fmt: skip
-    """Write curves.png and confusion.png, attention.png, and lengths.png or words.png."""
+    """Write curves.png, confusion.png and attention.png, and words.png of texts."""
     from apps.attention import examples  # matplotlib takes a second to import
     from shared.runs import pictures
 
@@ -182,7 +176,14 @@ def draw(
     look = partial(network_of(config).attention_weights, learner.model)
     if isinstance(data, RecallData):
         run.write("attention.png", examples.looked_up(look, data, title))
-        run.write("lengths.png", examples.lengths(run.metrics, data, title))
     else:
         run.write("attention.png", examples.strips(look, data, test, test_set, title))
         run.write("words.png", examples.coloured(look, data, test, test_set, title))
+
+
+def draw_lengths(run: RunFolder, config: Config, data: RecallData) -> None:
+    """Write lengths.png, with the twin where there is one."""
+    from apps.attention import examples
+
+    title = f"{config.model.name} in {config.framework} on {data.name}"
+    run.write("lengths.png", examples.lengths(run.metrics, data, title))

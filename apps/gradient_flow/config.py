@@ -60,6 +60,12 @@ class Config(AppConfig):
         return self
 
     @model_validator(mode="after")
+    def _depths_differ(self) -> "Config":
+        if len(set(self.model.depths)) < len(self.model.depths):
+            raise ValueError(f"model.depths={self.model.depths}: a depth stands there twice")
+        return self
+
+    @model_validator(mode="after")
     def _clipping_has_a_limit(self) -> "Config":
         if self.trainer.clip_norm is None:
             raise ValueError("trainer.clip_norm=null: it is the limit of the picture of clipping")

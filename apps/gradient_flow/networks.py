@@ -203,10 +203,17 @@ def recurrent_weights(
 
 
 def norm(values: NDArray[Any]) -> float:
-    """Return the square root of the sum of squares of all numbers."""
-    return float(np.sqrt(np.square(values).sum()))
+    """Return the square root of the sum of squares of all numbers.
+
+    The largest is taken out first: squares of numbers below 1e-162 would be 0, and the gradients
+    that vanish are what this is for.
+    """
+    largest = float(np.abs(values).max())
+    if largest == 0 or not np.isfinite(largest):
+        return largest
+    return largest * float(np.sqrt(np.square(values / largest).sum()))
 
 
 def total_norm(gradients: Mapping[str, Array]) -> float:
     """Return the norm of all gradients together."""
-    return float(np.sqrt(sum(float(np.square(g).sum()) for g in gradients.values())))
+    return norm(np.array([norm(gradient) for gradient in gradients.values()]))

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from apps.imdb_rnn.config import Config
 from shared.command import reported
 from shared.errors import ConfigError
-from shared.files import write_atomically
-from shared.runs.finished import read_config, read_metrics, read_weights
+from shared.runs.finished import read_config, read_metrics, write_result
+from shared.training.fit import load_weights
 from shared.training.precision import with_precision
 
 REVIEWS = 100
@@ -47,13 +47,13 @@ def gradient_norms(folder: Path) -> dict[str, NDArray[np.float64]]:
     longest = config.data.longest
     whole = np.flatnonzero(test_set.inputs.lengths == longest)[:REVIEWS]
     if len(whole) == 0:
-        raise ConfigError(f"{folder}: no test review has {longest} words")
+        raise ConfigError(f"{folder}: no test review has data.longest={longest} words")
     learner = build_learner(config, len(texts.vocabulary), len(texts.classes))
     network = importlib.import_module(f"apps.imdb_rnn.{config.framework}_model")
     norms = {}
     for state in ("untrained", "trained"):
         if state == "trained":
-            learner.load_weights(read_weights(folder, metrics))
+            load_weights(learner, folder, metrics)
         _, gradients = network.embedding_gradients(learner.model, test_set.inputs[whole], 0)
         by_step = np.linalg.norm(gradients.astype(np.float64), axis=2).mean(axis=0)
         norms[f"{config.model.name}, {state}"] = by_step[::-1]
@@ -70,7 +70,12 @@ def main() -> int:
     arguments = parser.parse_args()
 
     def action() -> None:
-        series = {name: n for run in arguments.runs for name, n in gradient_norms(run).items()}
+        series: dict[str, NDArray[np.float64]] = {}
+        for run in arguments.runs:
+            for name, norms in gradient_norms(run).items():
+                if name in series:  # the same network twice: by its folder
+                    name = f"{name} ({run})"
+                series[name] = norms
         from shared.runs import pictures  # matplotlib takes a second to import
 
         sizes = {len(values) for values in series.values()}
@@ -80,10 +85,11 @@ def main() -> int:
             np.arange(sizes.pop()), series, "How much of the gradient reaches earlier words",
             "words before the last one", "norm of the gradient of the logit",
         )  # fmt: skip
-        write_atomically(arguments.picture, picture)
+        write_result(arguments.picture, picture)
         for name, values in series.items():
-            print(f"{name}: {values[0]:.1e} at the last word, {values[100:].max():.1e} at most "
-                  "100 words before it or earlier")  # fmt: skip
+            far = len(values) // 2
+            print(f"{name}: {values[0]:.1e} at the last word, {values[far:].max():.1e} at most "
+                  f"{far} words before it or earlier")  # fmt: skip
         print(f"picture: {arguments.picture}")
 
     return reported(action)

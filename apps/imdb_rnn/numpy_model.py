@@ -14,7 +14,8 @@ from shared.data.text import PAD
 class NumpyLstm(Module):
     """`TorchLstm` in NumPy; ids (N, T) to logits (N, outputs).
 
-    Backward of the maximum over time: its gradient goes to the step that it was taken from.
+    Backward of the maximum over time: its gradient goes to the step that it was taken from; steps
+    that have it in common share it, as in torch's amax.
     """
 
     def __init__(
@@ -32,14 +33,13 @@ class NumpyLstm(Module):
         self.embedded = self.embedding.forward(ids)
         states, _ = self.lstm.forward(self.embedded)
         candidates = np.where((ids == PAD)[:, :, None], -np.inf, states)
-        self.steps = candidates.argmax(axis=1)[:, None]  # (N, 1, hidden)
-        self.shape = states.shape
-        return self.head.forward(np.take_along_axis(states, self.steps, axis=1)[:, 0])
+        largest = candidates.max(axis=1)
+        self.taken = candidates == largest[:, None]  # (N, T, hidden)
+        return self.head.forward(largest)
 
     def backward(self, dlogits: Array) -> None:
         dlargest = self.head.backward(dlogits)
-        dstates = np.zeros(self.shape, dlargest.dtype)
-        np.put_along_axis(dstates, self.steps, dlargest[:, None], axis=1)
+        dstates = self.taken * (dlargest / self.taken.sum(axis=1))[:, None]
         self.dembedded = self.lstm.backward(dstates)
         self.embedding.backward(self.dembedded)
         self._collect()

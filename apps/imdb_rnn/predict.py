@@ -22,8 +22,8 @@ from apps.imdb_rnn.config import Config
 from shared.command import reported
 from shared.data.text import UNKNOWN, ids_of_words, tokenizer
 from shared.errors import ConfigError
-from shared.files import write_atomically
-from shared.runs.finished import read_checked, read_config, read_metrics, read_weights
+from shared.runs.finished import read_checked, read_config, read_metrics, write_result
+from shared.training.fit import load_weights
 from shared.training.losses import class_probabilities
 from shared.training.precision import with_precision
 
@@ -66,11 +66,11 @@ def predict(folder: Path, text: str) -> Prediction:
 
     config = with_precision(read_config(folder, Config))
     metrics = read_metrics(folder)
-    content = read_checked(folder / "vocabulary.txt", metrics["vocabulary_sha256"])
+    content = read_checked(folder / "vocabulary.txt", metrics.get("vocabulary_sha256"))
     vocabulary, classes = content.decode().split("\n"), metrics["classes"]
     words, ids = known_words(text, vocabulary, config)
     learner = build_learner(config, len(vocabulary), len(classes))
-    learner.load_weights(read_weights(folder, metrics))
+    load_weights(learner, folder, metrics)
     probabilities = class_probabilities(learner.loss, learner.logits(ids[None]))[0]
     # A single logit speaks for the second class, whichever is more probable.
     output = 0 if len(classes) == 2 else int(probabilities.argmax())
@@ -141,13 +141,26 @@ def draw(prediction: Prediction) -> bytes:
     from shared.runs import pictures  # matplotlib takes a second to import
 
     best = prediction.predicted
-    return pictures.words(
-        prediction.words,
-        prediction.effects,
-        f"{best}: probability {prediction.probabilities[best]:.1%}",
-        low=f"against {prediction.towards}",
-        high=f"towards {prediction.towards}: gradient times input, in logits",
+    text = pictures.ColouredText(
+        prediction.words, prediction.effects, f"{best}: {prediction.probabilities[best]:.1%}"
     )
+    label = f"against (< 0) and towards (> 0) {prediction.towards}, in logits"
+    title = "Which words moved it: gradient times input"
+    return pictures.coloured_words([text], title, label, signed=True)
+
+
+def from_standard_input() -> str:
+    """Return the text that is sent.
+
+    Raises:
+        ConfigError: it is not UTF-8.
+    """
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"the text is not UTF-8 ({error.reason} at byte {error.start})"
+        ) from error
 
 
 def main() -> int:
@@ -161,14 +174,11 @@ def main() -> int:
     arguments = parser.parse_args()
 
     def action() -> None:
-        text = sys.stdin.read() if arguments.text == "-" else arguments.text
+        text = from_standard_input() if arguments.text == "-" else arguments.text
         prediction = predict(arguments.run, text)
         print(described(prediction))
         picture = arguments.picture or arguments.run / "prediction.png"
-        try:
-            write_atomically(picture, draw(prediction))
-        except OSError as error:
-            raise ConfigError(f"cannot write {picture}: {error.strerror}") from error
+        write_result(picture, draw(prediction))
         print(f"picture: {picture}")
 
     return reported(action)

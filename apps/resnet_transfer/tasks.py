@@ -128,8 +128,8 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
     one seed the fewer are among the more. Nothing is chosen by the validation examples.
 
     Raises:
-        ConfigError: a class has not as many, a batch would be larger than what there is to train
-            with, or `data.test_limit` is above the number of test examples.
+        ConfigError: a class has not as many, or a batch would be larger than what there is to
+            train with.
     """
     data, random = config.data, np.random.default_rng([config.seed, 0])
     order = random.permutation(len(images.train_images))
@@ -142,8 +142,6 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
             f"{len(kept)} examples of {images.name}"
         )
     tested = random.permutation(len(images.test_images))
-    if data.test_limit is not None and data.test_limit > len(tested):
-        raise ConfigError(f"data.test_limit={data.test_limit}: there are {len(tested):,} examples")
     tested = np.sort(tested[: data.test_limit])
     return (
         Examples(images.train_images[kept], images.train_labels[kept]),

@@ -20,8 +20,8 @@ def load(root: Path, settings: Settings, test_fraction: float, say: Say = print)
     """Return the texts in `root/train/CLASS/*.txt` and `root/test/CLASS/*.txt`.
 
     Where there are no folders `train` and `test`, the classes are the folders of `root` itself, and
-    the last texts of an order that the texts alone decide are those to test with. The encoded texts
-    are cached in `root`.
+    those to test with are drawn by a fixed seed from the file names. Hidden files and folders are
+    left out. The encoded texts are cached in `root`.
 
     Args:
         root: The folder.
@@ -67,7 +67,7 @@ def _read(folder: Path) -> Texts:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; data.root=PATH names the texts")
     found = {
-        place.name: [_text(path) for path in sorted(place.glob("*.txt"))]
+        place.name: [_text(path) for path in sorted(place.glob("[!.]*.txt"))]
         for place in sorted(folder.iterdir())
         if place.is_dir() and not place.name.startswith(".")
     }
@@ -84,10 +84,12 @@ def _read(folder: Path) -> Texts:
 
 def _text(path: Path) -> str:
     try:
+        if not path.is_file():
+            raise DataError(f"{path}: cannot be read (it is no file)")
         size = path.stat().st_size
         if size > LONGEST_FILE:
             raise DataError(f"{path}: {size:,} bytes; a text may have {LONGEST_FILE:,} at most")
-        return path.read_bytes().decode()
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
     except OSError as error:
@@ -102,7 +104,7 @@ def _split(found: Texts, root: Path, test_fraction: float) -> tuple[Texts, Texts
         if len(texts) < 2:
             raise DataError(f"{root / name}: one text cannot be split into training and test set")
         shuffled = [texts[position] for position in random.permutation(len(texts))]
-        kept = max(1, round(test_fraction * len(texts)))
+        kept = min(max(1, round(test_fraction * len(texts))), len(texts) - 1)
         train[name], test[name] = shuffled[kept:], shuffled[:kept]
     return train, test
 

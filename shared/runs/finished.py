@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import safetensors.numpy
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from shared.config import AnyAppConfig, validate
 from shared.errors import ConfigError, DataError
+from shared.files import write_atomically
 
 WEIGHTS = "weights.safetensors"
 
@@ -31,6 +32,10 @@ def read_config(folder: Path, schema: type[AnyAppConfig]) -> AnyAppConfig:
         values: Any = OmegaConf.to_container(OmegaConf.load(path))
     except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    app = get_args(schema.model_fields["app"].annotation)[0]
+    if not isinstance(values, dict) or values.get("app") != app:
+        given = values.get("app") if isinstance(values, dict) else None
+        raise ConfigError(f"{folder} is a run of {given or 'something else'}, not of {app}")
     try:
         return validate(schema, values)
     except ConfigError as error:
@@ -50,12 +55,26 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{folder}: this run has not ended; it has no metrics.json") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    if metrics.get("status") != "done":
-        raise ConfigError(f"{folder}: this run ended as {metrics.get('status')}, not as done")
+    if not isinstance(metrics, dict) or "status" not in metrics:
+        raise DataError(f"{path} is not what a run has written")
+    if metrics["status"] != "done":
+        raise ConfigError(f"{folder}: this run ended as {metrics['status']}, not as done")
     return metrics
 
 
-def read_checked(path: Path, sha256: str) -> bytes:
+def write_result(path: Path, content: bytes) -> None:
+    """Write what a tool made of a run, in one step.
+
+    Raises:
+        ConfigError: it cannot be written there.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}; choose another place") from error
+
+
+def read_checked(path: Path, sha256: str | None) -> bytes:
     """Return what is in a file of a run, once it is known to be what the run has written.
 
     Raises:
@@ -76,4 +95,5 @@ def read_weights(folder: Path, metrics: dict[str, Any]) -> dict[str, NDArray[Any
     Raises:
         DataError: the file is missing, damaged, or another run's.
     """
-    return safetensors.numpy.load(read_checked(folder / WEIGHTS, metrics["weights_sha256"]))
+    content = read_checked(folder / WEIGHTS, metrics.get("weights_sha256"))
+    return safetensors.numpy.load(content)

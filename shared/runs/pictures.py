@@ -6,19 +6,24 @@ Colours are Okabe and Ito's, which people with any colour vision can tell apart
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 GREY, BLACK = "#999999", "#000000"
 FONT_SIZE = 14
+LINE, LINES = 76, 36  # characters in a line of text, lines of a text
 
 
 def curves(
@@ -185,8 +190,8 @@ def confusion(
                     fontweight="bold" if hit else "normal",
                     color=BLUE if hit else "white" if strong else "black",
                 )
-    axes.set_xticks(range(count), classes, fontsize=FONT_SIZE)
-    axes.set_yticks(range(count), classes, fontsize=FONT_SIZE)
+    axes.set_xticks(range(count), classes, fontsize=FONT_SIZE, parse_math=False)
+    axes.set_yticks(range(count), classes, fontsize=FONT_SIZE, parse_math=False)
     axes.set_xlabel("predicted", fontsize=FONT_SIZE)
     axes.set_ylabel("true", fontsize=FONT_SIZE)
     axes.set_title(title, fontsize=FONT_SIZE)
@@ -196,64 +201,73 @@ def confusion(
     return _png(figure)
 
 
-def words(
-    tokens: Sequence[str],
-    values: NDArray[np.float64],
-    title: str,
-    low: str,
-    high: str,
-    wide: int = 108,
-    rows: int = 36,
+@dataclass(frozen=True)
+class ColouredText:
+    """Words and a number for each, (T,), and what stands above them."""
+
+    words: Sequence[str]
+    values: NDArray[np.float64]
+    title: str
+
+
+def coloured_words(
+    texts: Sequence[ColouredText], title: str, label: str, signed: bool = False
 ) -> bytes:
-    """Return a PNG of a text in which each word's background tells its number.
+    """Return a PNG of texts in which the colour behind each word is its number.
+
+    Of a long text the last `LINES` lines are shown.
 
     Args:
-        tokens: the words, (T,).
-        values: a number for each, (T,); 0 is white.
+        texts: at least one.
         title: what is shown.
-        low: what the colour of numbers below 0 says.
-        high: what the colour of numbers above 0 says.
-        wide: characters a line.
-        rows: lines at most; of a longer text the last ones.
+        label: what the numbers are.
+        signed: numbers below and above 0 get two colours, and 0 is white; otherwise they are from 0
+            up and the colour goes from light to dark.
     """
-    lines = _wrapped(tokens, wide)
-    shown = lines[-rows:]
-    if len(shown) < len(lines):
-        title += f" (the last {sum(map(len, shown))} of {len(tokens)} words)"
-    height = 0.34 * len(shown)
-    figure = Figure(figsize=(13, height + 2.2), layout="constrained")
-    text_axes, bar_axes = figure.subplots(2, 1, height_ratios=[height + 0.4, 0.2])
-    largest = max(float(np.abs(values).max(initial=0)), 1e-12)
-    shade = ScalarMappable(Normalize(-largest, largest), "PuOr_r")
-    text_axes.set(xlim=(0, wide), ylim=(len(shown), 0))
-    text_axes.axis("off")
-    for row, line in enumerate(shown):
-        for column, position in line:
-            text_axes.text(
-                column, row + 0.5, tokens[position][:wide], family="monospace", va="center",
-                fontsize=FONT_SIZE - 1, color="white" if abs(values[position]) > 0.7 * largest
-                else "black",
-                bbox={"facecolor": shade.to_rgba(values[position]), "linewidth": 0,
-                      "boxstyle": "square,pad=0.12"},
-            )  # fmt: skip
-    text_axes.set_title(title, fontsize=FONT_SIZE, loc="left")
-    bar = figure.colorbar(shade, cax=bar_axes, orientation="horizontal")
-    bar.set_label(f"{low}  <  0  <  {high}", fontsize=FONT_SIZE)
-    bar.ax.tick_params(labelsize=FONT_SIZE - 3)
+    placed = [_placed(one.words) for one in texts]
+    heights = [min(LINES, places[-1][0] + 1) + 1.2 for places in placed]
+    figure = Figure(figsize=(13, 0.36 * sum(heights) + 1.2), layout="constrained")
+    figure.suptitle(title, fontsize=FONT_SIZE + 2, parse_math=False)
+    grid = figure.subplots(len(texts), 1, squeeze=False, height_ratios=heights).ravel()
+    largest = max(1e-12, *(float(np.abs(one.values).max()) for one in texts))
+    scale = Normalize(-largest if signed else 0, largest)
+    colours = colormaps["PuOr_r" if signed else "Blues"]
+    for axes, one, places, height in zip(grid, texts, placed, heights, strict=True):
+        cut = max(0, places[-1][0] + 1 - LINES)
+        axes.set(xlim=(-0.5, LINE + 0.5), ylim=(height - 1, -0.6))
+        axes.set_axis_off()
+        note = f" (its last {LINES} lines)" if cut else ""
+        axes.set_title(one.title + note, fontsize=FONT_SIZE, loc="left", parse_math=False)
+        for word, value, (line, column) in zip(one.words, one.values, places, strict=True):
+            if line >= cut:
+                _draw_word(axes, word[:LINE], column, line - cut, colours(scale(value)))
+    bar = figure.colorbar(ScalarMappable(scale, colours), ax=list(grid), shrink=0.8, aspect=25)
+    bar.set_label(label, fontsize=FONT_SIZE)
+    bar.ax.tick_params(labelsize=FONT_SIZE - 2)
     return _png(figure)
 
 
-def _wrapped(tokens: Sequence[str], wide: int) -> list[list[tuple[int, int]]]:
-    """Return lines of (column, position) of the words, a blank between two of them."""
-    lines: list[list[tuple[int, int]]] = [[]]
-    column = 0
-    for position, token in enumerate(tokens):
-        if column and column + len(token) > wide:
-            lines.append([])
-            column = 0
-        lines[-1].append((column, position))
-        column += len(token) + 1
-    return lines
+def _draw_word(axes: Axes, word: str, column: int, line: int, colour: Any) -> None:
+    """Draw one word on its colour, in white letters where black ones were hard to read."""
+    corner = (column - 0.4, line - 0.45)
+    axes.add_patch(Rectangle(corner, len(word) + 0.8, 0.9, facecolor=colour))
+    red, green, blue, _ = colour
+    dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5  # how bright eyes find it
+    axes.text(
+        column + len(word) / 2, line, word, va="center", ha="center", family="monospace",
+        fontsize=FONT_SIZE + 1, color="white" if dark else "black", parse_math=False,
+    )  # fmt: skip
+
+
+def _placed(words: Sequence[str]) -> list[tuple[int, int]]:
+    """Return line and column of each word, a space between any two."""
+    places, line, column = [], 0, 0
+    for word in words:
+        if column and column + len(word) > LINE:
+            line, column = line + 1, 0
+        places.append((line, column))
+        column += len(word) + 1
+    return places
 
 
 def _png(figure: Figure) -> bytes:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +15,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from shared.config import AppConfig
-from shared.errors import TrainingDiverged
-from shared.runs.finished import WEIGHTS
+from shared.errors import DataError, TrainingDiverged
+from shared.runs.finished import WEIGHTS, read_weights
 from shared.runs.folder import RunFolder
 from shared.runs.progress import TrainingProgress
 from shared.training.losses import Loss, example_losses, predicted_classes
@@ -230,6 +231,20 @@ def _kept(learner: Learner, run: RunFolder) -> Iterator[None]:
 def save_weights(learner: Learner, run: RunFolder) -> None:
     """Write a learner's weights to the run folder."""
     write_weights(learner.weights(), run)
+
+
+def load_weights(learner: Learner, folder: Path, metrics: dict[str, Any]) -> None:
+    """Give a learner the weights of the run in `folder`.
+
+    Raises:
+        DataError: they are damaged, or do not fit the configuration beside them.
+    """
+    try:
+        learner.load_weights(read_weights(folder, metrics))
+    except ValueError as error:
+        raise DataError(
+            f"{folder}: config.yaml does not belong to these weights ({error}); train again"
+        ) from error
 
 
 def write_weights(weights: Mapping[str, NDArray[Any]], run: RunFolder) -> None:

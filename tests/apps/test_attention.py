@@ -421,8 +421,7 @@ def test_the_whole_task(framework: str, model: str, tmp_path: Path) -> None:
         (["data.values=7"], r"data\.values .*multiple of 2 .*data\.values=7"),
         (["data.longer=[8]"], r"data\.longer: expected numbers above data\.pairs=16"),
         (["data.longer=[24, 24]"], r"data\.longer: a number stands there twice"),
-        (["data.train_limit=99999"], r"data\.train_limit=99999: there are 20,000 examples"),
-        (["data.test_limit=99999"], r"data\.test_limit=99999: there are 5,000 examples"),
+        (["data.keys=99999"], r"data\.keys should be less than or equal to 2000"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

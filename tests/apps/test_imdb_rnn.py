@@ -260,6 +260,41 @@ def test_predictions_that_are_refused(tmp_path: Path) -> None:
         predict.predict(run, "a film")
 
 
+def test_words_that_mean_something_to_matplotlib(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    said = predict.predict(run, "a $5 - $10 film, $\\frac$ awful $_^$ " + "dull " * 4000)
+    assert predict.draw(said).startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("_double_precision")
+def test_a_tied_maximum_shares_its_gradient_in_all_frameworks(tmp_path: Path) -> None:
+    """One word over and over: the LSTM's state comes to rest, and many steps have the maximum."""
+    in_torch, in_keras, in_numpy = in_all_three("lstm", tmp_path)
+    ids = np.full((1, 400), 7)
+    _, expected = torch_model.embedding_gradients(in_torch, ids, 0)
+    assert (np.abs(expected).max(axis=2) > 1e-12).sum() > 5, "there are ties"
+    for network, other in ((keras_model, in_keras), (numpy_model, in_numpy)):
+        _, gradients = network.embedding_gradients(other, ids, 0)
+        assert gradients.sum() == pytest.approx(expected.sum(), rel=1e-6)
+    _, gradients = numpy_model.embedding_gradients(in_numpy, ids, 0)
+    np.testing.assert_allclose(gradients.sum(axis=1), expected.sum(axis=1), rtol=1e-6)
+
+
+def test_files_of_another_run_are_refused(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("embedding: 16", "embedding: 8"))
+    with pytest.raises(DataError, match=r"config\.yaml does not belong to these weights"):
+        predict.predict(run, "a film")
+    (run / "config.yaml").write_text(config.replace("app: imdb_rnn", "app: xor"))
+    with pytest.raises(ConfigError, match="is a run of xor, not of imdb_rnn"):
+        predict.predict(run, "a film")
+    (run / "config.yaml").write_text(config)
+    (run / "metrics.json").write_text("[]")
+    with pytest.raises(DataError, match=r"metrics\.json is not what a run has written"):
+        predict.predict(run, "a film")
+
+
 def test_three_classes_take_a_logit_each(tmp_path: Path) -> None:
     (tmp_path / "texts" / "dull").mkdir(parents=True)
     for number in range(12):

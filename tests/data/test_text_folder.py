@@ -94,5 +94,15 @@ def test_files_that_are_no_texts(tmp_path: Path) -> None:
 
 
 def test_an_empty_text_is_one_unknown_word(tmp_path: Path) -> None:
-    write(tmp_path, {"a": ["x", "x", ""], "b": ["z", "z", ""]})
-    assert load(tmp_path).train.lengths.min() == 1
+    write(tmp_path / "train", {"a": ["x", ""], "b": ["\ufeffz", "z"]})
+    write(tmp_path / "test", {"a": ["x"], "b": ["", "z"]})
+    data = load(tmp_path)
+    assert shown(data)["train"] == ["a: x", "a: <unk>", "b: z", "b: z"]
+    assert shown(data)["test"] == ["a: x", "b: <unk>", "b: z"]
+
+
+def test_hidden_files_are_no_texts_and_every_class_keeps_one(tmp_path: Path) -> None:
+    write(tmp_path, {"a": ["x", "y"], "b": ["z", "z"], ".hidden": ["h"]})
+    (tmp_path / "a" / "._0.txt").write_bytes(b"\xff")
+    data = text_folder.load(tmp_path, SETTINGS, test_fraction=0.9, say=lambda line: None)
+    assert data.train.labels.tolist() == data.test.labels.tolist() == [0, 1]

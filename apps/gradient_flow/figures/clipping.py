@@ -78,9 +78,9 @@ def caption(rows: Sequence[Row], limit: float | None) -> str:
         f"of its gradients gets as high as {number(max(column(off, 'norm')))} without clipping and "
         f"{number(max(column(on, 'norm')))} with it, of which a step uses "
         f"{number(max(column(on, 'norm_used')))} at most (limit {number(limit or 0)}). The loss "
-        f"begins at {number(on[0]['loss'])} and after {len(on)} steps is "
-        f"{number(off[-1]['loss'])} without "
-        f"clipping and {number(on[-1]['loss'])} with it: {lower} with it. Clipping "
+        f"begins at {number(on[0]['loss'])} and after {off[-1]['step']} steps is "
+        f"{number(off[-1]['loss'])} without clipping, after {on[-1]['step']} steps "
+        f"{number(on[-1]['loss'])} with it: {lower} with it. Clipping "
         "keeps the gradient's direction and shortens it; one step along a gradient that exploded "
         "can undo all that came before."
     )

@@ -1,5 +1,6 @@
 """The gradient's norm layer by layer: depth, activation, initialisation, and two remedies."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 
@@ -51,7 +52,7 @@ def measure(engine: Engine, config: Config, inputs: Array, labels: NDArray[np.in
             )
             model = engine.build_model(network)
             for initialisation in INITIALISATIONS:
-                rng = np.random.default_rng([config.seed, depth])  # the same numbers for all
+                rng = np.random.default_rng([config.seed, 6, depth])  # the same numbers for all
                 weights = initial_weights(network, initialisation, config.model.deviation, rng)
                 found = engine.gradients(model, weights, inputs, labels)
                 for layer in range(1, depth + 1):
@@ -102,8 +103,8 @@ def figures(
         "depth",
         "By layer: depth, activation, initialisation",
         depth_caption(rows),
-        "Six panels: three activations, a shallow and a deep network; in each the norm of the "
-        "gradient by layer, logarithmic, one line for each of four initialisations.",
+        "A panel for each of three activations and for the shallowest and the deepest network; in "
+        "each the norm of the gradient by layer, logarithmic, one line for each initialisation.",
         plain,
         draw_depth(plain),
         [{key: row[key] for key in ("depth", "activation", "initialisation")}
@@ -139,19 +140,20 @@ def depth_caption(rows: Sequence[Row]) -> str:
     return (
         "Read each line from right to left: the gradient enters at the last layer and travels to "
         "the first. A straight slope on this scale is a factor at every layer. On its way "
-        f"through {deepest} layers the gradient does this. {joined(said)}. Every network is new; "
-        "nothing has been trained."
+        f"from layer {deepest} to layer 1 the gradient does this. {joined(said)}. Every network is "
+        "new; nothing has been trained."
     )
 
 
 def remedies_caption(rows: Sequence[Row]) -> str:
     """Say between which ratios the initialisations lie, for each remedy."""
     ratios = table(where(rows, depth=max(column(rows, "depth"))))
-    said = {}
+    said, spans = {}, {}
     for remedy in REMEDIES:
-        values = [row[remedy] for row in ratios]
-        said[remedy] = f"{number(min(values))} to {number(max(values))}"
-    spans = {r: max(row[r] for row in ratios) / min(row[r] for row in ratios) for r in REMEDIES}
+        values = [row[remedy] for row in ratios if not math.isnan(row[remedy])]
+        low, high = (min(values), max(values)) if values else (math.nan, math.nan)
+        said[remedy] = f"{number(low)} to {number(high)}"
+        spans[remedy] = high / low if low else math.inf  # a gradient that has vanished altogether
     narrowest = min(spans, key=lambda remedy: spans[remedy])
     return (
         "The first layer's norm over the last layer's, lowest to highest of all activations and "

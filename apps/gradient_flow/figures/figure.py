@@ -123,6 +123,8 @@ def number(value: float) -> str:
 
 def change(ratio: float) -> str:
     """Say what became of a gradient on its way, from the ratio of its norms, end over start."""
+    if np.isnan(ratio):
+        return "is 0 where it enters"
     if ratio < 1e-3:
         return f"vanishes (to {number(ratio)} times what it was)"
     if ratio > 1e3:

@@ -1,5 +1,6 @@
 """The gradient's norm time step by time step: an RNN and an LSTM that read an image row by row."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,7 +66,8 @@ def figure(engine: Engine, config: Config, inputs: Array, labels: NDArray[np.int
 
 def ratio(rows: Sequence[Row]) -> float:
     """Return the norm at the first step over that at the last, of one network's rows."""
-    return float(rows[0]["gradient_of_input"] / rows[-1]["gradient_of_input"])
+    last = rows[-1]["gradient_of_input"]
+    return float(rows[0]["gradient_of_input"] / last) if last else math.nan
 
 
 def caption(rows: Sequence[Row]) -> str:
