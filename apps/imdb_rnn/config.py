@@ -6,8 +6,8 @@ from pydantic import Field
 
 from shared.config import AppConfig, Count, Probability, Section, TextChoice
 
-# Standard deviation of the first embeddings of LSTM and RNN. With torch's own, 1, the words
-# that are too rare to learn are noise: 86.5 % of IMDB in place of 88.
+# Standard deviation of the first embeddings of LSTM and RNN. torch's own is 1; but most words are too
+# rare to learn, and stay the noise that they started as.
 EMBEDDING_STD = 0.1
 
 Embedding = Annotated[Count, Field(description="numbers that a word becomes")]
