@@ -6,7 +6,7 @@ from pydantic import Field
 
 from shared.config import AppConfig, Count, Probability, Section, TextChoice
 
-# Standard deviation of the first embeddings of LSTM and RNN. torch's own is 1; but most words are too
+# Standard deviation of LSTM's and RNN's first embeddings. torch's own is 1; but most words are too
 # rare to learn, and stay the noise that they started as.
 EMBEDDING_STD = 0.1
 
