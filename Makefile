@@ -71,6 +71,14 @@ gradcheck: $(READY) ## hold the backward passes by hand against torch, Keras and
 bench: $(READY) ## measure beside what people would use instead (case=convolution, imdb or frozen_features)
 	@$(RUN) -m benchmarks.$(or $(case),convolution)
 
+.PHONY: regress
+regress: $(READY) ## has anything become less accurate? (case=NAME: one case; docs/regression-gate.md)
+	@$(RUN) -m apps.regress $(OVERRIDES)
+
+.PHONY: bless
+bless: $(READY) ## record a new baseline of a case (case=NAME) and print old against new
+	@$(RUN) -m apps.regress --bless $(OVERRIDES)
+
 .PHONY: test
 test: $(READY) ## the tests, without the slow ones
 	@$(RUN) -m pytest -n auto -m 'not slow'

@@ -165,7 +165,8 @@ def _print_help(app: str, schema: type[AppConfig]) -> None:
         raise ConfigError(_explain(app, schema, error, _overrides())) from error
     validate(schema, values)
     print(f"usage: python -m apps.{app} [KEY=VALUE ...]\n\nchoices:")
-    for group in sorted(path.name for path in CONF.iterdir() if path.is_dir()):
+    folders = {path.name for path in CONF.iterdir() if path.is_dir()}
+    for group in sorted(folders & schema.model_fields.keys()):  # conf/regression is no group
         print(f"  {group}={{{', '.join(_choices(schema, group))}}}")
     print("\nkeys, with their values now:")
     for key, value, meaning in _key_table(schema, values):

@@ -9,7 +9,10 @@ import pytest
 from tests.helpers import ROOT
 
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras"}
-GROUND_FLOOR = ("shared.backprop", "shared.data", "shared.config", "shared.errors", "shared.files")
+GROUND_FLOOR = (
+    "shared.backprop", "shared.data", "shared.regression", "shared.config", "shared.errors",
+    "shared.files",
+)  # fmt: skip
 MIDDLE_FLOOR = ("shared.training", "shared.parity", "shared.runs", "shared.command")
 APP_FILES = {
     "__init__.py", "__main__.py", "config.py", "train.py", "torch_model.py", "keras_model.py",

@@ -219,18 +219,19 @@ def finished_run(folder: Path, *overrides: str) -> Path:
             (folder / "texts" / name / f"{number}.txt").write_text(f"a {words} film {words}")
     run = folder / f"run{len(list(folder.iterdir()))}"
     train(imdb_config(run, "data=text_folder", f"data.root={folder / 'texts'}", "model=bow",
-                      "trainer.epochs=12", "trainer.batch_size=4", *overrides))  # fmt: skip
+                      "trainer.epochs=12", "trainer.batch_size=4", "optimizer.lr=0.05",
+                      *overrides))  # fmt: skip
     return run
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_prediction_and_the_words_that_moved_it(framework: str, tmp_path: Path) -> None:
     run = finished_run(tmp_path, f"framework={framework}")
-    said = predict.predict(run, "A dull, AWFUL film zxqw")
+    said = predict.predict(run, "AWFUL<br />dull film zxqw")
     assert said.predicted == "bad"
-    assert said.words == ["a", "dull", ",", "awful", "film", "zxqw"]
-    assert (said.towards, said.unknown) == ("good", 2)
-    assert said.effects[3] < -0.1, "awful speaks against it"
+    assert said.words == ["awful", "dull", "film", "zxqw"]
+    assert (said.towards, said.unknown) == ("good", 1)
+    assert said.effects[0] < -0.1, "awful speaks against it"
     assert sum(said.probabilities.values()) == pytest.approx(1)
     # A bag of words is linear: all effects and the bias make the logit.
     weights = read_weights(run, read_metrics(run))
@@ -262,7 +263,7 @@ def test_predictions_that_are_refused(tmp_path: Path) -> None:
 
 def test_words_that_mean_something_to_matplotlib(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
-    said = predict.predict(run, "a $5 - $10 film, $\\frac$ awful $_^$ " + "dull " * 4000)
+    said = predict.predict(run, "a $5 - $10 film, $\\frac$ awful $_^$ " + "dull " * 1000)
     assert predict.draw(said).startswith(b"\x89PNG")
 
 

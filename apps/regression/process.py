@@ -1,0 +1,94 @@
+"""The other side of `worker.py`: starts it, asks it for one seed after the other, ends it."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar
+
+from apps.regression.cases import Case
+from shared.runs.record import ROOT
+
+
+class Worker:
+    """A process that trains one case on one source of data.
+
+    Args:
+        folder: where the cases are.
+        name: the case.
+        case: what is in its file.
+        source: real or embedded.
+        out: where run folders and the log go.
+    """
+
+    live: ClassVar[set["Worker"]] = set()
+    stopped: ClassVar[bool] = False
+
+    def __init__(self, folder: Path, name: str, case: Case, source: str, out: Path) -> None:
+        self.limit = case.limit_seconds
+        runs = (out / name / source).resolve()
+        runs.mkdir(parents=True, exist_ok=True)
+        self.log = runs / "log.txt"
+        words = [str(folder.resolve()), name, source, str(runs)]
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "apps.regression.worker", *words],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    def __enter__(self) -> "Worker":
+        Worker.live.add(self)
+        if Worker.stopped:
+            self.process.kill()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        Worker.live.discard(self)
+        self.process.kill()  # nothing is asked of it any more
+        self.process.communicate()
+
+    def run(self, seed: int) -> dict[str, Any]:
+        """Return what the worker answers; of one that ends or hangs, that it failed."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            self.process.kill()
+
+        timer = threading.Timer(self.limit, stop)
+        timer.start()
+        try:
+            self.process.stdin.write(f"{seed}\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except OSError:  # it has ended before
+            line = ""
+        finally:
+            timer.cancel()
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        reason = f"the process ended with status {self.process.wait()}"
+        if late.is_set():
+            reason = f"not done after {self.limit:g} s"
+        return {"seed": seed, "status": "failed", "error": f"{reason}; see {self.log}"}
+
+    @classmethod
+    def stop_all(cls) -> None:
+        """End every process that trains, and let none begin."""
+        cls.stopped = True
+        for worker in list(cls.live):
+            worker.process.kill()

@@ -1,0 +1,182 @@
+"""`python -m apps.regress` on two files, as other people's projects use it."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from apps.regress import main, status
+from tests.helpers import ROOT
+from tests.regression.samples import drawn
+from tests.test_readme import CONSOLE_BLOCK, LINK, run
+
+GUIDE = ROOT / "docs" / "regression-gate.md"
+EXAMPLE = ROOT / "docs" / "regression-example"
+
+
+def decided(
+    tmp_path: Path, baseline: Any, results: Any, *words: str, out: str = "out"
+) -> tuple[int, dict[str, Any]]:
+    """Return the exit status and the content of regress.json."""
+    files = []
+    for name, content in (("baseline", baseline), ("results", results)):
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(content))
+    folder = tmp_path / out
+    found = main(["--baseline", str(files[0]), "--results", str(files[1]), f"out={folder}", *words])
+    report = folder / "regress.json"
+    return found, json.loads(report.read_text()) if report.exists() else {}
+
+
+def example(name: str) -> Any:
+    return json.loads((EXAMPLE / f"{name}.json").read_text())
+
+
+def test_the_documented_command_says_what_is_documented(tmp_path: Path) -> None:
+    text = GUIDE.read_text()
+    (command,) = re.findall(r"^python -m apps\.regress --baseline .*$", text, re.MULTILINE)
+    words = shlex.split(command.replace("out=/tmp/gate", f"out={tmp_path}/gate"))
+    result = run(["python", *words[1:]])
+    assert result.returncode == 5, result.stderr
+    assert f"```text\n{result.stdout}```\n" in text
+    names = sorted(path.name for path in (tmp_path / "gate").iterdir())
+    assert names == ["regress.json", "regress.md", "regress.xml"]
+    ElementTree.parse(tmp_path / "gate" / "regress.xml")
+
+
+def test_the_documented_format_is_read(tmp_path: Path) -> None:
+    text = GUIDE.read_text()
+    (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    found, report = decided(tmp_path, example("baseline"), json.loads(block))
+    assert found == 5
+    assert report["cases"][0]["reason"] == "seed 102: failed: out of memory"
+
+
+def test_the_documented_cases_and_links_are_real() -> None:
+    text = GUIDE.read_text()
+    for target in LINK.findall(text):
+        assert (GUIDE.parent / target).exists(), target
+    assert not CONSOLE_BLOCK.findall(text)
+    for name in re.findall(r"case=(\w+_\w+)", text):
+        assert (ROOT / "conf" / "regression" / f"{name}.yaml").is_file()
+
+
+def test_files_are_decided_on_without_hydra_or_a_framework(tmp_path: Path) -> None:
+    heavy = "'hydra', 'torch', 'tensorflow', 'keras'"
+    program = (
+        f"import sys; from apps.regress import main; main({['--baseline', 'x', '--results', 'y']});"
+        f"sys.exit(len([name for name in ({heavy}) if name in sys.modules]))"
+    )
+    assert run(["python", "-c", program]).returncode == 0
+
+
+def test_better_results_pass(tmp_path: Path) -> None:
+    results = example("results")
+    for one in results["runs"]:
+        one["test_accuracy"] += 0.02
+        one["test_loss"] -= 0.03
+    found, report = decided(tmp_path, example("baseline"), results)
+    assert (found, report["passed"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "reason"),
+    [
+        ({"dataset": "roses"}, 2, 'dataset: "flowers-102" -> "roses"'),
+        ({"config": {}}, 2, "config.epochs: 10 -> absent"),
+        ({"seeds": [100, 7]}, 5, "seed 7: failed: no result"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_what_is_missing_fails(
+    change: dict[str, Any], expected: int, reason: str, tmp_path: Path
+) -> None:
+    found, report = decided(tmp_path, example("baseline"), example("results") | change)
+    assert found == expected
+    assert reason in report["cases"][0]["reason"]
+
+
+def test_a_case_without_results_fails(tmp_path: Path) -> None:
+    both = {"cases": [example("baseline"), example("baseline") | {"case": "roses"}]}
+    found, report = decided(tmp_path, both, {"cases": [example("baseline")]})
+    assert found == 5
+    assert [case["verdict"] for case in report["cases"]] == ["identical", "failed"]
+
+
+def test_the_suite_size_sets_the_level(tmp_path: Path) -> None:
+    levels = [
+        decided(tmp_path, example("baseline"), example("results"), *words, out=f"{number}")[1][
+            "cases"
+        ][0]["metrics"]["loss"]["level"]
+        for number, words in enumerate(([], ["suite=10"]))
+    ]
+    assert levels[0] == pytest.approx(0.0045, rel=0.05)
+    assert levels[1] == pytest.approx(0.00045, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--baseline", "x"], "--baseline FILE and --results FILE belong together"),
+        (["--baseline", "nowhere", "--results", "y"], "nowhere: No such file"),
+        (["cas=xor_numpy"], "unknown key cas: did you mean case?"),
+        (["case=xor_nunpy"], "case=xor_nunpy: there is no such case; choose from imdb"),
+        (["data=both"], "data should be auto, real or embedded"),
+        (["jobs=0"], "jobs should be a whole number, 1 or more (given jobs=0)"),
+        (["case"], "cannot read 'case'"),
+        (["--bless"], "--bless records only what is asked for"),
+        (["--bless", "case=xor_numpy", "seeds=3"], "seeds should be a whole number, 20 or more"),
+    ],
+)
+def test_a_wrong_command_is_explained(
+    words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert reason in said
+    assert len(said.splitlines()) == 1
+
+
+def test_too_few_results_and_a_small_baseline_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = example("results") | {"seeds": []}
+    results["runs"] = results["runs"][:1]
+    assert decided(tmp_path, example("baseline"), results)[0] == 2
+    assert "1 results are too few to tell a drop from noise; give at least 2" in (
+        capsys.readouterr().err
+    )
+    assert decided(tmp_path, example("results"), example("results"), out="b")[0] == 2
+    assert "the baseline has 5 seeds, 20 are needed" in capsys.readouterr().err
+
+
+def test_results_are_not_written_over(tmp_path: Path) -> None:
+    assert decided(tmp_path, example("baseline"), example("results"))[0] == 5
+    assert decided(tmp_path, example("baseline"), example("results"))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        (["passed", "identical"], 0),
+        (["passed", "refused"], 2),
+        (["refused", "no data"], 3),
+        (["refused", "regression"], 5),
+        (["failed"], 5),
+        (["suspicious"], 5),
+    ],
+)
+def test_the_gravest_outcome_sets_the_exit_status(outcomes: list[str], expected: int) -> None:
+    assert status(outcomes) == expected
+
+
+def test_samples_are_what_a_file_may_hold(tmp_path: Path) -> None:
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    baseline, results = drawn("coarse", random, 20), drawn("coarse", random, 6, first=50)
+    assert decided(tmp_path, baseline.as_json(), results.as_json())[0] == 0
