@@ -91,9 +91,9 @@ def _refuse_foreign_choices(schema: type[AppConfig]) -> None:
 
 def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
     """Resolve and validate a composed configuration."""
-    for key in OmegaConf.missing_keys(composed):
-        raise ConfigError(f"{key} is missing: give it as {key}=VALUE")
     try:
+        for key in OmegaConf.missing_keys(composed):
+            raise ConfigError(f"{key} is missing: give it as {key}=VALUE")
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error

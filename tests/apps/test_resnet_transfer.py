@@ -487,7 +487,7 @@ def test_grad_cam_is_the_formula_of_the_paper(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: Any) -> None:
     assert predict.main([str(tmp_path), "picture.jpg"]) == 2
-    assert "not the folder of a finished run" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_shallow")
