@@ -85,7 +85,7 @@ test: $(READY) ## the tests, without the slow ones
 
 .PHONY: test-slow
 test-slow: $(READY) ## the slow tests: accuracy of whole trainings
-	@$(RUN) -m pytest -m slow
+	@$(RUN) -m pytest -n auto -m slow
 
 .PHONY: lint
 lint: $(READY) ## ruff and mypy
