@@ -46,9 +46,9 @@ def with_real_places(words: list[str], folder: Path) -> list[str]:
     own = folder / "own"
     for label in ("dull", "good"):
         (own / label).mkdir(parents=True)
-        for number in range(40):
+        for number in range(60):
             (own / label / f"{number}.txt").write_text(f"a {label} film, {number}")
-            Image.new("RGB", (40, 30), (6 * number, 90, 40)).save(own / label / f"{number}.png")
+            Image.new("RGB", (40, 30), (4 * number, 90, 40)).save(own / label / f"{number}.png")
     words = [word.replace("=PATH", f"={own}") for word in words]
     words = [word.replace("PICTURE.jpg", f"{own}/good/0.png") for word in words]
     for number, word in enumerate(words):

@@ -7,11 +7,13 @@ from pydantic import Field, model_validator
 from shared.config import (
     AppConfig,
     Count,
+    Imdb,
     Positive,
     Probability,
+    Reviews,
     Section,
     SplitData,
-    TextChoice,
+    TextFolder,
 )
 
 Embedding = Annotated[Count, Field(description="numbers that a token becomes")]
@@ -86,4 +88,4 @@ class Recall(SplitData):
 class Config(AppConfig):
     app: Literal["attention"]
     model: Annotated[Model, Field(discriminator="name")]
-    data: Annotated[Recall | TextChoice, Field(discriminator="name")]
+    data: Annotated[Recall | Imdb | Reviews | TextFolder, Field(discriminator="name")]
