@@ -108,19 +108,20 @@ def table(runs: Sequence[Run]) -> str:
         rows[group(run)].append(run)
     lines = [
         "| data | model | framework | arithmetic | test accuracy | worst to best | seeds | "
-        "training | parameters | epochs |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "training | threads | parameters | epochs |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for key in sorted(rows):
         first = rows[key][0]
         scores = sorted(100 * run["test_accuracy"] for run in rows[key])
         spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
         seconds = statistics.median(run["train_seconds"] for run in rows[key])
+        threads = sorted({str(run["hardware"]["threads"]) for run in rows[key]})
         lines.append(
             f"| {first['dataset']} | `{first['model']}` | {first['framework']} | "
             f"{first['precision']} | **{statistics.mean(scores):.2f} %**{spread} | "
             f"{scores[0]:.2f} to {scores[-1]:.2f} % | {len(scores)} | {seconds:.1f} s | "
-            f"{first['parameters']:,} | {first['epochs']} |"
+            f"{' or '.join(threads)} | {first['parameters']:,} | {first['epochs']} |"
         )
     sizes = sorted({run["test_examples"] for run in runs})
     note = (
@@ -135,8 +136,8 @@ def _measured_on(runs: Sequence[Run]) -> str:
     """Say on what hardware, with what versions and of what commits the runs were."""
     hardware = sorted(
         {
-            f"{run['hardware']['cpu']}, {run['hardware']['threads']} threads, "
-            f"{run['hardware']['memory_gib']} GiB"
+            f"{run['hardware']['cpu']}, {run['hardware']['threads']} "
+            f"thread{'s' * (run['hardware']['threads'] > 1)}, {run['hardware']['memory_gib']} GiB"
             for run in runs
         }
     )
