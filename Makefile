@@ -81,11 +81,11 @@ bless: $(READY) ## record a new baseline of a case (case=NAME) and print old aga
 
 .PHONY: test
 test: $(READY) ## the tests, without the slow ones
-	@$(RUN) -m pytest -n auto -m 'not slow'
+	@$(RUN) -m pytest -n auto --dist worksteal -m 'not slow'
 
 .PHONY: test-slow
 test-slow: $(READY) ## the slow tests: accuracy of whole trainings
-	@$(RUN) -m pytest -n auto -m slow
+	@$(RUN) -m pytest -n auto --dist worksteal -m slow
 
 .PHONY: lint
 lint: $(READY) ## ruff and mypy
