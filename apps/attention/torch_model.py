@@ -1,6 +1,7 @@
 """The networks in PyTorch."""
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from shared.training.torch_layers import ByteDropout
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-class TorchNetwork(nn.Module):
+class TorchNetwork(nn.Module, ABC):
     """Embedding, something that looks at all tokens, dropout, dense; ids (N, T) to logits (N, C).
 
     With `paired`, ids are key, value, key, value, ..., question, and an item is the sum of a key's
@@ -47,9 +48,9 @@ class TorchNetwork(nn.Module):
             return x[:, -1:], x[:, :-1:2] + x[:, 1::2], (ids[:, :-1:2] != PAD)[:, None]
         return x[:, -1:], x[:, :-1], (ids[:, :-1] != PAD)[:, None]
 
+    @abstractmethod
     def mix(self, question: torch.Tensor, items: torch.Tensor, there: torch.Tensor) -> Pair:
         """Return the mixture (N, 1, E) and the weights (N, heads, 1, S)."""
-        raise NotImplementedError
 
 
 class TorchSingleHead(TorchNetwork):

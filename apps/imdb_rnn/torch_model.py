@@ -1,6 +1,7 @@
 """The networks in PyTorch."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,28 @@ from shared.training.torch_layers import ByteDropout
 NOTHING = -1e9  # below every number that a padded step could win against
 
 
-class TorchLstm(nn.Module):
+class TorchReader(nn.Module, ABC):
+    """What reads words that are embedded; ids (N, T) to logits (N, outputs).
+
+    The two steps are apart so that `embedding_gradients` can ask for the gradient between them.
+    """
+
+    embedding: nn.Embedding
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.read(self.embed(ids), ids)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return what is read of the words, (N, T, embedding)."""
+        embedded: torch.Tensor = self.embedding(ids)
+        return embedded
+
+    @abstractmethod
+    def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits of words that are embedded already."""
+
+
+class TorchLstm(TorchReader):
     """Embedding, LSTM, maximum over time, dense; ids (N, T) to logits (N, outputs).
 
     The maximum is taken over the words alone: what is padded, on the right, is never looked at.
@@ -30,23 +52,14 @@ class TorchLstm(nn.Module):
         self.fc = nn.Linear(config.hidden, outputs)
         one_bias(self.lstm)
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.read(self.embedding(ids), ids)
-
-    def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return what is read of the words, (N, T, embedding)."""
-        embedded: torch.Tensor = self.embedding(ids)
-        return embedded
-
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """Return the logits of words that are embedded already."""
         states, _ = self.lstm(embedded)
         largest = states.masked_fill((ids == PAD)[:, :, None], NOTHING).amax(dim=1)
         logits: torch.Tensor = self.fc(self.dropout(largest))
         return logits
 
 
-class TorchRnn(nn.Module):
+class TorchRnn(TorchReader):
     """Embedding, plain RNN, its last word's state, dense; ids (N, T) to logits (N, outputs)."""
 
     def __init__(self, config: Rnn, tokens: int, outputs: int) -> None:
@@ -58,16 +71,7 @@ class TorchRnn(nn.Module):
         self.fc = nn.Linear(config.hidden, outputs)
         one_bias(self.rnn)
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.read(self.embedding(ids), ids)
-
-    def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return what is read of the words, (N, T, embedding)."""
-        embedded: torch.Tensor = self.embedding(ids)
-        return embedded
-
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """Return the logits of words that are embedded already."""
         states, _ = self.rnn(embedded)
         last = (ids != PAD).sum(dim=1) - 1
         state = states[torch.arange(len(ids)), last]
@@ -75,7 +79,7 @@ class TorchRnn(nn.Module):
         return logits
 
 
-class TorchBow(nn.Module):
+class TorchBow(TorchReader):
     """The mean embedding of all words and pairs of words, dense; ids (N, T) to logits (N, outputs).
 
     Pairs share `buckets` rows by a hash, as in fastText (Joulin et al. 2017, arXiv:1607.01759).
@@ -120,7 +124,7 @@ class TorchBow(nn.Module):
 
 
 def embedding_gradients(
-    model: TorchLstm | TorchRnn | TorchBow, ids: NDArray[np.int64], output: int
+    model: TorchReader, ids: NDArray[np.int64], output: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return what is read of the words, and the gradient of each text's logit with respect to it.
 
@@ -146,9 +150,7 @@ def one_bias(layer: nn.RNNBase) -> None:
     layer.bias_hh_l0 = nn.Parameter(torch.zeros(size), requires_grad=False)
 
 
-def build_model(
-    config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1
-) -> TorchLstm | TorchRnn | TorchBow:
+def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> TorchReader:
     """Return the network that `config.name` names, for a vocabulary of so many tokens.
 
     One output, the logit of the second class, tells two classes apart; more take a logit each.
