@@ -226,7 +226,7 @@ def coloured_words(
     """
     placed = [_placed(one.words) for one in texts]
     heights = [min(LINES, places[-1][0] + 1) + 1.2 for places in placed]
-    figure = Figure(figsize=(13, 0.36 * sum(heights) + 1.2), layout="constrained")
+    figure = Figure(figsize=(13, 0.36 * sum(heights) + 1.9), layout="constrained")
     figure.suptitle(title, fontsize=FONT_SIZE + 2, parse_math=False)
     grid = figure.subplots(len(texts), 1, squeeze=False, height_ratios=heights).ravel()
     largest = max(1e-12, *(float(np.abs(one.values).max()) for one in texts))
@@ -241,7 +241,9 @@ def coloured_words(
         for word, value, (line, column) in zip(one.words, one.values, places, strict=True):
             if line >= cut:
                 _draw_word(axes, word[:LINE], column, line - cut, colours(scale(value)))
-    bar = figure.colorbar(ScalarMappable(scale, colours), ax=list(grid), shrink=0.8, aspect=25)
+    bar = figure.colorbar(
+        ScalarMappable(scale, colours), ax=list(grid), location="bottom", shrink=0.8, aspect=60
+    )  # below, and not beside: a text may be one line high
     bar.set_label(label, fontsize=FONT_SIZE)
     bar.ax.tick_params(labelsize=FONT_SIZE - 2)
     return _png(figure)
