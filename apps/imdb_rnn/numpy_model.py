@@ -39,7 +39,8 @@ class NumpyLstm(Module):
 
     def backward(self, dlogits: Array) -> None:
         dlargest = self.head.backward(dlogits)
-        dstates = self.taken * (dlargest / self.taken.sum(axis=1))[:, None]
+        shared = dlargest / self.taken.sum(axis=1, dtype=dlargest.dtype)
+        dstates = self.taken * shared[:, None]
         self.dembedded = self.lstm.backward(dstates)
         self.embedding.backward(self.dembedded)
         self._collect()

@@ -158,10 +158,8 @@ def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> Non
         np.testing.assert_allclose(of_keras[name], value, rtol=0, atol=allowed, err_msg=name)
 
 
-@pytest.mark.parametrize(
-    ("model", "framework"),
-    [("lstm", "torch"), ("rnn", "numpy"), ("bow", "keras"), ("bow", "torch"), ("lstm", "keras")],
-)
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("model", MODELS)
 def test_a_run_leaves_everything_behind(framework: str, model: str, tmp_path: Path) -> None:
     config = imdb_config(tmp_path, f"framework={framework}", f"model={model}", "debug=smoke",
                          "model.embedding=8")  # fmt: skip
