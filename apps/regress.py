@@ -6,7 +6,7 @@
     python -m apps.regress --baseline FILE --results FILE   decide on results from anywhere
 
 KEY=VALUE:
-    case=NAME[,NAME]           which cases; all where it is not given
+    case=NAME[,NAME]           which cases; all where it is not given; short: one an application
     data=auto|real|embedded    auto: the embedded sample where the real data is missing
     out=FOLDER                 for regress.json, regress.xml (JUnit), regress.md and the runs
     jobs=N                     cases at a time; as many as there are cores where it is not given

@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, model_validator
+from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it through
 
 from shared.command import CONF, HYDRA_VERSION_BASE
 from shared.config import AppConfig, Count, Positive, Section, validate
@@ -20,7 +21,7 @@ from shared.training.precision import with_precision
 FOLDER = CONF / "regression"
 SOURCES = ("real", "embedded")
 # What results do not depend on: where things lie. The seed is each run's own.
-ELSEWHERE = ("seed", "run_dir", "data.root", "data.download")
+ELSEWHERE = ("seed", "run_dir", "cache", "data.root", "data.cache", "data.download")
 
 Overrides = Annotated[list[str], Field(description="KEY=VALUE, as on the command line")]
 
@@ -46,6 +47,7 @@ class Case(Section):
         ),
     ]
     limit_seconds: Annotated[Positive, Field(description="a longer run has failed")] = 300.0
+    short: Annotated[bool, Field(description="whether case=short has it")] = False
 
     @model_validator(mode="after")
     def _looks_rise(self) -> "Case":
@@ -103,17 +105,21 @@ def load(name: str, folder: Path = FOLDER) -> Case:
     try:
         values: Any = OmegaConf.to_container(OmegaConf.load(path))
         return validate(Case, values)  # type: ignore[type-var]
-    except ConfigError as error:
+    except (ConfigError, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
 
 
 def chosen(words: str | None, folder: Path = FOLDER) -> list[str]:
     """Return the cases that `case=` names: several with commas, all where it is not given.
 
+    `short` names those with `short: true`: every application, as a pull request can wait for.
+
     Raises:
         ConfigError: there is no such case.
     """
     every: Sequence[str] = names(folder)
+    if words == "short":
+        return [name for name in every if load(name, folder).short]
     wanted = every if words in (None, "all") else str(words).split(",")
     for name in wanted:
         if name not in every:

@@ -125,6 +125,16 @@ class Source(Section):
     per_class: Annotated[
         Count | None, Field(description="pictures a class of the source task; null: all")
     ]
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Field(description="of the source task; auto: bfloat16 where the CPU multiplies it fast"),
+    ]
+    seed: Annotated[
+        int,
+        Field(
+            ge=0, lt=2**32, description="of the source task, which is learned once for all `seed`s"
+        ),
+    ]
 
 
 class Config(AppConfig):

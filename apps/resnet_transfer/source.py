@@ -37,7 +37,7 @@ def source_config(config: Config) -> Config:
         update={
             "epochs": source.epochs, "batch_size": source.batch_size, "schedule": "one_cycle",
             "clip_norm": None,
-            "precision": "auto",
+            "precision": source.precision,
         }
     )  # fmt: skip
     transfer = Transfer.model_validate(
@@ -47,8 +47,8 @@ def source_config(config: Config) -> Config:
     return with_precision(
         config.model_copy(
             update={
-                "framework": "torch", "seed": 0, "optimizer": optimizer, "trainer": trainer,
-                "transfer": transfer, "data": data,
+                "framework": "torch", "seed": source.seed, "optimizer": optimizer,
+                "trainer": trainer, "transfer": transfer, "data": data,
             }
         )
     )  # fmt: skip
@@ -61,6 +61,7 @@ def key(config: Config, images: ImageData) -> str:
         "trainer": config.trainer.model_dump(), "optimizer": config.optimizer.model_dump(),
         "augmentation": [config.data.mirror, config.data.shift],
         "examples": [config.data.per_class, config.data.validation_fraction],
+        "seed": config.seed,
     }  # fmt: skip
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 

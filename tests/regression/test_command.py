@@ -123,7 +123,7 @@ def test_the_suite_size_sets_the_level(tmp_path: Path) -> None:
         (["--baseline", "x"], "--baseline FILE and --results FILE belong together"),
         (["--baseline", "nowhere", "--results", "y"], "nowhere: No such file"),
         (["cas=xor_numpy"], "unknown key cas: did you mean case?"),
-        (["case=xor_nunpy"], "case=xor_nunpy: there is no such case; choose from imdb"),
+        (["case=xor_nunpy"], "case=xor_nunpy: there is no such case; choose from attention"),
         (["data=both"], "data should be auto, real or embedded"),
         (["jobs=0"], "jobs should be a whole number, 1 or more (given jobs=0)"),
         (["case"], "cannot read 'case'"),
