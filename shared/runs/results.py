@@ -4,10 +4,12 @@
     python -m shared.runs.results --check               status 5 when a table is out of date
     python -m shared.runs.results --record FOLDER ...   take the runs below FOLDER into the records
     python -m shared.runs.results --sample FOLDER       show this run as the example of its app
+    python -m shared.runs.results --comparison FOLDER   show this run of transfer.mode=compare
 
 The records are docs/results/APP.json: the metrics of each run, as in its metrics.json. A table
 stands between `<!-- results: APP -->` and `<!-- end of results -->`; what the example printed
 between `<!-- sample: APP -->` and `<!-- end of sample -->`, its picture in docs/results/APP.png.
+A comparison is docs/results/APP_comparison.json and .png, its table in a block `comparison: APP`.
 What `make gradcheck` found stands between `<!-- checks: gradients -->` and
 `<!-- end of checks -->`; what `make bench` measured in a block `benchmark: NAME` in docs/.
 """
@@ -32,7 +34,8 @@ from shared.runs.messages import announcement, conclusion, epoch_line
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 BLOCK = re.compile(
-    r"(<!-- (results|sample|checks|benchmark): (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL
+    r"(<!-- (results|sample|comparison|checks|benchmark): (\w+) -->\n).*?(<!-- end of \2 -->)",
+    re.DOTALL,
 )
 STALE = 5  # exit status
 
@@ -55,20 +58,11 @@ def record(folders: Iterable[Path], results: Path = RESULTS) -> list[Run]:
     Raises:
         ConfigError: there is no run, or one is not finished, or its code was not committed.
     """
-    added = []
-    for path in sorted(path for folder in folders for path in folder.rglob("metrics.json")):
-        run = json.loads(path.read_text())
-        if run["status"] != "done":
-            raise ConfigError(f"{path}: its status is {run['status']}; only finished runs count")
-        config = OmegaConf.load(path.with_name("config.yaml"))
-        limits = ("debug", "data.train_limit", "data.test_limit", "trainer.max_steps")
-        for key in limits:
-            if (value := OmegaConf.select(config, key)) is not None:
-                raise ConfigError(f"{path}: made with {key}={value}; only whole trainings count")
-        if run["git"]["dirty"] is not False:
-            raise ConfigError(f"{path}: made with uncommitted changes; commit, then run it again")
-        run["dataset_source"] = re.sub(r" /\S+", "", run["dataset_source"])  # nobody else's path
-        added.append(run)
+    paths = sorted(path for folder in folders for path in folder.rglob("metrics.json"))
+    added = [checked(path) for path in paths]
+    for path, run in zip(paths, added, strict=True):
+        if "comparison" in run:
+            raise ConfigError(f"{path}: a comparison is no run of one network; use --comparison")
     if not added:
         raise ConfigError(f"no metrics.json below {', '.join(map(str, folders))}")
     for app in {run["app"] for run in added}:
@@ -79,6 +73,41 @@ def record(folders: Iterable[Path], results: Path = RESULTS) -> list[Run]:
         content = json.dumps([runs[key] for key in sorted(runs)], indent=1) + "\n"
         write_atomically(file, content.encode())
     return added
+
+
+def checked(path: Path) -> Run:
+    """Return the metrics of a run that counts: a whole one, of committed code.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    run: Run = json.loads(path.read_text())
+    if run["status"] != "done":
+        raise ConfigError(f"{path}: its status is {run['status']}; only finished runs count")
+    config = OmegaConf.load(path.with_name("config.yaml"))
+    for key in ("debug", "data.train_limit", "data.test_limit", "trainer.max_steps"):
+        if (value := OmegaConf.select(config, key)) is not None:
+            raise ConfigError(f"{path}: made with {key}={value}; only whole trainings count")
+    if run["git"]["dirty"] is not False:
+        raise ConfigError(f"{path}: made with uncommitted changes; commit, then run it again")
+    run["dataset_source"] = re.sub(r" /\S+", "", run["dataset_source"])  # nobody else's path
+    return run
+
+
+def comparison(folder: Path, results: Path = RESULTS) -> None:
+    """Make a run of `transfer.mode=compare` the one that its application shows.
+
+    Raises:
+        ConfigError: it is no such run, or one that does not count.
+    """
+    picture = folder / "comparison.png"
+    if not picture.exists():
+        raise ConfigError(f"{folder} is not the folder of a comparison: no comparison.png")
+    run = checked(folder / "metrics.json")
+    results.mkdir(parents=True, exist_ok=True)
+    name = f"{run['app']}_comparison"
+    write_atomically(results / f"{name}.json", (json.dumps(run, indent=1) + "\n").encode())
+    write_atomically(results / f"{name}.png", picture.read_bytes())
 
 
 def sample(folder: Path, results: Path = RESULTS) -> None:
@@ -183,6 +212,35 @@ def gradient_table(report: dict[str, Any]) -> str:
     )
 
 
+def comparison_table(run: Run) -> str:
+    """Return the Markdown table of a comparison: a row a number of pictures, a column a mode."""
+    cells = run["comparison"]
+    modes, counts = (list(dict.fromkeys(part)) for part in
+                     zip(*(name.split("_") for name in cells), strict=True))  # fmt: skip
+    lines = [f"| labelled pictures a class | {' | '.join(modes)} | finetune - scratch |",
+             f"| --- | {' | '.join('---' for _ in modes)} | --- |"]  # fmt: skip
+    for count in counts:
+        row = [_spread(cells[f"{mode}_{count}"]["by_seed"]) for mode in modes]
+        pairs = zip(cells[f"finetune_{count}"]["by_seed"], cells[f"scratch_{count}"]["by_seed"],
+                    strict=True)  # fmt: skip
+        row.append(_spread([one - other for one, other in pairs]).replace("%", "points"))
+        lines.append(f"| {count} | {' | '.join(row)} |")
+    seeds = len(next(iter(cells.values()))["by_seed"])
+    note = (
+        f"Mean ± standard deviation over {seeds} seeds of the accuracy on "
+        f"{run['test_examples']:,} test pictures ({', '.join(run['classes'])}); "
+        f"{run['model']} in {run['framework']}, {run['precision']}, weights from "
+        f"`{run['weights']}`; the difference is taken seed by seed. "
+    )
+    return "\n".join(lines) + f"\n\n{note}{_measured_on([run])}\n"
+
+
+def _spread(values: Sequence[float]) -> str:
+    scores = [100 * value for value in values]
+    deviation = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+    return f"{statistics.mean(scores):.2f} %{deviation}"
+
+
 def benchmark_table(report: dict[str, Any]) -> str:
     """Return the Markdown table of a benchmark, and what it was measured on."""
     columns = list(report["rows"][0])
@@ -191,8 +249,10 @@ def benchmark_table(report: dict[str, Any]) -> str:
     return "\n".join(lines) + f"\n\n{_measured_on([report])}\n"
 
 
+RECORDS = {"sample": "{}.txt", "comparison": "{}_comparison.json"}  # others: APP.json
 TABLES: dict[str, Callable[[Any], str]] = {
-    "results": table, "checks": gradient_table, "benchmark": benchmark_table
+    "results": table, "comparison": comparison_table, "checks": gradient_table,
+    "benchmark": benchmark_table,
 }  # fmt: skip
 
 
@@ -201,7 +261,7 @@ def with_tables(text: str, results: Path) -> str:
 
     def fill(block: re.Match[str]) -> str:
         kind, app = block[2], block[3]
-        file = results / (f"{app}.txt" if kind == "sample" else f"{app}.json")
+        file = results / RECORDS.get(kind, "{}.json").format(app)
         if not file.exists():
             raise ConfigError(f"no records for {app}: {file} is missing")
         text = file.read_text()
@@ -232,6 +292,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; status 5 if stale")
     parser.add_argument("--record", nargs="+", type=Path, metavar="FOLDER", help="runs to take in")
     parser.add_argument("--sample", type=Path, metavar="FOLDER", help="the run to show")
+    parser.add_argument(
+        "--comparison", type=Path, metavar="FOLDER", help="of transfer.mode=compare"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.record:
@@ -239,6 +302,8 @@ def main() -> int:
             print(f"{len(added)} runs recorded")
         if arguments.sample:
             sample(arguments.sample)
+        if arguments.comparison:
+            comparison(arguments.comparison)
         old = stale()
     except SuiteError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ConfigError
-from shared.runs.results import RESULTS, record, stale, table, with_tables
+from shared.runs.results import RESULTS, comparison, record, stale, table, with_tables
 
 
 def metrics(seed: int, accuracy: float, **changes: Any) -> dict[str, Any]:
@@ -68,6 +68,33 @@ def test_a_smoke_run_does_not_take_the_place_of_a_whole_one(tmp_path: Path) -> N
     folder = write(tmp_path / "a", metrics(0, 0.5))
     (folder / "0" / "config.yaml").write_text("debug: smoke\n")
     with pytest.raises(ConfigError, match="made with debug=smoke"):
+        record([folder], tmp_path / "results")
+
+
+def compared() -> dict[str, Any]:
+    scores = {
+        "finetune_50": [0.71, 0.73], "frozen_50": [0.7, 0.7], "scratch_50": [0.6, 0.64],
+        "finetune_all": [0.9, 0.9], "frozen_all": [0.8, 0.8], "scratch_all": [0.9, 0.91],
+    }  # fmt: skip
+    table = {name: {"by_seed": values} for name, values in scores.items()}
+    return metrics(0, 0.9, comparison=table, classes=["cat", "ship"], weights="source_task",
+                   epochs=None)  # fmt: skip
+
+
+def test_a_comparison_becomes_a_table_by_number_of_pictures(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", compared()) / "0"
+    with pytest.raises(ConfigError, match=r"no comparison\.png"):
+        comparison(folder, tmp_path / "results")
+    (folder / "comparison.png").write_bytes(b"a picture")
+    comparison(folder, tmp_path / "results")
+    assert (tmp_path / "results" / "xor_comparison.png").read_bytes() == b"a picture"
+    marks = "<!-- comparison: xor -->\n", "<!-- end of comparison -->"
+    text = with_tables("".join(marks), tmp_path / "results")
+    assert "| 50 | 72.00 % ± 1.41 | 70.00 % ± 0.00 | 62.00 % ± 2.83 | 10.00 points ± 1.41 |" in text
+    assert (
+        "| all | 90.00 % ± 0.00 | 80.00 % ± 0.00 | 90.50 % ± 0.71 | -0.50 points ± 0.71 |" in text
+    )
+    with pytest.raises(ConfigError, match="a comparison is no run of one network"):
         record([folder], tmp_path / "results")
 
 
