@@ -64,14 +64,14 @@ def rate_given_a_baseline(plan: Plan, random: np.random.Generator, times: int) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "nine_of_ten"), [(20, 0.025), (40, 0.025)])
+@pytest.mark.parametrize(("seeds", "nine_of_ten"), [(20, 0.025), (30, 0.025)])
 def test_how_far_one_set_of_baselines_may_be_from_the_average(
     seeds: int, nine_of_ten: float
 ) -> None:
-    """What docs/regression-gate.md says it does not promise: 9 cases of 2 metrics, normal."""
+    """What docs/regression-gate.md says it does not promise: 15 cases of 2 metrics, normal."""
     random = np.random.default_rng(0)
-    rates = [rate_given_a_baseline(Plan(seeds, 9), random, 10_000) for _ in range(1000)]
-    sets = 1 - np.exp(-random.choice(rates, (4000, 18)).sum(axis=1))
+    rates = [rate_given_a_baseline(Plan(seeds, 15), random, 10_000) for _ in range(1000)]
+    sets = 1 - np.exp(-random.choice(rates, (4000, 30)).sum(axis=1))
     high, highest = np.quantile(sets, [0.9, 0.99])
     print(f"{seeds} seeds: mean {sets.mean():.2%}, 9 of 10 below {high:.2%}, 99 % {highest:.2%}")
     assert sets.mean() <= 0.0105
