@@ -100,7 +100,13 @@ def in_all_three(tmp_path: Path, model: str, stem: str) -> tuple[Any, Any, Any]:
 @pytest.mark.usefixtures("_double_precision")
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize(
-    ("model", "stem"), [("resnet18", "imagenet"), ("resnet18", "small"), ("resnet50", "imagenet")]
+    ("model", "stem"),
+    [
+        ("resnet18", "imagenet"),
+        ("resnet18", "small"),
+        pytest.param("resnet34", "imagenet", marks=pytest.mark.slow),
+        ("resnet50", "imagenet"),
+    ],
 )
 def test_the_same_weights_give_the_same_logits_and_gradients(
     model: str, stem: str, training: bool, tmp_path: Path
