@@ -4,12 +4,17 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from apps.regression.cases import Case
 from shared.runs.record import ROOT
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Worker:
@@ -21,12 +26,15 @@ class Worker:
         case: what is in its file.
         source: real or embedded.
         out: where run folders and the log go.
+        root: the code that trains.
     """
 
     live: ClassVar[set["Worker"]] = set()
     stopped: ClassVar[bool] = False
 
-    def __init__(self, folder: Path, name: str, case: Case, source: str, out: Path) -> None:
+    def __init__(
+        self, folder: Path, name: str, case: Case, source: str, out: Path, root: Path = ROOT
+    ) -> None:
         self.limit = case.limit_seconds
         runs = (out / name / source).resolve()
         runs.mkdir(parents=True, exist_ok=True)
@@ -35,7 +43,7 @@ class Worker:
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "apps.regression.worker", *words],
-                cwd=ROOT,
+                cwd=root,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -92,3 +100,21 @@ class Worker:
         cls.stopped = True
         for worker in list(cls.live):
             worker.process.kill()
+
+
+def side_by_side(
+    jobs: int, action: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[Result]:
+    """Do `action` for every item, `jobs` at a time, and yield what it returns when it is done.
+
+    Raises:
+        KeyboardInterrupt: after every process has been ended.
+    """
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for future in as_completed([pool.submit(action, item) for item in items]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            Worker.stop_all()
+            raise

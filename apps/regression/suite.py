@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 from apps.regression import baselines, cases
 from apps.regression.cases import Case
 from apps.regression.output import write_json
-from apps.regression.process import Worker
+from apps.regression.process import Worker, side_by_side
 from shared.errors import ConfigError, DataError
 from shared.regression import Plan, Record, Verdict, decide, refusal
 
@@ -67,14 +66,7 @@ class Suite:
         Raises:
             KeyboardInterrupt: after every process has been ended.
         """
-        with ThreadPoolExecutor(self.jobs) as pool:
-            try:
-                for future in as_completed([pool.submit(action, name) for name in self.names]):
-                    yield future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                Worker.stop_all()
-                raise
+        return side_by_side(self.jobs, action, self.names)
 
     def keep(self, record: Record) -> None:
         """Write all raw results, this one among them, before anything is decided by them."""

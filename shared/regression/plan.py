@@ -6,8 +6,8 @@ most the sum). In a case 45 % of it goes to accuracy, 45 % to loss, and 10 % to 
 results that are too good. The rate refers to the suite of all cases, also where only one of them is
 run.
 
-Sequential: the results are looked at after 3, 5, 8 and 12 seeds, say. By the n-th seed of n_max a
-share n / n_max may have been spent (a linear alpha-spending function: Lan and DeMets 1983,
+Sequential: the results are looked at after 3, 5, 8, 12 and 20 seeds, say. By the n-th seed of n_max
+a share n / n_max may have been spent (a linear alpha-spending function: Lan and DeMets 1983,
 Biometrika 70). The looks are added up like the cases (Bonferroni again), so the rate holds however
 they depend on each other. p can only be a multiple of 1 / C(m + n, n): the level of a look is
 rounded down to one, and what that leaves is spent later. With 20 seeds in the baseline three new
@@ -19,11 +19,12 @@ to pass raises no false alarm; what it costs in power is in the power that is st
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 FALSE_ALARMS = 0.01  # of the whole suite together
 SHARES = {"accuracy": 0.45, "loss": 0.45, "too good": 0.10}
 CLEAR = 0.2
-LOOKS = (3, 5, 8, 12)
+LOOKS = (3, 5, 8, 12, 20)
 FEWEST = 20  # seeds of a baseline
 
 
@@ -49,13 +50,14 @@ class Plan:
         Args:
             share: a key of SHARES.
         """
-        total = self.false_alarms / self.cases * SHARES[share]
-        spent, levels = 0.0, {}
+        # In fractions: what is rounded down must not depend on how 0.01 looks in binary.
+        total = Fraction(str(self.false_alarms)) * Fraction(str(SHARES[share])) / self.cases
+        spent, levels = Fraction(0), {}
         for n in self.looks:
             orders = math.comb(self.baseline + n, n)
-            allowed = total * n / self.looks[-1] - spent
-            levels[n] = math.floor(allowed * orders * (1 + 1e-12)) / orders
-            spent += levels[n]
+            level = Fraction(math.floor((total * n / self.looks[-1] - spent) * orders), orders)
+            spent += level
+            levels[n] = float(level)
         return levels
 
     @property

@@ -11,7 +11,8 @@ stands between `<!-- results: APP -->` and `<!-- end of results -->`; what the e
 between `<!-- sample: APP -->` and `<!-- end of sample -->`, its picture in docs/results/APP.png.
 A comparison is docs/results/APP_comparison.json and .png, its table in a block `comparison: APP`.
 What `make gradcheck` found stands between `<!-- checks: gradients -->` and
-`<!-- end of checks -->`; what `make bench` measured in a block `benchmark: NAME` in docs/.
+`<!-- end of checks -->`; what `make bench` measured in a block `benchmark: NAME` in docs/; how good
+the accuracy gate is in blocks `gate: NAME` (gate.py).
 """
 
 import argparse
@@ -29,12 +30,13 @@ from omegaconf import OmegaConf
 
 from shared.errors import ConfigError, SuiteError
 from shared.files import write_atomically
+from shared.runs import gate
 from shared.runs.messages import announcement, conclusion, epoch_line
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 BLOCK = re.compile(
-    r"(<!-- (results|sample|comparison|checks|benchmark): (\w+) -->\n).*?(<!-- end of \2 -->)",
+    r"(<!-- (results|sample|comparison|checks|benchmark|gate): (\w+) -->\n).*?(<!-- end of \2 -->)",
     re.DOTALL,
 )
 STALE = 5  # exit status
@@ -249,6 +251,12 @@ def benchmark_table(report: dict[str, Any]) -> str:
     return "\n".join(lines) + f"\n\n{_measured_on([report])}\n"
 
 
+def gate_block(name: str, results: Path) -> str:
+    """Return what was measured of the accuracy gate, and on what."""
+    text, records = gate.block(name, results)
+    return f"{text}\n\n{_measured_on(records)}\n" if records else f"{text}\n"
+
+
 RECORDS = {"sample": "{}.txt", "comparison": "{}_comparison.json"}  # others: APP.json
 TABLES: dict[str, Callable[[Any], str]] = {
     "results": table, "comparison": comparison_table, "checks": gradient_table,
@@ -261,6 +269,8 @@ def with_tables(text: str, results: Path) -> str:
 
     def fill(block: re.Match[str]) -> str:
         kind, app = block[2], block[3]
+        if kind == "gate":
+            return f"{block[1]}\n{gate_block(app, results)}\n{block[4]}"
         file = results / RECORDS.get(kind, "{}.json").format(app)
         if not file.exists():
             raise ConfigError(f"no records for {app}: {file} is missing")

@@ -9,13 +9,13 @@ from shared.regression.plan import SHARES, Plan
 
 @pytest.mark.parametrize("cases", [1, 9, 15])
 @pytest.mark.parametrize("baseline", [20, 40])
-@pytest.mark.parametrize("looks", [(3, 5, 8, 12), (5,), (3, 5)])
+@pytest.mark.parametrize("looks", [(3, 5, 8, 12, 20), (5,), (3, 5)])
 def test_all_levels_of_all_cases_together_stay_within_the_rate(
     cases: int, baseline: int, looks: tuple[int, ...]
 ) -> None:
     plan = Plan(baseline, cases, looks)
     spent = sum(sum(plan.levels(share).values()) for share in SHARES)
-    assert 0 < cases * spent <= 0.01
+    assert 0 < cases * spent <= 0.01 + 1e-15
     for share in SHARES:
         total = 0.0
         for n, level in plan.levels(share).items():
