@@ -9,6 +9,7 @@ of tracebacks, and the exit statuses (`shared/errors.py`).
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
 from shared.config import AnyAppConfig, AppConfig, flat_keys, unknown_key, validate
-from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
+from shared.errors import INTERRUPTED_STATUS, ConfigError, Interrupted, SuiteError
 
 CONF = Path(__file__).parent.parent / "conf"
 HYDRA_VERSION_BASE = "1.3"
@@ -54,7 +55,7 @@ def main(
     def job(composed: DictConfig) -> None:
         nonlocal composing
         composing = False
-        statuses.append(reported(lambda: train(_checked(schema, composed))))
+        statuses.append(reported(lambda: _train(app, train, _checked(schema, composed))))
         with contextlib.suppress(OSError):  # a job that was refused leaves no empty folder behind
             Path(HydraConfig.get().runtime.output_dir).rmdir()
         if statuses[-1] == INTERRUPTED_STATUS:
@@ -75,6 +76,18 @@ def main(
     sys.exit(reported(compose_and_run) or max(statuses, default=0))
 
 
+def _train(app: str, train: Callable[[AnyAppConfig], Any], config: AnyAppConfig) -> None:
+    """Train; when that is interrupted, say which command goes on."""
+    try:
+        train(config)
+    except Interrupted as interrupt:
+        words = [word for word in HydraConfig.get().overrides.task if "trainer.resume=" not in word]
+        command = shlex.join([*words, f"trainer.resume={interrupt.folder}"])
+        raise KeyboardInterrupt(
+            f"{interrupt}; go on with: python -m apps.{app} {command}"
+        ) from None
+
+
 def _refuse_foreign_choices(schema: type[AppConfig]) -> None:
     """Refuse models and data sets that are there, but for other applications."""
     for word in _overrides():
@@ -90,14 +103,20 @@ def _refuse_foreign_choices(schema: type[AppConfig]) -> None:
 
 
 def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
-    """Resolve and validate a composed configuration."""
+    """Resolve and validate a composed configuration, and the run that it goes on with."""
     try:
         for key in OmegaConf.missing_keys(composed):
             raise ConfigError(f"{key} is missing: give it as {key}=VALUE")
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
-    return validate(schema, values)
+    config = validate(schema, values)
+    if config.trainer.resume is not None:
+        from shared.runs.resume import to_resume  # takes NumPy and more: `--help` needs none of it
+        from shared.training.precision import with_precision
+
+        to_resume(with_precision(config))  # a wrong one is refused before any data is loaded
+    return config
 
 
 def reported(action: Callable[[], object]) -> int:

@@ -108,6 +108,19 @@ class Trainer(Section):
         Positive | None,
         Field(description="scale the gradients down when their norm together is above this"),
     ]
+    # These two have defaults because a config.yaml written before there were any lacks them.
+    checkpoint_seconds: Annotated[
+        NotNegative | None,
+        Field(description="between two checkpoints; 0: one after every step; null: none"),
+    ] = 60.0
+    resume: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="go on in this run folder, where it was interrupted; "
+            "latest: the newest of this application that has not ended",
+        ),
+    ] = None
 
 
 class Data(Section):

@@ -4,6 +4,8 @@ The message is one to three lines that say what is wrong and what to do; `shared
 it without a traceback. Any other exception is a defect of ours and keeps its traceback (status 1).
 """
 
+from pathlib import Path
+
 
 class SuiteError(Exception):
     """An error with a message for the user; `status` is the exit status of the program."""
@@ -27,6 +29,16 @@ class TrainingDiverged(SuiteError):
     """The loss is no longer a finite number."""
 
     status = 4
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a training, of which there is a checkpoint to go on from.
+
+    Attributes:
+        folder: what `trainer.resume` must name to go on; the folder of the whole run sets it.
+    """
+
+    folder: Path | None = None
 
 
 # Ctrl-C: 128 + SIGINT, as a shell reports it.

@@ -56,6 +56,8 @@ WRONG = {
     "debug=xor/smoke": "there is no such debug here; choose one of none, overfit, smoke",
     "optimizer=null": "must be a string",
     "~optimizer.lr": "optimizer.lr is missing",
+    "trainer.checkpoint_seconds=-1": "checkpoint_seconds should be greater than or equal to 0",
+    "trainer.resume=nowhere": "nowhere is not a run folder: it has no config.yaml",
     "hydra.run.dir=/dev/null/run": "cannot make the run folder /dev/null/run: Not a directory",
 }
 

@@ -58,6 +58,11 @@ def with_real_places(words: list[str], folder: Path) -> list[str]:
             words[number] = f"{folder}/finished"
             smoke = [*SMOKE, f"hydra.run.dir={folder}/finished"]
             assert run([".venv/bin/python", "-m", f"apps.{found[1]}", *smoke]).returncode == 0
+        if word == "trainer.resume=latest":
+            words[number] = f"trainer.resume={folder}/killed"
+            smoke = [*SMOKE, f"hydra.run.dir={folder}/killed"]
+            assert run([*words[:number], *smoke]).returncode == 0
+            (folder / "killed" / "metrics.json").unlink()  # a killed run has none
     return words
 
 

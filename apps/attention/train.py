@@ -2,6 +2,7 @@
 
 import importlib
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from apps.attention.config import Config, MeanPooling, Recall
 from shared.data import recall
 from shared.data.recall import RecallData
 from shared.data.text import TextData
+from shared.runs.finished import read_metrics, read_status
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.record import facts
@@ -65,7 +67,7 @@ def train(config: Config) -> dict[str, Any]:
         if isinstance(data, RecallData):
             if not isinstance(config.model, MeanPooling):
                 print("\nthe same with mean pooling in attention's place:")
-                twin = train(with_mean_pooling(config, run))
+                twin = trained_once(with_mean_pooling(config, run))
                 run.metrics["mean_pooling"] = {key: twin[key] for key in COMPARED}
                 print(comparison(run.metrics), flush=True)
             draw_lengths(run, config, data)
@@ -146,8 +148,18 @@ def with_mean_pooling(config: Config, run: RunFolder) -> Config:
     """Return the configuration of the twin: the single head with the mean in attention's place."""
     sizes = config.model.model_dump(include={"embedding", "std", "dropout"})
     model = MeanPooling(name="mean_pooling", **sizes)
-    folder = str(run.path / "mean_pooling")
-    return config.model_copy(update={"model": model, "run_dir": folder})
+    folder = run.path / "mean_pooling"
+    begun = str(folder) if run.resumed and (folder / "config.yaml").exists() else None
+    trainer = config.trainer.model_copy(update={"resume": begun})
+    return config.model_copy(update={"model": model, "trainer": trainer, "run_dir": str(folder)})
+
+
+def trained_once(config: Config) -> dict[str, Any]:
+    """Train, or go on, and return the metrics; those that are there where that run is done."""
+    begun = config.trainer.resume
+    if begun is not None and read_status(Path(begun)) == "done":
+        return read_metrics(Path(begun))
+    return train(config)
 
 
 def comparison(metrics: dict[str, Any]) -> str:

@@ -60,6 +60,12 @@ class Config(AppConfig):
         return self
 
     @model_validator(mode="after")
+    def _there_are_no_checkpoints(self) -> "Config":
+        if self.trainer.resume is not None:
+            raise ValueError("trainer.resume: gradient_flow keeps no checkpoints; start it anew")
+        return self
+
+    @model_validator(mode="after")
     def _depths_differ(self) -> "Config":
         if len(set(self.model.depths)) < len(self.model.depths):
             raise ValueError(f"model.depths={self.model.depths}: a depth stands there twice")

@@ -20,8 +20,11 @@ from shared.training.precision import with_precision
 
 FOLDER = CONF / "regression"
 SOURCES = ("real", "embedded")
-# What results do not depend on: where things lie. The seed is each run's own.
-ELSEWHERE = ("seed", "run_dir", "cache", "data.root", "data.cache", "data.download")
+# What results do not depend on: where things lie, and interruptions. The seed is each run's own.
+ELSEWHERE = (
+    "seed", "run_dir", "cache", "data.root", "data.cache", "data.download",
+    "trainer.checkpoint_seconds", "trainer.resume",
+)  # fmt: skip
 
 Overrides = Annotated[list[str], Field(description="KEY=VALUE, as on the command line")]
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import math
 import statistics
 from typing import Any
@@ -11,13 +12,14 @@ from apps.resnet_transfer.learning import DRAWN, Start, learn
 from apps.resnet_transfer.tasks import load_target, split
 from apps.resnet_transfer.weights import starting_weights
 from shared.data.images import ImageData
-from shared.errors import ConfigError
+from shared.errors import ConfigError, DataError
 from shared.runs.folder import RunFolder
 from shared.runs.record import facts
 from shared.training.fit import evaluate
 
 MODES = ("finetune", "frozen", "scratch")
 ALL = "all"  # pictures a class
+ENDED = "ended.json"  # in the folder of a training that has
 
 Row = dict[str, Any]
 
@@ -26,7 +28,8 @@ def compare(config: Config) -> dict[str, Any]:
     """Train in every mode, with every number of pictures, from every seed; return the metrics.
 
     The run folder gets comparison.csv (a row a training) and comparison.png. `test_accuracy` in
-    metrics.json is the mean of `finetune` with the last of `transfer.counts`.
+    metrics.json is the mean of `finetune` with the last of `transfer.counts`. A resumed run takes
+    over the trainings that have ended.
 
     Raises:
         ConfigError: a class has fewer pictures than are asked for.
@@ -47,8 +50,8 @@ def compare(config: Config) -> dict[str, Any]:
         for count in config.transfer.counts:
             for mode in MODES:
                 for number in range(config.transfer.seeds):
-                    row = trained(one_training(config, mode, count, number), start, images, run)
-                    run.add_row("comparison.csv", row)
+                    one = one_training(config, mode, count, number)
+                    run.add_row("comparison.csv", trained_once(one, start, images, run))
                     run.write_rows("comparison.csv")
                 print(line(run.rows("comparison.csv"), mode, count), flush=True)
         run.metrics |= conclusions(run.rows("comparison.csv"))
@@ -79,20 +82,44 @@ def with_steps(config: Config, examples: int) -> Config:
     return config.model_copy(update={"trainer": trainer})
 
 
-def trained(config: Config, start: Start, images: ImageData, run: RunFolder) -> Row:
-    """Train once; return the row of comparison.csv. The history goes to a folder of its own."""
+def trained_once(config: Config, start: Start, images: ImageData, run: RunFolder) -> Row:
+    """Train in a folder of its own, or take what a resumed run has there; return the row.
+
+    Raises:
+        DataError: what is there was trained on other data, or is damaged.
+    """
+    count = config.data.per_class
+    name = f"{config.transfer.mode}_{ALL if count is None else count}_seed_{config.seed}"
+    folder = run.inside(f"trainings/{name}")
+    path = folder.path / ENDED
+    if not (folder.resumed and path.exists()):
+        ended = trained(config, start, images, folder) | {"dataset_sha256": images.sha256}
+        folder.write(ENDED, json.dumps(ended, indent=2).encode())
+    else:
+        try:
+            ended = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read: {error}") from error
+    if ended["dataset_sha256"] != images.sha256:
+        raise DataError(
+            f"{run.path} cannot go on with other data: dataset_sha256 is {images.sha256}, and was "
+            f"{ended['dataset_sha256']}"
+        )
+    run.metrics |= ended["metrics"]
+    row: Row = ended["row"]
+    return row
+
+
+def trained(config: Config, start: Start, images: ImageData, folder: RunFolder) -> dict[str, Any]:
+    """Train once; return the row of comparison.csv and what metrics.json says of all trainings."""
     train_set, _, test_set = split(images, config)
     config = with_steps(config, len(train_set))
     count = config.data.per_class
-    name = f"{config.transfer.mode}_{ALL if count is None else count}_seed_{config.seed}"
-    folder = RunFolder(run.path / "trainings" / name)
-    folder.path.mkdir(parents=True, exist_ok=True)
     first = DRAWN if config.transfer.mode == "scratch" else start
     with contextlib.redirect_stdout(io.StringIO()):  # hundreds of epochs: no news
         learner = learn(config, first, (train_set, None), len(images.classes), folder)
     test = evaluate(learner, test_set)
-    run.metrics |= {"parameters": learner.parameters, "test_examples": len(test_set)}
-    return {
+    row = {
         "mode": config.transfer.mode,
         "per_class": ALL if count is None else count,
         "train_examples": len(train_set),
@@ -102,6 +129,8 @@ def trained(config: Config, start: Start, images: ImageData, run: RunFolder) -> 
         "test_loss": test.loss,
         "train_seconds": folder.metrics["train_seconds"],
     }
+    metrics = {"parameters": learner.parameters, "test_examples": len(test_set)}
+    return {"row": row, "metrics": metrics}
 
 
 def scores(rows: list[Row], mode: str, count: int | str | None) -> list[float]:

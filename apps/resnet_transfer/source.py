@@ -58,7 +58,8 @@ def key(config: Config, images: ImageData) -> str:
     """Return a digest of everything that the weights depend on; `config` is the source task's."""
     facts = {
         "form": FORM, "data": images.sha256, "model": config.model.model_dump(),
-        "trainer": config.trainer.model_dump(), "optimizer": config.optimizer.model_dump(),
+        "trainer": config.trainer.model_dump(exclude={"checkpoint_seconds", "resume"}),
+        "optimizer": config.optimizer.model_dump(),
         "augmentation": [config.data.mirror, config.data.shift],
         "examples": [config.data.per_class, config.data.validation_fraction],
         "seed": config.seed,
@@ -82,8 +83,10 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
     with FileLock(path.with_suffix(".lock")):  # a second run waits for the weights of the first
         state, facts = read(path)
         if state is None:
-            state, facts = pretrain(config, images, run)
+            folder = run.inside("source")
+            state, facts = pretrain(config, images, folder)
             write(path, state, facts)
+            folder.remove_checkpoints()
     print(
         f"source task: {', '.join(images.classes)}; accuracy {facts['test_accuracy']:.2%} of "
         f"{facts['test_examples']:,}; weights in {path}",
@@ -94,15 +97,13 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
 
 
 def pretrain(
-    config: Config, images: ImageData, run: RunFolder
+    config: Config, images: ImageData, folder: RunFolder
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Train on the source task; return the weights and what they reach on its test set."""
     print(
         f"source task: {config.source.epochs} epochs of {images.name}, kept for the next time",
         flush=True,
     )
-    folder = RunFolder(run.path / "source")
-    folder.path.mkdir(parents=True, exist_ok=True)
     train_set, validation_set, test_set = split(images, config)
     learner = learn(config, DRAWN, (train_set, validation_set), len(images.classes), folder)
     test = evaluate(learner, test_set)

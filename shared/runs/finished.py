@@ -48,17 +48,30 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the run has not ended, or not well.
     """
+    metrics = _metrics(folder)
+    if metrics is None:
+        raise ConfigError(f"{folder}: this run has not ended; it has no metrics.json")
+    if metrics["status"] != "done":
+        raise ConfigError(f"{folder}: this run ended as {metrics['status']}, not as done")
+    return metrics
+
+
+def read_status(folder: Path) -> str | None:
+    """Return how the run in `folder` ended; None where it has not, or where it was killed."""
+    metrics = _metrics(folder)
+    return None if metrics is None else str(metrics["status"])
+
+
+def _metrics(folder: Path) -> dict[str, Any] | None:
     path = folder / "metrics.json"
     try:
         metrics: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
-        raise ConfigError(f"{folder}: this run has not ended; it has no metrics.json") from None
+        return None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     if not isinstance(metrics, dict) or "status" not in metrics:
         raise DataError(f"{path} is not what a run has written")
-    if metrics["status"] != "done":
-        raise ConfigError(f"{folder}: this run ended as {metrics['status']}, not as done")
     return metrics
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import uuid
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from shared.config import AppConfig
-from shared.errors import ConfigError, TrainingDiverged
+from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
+from shared.runs import resume
+from shared.runs.finished import WEIGHTS
 
 # The name that conf/base.yaml gives: two runs of the same second get different folders.
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
+CHECKPOINTS = "checkpoint_*.safetensors"  # of a run that has not ended (shared/training)
 
 
 class RunFolder:
@@ -32,34 +36,58 @@ class RunFolder:
     Attributes:
         path: the folder.
         metrics: what `metrics.json` will hold; the run adds to it as it learns it.
+        resumed: whether an interrupted run goes on in it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock: int | None = None, resumed: bool = False) -> None:
         self.path = path
         self.metrics: dict[str, Any] = {}
+        self.resumed = resumed
         self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._inside: list[RunFolder] = []
+        self._unlock = weakref.finalize(self, os.close, lock) if lock is not None else None
 
     @classmethod
     def claim(cls, config: AppConfig) -> "RunFolder":
         """Make the run folder, write `config.yaml` to it, and keep other runs out.
 
+        With `trainer.resume` the folder is that of the interrupted run.
+
         Raises:
-            ConfigError: the folder holds a run already, or cannot be written.
+            ConfigError: the folder holds a run already, or cannot be written; the interrupted run
+                is not there, has ended, goes on elsewhere, or has another configuration.
         """
+        if config.trainer.resume is not None:
+            path, descriptor = resume.reopened(config)
+            _remove_leftovers(path)
+            return cls(path, descriptor, resumed=True)
         first = path = Path(config.run_dir)
         number = 1
-        while not _claimed(path, config):
+        while (lock := _claimed(path, config)) is None:
             if not DATE_TIME.fullmatch(first.name):
                 raise ConfigError(
                     f"{path} holds a run already; choose another folder with hydra.run.dir=PATH"
                 )
             number += 1
             path = first.with_name(f"{first.name}_{number}")
-        return cls(path)
+        return cls(path, lock)
+
+    def inside(self, name: str) -> "RunFolder":
+        """Return a folder inside this one for another training on the same data."""
+        path = self.path / name
+        path.mkdir(parents=True, exist_ok=True)
+        if self.resumed:
+            _remove_leftovers(path)
+        folder = RunFolder(path, resumed=self.resumed)
+        folder.metrics |= self.metrics
+        self._inside.append(folder)
+        return folder
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
         """Write `metrics.json` at the end of the block, however it ends.
+
+        The checkpoints go where nobody can go on: after `done` and `diverged`.
 
         Raises:
             ConfigError: the folder cannot be written any more (the disk is full, say).
@@ -67,13 +95,26 @@ class RunFolder:
         try:
             yield
             self.metrics["status"] = "done"
+            self.write_metrics()
         except BaseException as error:
             self.metrics["status"] = _status(error)
             self.metrics["error"] = str(error)
+            if isinstance(error, Interrupted):
+                error.folder = self.path  # of a run inside another, the outer one comes last
             with contextlib.suppress(ConfigError):  # the first error is the one to report
                 self.write_metrics()
             raise
-        self.write_metrics()
+        finally:
+            if self.metrics["status"] in ("done", "diverged"):
+                for folder in (self, *self._inside):
+                    folder.remove_checkpoints()
+            if self._unlock is not None:
+                self._unlock()
+
+    def remove_checkpoints(self) -> None:
+        """Remove what nobody will go on from."""
+        for path in self.path.glob(CHECKPOINTS):
+            path.unlink(missing_ok=True)
 
     def write_metrics(self) -> None:
         """Write `metrics.json` as it stands."""
@@ -110,22 +151,33 @@ class RunFolder:
             raise _cannot_write(self.path / name, error) from error
 
 
-def _claimed(path: Path, config: AppConfig) -> bool:
-    """Make the folder and its `config.yaml`, whole; say whether this run is the one that did it."""
+def _claimed(path: Path, config: AppConfig) -> int | None:
+    """Make the folder and its `config.yaml`, whole; return the lock on it, None if it was there."""
     text = OmegaConf.to_yaml(config.model_copy(update={"run_dir": str(path)}).model_dump())
     mine = path / f".config.yaml.{uuid.uuid4().hex}"
     try:
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(mine, text.encode())
+        lock = resume.lock(mine)  # before anybody can take the run for a dead one
         try:
             os.link(mine, path / "config.yaml")  # which fails when another run was first
+        except BaseException:
+            os.close(lock)
+            raise
         finally:
             mine.unlink()
     except FileExistsError:
-        return False
+        return None
     except OSError as error:
         raise _cannot_write(path, error) from error
-    return True
+    return lock
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what an interrupted run left at its end, or was writing when it was killed."""
+    written = (path / "metrics.json", path / WEIGHTS)
+    for file in (*written, *path.glob(".*.tmp"), *path.glob(".config.yaml.*")):
+        file.unlink(missing_ok=True)
 
 
 def _cannot_write(path: Path, error: OSError) -> ConfigError:

@@ -22,12 +22,18 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class TrainingProgress:
-    """Shows loss, accuracy and the time left; used as a context manager around the training."""
+    """Shows loss, accuracy and the time left; used as a context manager around the training.
 
-    def __init__(self, epochs: int, steps: int) -> None:
+    Args:
+        epochs: of the whole training.
+        steps: of the whole training.
+        done: the steps that a resumed run has taken before.
+    """
+
+    def __init__(self, epochs: int, steps: int, done: int = 0) -> None:
         self._epochs = epochs
         self._steps = steps
-        self._done = 0
+        self._done = self._before = done
         self._start = self._last_line = time.monotonic()
         console = Console(highlight=False)
         self._bar: Progress | None = None
@@ -41,7 +47,9 @@ class TrainingProgress:
                 console=console,
                 transient=True,
             )
-            self._task = self._bar.add_task("", total=steps, epoch="", loss=0.0, accuracy=0.0)
+            self._task = self._bar.add_task(
+                "", total=steps, completed=done, epoch="", loss=0.0, accuracy=0.0
+            )
 
     def __enter__(self) -> "TrainingProgress":
         if self._bar:
@@ -66,7 +74,8 @@ class TrainingProgress:
             self._bar.update(self._task, advance=1, epoch=label, loss=loss, accuracy=accuracy)
         elif now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
-            left = (now - self._start) / self._done * (self._steps - self._done)
+            a_step = (now - self._start) / (self._done - self._before)
+            left = a_step * (self._steps - self._done)
             print(
                 f"epoch {epoch}/{self._epochs}  step {self._done:,} of {self._steps:,}  "
                 f"loss {loss:.4f}  accuracy {accuracy:.2%}  {left:.0f} s left",

@@ -4,6 +4,7 @@ torch_learner.py      the loop in PyTorch
 keras_learner.py      the loop in Keras
 keras_optimizers.py   torch's update formulas in Keras
 fit.py                epochs around either loop: batches, validation, history
+checkpoint.py         where a training stands, on disk: an interrupted one goes on to the same bits
 schedule.py           the learning rate of every step
 """
 

@@ -15,10 +15,11 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from shared.config import AppConfig
-from shared.errors import DataError, TrainingDiverged
+from shared.errors import DataError, Interrupted, TrainingDiverged
 from shared.runs.finished import WEIGHTS, read_weights
 from shared.runs.folder import RunFolder
 from shared.runs.progress import TrainingProgress
+from shared.training.checkpoint import Checkpoints, EpochSoFar, Stateful
 from shared.training.losses import Loss, example_losses, predicted_classes
 from shared.training.schedule import learning_rates
 
@@ -54,7 +55,7 @@ class Evaluation:
     predictions: NDArray[np.int64]
 
 
-class Learner(Protocol):
+class Learner(Stateful, Protocol):
     """A network with its optimizer, in one framework.
 
     Attributes:
@@ -134,6 +135,8 @@ def fit(
 ) -> None:
     """Train for `config.trainer.epochs`, validate after each, keep the history in the run folder.
 
+    In the folder of a resumed run the training goes on after its last checkpoint, if there is one.
+
     Args:
         learner: what is trained.
         train_set: what it is trained with.
@@ -146,6 +149,7 @@ def fit(
 
     Raises:
         TrainingDiverged: the loss of a step is not finite.
+        DataError: the checkpoints are damaged, or of other data.
         KeyboardInterrupt: the user stopped it; the weights so far are in the run folder.
     """
     trainer = config.trainer
@@ -154,35 +158,51 @@ def fit(
     total = trainer.epochs * steps_an_epoch
     total = min(total, trainer.max_steps or total)
     run.metrics |= {"epochs": 0, "steps": 0, "train_seconds": 0.0}
-    with TrainingProgress(trainer.epochs, total) as progress, _kept(learner, run):
-        for epoch in range(1, math.ceil(total / steps_an_epoch) + 1):
-            start = time.perf_counter()
+    checkpoints = restored(learner, run, trainer.checkpoint_seconds, total)
+    progress = TrainingProgress(trainer.epochs, total, run.metrics["steps"])
+    with progress, _kept(learner, run, checkpoints), checkpoints:
+        for epoch in range(run.metrics["epochs"] + 1, math.ceil(total / steps_an_epoch) + 1):
             if before_epoch is not None:
                 before_epoch(epoch)
-            first = run.metrics["steps"]
+            first = (epoch - 1) * steps_an_epoch
             numbers = np.arange(first, min(first + steps_an_epoch, total))
             rates = learning_rates(trainer.schedule, config.optimizer.lr, total, numbers)
             # max_steps may cut the last epoch short
             steps = list(zip(batches(epoch), rates, strict=False))
             random = np.random.default_rng([config.seed, epoch, AUGMENT])
             examples = Examples(augment(train_set.inputs, random), train_set.labels)
-            train_loss, train_accuracy = _train_epoch(
-                learner, examples, steps, epoch, run, progress
-            )
-            row = {"epoch": epoch, "train_loss": train_loss, "train_accuracy": train_accuracy}
+            left = steps[run.metrics["steps"] - first :]
+            _train_epoch(learner, examples, left, epoch, run, checkpoints, progress)
+            row = {"epoch": epoch} | checkpoints.epoch.means()
             if validation_set is not None:
                 try:
-                    validation = evaluate(learner, validation_set)
+                    with checkpoints.no_step():
+                        validation = evaluate(learner, validation_set)
                 except TrainingDiverged as error:
                     raise _diverged(str(error), run.metrics["steps"], epoch, rates[-1]) from error
                 row["validation_loss"] = validation.loss
                 row["validation_accuracy"] = validation.accuracy
-            row["seconds"] = seconds = time.perf_counter() - start
+            row["seconds"] = seconds = time.perf_counter() - checkpoints.epoch.start
             run.metrics["epochs"] = epoch
             run.metrics["train_seconds"] += seconds
             run.add_row("history.csv", row)
             run.write_rows("history.csv")
+            checkpoints.epoch = EpochSoFar()
             progress.epoch(row)
+
+
+def restored(learner: Learner, run: RunFolder, seconds: float | None, total: int) -> Checkpoints:
+    """Return what writes the checkpoints; where a run is resumed, restore the last one and say so.
+
+    Raises:
+        DataError: the checkpoints are damaged, or of other data.
+    """
+    checkpoints = Checkpoints(learner, run, seconds)
+    if checkpoints.restore():
+        print(f"going on after step {run.metrics['steps']:,} of {total:,}", flush=True)
+    elif run.resumed:
+        print("no checkpoint is there yet: beginning with the first step", flush=True)
+    return checkpoints
 
 
 def _train_epoch(
@@ -191,20 +211,19 @@ def _train_epoch(
     steps: Sequence[tuple[Indices, float]],
     epoch: int,
     run: RunFolder,
+    checkpoints: Checkpoints,
     progress: TrainingProgress,
-) -> tuple[float, float]:
-    """Take the steps of one epoch and note each; return the mean loss and the accuracy."""
-    loss_sum, hits, seen = 0.0, 0, 0
+) -> None:
+    """Take the steps that are left of one epoch and note each."""
+    sums = checkpoints.epoch
     for (batch, rate), (loss, correct) in zip(steps, learner.train(examples, steps), strict=True):
         number = run.metrics["steps"] = run.metrics["steps"] + 1
         run.add_row("steps.csv", {"step": number, "epoch": epoch, "lr": rate, "loss": loss})
         if not math.isfinite(loss):
             raise _diverged(f"the loss is {loss}", number, epoch, rate)
-        loss_sum += loss * len(batch)
-        hits += correct
-        seen += len(batch)
-        progress.step(epoch, loss_sum / seen, hits / seen)
-    return loss_sum / seen, hits / seen
+        sums.add(loss, correct, len(batch))
+        progress.step(epoch, *sums.means().values())
+        checkpoints.after_step()
 
 
 def _diverged(what: str, step: int, epoch: int, rate: float) -> TrainingDiverged:
@@ -215,13 +234,15 @@ def _diverged(what: str, step: int, epoch: int, rate: float) -> TrainingDiverged
 
 
 @contextlib.contextmanager
-def _kept(learner: Learner, run: RunFolder) -> Iterator[None]:
-    """Write the steps however the training ends; on Ctrl-C the weights so far, and say where."""
+def _kept(learner: Learner, run: RunFolder, checkpoints: Checkpoints) -> Iterator[None]:
+    """Write the steps however the training ends; on Ctrl-C where it stands, and say where."""
     try:
         yield
     except KeyboardInterrupt:
+        if checkpoints.between_steps:
+            checkpoints.write()
         save_weights(learner, run)
-        raise KeyboardInterrupt(
+        raise Interrupted(
             f"after step {run.metrics['steps']}; the weights so far are in {run.path / WEIGHTS}"
         ) from None
     finally:

@@ -103,6 +103,29 @@ class KerasLearner:
         for path, weight in own.items():
             weight.assign(weights[path])
 
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return all that its next step depends on: weights, optimizer, generators of dropout."""
+        return {name: np.asarray(value) for name, value in self._variables().items()}, {}
+
+    def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
+        """Take over what `state` of such a network has returned."""
+        for name, variable in self._variables().items():
+            variable.assign(arrays[name])
+
+    def _variables(self) -> dict[str, Any]:
+        """Return every variable by a name that is the same in another process.
+
+        Keras numbers optimizers and generators through the whole process: here by their place.
+        """
+        weights = {weight.path: weight for weight in self.model.weights}
+        optimizer = dict(enumerate(self.optimizer.variables))
+        others = (v for v in self.model.variables if v.path not in weights)
+        return {
+            **{f"weights/{path}": weight for path, weight in weights.items()},
+            **{f"optimizer/{number}/{v.name}": v for number, v in optimizer.items()},
+            **{f"random/{number}": v for number, v in enumerate(others)},
+        }
+
 
 def mean_loss(loss: Loss, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Return the loss of that name (shared/training/losses.py), the mean over the batch."""

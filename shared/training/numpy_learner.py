@@ -13,6 +13,7 @@ from shared.backprop import Array, Module
 from shared.config import AppConfig, Optimizer
 from shared.errors import TrainingDiverged
 from shared.runs.record import available_cores
+from shared.training.checkpoint import below
 from shared.training.fit import Examples, Indices
 from shared.training.losses import Loss, predicted_classes
 from shared.training.memory import keep_freed_memory
@@ -41,7 +42,8 @@ class NumpyLearner:
         keep_freed_memory()
         threadpoolctl.threadpool_limits(config.trainer.threads or available_cores(), "blas")
         self.dtype = np.float64 if config.trainer.precision == "float64" else np.float32
-        self.model = build(config.model, self.dtype, np.random.default_rng(config.seed))
+        self.random = np.random.default_rng(config.seed)
+        self.model = build(config.model, self.dtype, self.random)
         self.loss = loss
         self.clip_norm = config.trainer.clip_norm
         self.criterion = build_loss(loss)
@@ -103,6 +105,30 @@ class NumpyLearner:
     def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `weights` of such a network has given."""
         self.model.load_state_dict(weights)
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return all that its next step depends on: weights, optimizers, generator of dropout."""
+        slots = {
+            f"optimizer/{name}/{slot}": value
+            for optimizer in self.optimizers.values()
+            for name, state in optimizer.state.items()
+            for slot, value in state.items()
+        }
+        weights = {f"weights/{name}": value for name, value in self.weights().items()}
+        steps = {key: optimizer.t for key, optimizer in self.optimizers.items()}
+        return weights | slots, {"steps": steps, "random": self.random.bit_generator.state}
+
+    def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
+        """Take over what `state` of such a network has returned."""
+        self.load_weights(below("weights/", arrays))
+        for key, optimizer in self.optimizers.items():
+            optimizer.t = numbers["steps"][key]
+            for name, state in optimizer.state.items():
+                for slot, value in state.items():
+                    state[slot] = np.array(arrays[f"optimizer/{name}/{slot}"])
+                    if state[slot].shape != value.shape:
+                        raise ValueError(f"{name}: expected {slot} {value.shape}")
+        self.random.bit_generator.state = numbers["random"]
 
     def _floats(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the inputs in the network's dtype; integers (indices of words) stay integers."""

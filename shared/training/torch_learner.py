@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from shared.config import AppConfig, Optimizer
 from shared.runs.record import available_cores
+from shared.training.checkpoint import below
 from shared.training.fit import Examples, Indices
 from shared.training.losses import Loss
 from shared.training.memory import keep_freed_memory
@@ -96,6 +97,31 @@ class TorchLearner:
             self.model.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
         except RuntimeError as error:
             raise ValueError(str(error)) from error
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return all that its next step depends on: weights, optimizer, torch's generator."""
+        names: dict[Any, str] = {w: name for name, w in self.model.named_parameters()}
+        slots = {
+            f"optimizer/{names[weight]}/{slot}": value.numpy()
+            for weight, state in self.optimizer.state.items()
+            for slot, value in state.items()
+            if value is not None
+        }
+        weights = {f"weights/{name}": value for name, value in self.weights().items()}
+        return {**weights, **slots, "random": torch.get_rng_state().numpy()}, {}
+
+    def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
+        """Take over what `state` of such a network has returned."""
+        self.load_weights(below("weights/", arrays))
+        weights = dict(self.model.named_parameters())
+        for key, array in below("optimizer/", arrays).items():
+            name, _, slot = key.rpartition("/")
+            value = torch.tensor(array)
+            if value.shape == weights[name].shape:
+                # A fused step goes through weight and state as they lie in memory.
+                value = torch.empty_like(weights[name], dtype=value.dtype).copy_(value)
+            self.optimizer.state[weights[name]][slot] = value
+        torch.set_rng_state(torch.tensor(arrays["random"]))
 
     def _training_mode(self) -> None:
         """Switch to it, but for frozen layers: their statistics would follow the batches."""

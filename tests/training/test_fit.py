@@ -55,6 +55,12 @@ class FakeLearner:
     def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
         raise NotImplementedError("nothing here loads weights")
 
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        raise NotImplementedError("nothing here lasts until a checkpoint")
+
+    def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
+        raise NotImplementedError("nothing here is resumed")
+
 
 def random_examples(count: int) -> Examples:
     random = np.random.default_rng(0)

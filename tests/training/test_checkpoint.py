@@ -1,0 +1,548 @@
+"""What was interrupted goes on with the same bits; what does not belong to it is refused."""
+
+import contextlib
+import csv
+import errno
+import importlib
+import itertools
+import json
+import pickle
+import signal
+from collections.abc import Callable
+from functools import cache, partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from apps.mnist_cnn.config import Config
+from apps.mnist_cnn.train import build_learner, load_images, split
+from shared.command import CONF, HYDRA_VERSION_BASE
+from shared.config import validate
+from shared.data.augment import shifted
+from shared.errors import ConfigError, DataError, Interrupted, TrainingDiverged
+from shared.files import write_atomically
+from shared.runs import folder as run_folder
+from shared.runs.folder import RunFolder
+from shared.runs.progress import TrainingProgress
+from shared.training import checkpoint
+from shared.training.fit import fit, save_weights
+from shared.training.schedule import learning_rates
+from tests.helpers import mnist_config
+
+FRAMEWORKS = ["torch", "keras", "numpy"]
+STEPS = 8  # of four batches an epoch, the last one smaller
+SMALL = [
+    "data.train_limit=226", "trainer.batch_size=50", "trainer.epochs=2", "trainer.threads=1",
+    "data.shift=1",
+]  # fmt: skip
+CNN = ["model=cnn", "model.channels=[2,3]", "model.hidden=8"]  # with dropout
+FAST_CNN = ["model=fast_cnn", "model.channels=[2,3]", "model.hidden=8"]  # with running statistics
+MLP = ["model=mlp", "model.hidden=[6,5]", "framework=numpy"]
+
+
+def small(run_dir: Path, *overrides: str) -> Config:
+    return mnist_config(run_dir, *SMALL, *overrides)
+
+
+@cache
+def data_of(seed: int) -> Any:
+    config = small(Path("unused"), f"seed={seed}")
+    images = load_images(config)
+    return images.sha256, split(images, config)
+
+
+def train(config: Config) -> Path:
+    """Train as an application does, but for the pictures; return the run folder."""
+    digest, (train_set, validation_set, _) = data_of(config.seed)
+    run = RunFolder.claim(config)
+    run.metrics |= {"dataset_sha256": digest, "model": config.model.name}
+    with run.recording():
+        learner = build_learner(config)
+        move = partial(shifted, pixels=config.data.shift)
+        fit(learner, train_set, validation_set, config, run, augment=move)
+        save_weights(learner, run)
+    return run.path
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], object]) -> None:
+    """Do something in the middle of a step, which is counted in this process."""
+    counter = itertools.count(1)
+    show = TrainingProgress.step
+
+    def step(*arguments: Any) -> None:
+        show(*arguments)
+        if next(counter) == number:
+            action()
+
+    monkeypatch.setattr(TrainingProgress, "step", step)
+
+
+def ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def crash() -> None:
+    raise ZeroDivisionError("a defect")
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Return everything that must be the same, but for seconds."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    with open(folder / "history.csv") as file:
+        history = list(csv.DictReader(file))
+    for row in [*history, metrics]:
+        for key in [key for key in row if key.endswith("seconds")]:
+            assert float(row.pop(key)) > 0
+    metrics.pop("resumed", None)
+    contents = {name: (folder / name).read_bytes() for name in ("weights.safetensors", "steps.csv")}
+    return {"metrics": metrics, "history": history, **contents}
+
+
+def interrupted(
+    monkeypatch: pytest.MonkeyPatch, run_dir: Path, *overrides: str, after: int = 5
+) -> Path:
+    """Train and stop in the middle of a step; return the run folder."""
+    with monkeypatch.context() as patch:
+        at_step(patch, after, ctrl_c)
+        with pytest.raises(Interrupted, match=f"after step {after}; the weights so far are in "):
+            train(small(run_dir, *overrides))
+    return run_dir
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint_*"))
+
+
+def steps_of(folder: Path) -> list[int]:
+    return [int(path.name.split("_")[1]) for path in checkpoints(folder)]
+
+
+@pytest.mark.parametrize(
+    ("framework", "model", "stops"),
+    [
+        ("torch", CNN, [3, 6]),  # within an epoch, both
+        ("numpy", CNN, [3, 4]),
+        ("torch", FAST_CNN, [4]),
+        ("numpy", FAST_CNN, [4]),
+        pytest.param("keras", CNN, [3, 4], marks=pytest.mark.slow),
+        pytest.param("keras", FAST_CNN, [3, 6], marks=pytest.mark.slow),
+    ],
+)
+def test_ctrl_c_again_and_again_changes_no_bit(
+    framework: str,
+    model: list[str],
+    stops: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    overrides = [f"framework={framework}", *model]
+    whole = train(small(tmp_path / "whole", *overrides))
+    run_dir = tmp_path / "run"
+    again: list[str] = []
+    for done, stop in itertools.pairwise([0, *stops]):
+        with monkeypatch.context() as patch:
+            at_step(patch, stop - done, ctrl_c)
+            with pytest.raises(Interrupted):
+                train(small(run_dir, *overrides, *again))
+        again = [f"trainer.resume={run_dir}"]
+    assert steps_of(run_dir) == stops
+    assert json.loads((run_dir / "metrics.json").read_text())["status"] == "interrupted"
+    train(small(tmp_path / "unused", *overrides, *again))
+    assert results(run_dir) == results(whole)
+    assert {path.name for path in run_dir.iterdir()} == {path.name for path in whole.iterdir()}
+    assert json.loads((run_dir / "metrics.json").read_text())["resumed"] == len(stops)
+    assert "resumed" not in json.loads((whole / "metrics.json").read_text())
+
+
+OPTIMIZERS = ["sgd", "momentum", "rmsprop", "adagrad", "adam", "adamw"]
+
+
+FORMULAS = [("torch", "torch"), ("numpy", "torch"), ("numpy", "keras"), ("keras", "torch"),
+            ("keras", "keras")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("framework", "formula", "optimizer"),
+    [
+        pytest.param(*formula, name, marks=[pytest.mark.slow] if slow else [])
+        for formula in FORMULAS
+        for name in OPTIMIZERS
+        for slow in [formula[0] == "keras"]  # which compiles for ten seconds
+    ],
+)
+def test_every_optimizer_goes_on_and_dropout_too(
+    framework: str, formula: str, optimizer: str, tmp_path: Path
+) -> None:
+    own = [] if optimizer == "sgd" else [f"optimizer.formula={formula}"]
+    overrides = [*CNN, f"framework={framework}", f"optimizer={optimizer}", *own]
+    train_set = data_of(0)[1][0]
+    batches = np.arange(150).reshape(6, 25)
+    steps = list(zip(batches, learning_rates("one_cycle", 0.01, 6, np.arange(6)), strict=True))
+    one, other = (build_learner(small(tmp_path, *overrides, f"seed={n}")) for n in (0, 1))
+    list(one.train(train_set, steps[:3]))
+    path = tmp_path / "state"
+    path.write_bytes(checkpoint.packed(*one.state()))
+    name = f"checkpoint_000000003_{sha256(path.read_bytes()).hexdigest()[:16]}.safetensors"
+    path.rename(tmp_path / name)
+    expected = list(one.train(train_set, steps[3:]))  # first: torch has one generator for all
+    other.load_state(*checkpoint.read(tmp_path / name))
+    assert list(other.train(train_set, steps[3:])) == expected
+    for name, weight in one.weights().items():
+        np.testing.assert_array_equal(weight, other.weights()[name], err_msg=name)
+
+
+def test_bfloat16_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = [*CNN, "framework=torch", "trainer.precision=bfloat16"]
+    whole = train(small(tmp_path / "whole", *overrides))
+    run_dir = interrupted(monkeypatch, tmp_path / "run", *overrides)
+    train(small(run_dir, *overrides, f"trainer.resume={run_dir}"))
+    assert results(run_dir) == results(whole)
+
+
+def test_a_crash_costs_the_steps_since_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(small(tmp_path / "whole", *MLP))
+    run_dir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        at_step(patch, 6, crash)
+        with pytest.raises(ZeroDivisionError):
+            train(small(run_dir, *MLP, "trainer.checkpoint_seconds=0"))
+    assert steps_of(run_dir) == [4, 5], "the last two"
+    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
+    assert f"going on after step 5 of {STEPS}" in capsys.readouterr().out
+    assert results(run_dir) == results(whole)
+
+
+def test_ctrl_c_does_not_wait_for_the_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(small(tmp_path / "whole", *MLP))
+    run_dir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("shared.training.fit.evaluate", lambda *_: ctrl_c())
+        with pytest.raises(Interrupted, match="after step 4;"):
+            train(small(run_dir, *MLP))
+    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
+    assert results(run_dir) == results(whole)
+
+
+def twice() -> None:
+    ctrl_c()
+    ctrl_c()
+    pytest.fail("the step went on")
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(small(tmp_path / "whole", *MLP))
+    run_dir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, twice)
+        with pytest.raises(Interrupted):
+            train(small(run_dir, *MLP))
+    assert not checkpoints(run_dir), "half of a step is no state to go on from"
+    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
+    assert results(run_dir) == results(whole)
+
+
+def test_without_a_checkpoint_it_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(small(tmp_path / "whole", *MLP))
+    run_dir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        at_step(patch, 6, crash)
+        with pytest.raises(ZeroDivisionError):
+            train(small(run_dir, *MLP))
+    assert not checkpoints(run_dir)
+    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
+    assert "no checkpoint is there yet: beginning with the first step" in capsys.readouterr().out
+    assert results(run_dir) == results(whole)
+
+
+def with_two_checkpoints(monkeypatch: pytest.MonkeyPatch, run_dir: Path) -> tuple[Path, Path]:
+    interrupted(monkeypatch, run_dir, *MLP, "trainer.checkpoint_seconds=0")
+    before, last = checkpoints(run_dir)
+    return before, last
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("harm", [damage, cut])
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_taken(
+    harm: Callable[[Path], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = train(small(tmp_path / "whole", *MLP))
+    run_dir = tmp_path / "run"
+    _, last = with_two_checkpoints(monkeypatch, run_dir)
+    harm(last)
+    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
+    said = capsys.readouterr()
+    assert f"{last} is damaged: its digest is not the one in its name; taking the" in said.err
+    assert f"going on after step 4 of {STEPS}" in said.out
+    assert results(run_dir) == results(whole)
+
+
+def test_two_damaged_checkpoints_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in with_two_checkpoints(monkeypatch, tmp_path):
+        damage(path)
+    with pytest.raises(DataError, match="no checkpoint is whole; train again"):
+        train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}"))
+
+
+class Hostile:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.write_text, (self.path, "code was run")
+
+
+def test_a_hostile_checkpoint_runs_no_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir, trace = tmp_path / "run", tmp_path / "trace"
+    with_two_checkpoints(monkeypatch, run_dir)
+    content = pickle.dumps(Hostile(trace))
+    name = f"checkpoint_000000007_{sha256(content).hexdigest()[:16]}.safetensors"
+    (run_dir / name).write_bytes(content)
+    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
+    said = capsys.readouterr()
+    assert f"{name} is no checkpoint" in said.err
+    assert f"going on after step 5 of {STEPS}" in said.out
+    assert not trace.exists()
+    pickle.loads(content)
+    assert trace.exists(), "it would have been noticed"
+
+
+def test_a_checkpoint_of_another_network_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, hidden in (("a", "[6,5]"), ("b", "[5,6]")):
+        overrides = [*MLP, f"model.hidden={hidden}"]
+        interrupted(monkeypatch, tmp_path / name, *overrides)
+    (taken,) = checkpoints(tmp_path / "a")
+    for path in checkpoints(tmp_path / "b"):
+        path.unlink()
+    taken.rename(tmp_path / "b" / taken.name)
+    with pytest.raises(DataError, match="is no checkpoint of this training"):
+        train(small(tmp_path, *overrides, f"trainer.resume={tmp_path / 'b'}"))
+
+
+def test_a_full_disk_costs_the_checkpoint_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        if path.name.startswith("checkpoint_"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_atomically(path, content)
+
+    whole = train(small(tmp_path / "whole", *MLP))
+    monkeypatch.setattr(run_folder, "write_atomically", full)
+    run_dir = train(small(tmp_path / "run", *MLP, "trainer.checkpoint_seconds=0"))
+    assert "warning: no checkpoint: cannot write" in capsys.readouterr().err
+    assert results(run_dir) == results(whole)
+
+
+def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(monkeypatch, tmp_path, *MLP)
+    _, sets = data_of(0)
+    monkeypatch.setitem(globals(), "data_of", lambda seed: ("0123", sets))
+    with pytest.raises(DataError, match="with other data: dataset_sha256 is 0123 and was "):
+        train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}"))
+    assert checkpoints(tmp_path), "the right data can still go on"
+
+
+def test_another_configuration_is_refused_with_its_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(monkeypatch, tmp_path, *MLP)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError) as error:
+        train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}", "seed=1", "model.hidden=[6,6]"))
+    assert str(error.value) == (
+        f"{tmp_path} cannot go on with another configuration: seed=1 (there 0), "
+        "model.hidden=[6, 6] (there [6, 5])"
+    )
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_where_things_lie_may_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted(monkeypatch, tmp_path / "a", *MLP)
+    (tmp_path / "a").rename(tmp_path / "b")
+    others = ["trainer.threads=2", "trainer.checkpoint_seconds=null"]
+    train(small(tmp_path / "c", *MLP, *others, f"trainer.resume={tmp_path / 'b'}"))
+    assert f"going on after step 5 of {STEPS}" in capsys.readouterr().out
+    assert not (tmp_path / "c").exists()
+
+
+def diverge() -> None:
+    raise TrainingDiverged("the loss is nan")
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda: None, "this run is done; there is nothing left to go on with"),
+        (diverge, "this run has diverged, and would do so again"),
+    ],
+)
+def test_a_run_that_has_ended_is_refused(
+    action: Callable[[], None], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_step(monkeypatch, 3, action)
+    with contextlib.suppress(TrainingDiverged):
+        train(small(tmp_path, *MLP, "trainer.checkpoint_seconds=0"))
+    assert not checkpoints(tmp_path), "nobody needs them any more"
+    with pytest.raises(ConfigError, match=message):
+        train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}"))
+
+
+def test_a_run_that_is_going_on_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(monkeypatch, tmp_path, *MLP)
+    config = small(tmp_path, *MLP, f"trainer.resume={tmp_path}")
+    going_on = RunFolder.claim(config)
+    with pytest.raises(ConfigError, match="still going on, in another process"):
+        RunFolder.claim(config)
+    with going_on.recording():
+        pass
+    with pytest.raises(ConfigError, match="this run is done"):
+        RunFolder.claim(config)
+
+
+@pytest.fixture
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_latest_is_the_newest_that_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small(Path("unused"), *MLP, "trainer.resume=latest")
+    with pytest.raises(ConfigError, match="latest: no run in outputs/mnist_cnn was interrupted"):
+        train(config)
+    runs = [Path("outputs", "mnist_cnn", name) for name in ("b", "a", "done", "now")]
+    for path in runs[:2]:
+        interrupted(monkeypatch, path, *MLP)
+    train(small(runs[2], *MLP))
+    now = RunFolder.claim(small(runs[3], *MLP))
+    assert train(config) == runs[1]
+    assert train(config) == runs[0]
+    with pytest.raises(ConfigError, match="no run in outputs/mnist_cnn was interrupted"):
+        train(config)
+    assert now.path == runs[3]
+
+
+def test_a_wrong_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere is not a run folder"):
+        train(small(tmp_path, *MLP, f"trainer.resume={tmp_path / 'nowhere'}"))
+    (tmp_path / "config.yaml").write_text("app: xor")
+    with pytest.raises(ConfigError, match="is a run of xor, not of mnist_cnn"):
+        train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}"))
+
+
+ATTENTION = ["debug=smoke", "data=recall", "data.train_limit=128", "trainer.epochs=1"]
+RESNET = ["debug=smoke", "data=digit_pictures", "data.size=32", "source.per_class=20"]
+
+
+def app_config(app: str, run_dir: Path, *overrides: str) -> Any:
+    own = [f"run_dir={run_dir}", "framework=torch", "trainer.threads=1", *overrides]
+    if app == "resnet_transfer":
+        own.append(f"cache={run_dir.parent}/cache_of_{run_dir.name}")
+    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+        composed = hydra.compose(app, overrides=own)
+    values: Any = OmegaConf.to_container(composed, resolve=True)
+    return validate(importlib.import_module(f"apps.{app}.config").Config, values)
+
+
+def train_app(app: str, run_dir: Path, *overrides: str) -> None:
+    importlib.import_module(f"apps.{app}.train").train(app_config(app, run_dir, *overrides))
+
+
+def timeless(value: Any) -> Any:
+    """Return metrics without what may differ, in dicts inside as well."""
+    if not isinstance(value, dict):
+        return value
+    return {k: timeless(v) for k, v in value.items()
+            if not k.endswith("seconds") and k != "resumed"}  # fmt: skip
+
+
+def same_files(one: Path, other: Path) -> None:
+    """Compare every file of two run folders, those in folders inside too, but for seconds."""
+    names = {path.relative_to(one) for path in one.rglob("*.*") if path.is_file()}
+    assert {path.relative_to(other) for path in other.rglob("*.*") if path.is_file()} == names
+    for name in names:
+        if name.suffix in (".safetensors", ".txt") or name.name == "steps.csv":
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+        elif name.name == "metrics.json":
+            first, second = (json.loads((path / name).read_text()) for path in (one, other))
+            assert timeless(first) == timeless(second)
+        elif name.suffix == ".csv":
+            first, second = (list(csv.DictReader(open(path / name))) for path in (one, other))  # noqa: SIM115
+            assert [timeless(row) for row in first] == [timeless(row) for row in second], name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("app", "overrides", "stops"),
+    [
+        ("xor", ["debug=smoke", "trainer.max_steps=9"], [4]),
+        ("imdb_rnn", ["debug=smoke", "data=reviews", "model=lstm"], [3]),
+        ("imdb_rnn", ["debug=smoke", "data=reviews", "model=bow", "framework=numpy"], [3]),
+        ("imdb_rnn", ["debug=smoke", "data=reviews", "model=rnn", "framework=keras"], [3]),
+        ("attention", ATTENTION, [1, 2]),  # there are two trainings of two steps
+        ("attention", ATTENTION, [3]),
+        ("resnet_transfer", [*RESNET, "trainer.max_steps=null"], [2, 5, 2]),  # the source task too
+        ("resnet_transfer", [*RESNET, "transfer.unfreeze_every=1", "trainer.max_steps=null",
+                             "trainer.epochs=4"], [12, 12]),
+        ("resnet_transfer", [*RESNET, "transfer.mode=frozen"], [7]),
+        ("resnet_transfer", [*RESNET, "transfer.mode=compare", "framework=numpy"], [8, 6]),
+    ],
+)  # fmt: skip
+def test_every_application_goes_on(
+    app: str,
+    overrides: list[str],
+    stops: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train_app(app, tmp_path / "whole", *overrides)
+    run_dir = tmp_path / "run"
+    resume: list[str] = []
+    for steps in stops:  # of this process, whatever training they belong to
+        with monkeypatch.context() as patch:
+            at_step(patch, steps, ctrl_c)
+            with pytest.raises(Interrupted) as interrupt:
+                train_app(app, run_dir, *overrides, *resume)
+        assert interrupt.value.folder == run_dir, "that of the whole run"
+        resume = [f"trainer.resume={run_dir}"]
+    train_app(app, run_dir, *overrides, *resume)
+    same_files(tmp_path / "whole", run_dir)
+
+
+def test_where_there_are_no_checkpoints_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="gradient_flow keeps no checkpoints; start it anew"):
+        app_config("gradient_flow", tmp_path, "trainer.resume=latest")
