@@ -28,6 +28,7 @@ help: ## show this list
 install: $(READY) ## set up .venv from requirements.lock (all other targets do it when needed)
 
 # The lock is the only source of versions, for uv too; every file is checked against its hash.
+# The bytecode is compiled here, once: where PYTHONDONTWRITEBYTECODE is set, every start would do it.
 $(READY): requirements.lock
 	@if [ -z '$(PYTHON)' ]; then \
 		echo 'error: Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python' >&2; exit 2; fi
@@ -36,7 +37,8 @@ $(READY): requirements.lock
 	@$(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes --requirement $(VENV)/uv.lock
-	@$(VENV)/bin/uv pip install --quiet --python $(RUN) --require-hashes --requirement requirements.lock
+	@$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(RUN) --require-hashes \
+		--requirement requirements.lock
 	@touch $(READY)
 
 .PHONY: train-xor

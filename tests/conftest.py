@@ -1,11 +1,38 @@
 """Loaded before any test."""
 
 import os
+from collections.abc import Iterator
 
-import shared.parity  # noqa: F401  (loads torch's compiler before TensorFlow: see there)
+import pytest
+
+from tests.forks import Forks
 
 # Tests that run side by side get a core each, and whatever they start inherits it: libraries whose
 # threads wait by spinning would take it from each other, at several times the cost.
 if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+def pytest_collectstart() -> None:
+    """Load torch's compiler before TensorFlow, where tests are run: pytest-xdist's own process
+    collects nothing and needs neither.
+    """
+    import shared.parity  # noqa: F401  (see there)
+
+
+@pytest.fixture(scope="session")
+def no_frameworks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which importing any framework ends the program with status 99."""
+    folder = tmp_path_factory.mktemp("poisoned")
+    for name in ("torch", "tensorflow", "keras"):
+        (folder / f"{name}.py").write_text("import os; os._exit(99)")
+    return {"PYTHONPATH": str(folder)}
+
+
+@pytest.fixture(scope="session")
+def forks(no_frameworks: dict[str, str]) -> Iterator[Forks]:
+    """Runs commands that end before a framework is needed, quickly."""
+    started = Forks(no_frameworks)
+    yield started
+    started.close()

@@ -5,19 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.forks import Forks
 from tests.helpers import run_mnist
-
-FRAMEWORKS = ("torch", "tensorflow", "keras")
-
-
-@pytest.fixture(scope="module")
-def no_frameworks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which importing any framework ends the program with status 99."""
-    folder = tmp_path_factory.mktemp("poisoned")
-    for name in FRAMEWORKS:
-        (folder / f"{name}.py").write_text("import os; os._exit(99)")
-    return {"PYTHONPATH": str(folder)}
-
 
 # what is typed -> what must be said
 WRONG = {
@@ -64,13 +53,13 @@ WRONG = {
 
 @pytest.mark.parametrize("argument", WRONG)
 def test_a_wrong_command_is_explained_before_a_framework_is_imported(
-    argument: str, tmp_path: Path, no_frameworks: dict[str, str]
+    argument: str, tmp_path: Path, forks: Forks
 ) -> None:
     run_dir = tmp_path / "run"
     arguments = argument.split(" ")
     if "hydra.run.dir" not in argument:
         arguments.append(f"hydra.run.dir={run_dir}")
-    result = run_mnist(*arguments, environment=no_frameworks)
+    result = forks.run("apps.mnist_cnn", *arguments)
     assert result.returncode == 2, result.stderr
     assert WRONG[argument] in result.stderr
     assert result.stderr.startswith("error: ")
@@ -79,15 +68,18 @@ def test_a_wrong_command_is_explained_before_a_framework_is_imported(
     assert not run_dir.exists(), "a refused configuration leaves no folder behind"
 
 
-def test_two_faults_are_both_named() -> None:
-    result = run_mnist("seed=-1", "optimizer.lr=0", "trainer.epochs=0")
+def test_two_faults_are_both_named(no_frameworks: dict[str, str]) -> None:
+    """In a process that has nothing from before."""
+    wrong = ("seed=-1", "optimizer.lr=0", "trainer.epochs=0")
+    result = run_mnist(*wrong, environment=no_frameworks)
+    assert result.returncode == 2
     assert "seed should" in result.stderr
     assert "optimizer.lr should" in result.stderr
     assert "(and 1 more)" in result.stderr
 
 
-def test_several_wrong_arguments_name_the_first_unknown_key() -> None:
-    result = run_mnist("model=mlp", "model.hiden=[3,4]")
+def test_several_wrong_arguments_name_the_first_unknown_key(forks: Forks) -> None:
+    result = forks.run("apps.mnist_cnn", "model=mlp", "model.hiden=[3,4]")
     assert "did you mean model.hidden?" in result.stderr
 
 
@@ -98,8 +90,8 @@ def test_an_answer_comes_at_once(argument: str, limit: float) -> None:
         run_mnist(argument)
         return time.perf_counter() - start
 
-    # The fastest of a few tries: other programs on this machine must not fail the test.
-    assert min(seconds() for _ in range(5)) < limit
+    # A few tries: other programs on this machine must not fail the test.
+    assert any(seconds() < limit for _ in range(5))
 
 
 def test_help_names_every_key_with_its_value_and_meaning(no_frameworks: dict[str, str]) -> None:
@@ -127,8 +119,8 @@ def test_help_names_every_key_with_its_value_and_meaning(no_frameworks: dict[str
         ("model.name=foo", "error: model"),
     ],
 )
-def test_help_of_something_wrong_is_an_error(argument: str, said: str) -> None:
-    result = run_mnist("--help", argument)
+def test_help_of_something_wrong_is_an_error(argument: str, said: str, forks: Forks) -> None:
+    result = forks.run("apps.mnist_cnn", "--help", argument)
     assert result.returncode == 2
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -137,7 +129,7 @@ def test_help_of_something_wrong_is_an_error(argument: str, said: str) -> None:
 def test_a_sweep_runs_every_job_although_one_fails(tmp_path: Path) -> None:
     result = run_mnist(
         "-m", f"hydra.sweep.dir={tmp_path}", "debug=smoke", "data=digits", "model=mlp",
-        "trainer.batch_size=4000,32,16",
+        "framework=numpy", "trainer.batch_size=4000,32,16",
     )  # fmt: skip
     assert result.returncode == 2
     assert "trainer.batch_size=4000 is larger than the training set" in result.stderr

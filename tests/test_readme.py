@@ -39,8 +39,8 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def is_tool(words: list[str]) -> bool:
-    """Whether a command looks at a run that has ended: `python -m apps.APP.TOOL RUN`."""
-    return any(re.fullmatch(r"apps\.\w+\.\w+", word) for word in words)
+    """Whether a command is about a run that has ended: apps.APP.TOOL RUN, or apps.rerun RUN."""
+    return any(re.fullmatch(r"apps\.\w+\.\w+|apps\.rerun", word) for word in words)
 
 
 def with_real_places(words: list[str], folder: Path) -> list[str]:
@@ -55,15 +55,26 @@ def with_real_places(words: list[str], folder: Path) -> list[str]:
     words = [word.replace("PICTURE.jpg", f"{own}/good/0.png") for word in words]
     for number, word in enumerate(words):
         if found := re.fullmatch(r"outputs/(\w+)/DATE_TIME", word):
-            words[number] = f"{folder}/finished"
-            smoke = [*SMOKE, f"hydra.run.dir={folder}/finished"]
-            assert run([".venv/bin/python", "-m", f"apps.{found[1]}", *smoke]).returncode == 0
+            words[number] = f"{folder}/run"
+            train(["make", training(found[1])], folder)
         if word == "trainer.resume=latest":
-            words[number] = f"trainer.resume={folder}/killed"
-            smoke = [*SMOKE, f"hydra.run.dir={folder}/killed"]
-            assert run([*words[:number], *smoke]).returncode == 0
-            (folder / "killed" / "metrics.json").unlink()  # a killed run has none
+            words[number] = f"trainer.resume={folder}/run"
+            train(words[:number], folder)
+            (folder / "run" / "metrics.json").unlink()  # a killed run has none
     return words
+
+
+def training(app: str) -> str:
+    """Return the target that trains an application: imdb_rnn has train-imdb."""
+    return f"train-{app.partition('_')[0]}"
+
+
+def train(words: list[str], folder: Path) -> None:
+    """Train at smoke size with a command of the README; the run folder is `folder`/run."""
+    result = run([*words, *SMOKE, f"hydra.run.dir={folder}/run", f"hydra.sweep.dir={folder}/sweep"])
+    assert result.returncode == 0, result.stderr
+    assert re.search("test: accuracy|a class, finetune: [0-9.]+%", result.stdout)
+    assert list(folder.rglob("metrics.json"))
 
 
 def application(command: str) -> str:
@@ -73,11 +84,16 @@ def application(command: str) -> str:
 
 
 def tried(commands: Sequence[str]) -> Iterator[Any]:
-    """Yield each command that starts something; after the first of its kind they are slow tests."""
-    known = set()
+    """Yield each command that starts something; after the first of its kind they are slow tests.
+
+    What a tool looks at has been trained with `make train-APP`: this one is tried with the tool.
+    """
+    tools = (re.search(r"outputs/(\w+)/DATE_TIME", command) for command in commands)
+    known = {application(f"make {training(tool[1])}") for tool in tools if tool}
     for command in commands:
         if kind := application(command):
-            marks = [pytest.mark.slow] if kind in known else []
+            trains_first = kind == "rerun" or kind.endswith(".evaluate")
+            marks = [pytest.mark.slow] if kind in known or trains_first else []
             known.add(kind)
             yield pytest.param(command, marks=marks)
 
@@ -85,21 +101,20 @@ def tried(commands: Sequence[str]) -> Iterator[Any]:
 @pytest.mark.parametrize("command", tried(COMMANDS))
 def test_a_command_works(command: str, tmp_path: Path) -> None:
     words = with_real_places(shlex.split(command), tmp_path)
-    trains = "--help" not in words and not is_tool(words)
-    if trains:
-        words += [*SMOKE, f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/sweep"]
+    if "--help" not in words and not is_tool(words):
+        train(words, tmp_path)
+        return
+    if "apps.rerun" in words:
+        words += ["--out", f"{tmp_path}/again"]
     result = run(words)
     assert result.returncode == 0, result.stderr
-    if trains:
-        assert re.search("test: accuracy|a class, finetune: [0-9.]+%", result.stdout)
-        assert list(tmp_path.rglob("metrics.json"))
     if is_tool(words):
-        assert ".png" in result.stdout
+        assert re.search(r"\.png|to the last bit|metrics\.json says", result.stdout)
 
 
 def test_every_command_is_tried_or_is_this_very_test_run() -> None:
     untried = [command for command in COMMANDS if "train" not in command and "apps." not in command]
-    assert untried == ["make gradcheck", "make test"]  # tests/gradients runs the former
+    assert untried == ["make gradcheck", "make report", "make test"]  # tests of their own
     assert len(COMMANDS) > 5
 
 

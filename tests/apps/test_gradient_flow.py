@@ -44,6 +44,7 @@ from shared.command import CONF, HYDRA_VERSION_BASE
 from shared.config import validate
 from shared.data import digits
 from shared.errors import ConfigError, TrainingDiverged
+from tests.forks import Forks
 from tests.helpers import ROOT, TIMEOUT
 
 FIGURES = ["activations", "depth", "remedies", "time", "clipping", "learning_rates", "valley",
@@ -191,10 +192,8 @@ def test_a_wrong_configuration_is_explained(override: str, said: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_a_wrong_command_is_explained(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "apps.gradient_flow", "model=cnn"]
-    command.append(f"hydra.run.dir={tmp_path}/run")
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+def test_a_wrong_command_is_explained(tmp_path: Path, forks: Forks) -> None:
+    result = forks.run("apps.gradient_flow", "model=cnn", f"hydra.run.dir={tmp_path}/run")
     assert result.returncode == 2
     assert "model=cnn: there is no such model here; choose one of networks" in result.stderr
     assert not (tmp_path / "run").exists()
