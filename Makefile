@@ -23,6 +23,8 @@ help: ## show this list
 	@echo
 	@echo '  any KEY=VALUE goes to the application: make train-mnist optimizer.lr=0.01 trainer.epochs=2'
 	@echo '  all keys of an application: .venv/bin/python -m apps.mnist_cnn --help'
+	@echo '  a run once more: .venv/bin/python -m apps.rerun RUN_FOLDER'
+	@echo '  its metrics once more: .venv/bin/python -m apps.mnist_cnn.evaluate RUN_FOLDER [data=NAME]'
 
 .PHONY: install
 install: $(READY) ## set up .venv from requirements.lock (all other targets do it when needed)
@@ -64,6 +66,10 @@ train-attention: $(READY) ## train attention to look values up, or to weigh word
 .PHONY: train-gradient-flow
 train-gradient-flow: $(READY) ## pictures of what gradients do (framework=numpy, torch or keras)
 	@$(RUN) -m apps.gradient_flow $(OVERRIDES)
+
+.PHONY: report
+report: $(READY) ## one HTML page of all runs in outputs/ (ARGS='FOLDER ... --out FILE': others)
+	@$(RUN) -m shared.runs.report $(ARGS)
 
 .PHONY: gradcheck
 gradcheck: $(READY) ## hold the backward passes by hand against torch, Keras and finite differences

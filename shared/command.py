@@ -94,7 +94,7 @@ def _refuse_foreign_choices(schema: type[AppConfig]) -> None:
         group, _, names = word.partition("=")
         for name in names.split(","):
             exists = (CONF / group / f"{name}.yaml").is_file()
-            choices = _choices(schema, group) if exists else []
+            choices = choices_of(schema, group) if exists else []
             if exists and name not in choices:
                 raise ConfigError(
                     f"{group}={name}: there is no such {group} here; choose one of "
@@ -141,7 +141,7 @@ def _explain(app: str, schema: type[AppConfig], error: Exception, overrides: Seq
     """Say in one or two lines what is wrong with `overrides`."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).partition("/")
-        choices = ", ".join(_choices(schema, group))
+        choices = ", ".join(choices_of(schema, group))
         return f"{group}={name}: there is no such {group}; choose one of {choices}"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: an override is KEY=VALUE, as in optimizer.lr=0.01"
@@ -186,7 +186,7 @@ def _print_help(app: str, schema: type[AppConfig]) -> None:
     print(f"usage: python -m apps.{app} [KEY=VALUE ...]\n\nchoices:")
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
     for group in sorted(folders & schema.model_fields.keys()):  # conf/regression is no group
-        print(f"  {group}={{{', '.join(_choices(schema, group))}}}")
+        print(f"  {group}={{{', '.join(choices_of(schema, group))}}}")
     print("\nkeys, with their values now:")
     for key, value, meaning in _key_table(schema, values):
         shown = "null" if value is None else str(value).lower() if value in (True, False) else value
@@ -199,7 +199,7 @@ def _print_help(app: str, schema: type[AppConfig]) -> None:
     )
 
 
-def _choices(schema: type[AppConfig], group: str) -> list[str]:
+def choices_of(schema: type[AppConfig], group: str) -> list[str]:
     """Return the files of a group, without the models and data sets of other applications."""
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     field = schema.model_fields.get(group)

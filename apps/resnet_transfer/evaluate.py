@@ -1,0 +1,37 @@
+"""The metrics of a finished run again, on the same or on other data.
+
+python -m apps.resnet_transfer.evaluate RUN [data=NAME] [data.KEY=VALUE ...] [--out FILE]
+"""
+
+import sys
+from typing import Any
+
+from apps.resnet_transfer.config import Config
+from apps.resnet_transfer.learning import build_learner
+from apps.resnet_transfer.tasks import load_target, split
+from shared.data.images import ImageData
+from shared.errors import ConfigError
+from shared.training.evaluation import Application, main
+from shared.training.fit import Examples
+
+
+def test_set(own: ImageData, other: ImageData, config: Config) -> Examples:
+    """Return the test pictures of `other`, uint8 (N, size, size, 3)."""
+    return split(other, config)[2]
+
+
+def learner(config: Config, own: ImageData) -> Any:
+    """Return the network and its loop.
+
+    Raises:
+        ConfigError: the run compares many networks and keeps none.
+    """
+    if config.transfer.mode == "compare":
+        raise ConfigError("transfer.mode=compare keeps the weights of no network")
+    return build_learner(config, len(own.classes))
+
+
+APPLICATION = Application(Config, load_target, test_set, learner)
+
+if __name__ == "__main__":
+    sys.exit(main(APPLICATION, "apps.resnet_transfer.evaluate"))

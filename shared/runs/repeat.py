@@ -1,0 +1,105 @@
+"""The command that repeats a run: what in its configuration is not the default."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from shared.command import CONF, HYDRA_VERSION_BASE
+from shared.errors import ConfigError
+
+GROUPS = ("model", "data", "optimizer")
+OWN = "run_dir"  # the key in which a run differs from its repetition
+# Text that needs no quotes, and words that mean something else to Hydra without them.
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+NOT_TEXT = {"null", "true", "false", "nan", "inf"}
+
+
+def command(values: Mapping[str, Any]) -> str:
+    """Return the shell command that makes a run of the same configuration.
+
+    Raises:
+        ConfigError: no command does (see `overrides`).
+    """
+    return shlex.join(["python", "-m", f"apps.{values.get('app')}", *overrides(values)])
+
+
+def overrides(values: Mapping[str, Any]) -> list[str]:
+    """Return what is not the default: KEY=VALUEs that compose to the configuration `values`.
+
+    Args:
+        values: nested dicts, lists and scalars, as config.yaml has them.
+
+    Raises:
+        ConfigError: there is no such application, model, data set or optimizer any more, or a key
+            is unknown or missing: another version of this code has made the run.
+    """
+    app = values.get("app")
+    if not isinstance(app, str) or not _exists("", app) or composed(app, ()).get("app") != app:
+        raise ConfigError(f"there is no application {app}")
+    choices = [f"debug={values['debug']}"] if values.get("debug") is not None else []
+    for group in GROUPS:
+        section = values.get(group)
+        name = section.get("name") if isinstance(section, Mapping) else None
+        if not isinstance(name, str) or not _exists(group, name):
+            raise ConfigError(f"there is no {group} {name}")
+        if composed(app, tuple(choices))[group]["name"] != name:
+            choices.append(f"{group}={name}")
+    defaults, wanted = dict(_leaves(composed(app, tuple(choices)))), dict(_leaves(values))
+    for one, other, what in ((wanted, defaults, "unknown"), (defaults, wanted, "missing")):
+        if strange := [key for key in one if key not in other and key != OWN]:
+            raise ConfigError(f"made by another version: the key {strange[0]} is {what}")
+    differing = [key for key in wanted if key != OWN and wanted[key] != defaults[key]]
+    return choices + [f"{key}={written(wanted[key])}" for key in differing]
+
+
+@cache
+def composed(app: str, words: Sequence[str]) -> dict[str, Any]:
+    """Return an application's configuration with these overrides, with nothing resolved.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+            values: Any = OmegaConf.to_container(hydra.compose(app, overrides=list(words)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    return dict(values)
+
+
+def _exists(group: str, name: str) -> bool:
+    """Whether a group has a file of this name, which comes from a file that anybody may edit."""
+    return name in {path.stem for path in (CONF / group).glob("*.yaml")}
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of everything that is no group."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def written(value: Any) -> str:
+    """Return a value as Hydra reads it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(written, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if not isinstance(value, str):
+        return repr(value)
+    if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT:
+        return value
+    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
+    return str(QuotedString(escaped, Quote.single).with_quotes())

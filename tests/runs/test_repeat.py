@@ -1,0 +1,106 @@
+"""The command that repeats a run really composes to the run's configuration."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from shared.command import CONF
+from shared.errors import ConfigError
+from shared.runs.collect import read_yaml
+from shared.runs.repeat import command, composed, overrides
+
+CHANGES = [
+    ("xor", []),
+    ("xor", ["model=published", "optimizer=adam", "optimizer.eps=1e-09"]),
+    ("mnist_cnn", ["framework=keras", "model=mlp", "model.hidden=[32,16]", "seed=7"]),
+    ("mnist_cnn", ["debug=overfit", "data=digits", "data.shift=3", "trainer.clip_norm=0.5"]),
+    ("imdb_rnn", ["model=bow", "data=text_folder", "data.root='my texts, (old)'"]),
+    ("attention", ["data=imdb", "optimizer=adamw", "data.fallback=null"]),
+    ("attention", ["model=multi_head", "debug=smoke", "data.longer=[]"]),
+    ("resnet_transfer", ["data.classes=[cat,dog]", "weights_sha256='12345678'"]),
+    ("resnet_transfer", ["debug=smoke", "transfer.mode=compare", "transfer.counts=[5,null]"]),
+    ("gradient_flow", ["model.depths=[3]", "trainer.epochs=1"]),
+]  # fmt: skip
+HOSTILE = [
+    "null", "True", "1", "1e5", "nan", "a b", "it's", 'say "x"', "a\\", "a\\'b", "$HOME", "${seed}",
+    "\\${seed}", "a,b", "[a]", "{a}", "a=b", "a:b", "(a)", "#a", "`id`", "; rm", "é", "-a", "~",
+    "*", "</script>",
+]  # fmt: skip
+
+
+def values_of(app: str, words: list[str]) -> dict[str, Any]:
+    """Return a configuration as config.yaml has it: resolved, with a run folder."""
+    values = dict(composed(app, tuple(words)))
+    return values | {"run_dir": "outputs/somewhere"}
+
+
+def without_folder(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "run_dir"}
+
+
+def test_every_application_is_tried() -> None:
+    apps = {path.stem for path in CONF.glob("*.yaml")} - {"base"}
+    assert {app for app, _ in CHANGES} == apps
+
+
+@pytest.mark.parametrize(("app", "words"), CHANGES)
+def test_the_command_composes_to_the_same_configuration(app: str, words: list[str]) -> None:
+    values = values_of(app, words)
+    python, flag, module, *given = shlex.split(command(values))
+    assert (python, flag, module) == ("python", "-m", f"apps.{app}")
+    assert without_folder(composed(app, tuple(given))) == without_folder(values)
+    assert len(given) <= len(words)
+
+
+def test_defaults_need_no_words() -> None:
+    assert command(values_of("mnist_cnn", [])) == "python -m apps.mnist_cnn"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_any_text_arrives_as_it_is(text: str) -> None:
+    values = values_of("mnist_cnn", [])
+    values["data"] = values["data"] | {"root": text}
+    (word,) = overrides(values)
+    (given,) = shlex.split(shlex.join([word]))
+    found = composed("mnist_cnn", (given,)) | {"run_dir": ""}
+    resolved: Any = OmegaConf.to_container(OmegaConf.create(found), resolve=True)
+    assert resolved["data"]["root"] == text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"app": "nobody"}, "no application nobody"),
+        ({"app": "../conf/xor"}, "no application"),
+        ({"app": "base"}, "no application base"),
+        ({"app": {"x": 1}}, "no application"),
+        ({"debug": {"x": 1}}, "."),
+        ({"model": {"name": "gone"}}, "no model gone"),
+        ({"model": None}, "no model None"),
+        ({"newer": 1}, "another version: the key newer is unknown"),
+    ],
+)
+def test_what_no_command_repeats_is_said(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        overrides(values_of("xor", []) | change)
+
+
+def test_a_key_that_the_run_had_not_is_said() -> None:
+    values = values_of("xor", [])
+    del values["corrections"]
+    with pytest.raises(ConfigError, match="the key corrections is missing"):
+        overrides(values)
+
+
+@pytest.mark.parametrize(("app", "words"), CHANGES[:4])
+def test_the_fast_reader_reads_what_omegaconf_writes(
+    app: str, words: list[str], tmp_path: Path
+) -> None:
+    values = values_of(app, words) | {"texts": [*HOSTILE, "2026-01-31", "1_000", "0x1f", "yes"]}
+    values |= {"numbers": [1e-8, 1e20, -2.5e-07, 0.1, 3, -1, 1e5]}
+    path = tmp_path / "config.yaml"
+    path.write_text(OmegaConf.to_yaml(values))
+    assert read_yaml(path) == values
