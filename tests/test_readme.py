@@ -98,7 +98,7 @@ def tried(commands: Sequence[str]) -> Iterator[Any]:
             yield pytest.param(command, marks=marks)
 
 
-@pytest.mark.parametrize("command", tried(COMMANDS))
+@pytest.mark.parametrize("command", list(tried(COMMANDS)))
 def test_a_command_works(command: str, tmp_path: Path) -> None:
     words = with_real_places(shlex.split(command), tmp_path)
     if "--help" not in words and not is_tool(words):
