@@ -26,6 +26,7 @@ from shared.runs.collect import Run, collect, flat, names_of
 from shared.runs.finished import write_result
 
 PAGE = Path(__file__).parent / "page"
+NOTES = 5  # that the screen gets; the page has them all
 PICTURES_MB = 24  # more of them and a browser needs longer than two seconds to open the page
 MEGABYTE = 1_000_000
 # What a table shows of each run: key in the page's data, heading, whether it is a number.
@@ -224,8 +225,10 @@ def write(folders: Sequence[Path], out: Path, picture_megabytes: float) -> None:
         ConfigError: there is no run, or the page cannot be written.
     """
     runs, faults = collect(folders)
-    for fault in faults:
+    for fault in faults[:NOTES]:
         print(f"note: {fault}", file=sys.stderr)
+    if len(faults) > NOTES:
+        print(f"note: and {len(faults) - NOTES} more, all on the page", file=sys.stderr)
     if not runs:
         raise ConfigError(f"no run in {', '.join(map(str, folders))}: train something first")
     limit = int(picture_megabytes * MEGABYTE)

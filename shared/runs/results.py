@@ -9,7 +9,8 @@
 The records are docs/results/APP.json: the metrics of each run, as in its metrics.json. A table
 stands between `<!-- results: APP -->` and `<!-- end of results -->`; what the example printed
 between `<!-- sample: APP -->` and `<!-- end of sample -->`, its picture in docs/results/APP.png.
-A comparison is docs/results/APP_comparison.json and .png, its table in a block `comparison: APP`.
+A comparison is docs/results/APP_comparison.json and .png, its table in a block `comparison: APP`;
+one with a single number of pictures is APP_NUMBER_comparison, its block `comparison: APP_NUMBER`.
 What `make gradcheck` found stands between `<!-- checks: gradients -->` and
 `<!-- end of checks -->`; what `make bench` measured in a block `benchmark: NAME` in docs/; how good
 the accuracy gate is in blocks `gate: NAME` (gate.py).
@@ -107,7 +108,9 @@ def comparison(folder: Path, results: Path = RESULTS) -> None:
         raise ConfigError(f"{folder} is not the folder of a comparison: no comparison.png")
     run = checked(folder / "metrics.json")
     results.mkdir(parents=True, exist_ok=True)
-    name = f"{run['app']}_comparison"
+    counts = {name.rpartition("_")[2] for name in run["comparison"]}
+    only = "".join(f"_{count}" for count in counts) if len(counts) == 1 else ""
+    name = f"{run['app']}{only}_comparison"
     write_atomically(results / f"{name}.json", (json.dumps(run, indent=1) + "\n").encode())
     write_atomically(results / f"{name}.png", picture.read_bytes())
 

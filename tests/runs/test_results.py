@@ -94,6 +94,14 @@ def test_a_comparison_becomes_a_table_by_number_of_pictures(tmp_path: Path) -> N
     assert (
         "| all | 90.00 % ± 0.00 | 80.00 % ± 0.00 | 90.50 % ± 0.71 | -0.50 points ± 0.71 |" in text
     )
+    fifty = {name: cell for name, cell in compared()["comparison"].items() if "50" in name}
+    (folder / "metrics.json").write_text(json.dumps(compared() | {"comparison": fifty}))
+    comparison(folder, tmp_path / "results")
+    text = with_tables(
+        "<!-- comparison: xor_50 -->\n<!-- end of comparison -->", tmp_path / "results"
+    )
+    assert "| 50 | 72.00 %" in text
+    assert "| all |" not in text
     with pytest.raises(ConfigError, match="a comparison is no run of one network"):
         record([folder], tmp_path / "results")
 
