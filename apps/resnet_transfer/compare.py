@@ -144,7 +144,10 @@ def line(rows: list[Row], mode: str, count: int | None) -> str:
     """Say what a mode reached with a number of pictures a class."""
     values = scores(rows, mode, count)
     spread = f" ± {statistics.stdev(values):.2%}" if len(values) > 1 else ""
-    seconds = statistics.median(row["train_seconds"] for row in rows if row["mode"] == mode)
+    own = (mode, ALL if count is None else count)
+    seconds = statistics.median(
+        row["train_seconds"] for row in rows if (row["mode"], row["per_class"]) == own
+    )
     return (
         f"{'all' if count is None else count} a class, {mode}: "
         f"{statistics.mean(values):.2%}{spread} over {len(values)} seeds, "
