@@ -81,8 +81,10 @@ def _train(app: str, train: Callable[[AnyAppConfig], Any], config: AnyAppConfig)
     try:
         train(config)
     except Interrupted as interrupt:
+        from shared.runs.repeat import written
+
         words = [word for word in HydraConfig.get().overrides.task if "trainer.resume=" not in word]
-        command = shlex.join([*words, f"trainer.resume={interrupt.folder}"])
+        command = shlex.join([*words, f"trainer.resume={written(str(interrupt.folder))}"])
         raise KeyboardInterrupt(
             f"{interrupt}; go on with: python -m apps.{app} {command}"
         ) from None

@@ -22,7 +22,16 @@ FORMAT = "%Y-%m-%d_%H-%M-%S"
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads config.yaml as OmegaConf does, in a tenth of its time: there may be a thousand."""
+    """Reads config.yaml as OmegaConf does, in a tenth of its time: there may be a thousand.
+
+    Aliases, which no run writes, are refused: a few lines of them can stand for gigabytes.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias")
+        return super().compose_node(parent, index)
 
 
 # YAML 1.1 takes 1e-08 for a text; what writes config.yaml does not.
@@ -104,7 +113,8 @@ def read_run(path: Path) -> Run:
         config=flat(values),
         metrics=metrics,
         history=history,
-        pictures=sorted(path.glob("*.png")),
+        # not a link, which may lead to anything: the page is made to be sent
+        pictures=sorted(file for file in path.glob("*.png") if plain(file)),
         command=repeated,
         problem="; ".join(problems),
     )
@@ -116,9 +126,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it is missing, damaged or something else's.
     """
-    if not path.is_file():
-        raise ConfigError(f"{path.parent} is not a run folder: it has no config.yaml")
     try:
+        if not path.is_file():
+            raise ConfigError(f"{path.parent} is not a run folder: it has no config.yaml")
         values = yaml.load(path.read_bytes(), Loader)
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
@@ -130,6 +140,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def read_json(path: Path, problems: list[str]) -> dict[str, Any]:
     """Return what is in metrics.json; nothing where there is none, or where it is damaged."""
     try:
+        if path.exists() and not plain(path):
+            raise OSError("not a plain file")
         content = json.loads(path.read_bytes())
         if isinstance(content, dict) and "status" in content:
             return content
@@ -144,6 +156,8 @@ def read_json(path: Path, problems: list[str]) -> dict[str, Any]:
 def read_columns(path: Path, problems: list[str]) -> dict[str, list[float | None]]:
     """Return the columns of a CSV file of numbers; nothing where there is none or it is damaged."""
     try:
+        if path.exists() and not plain(path):
+            raise OSError("not a plain file")
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
         columns: dict[str, list[float | None]] = {}
@@ -159,6 +173,11 @@ def read_columns(path: Path, problems: list[str]) -> dict[str, list[float | None
     except (OSError, ValueError, TypeError, csv.Error):
         problems.append(f"{path.name} cannot be read")
     return {}
+
+
+def plain(path: Path) -> bool:
+    """Whether something is a file: no link, and nothing that one may wait for for ever."""
+    return path.is_file() and not path.is_symlink()
 
 
 def begun(path: Path) -> datetime:

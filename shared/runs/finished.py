@@ -26,11 +26,11 @@ def read_config(folder: Path, schema: type[AnyAppConfig]) -> AnyAppConfig:
             to something that no run could have.
     """
     path = folder / "config.yaml"
-    if not path.is_file():
-        raise ConfigError(f"{folder} is not a run folder: it has no config.yaml")
     try:
         values: Any = OmegaConf.to_container(OmegaConf.load(path))
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigError(f"{folder} is not a run folder: it has no config.yaml") from error
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     app = get_args(schema.model_fields["app"].annotation)[0]
     if not isinstance(values, dict) or values.get("app") != app:

@@ -23,7 +23,6 @@ from shared.config import AppConfig
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import resume
-from shared.runs.finished import WEIGHTS
 
 # The name that conf/base.yaml gives: two runs of the same second get different folders.
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
@@ -157,16 +156,16 @@ def _claimed(path: Path, config: AppConfig) -> int | None:
     mine = path / f".config.yaml.{uuid.uuid4().hex}"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_atomically(mine, text.encode())
-        lock = resume.lock(mine)  # before anybody can take the run for a dead one
+        lock = resume.lock(path)  # before anybody can take the run for a dead one
         try:
+            write_atomically(mine, text.encode())
             os.link(mine, path / "config.yaml")  # which fails when another run was first
         except BaseException:
             os.close(lock)
             raise
         finally:
-            mine.unlink()
-    except FileExistsError:
+            mine.unlink(missing_ok=True)
+    except (FileExistsError, BlockingIOError):
         return None
     except OSError as error:
         raise _cannot_write(path, error) from error
@@ -174,9 +173,8 @@ def _claimed(path: Path, config: AppConfig) -> int | None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what an interrupted run left at its end, or was writing when it was killed."""
-    written = (path / "metrics.json", path / WEIGHTS)
-    for file in (*written, *path.glob(".*.tmp"), *path.glob(".config.yaml.*")):
+    """Remove what a run was writing when it was killed."""
+    for file in (*path.glob(".*.tmp"), *path.glob(".config.yaml.*")):
         file.unlink(missing_ok=True)
 
 

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import html
 import json
-import math
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -29,6 +28,7 @@ PAGE = Path(__file__).parent / "page"
 NOTES = 5  # that the screen gets; the page has them all
 PICTURES_MB = 24  # more of them and a browser needs longer than two seconds to open the page
 MEGABYTE = 1_000_000
+LARGEST = 1.7e308  # that fits into a float
 # What a table shows of each run: key in the page's data, heading, whether it is a number.
 COLUMNS = (
     ("name", "run", False), ("app", "application", False), ("status", "status", False),
@@ -143,14 +143,14 @@ def entry(run: Run, name: str, pictures: Pictures) -> dict[str, Any]:
 
 def shown(value: Any) -> str:
     """Return a value as text: a string is itself, anything else as JSON has it."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True)
 
 
 def number(value: Any) -> float | None:
     """Return a finite number; None for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value
+    return value if abs(value) <= LARGEST else None  # NaN compares as false
 
 
 def row(run: dict[str, Any]) -> str:

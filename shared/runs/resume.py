@@ -1,5 +1,6 @@
 """Which run folder an interrupted run goes on in, and whether it may."""
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.config import AppConfig
-from shared.errors import ConfigError
+from shared.errors import ConfigError, DataError
 from shared.runs.finished import read_config, read_status
 
 RUNS = Path("outputs")  # where conf/base.yaml puts run folders
@@ -20,14 +21,14 @@ MAY_DIFFER = {
 }  # fmt: skip
 
 
-def lock(file: Path) -> int:
-    """Return a descriptor of a file, locked until it is closed or the process ends, however.
+def lock(folder: Path) -> int:
+    """Return a descriptor of a folder, locked until it is closed or the process ends, however.
 
     Raises:
         BlockingIOError: it is locked already.
         OSError: it cannot be opened.
     """
-    descriptor = os.open(file, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -63,12 +64,14 @@ def reopened(config: AppConfig) -> tuple[Path, int]:
     """
     folder = to_resume(config)
     try:
-        descriptor = lock(folder / "config.yaml")
+        descriptor = lock(folder)
     except BlockingIOError:
         raise ConfigError(f"{folder}: this run is still going on, in another process") from None
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be opened: {error.strerror}") from error
     try:
         refuse_ended(folder)  # which it may have done just now
-    except ConfigError:
+    except BaseException:
         os.close(descriptor)
         raise
     return folder, descriptor
@@ -80,20 +83,25 @@ def latest(app: str) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    files = sorted((RUNS / app).glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
-    for file in reversed(files):
-        if read_status(file.parent) not in ("done", "diverged") and not is_locked(file):
-            return file.parent
+    begun = []
+    for pattern in ("*/config.yaml", "sweep_*/*/config.yaml"):
+        for file in (RUNS / app).glob(pattern):
+            with contextlib.suppress(OSError):  # gone in the meantime
+                begun.append((file.stat().st_mtime, file.parent))
+    for _, folder in sorted(begun, reverse=True):
+        with contextlib.suppress(DataError, OSError):  # another program's, or not readable
+            if read_status(folder) not in ("done", "diverged") and not is_locked(folder):
+                return folder
     raise ConfigError(
         f"trainer.resume={LATEST}: no run in {RUNS / app} was interrupted; "
         "name another folder with trainer.resume=PATH"
     )
 
 
-def is_locked(file: Path) -> bool:
-    """Whether a run has locked a file."""
+def is_locked(folder: Path) -> bool:
+    """Whether a run goes on in a folder."""
     try:
-        os.close(lock(file))
+        os.close(lock(folder))
     except BlockingIOError:
         return True
     return False
@@ -118,11 +126,20 @@ def refuse_differences(folder: Path, before: AppConfig, now: AppConfig) -> None:
     Raises:
         ConfigError: names the keys that differ.
     """
-    old, new = (dict(flat(config.model_dump())) for config in (before, now))
-    differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    if differing := [key for key in differing if key not in MAY_DIFFER]:
-        keys = ", ".join(f"{key}={new.get(key)} (there {old.get(key)})" for key in differing)
+    if keys := differences(decisive(before), decisive(now)):
         raise ConfigError(f"{folder} cannot go on with another configuration: {keys}")
+
+
+def decisive(config: AppConfig) -> dict[str, Any]:
+    """Return every key that must be the same where a run goes on, with its value as JSON has it."""
+    values = dict(flat(config.model_dump(mode="json")))
+    return {key: value for key, value in values.items() if key not in MAY_DIFFER}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return the keys that differ, with both values; nothing where none does."""
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return ", ".join(f"{key}={now.get(key)} (there {before.get(key)})" for key in keys)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -24,7 +24,9 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from shared.config import AppConfig
 from shared.errors import ConfigError, DataError
+from shared.runs import resume
 from shared.runs.folder import CHECKPOINTS, RunFolder
 
 Arrays = dict[str, NDArray[Any]]
@@ -91,17 +93,20 @@ class Checkpoints:
     Args:
         learner: what is trained.
         run: the run folder; its `metrics` say how far the training is.
-        seconds: how much time lies between two checkpoints; 0: none; None: there are none.
+        config: `trainer.checkpoint_seconds` says how much time lies between two; the rest must be
+            the same where it goes on.
 
     Attributes:
         epoch: the sums of the epoch that is going on.
         between_steps: whether the state is that after a step.
     """
 
-    def __init__(self, learner: Stateful, run: RunFolder, seconds: float | None) -> None:
+    def __init__(self, learner: Stateful, run: RunFolder, config: AppConfig) -> None:
         self.epoch = EpochSoFar()
         self.between_steps = False
-        self._learner, self._run, self._seconds = learner, run, seconds
+        self._learner, self._run = learner, run
+        self._seconds = config.trainer.checkpoint_seconds
+        self._config = resume.decisive(config)
         self._before: Path | None = None  # the last good one
         self._interrupted = False
         self._handlers: dict[int, Any] = {}
@@ -162,6 +167,7 @@ class Checkpoints:
         facts["seconds"] = time.perf_counter() - self.epoch.start
         facts |= {key: getattr(self.epoch, key) for key in ("loss", "hits", "seen")}
         facts["run"] = {key: metrics.get(key) for key in (*ORIGIN, *ENVIRONMENT)}
+        facts["config"] = self._config
         facts |= {"resumed": metrics.get("resumed", 0), "learner": numbers, "columns": names}
         content = packed(arrays | rows, facts)
         digest = hashlib.sha256(content).hexdigest()[:DIGITS]
@@ -172,7 +178,7 @@ class Checkpoints:
             print(f"warning: no checkpoint: {error}", file=sys.stderr)
         else:
             for other in set(self._run.path.glob(CHECKPOINTS)) - {path, self._before}:
-                other.unlink()
+                other.unlink(missing_ok=True)
             self._before = path
         self._written = time.monotonic()
 
@@ -189,6 +195,11 @@ class Checkpoints:
         metrics = self._run.metrics
         try:
             check_origin(self._run, facts["run"])
+            if others := resume.differences(facts["config"], self._config):
+                raise DataError(
+                    f"{self._before} was written with another configuration: {others}; remove the "
+                    "checkpoints to begin again"
+                )
             self._learner.load_state(arrays, facts["learner"])
             restore_rows(self._run, arrays, facts["columns"])
             metrics |= {key: facts[key] for key in ("epochs", "steps", "train_seconds")}
@@ -270,7 +281,7 @@ def last_good(folder: Path) -> tuple[Path, Arrays, dict[str, Any]] | None:
         try:
             return path, *read(path)
         except DataError as error:
-            print(f"warning: {error}; taking the one before", file=sys.stderr)
+            print(f"warning: {error}; is the one before whole?", file=sys.stderr)
     if paths:
         raise DataError(f"{folder}: no checkpoint is whole; train again")
     return None

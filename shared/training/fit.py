@@ -158,7 +158,7 @@ def fit(
     total = trainer.epochs * steps_an_epoch
     total = min(total, trainer.max_steps or total)
     run.metrics |= {"epochs": 0, "steps": 0, "train_seconds": 0.0}
-    checkpoints = restored(learner, run, trainer.checkpoint_seconds, total)
+    checkpoints = restored(learner, run, config, total)
     progress = TrainingProgress(trainer.epochs, total, run.metrics["steps"])
     with progress, _kept(learner, run, checkpoints), checkpoints:
         for epoch in range(run.metrics["epochs"] + 1, math.ceil(total / steps_an_epoch) + 1):
@@ -191,13 +191,13 @@ def fit(
             progress.epoch(row)
 
 
-def restored(learner: Learner, run: RunFolder, seconds: float | None, total: int) -> Checkpoints:
+def restored(learner: Learner, run: RunFolder, config: AppConfig, total: int) -> Checkpoints:
     """Return what writes the checkpoints; where a run is resumed, restore the last one and say so.
 
     Raises:
         DataError: the checkpoints are damaged, or of other data.
     """
-    checkpoints = Checkpoints(learner, run, seconds)
+    checkpoints = Checkpoints(learner, run, config)
     if checkpoints.restore():
         print(f"going on after step {run.metrics['steps']:,} of {total:,}", flush=True)
     elif run.resumed:
