@@ -139,8 +139,8 @@ def decide_files(baseline: Path | None, results: Path | None, keys: Mapping[str,
         raise ConfigError("--baseline FILE and --results FILE belong together")
     for key in keys.keys() - {"out", "suite"}:
         raise ConfigError(f"{key}= does not go with --baseline and --results")
-    old = parse_records(baseline.read_text(), str(baseline))
-    new = {record.case: record for record in parse_records(results.read_text(), str(results))}
+    old = parse_records(baseline.read_bytes(), str(baseline))
+    new = {record.case: record for record in parse_records(results.read_bytes(), str(results))}
     if len(old) == len(new) == 1:  # then their names do not matter
         new = {old[0].case: next(iter(new.values()))}
     unknown = sorted(new.keys() - {record.case for record in old})

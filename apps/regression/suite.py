@@ -12,6 +12,7 @@ from apps.regression.output import write_json
 from apps.regression.process import Worker, side_by_side
 from shared.errors import ConfigError, DataError
 from shared.regression import Plan, Record, Verdict, decide, refusal
+from shared.regression.plan import FEWEST
 
 Result = TypeVar("Result")
 
@@ -51,6 +52,8 @@ class Suite:
             for source, case in self.tries(name):
                 try:
                     self.configs[name, source] = case.comparable(source)
+                    if not Plan(FEWEST, len(cases.names(self.cases)), tuple(case.looks)).can_fail:
+                        raise ConfigError(f"looks={case.looks} are too few seeds ever to fail")
                 except ConfigError as error:
                     raise ConfigError(f"{name}.yaml, {source} data: {error}") from error
 

@@ -59,7 +59,7 @@ def started(learner: Any, config: Config, start: Start) -> Any:
     """
     module = network(config.framework)
     own = module.state(learner.model)
-    if start.state:
+    if start is not DRAWN:
         module.load_state(learner.model, own | fitting(start, own, config))
     return learner
 

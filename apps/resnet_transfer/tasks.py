@@ -141,6 +141,12 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
             f"trainer.batch_size={config.trainer.batch_size} is larger than the training set: "
             f"{len(kept)} examples of {images.name}"
         )
+    if config.transfer.mode != "frozen" and one_value_left(config, len(kept)):
+        raise ConfigError(
+            f"trainer.batch_size={config.trainer.batch_size} leaves a batch of a single picture "
+            f"({len(kept)} examples), of which batch normalisation knows one value a map: choose "
+            "another batch size"
+        )
     tested = random.permutation(len(images.test_images))
     tested = np.sort(tested[: data.test_limit])
     return (
@@ -148,6 +154,13 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
         Examples(images.train_images[validated], images.train_labels[validated]),
         Examples(images.test_images[tested], images.test_labels[tested]),
     )
+
+
+def one_value_left(config: Config, examples: int) -> bool:
+    """Whether a batch of one picture comes up whose last maps have a single pixel."""
+    batch = config.trainer.batch_size
+    shrunk = 32 if config.model.stem == "imagenet" else 8  # pixels of a picture for each of a map
+    return config.data.size <= shrunk and (batch == 1 or examples % batch == 1)
 
 
 def _of_each_class(order: np.ndarray, images: ImageData, count: int) -> np.ndarray:

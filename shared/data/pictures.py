@@ -25,6 +25,8 @@ from shared.errors import DataError
 from shared.files import write_atomically
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+# What files called so may really be: Pillow reads much more, PostScript through another program.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MOST_PIXELS = 50_000_000  # of a picture; one of 1 MB can claim to have billions
 POOL_FROM = 20_000_000  # bytes of files from which processes pay: they take a second to start
 CACHE_UP_TO = 2 * 2**30  # bytes of arrays
@@ -51,7 +53,7 @@ def decode(content: bytes, name: str, size: int) -> Pixels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of sizes; the limit here is our own
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise DataError(
                         f"{name}: {image.width:,} x {image.height:,} pixels; a picture may have "
@@ -195,7 +197,9 @@ def _listed(folder: Path) -> Files:
     found = {
         place.name: sorted(
             path for path in place.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            if path.suffix.lower() in SUFFIXES
+            and not path.name.startswith(".")
+            and path.is_file()  # no pipe, and no link that leads nowhere
         )
         for place in sorted(folder.iterdir())
         if place.is_dir() and not place.name.startswith(".")

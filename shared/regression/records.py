@@ -113,7 +113,7 @@ class Record:
             raise ConfigError(f"{self.case}: the baseline is damaged: {fault}")
 
 
-def parse_records(text: str, origin: str) -> list[Record]:
+def parse_records(text: str | bytes, origin: str) -> list[Record]:
     """Return the records in a JSON text.
 
     Args:
@@ -125,7 +125,7 @@ def parse_records(text: str, origin: str) -> list[Record]:
     """
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{origin} is not JSON: {error}") from error
     entries = content.get("cases", [content]) if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:

@@ -25,7 +25,7 @@ from shared.runs.collect import Run, collect, flat, names_of
 from shared.runs.finished import write_result
 
 PAGE = Path(__file__).parent / "page"
-NOTES = 5  # that the screen gets; the page has them all
+NOTES = 10  # that the screen gets; the page has them all
 PICTURES_MB = 24  # more of them and a browser needs longer than two seconds to open the page
 MEGABYTE = 1_000_000
 LARGEST = 1.7e308  # that fits into a float

@@ -281,7 +281,7 @@ def last_good(folder: Path) -> tuple[Path, Arrays, dict[str, Any]] | None:
         try:
             return path, *read(path)
         except DataError as error:
-            print(f"warning: {error}; is the one before whole?", file=sys.stderr)
+            print(f"warning: {error}; taking the one before", file=sys.stderr)
     if paths:
         raise DataError(f"{folder}: no checkpoint is whole; train again")
     return None

@@ -281,6 +281,9 @@ def test_weights_of_another_network_are_refused(start: learning.Start, tmp_path:
         config = resnet_config(tmp_path, *chosen, *SHORT)
         with pytest.raises(DataError, match=rf"weights of another network: .*({problem})"):
             learning.started(learning.build_learner(config, 5), config, start)
+    empty = learning.Start("empty.safetensors", {})
+    with pytest.raises(DataError, match=r"^empty\.safetensors: weights of another network"):
+        learning.started(learning.build_learner(config, 5), config, empty)
 
 
 # ImageNet's weights: a stand-in with an address and a digest of its own.
@@ -512,7 +515,7 @@ def test_the_comparison_has_every_mode_number_and_seed(tmp_path: Path) -> None:
 
 
 def test_the_fewer_pictures_are_among_the_more_and_none_are_tested_with(tmp_path: Path) -> None:
-    few, more = (resnet_config(tmp_path, f"data.per_class={n}", "trainer.batch_size=2", "seed=3")
+    few, more = (resnet_config(tmp_path, f"data.per_class={n}", "trainer.batch_size=6", "seed=3")
                  for n in (3, 9))  # fmt: skip
     images = load_target(few)
     (first, validated, tested), (second, again, _) = split(images, few), split(images, more)
@@ -545,6 +548,17 @@ def test_more_pictures_than_there_are_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.per_class=9999: \w+ has \d+ pictures"):
         train(resnet_config(tmp_path / "run", "data.per_class=9999"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_last_batch_of_one_picture_is_refused_where_it_cannot_be_normalised(
+    tmp_path: Path,
+) -> None:
+    left_over = ["data.per_class=9", "trainer.batch_size=11"]  # 45 pictures
+    images = load_target(resnet_config(tmp_path, *left_over))
+    with pytest.raises(ConfigError, match=r"leaves a batch of a single picture \(45 examples\)"):
+        split(images, resnet_config(tmp_path, *left_over))
+    for fine in (["model.stem=small"], ["transfer.mode=frozen"], ["trainer.batch_size=12"]):
+        split(images, resnet_config(tmp_path, *left_over, *fine))
 
 
 def test_without_cifar10_the_digits_stand_in(

@@ -64,6 +64,14 @@ def test_a_clear_case_stops_early_and_an_unclear_one_goes_on() -> None:
     assert said(first_runs(shifted(-0.01), 5), PLAN).outcome == "regression"
 
 
+def test_one_collapsed_seed_of_the_baseline_does_not_make_others_too_good() -> None:
+    """The mean of its errors would be five times those of a usual seed."""
+    usual = np.linspace(0.989, 0.991, 19)
+    baseline = record([*usual, 0.1], np.full(20, 0.03), 10_000)
+    better = record(usual[:12] + 0.001, np.full(12, 0.03), 10_000, first=100)
+    assert said(better, baseline=baseline).outcome == "passed"
+
+
 def test_too_good_to_be_true_is_suspicious_an_improvement_is_not() -> None:
     leaked = replace(HONEST, runs=tuple(replace(run, accuracy=1.0) for run in HONEST.runs))
     assert said(leaked).outcome == "suspicious"

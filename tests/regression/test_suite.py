@@ -418,6 +418,14 @@ def test_tiny_trainings_from_bless_to_the_verdict(
     assert report["cases"][0]["verdict"] == "identical"
 
 
+def test_a_case_that_could_never_fail_is_refused(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.case("tiny", {**TINY, "looks": [1]})
+    assert bench.run("case=tiny") == 2
+    assert "looks=[1] are too few seeds ever to fail" in capsys.readouterr().err
+
+
 def test_a_case_file_that_is_no_yaml_is_explained(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("app: [xor\n")
     with pytest.raises(ConfigError, match=r"^broken\.yaml: "):
