@@ -22,12 +22,14 @@ def mirrored_and_moved(
     height, width = images.shape[1:3]
     steps: list[torch.nn.Module] = []
     if pixels:
-        steps.append(v2.RandomCrop((height, width), padding=pixels, padding_mode="edge"))
+        steps.append(v2.RandomCrop((height, width)))
     if mirror:
         steps.append(v2.RandomHorizontalFlip())
     transform = v2.Compose(steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(random.integers(2**63)))
         given = torch.from_numpy(images).permute(0, 3, 1, 2)
+        if pixels:  # all at once; RandomCrop's own padding would take them one by one
+            given = v2.functional.pad(given, [pixels], padding_mode="edge")
         changed = torch.stack([transform(image) for image in given])
     return np.ascontiguousarray(changed.permute(0, 2, 3, 1).numpy())
