@@ -347,7 +347,7 @@ def test_a_checkpoint_of_another_network_is_refused(
     for path in checkpoints(tmp_path / "b"):
         path.unlink()
     taken.rename(tmp_path / "b" / taken.name)
-    with pytest.raises(DataError, match="written with another configuration: model.hidden"):
+    with pytest.raises(DataError, match=r"written with another configuration: model\.hidden"):
         train(small(tmp_path, *overrides, f"trainer.resume={tmp_path / 'b'}"))
 
 
