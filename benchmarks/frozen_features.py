@@ -2,8 +2,8 @@
 
     python -m benchmarks.frozen_features
 
-Both train the last layer of a resnet18 for 10 epochs on the pictures that the application takes
-by default, with a validation after each; the accuracy must be the same. Needs CIFAR-10 (or falls
+Both train the last layer of a resnet18 for 10 epochs on 500 pictures a class (with 50 a fifth of a
+second would be measured), with a validation after each; the accuracy must be the same. Needs CIFAR-10 (or falls
 back to the digits). The weights are drawn: what a backbone costs does not depend on them.
 """
 
@@ -29,6 +29,7 @@ from shared.training.fit import evaluate
 from shared.training.precision import with_precision
 
 EPOCHS = 10
+PER_CLASS = 500
 TARGET = 10.0  # times as fast
 
 
@@ -37,7 +38,7 @@ def configuration(folder: Path, features: str, *overrides: str) -> Config:
     with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
         composed = hydra.compose("resnet_transfer", overrides=[
             "transfer.mode=frozen", f"transfer.features={features}", f"run_dir={folder}",
-            f"trainer.epochs={EPOCHS}", *overrides,
+            f"trainer.epochs={EPOCHS}", f"data.per_class={PER_CLASS}", *overrides,
         ])  # fmt: skip
     return with_precision(
         validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
