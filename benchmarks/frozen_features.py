@@ -3,8 +3,9 @@
     python -m benchmarks.frozen_features
 
 Both train the last layer of a resnet18 for 10 epochs on 500 pictures a class (with 50 a fifth of a
-second would be measured), with a validation after each; the accuracy must be the same. Needs CIFAR-10 (or falls
-back to the digits). The weights are drawn: what a backbone costs does not depend on them.
+second would be measured), with a validation after each; the accuracy must be the same. Needs
+CIFAR-10 (or falls back to the digits). The weights are drawn: what a backbone costs does not depend
+on them.
 """
 
 import contextlib
