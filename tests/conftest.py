@@ -1,11 +1,15 @@
 """Loaded before any test."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.forks import Forks
+
+# What a shell starts in the background ignores Ctrl-C, and so does what it starts; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests that run side by side get a core each, and whatever they start inherits it: libraries whose
 # threads wait by spinning would take it from each other, at several times the cost.
