@@ -8,7 +8,7 @@ from typing import Any
 
 from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.learning import build_learner
-from apps.resnet_transfer.tasks import load_target, split
+from apps.resnet_transfer.tasks import divided, load_target
 from shared.data.images import ImageData
 from shared.errors import ConfigError
 from shared.training.evaluation import Application, main
@@ -17,7 +17,7 @@ from shared.training.fit import Examples
 
 def test_set(own: ImageData, other: ImageData, config: Config) -> Examples:
     """Return the test pictures of `other`, uint8 (N, size, size, 3)."""
-    return split(other, config)[2]
+    return divided(other, config)[2]
 
 
 def learner(config: Config, own: ImageData) -> Any:

@@ -124,29 +124,40 @@ def resized(images: ImageData, size: int) -> ImageData:
 def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:
     """Return the examples to train, to validate and to test with: uint8 (N, size, size, 3).
 
+    Raises:
+        ConfigError: as `divided`; a batch would be larger than what there is to train with, or
+            too small.
+    """
+    train_set, validation_set, test_set = divided(images, config)
+    count = len(train_set)
+    if config.trainer.batch_size > count:
+        raise ConfigError(
+            f"trainer.batch_size={config.trainer.batch_size} is larger than the training set: "
+            f"{count} examples of {images.name}"
+        )
+    if config.transfer.mode != "frozen" and one_value_left(config, count):
+        raise ConfigError(
+            f"trainer.batch_size={config.trainer.batch_size} leaves a batch of a single picture "
+            f"({count} examples), of which batch normalisation knows one value a map: choose "
+            "another batch size"
+        )
+    return train_set, validation_set, test_set
+
+
+def divided(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:
+    """Return the examples as `split`, whatever the batches are.
+
     What is held back to validate is drawn first, then `per_class` of each class from the rest: with
     one seed the fewer are among the more. Nothing is chosen by the validation examples.
 
     Raises:
-        ConfigError: a class has not as many, or a batch would be larger than what there is to
-            train with.
+        ConfigError: a class has not as many.
     """
     data, random = config.data, np.random.default_rng([config.seed, 0])
     order = random.permutation(len(images.train_images))
     kept, validated = hold_back(order, data.validation_fraction, 1, images.name)
     if data.per_class is not None:
         kept = _of_each_class(random.permutation(kept), images, data.per_class)
-    if config.trainer.batch_size > len(kept):
-        raise ConfigError(
-            f"trainer.batch_size={config.trainer.batch_size} is larger than the training set: "
-            f"{len(kept)} examples of {images.name}"
-        )
-    if config.transfer.mode != "frozen" and one_value_left(config, len(kept)):
-        raise ConfigError(
-            f"trainer.batch_size={config.trainer.batch_size} leaves a batch of a single picture "
-            f"({len(kept)} examples), of which batch normalisation knows one value a map: choose "
-            "another batch size"
-        )
     tested = random.permutation(len(images.test_images))
     tested = np.sort(tested[: data.test_limit])
     return (

@@ -110,6 +110,10 @@ class RunFolder:
             if self._unlock is not None:
                 self._unlock()
 
+    def remove(self, name: str) -> None:
+        """Remove one file, if it is there."""
+        (self.path / name).unlink(missing_ok=True)
+
     def remove_checkpoints(self) -> None:
         """Remove what nobody will go on from."""
         for path in self.path.glob(CHECKPOINTS):

@@ -19,7 +19,7 @@ from shared.errors import ConfigError
 GROUPS = ("model", "data", "optimizer")
 OWN = "run_dir"  # the key in which a run differs from its repetition
 # Text that needs no quotes, and words that mean something else to Hydra without them.
-PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 NOT_TEXT = {"null", "true", "false", "nan", "inf"}
 
 

@@ -189,6 +189,8 @@ def fit(
             run.write_rows("history.csv")
             checkpoints.epoch = EpochSoFar()
             progress.epoch(row)
+    if run.resumed:
+        run.remove(WEIGHTS)  # those of the interruption
 
 
 def restored(learner: Learner, run: RunFolder, config: AppConfig, total: int) -> Checkpoints:

@@ -49,9 +49,12 @@ class KerasLearner:
         self.model = build(config.model)
         self.optimizer = build_optimizer(config.optimizer)
         self.optimizer.build(self.model.trainable_variables)
+        # One graph for batches of all sizes: another one may round otherwise, and which batch comes
+        # first differs where a run goes on.
+        self._inputs = tf.TensorSpec(self.model.input.shape, self.model.input.dtype)
         self.set_rates(rates)
         self._predict = tf.function(
-            lambda inputs: self.model(inputs, training=False), reduce_retracing=True
+            lambda inputs: self.model(inputs, training=False), input_signature=[self._inputs]
         )
 
     def set_rates(self, rates: Rates) -> None:
@@ -63,7 +66,8 @@ class KerasLearner:
         set_factors(self.optimizer, {weight.path: factors[layer.name] for layer in self.model.layers
                                      for weight in layer.trainable_variables})  # fmt: skip
         self.parameters = sum(int(np.prod(w.shape)) for w in self.model.trainable_variables)
-        self._step = tf.function(self._one_step, reduce_retracing=True)  # another graph
+        signature = [self._inputs, tf.TensorSpec([None], tf.int64)]
+        self._step = tf.function(self._one_step, input_signature=signature)  # another graph
 
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]
@@ -71,8 +75,12 @@ class KerasLearner:
         """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
         for batch, rate in steps:
             self.optimizer.learning_rate.assign(rate)
-            loss, hits = self._step(examples.inputs[batch], examples.labels[batch])
+            loss, hits = self._step(self._given(examples.inputs[batch]), examples.labels[batch])
             yield float(loss), int(hits)
+
+    def _given(self, inputs: NDArray[Any]) -> tf.Tensor:
+        """Return a batch as the network takes it: uint8 pictures, say, as floating point."""
+        return tf.cast(tf.constant(inputs), self._inputs.dtype)
 
     def _one_step(self, inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Forward, loss, backward, step: compiled into a graph at the first call."""
@@ -89,7 +97,7 @@ class KerasLearner:
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (N, classes) of one batch, in evaluation mode."""
-        return np.asarray(self._predict(tf.constant(inputs)), dtype=np.float64)
+        return np.asarray(self._predict(self._given(inputs)), dtype=np.float64)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return every weight under its path in Keras (conv1/kernel)."""

@@ -33,6 +33,7 @@ from apps.regression.output import write_json
 from apps.regression.process import side_by_side
 from shared.config import unknown_key
 from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
+from shared.regression.plan import FEWEST
 from shared.runs.gate import caught
 from shared.runs.record import available_cores
 from shared.runs.results import RESULTS
@@ -131,7 +132,7 @@ def line(row: Mapping[str, Any]) -> str:
 
 def measure_honest(places: Places, file: Path, keys: Mapping[str, str]) -> int:
     """Train more honest results of every case, then say how often the gate is wrong about them."""
-    data, seeds = keys["data"], number(keys, "seeds", HONEST_SEEDS, least=1)
+    data, seeds = keys["data"], number(keys, "seeds", HONEST_SEEDS, least=FEWEST)
     jobs = number(keys, "jobs", available_cores())
     record = honest.Honest(file, data, read(file))
     names = cases.names(places.cases)

@@ -171,6 +171,7 @@ def clean(_: Path) -> dict[str, Any]:
         (["data=auto"], "data should be real or embedded"),
         (["sedes=3"], "unknown key sedes: did you mean seeds?"),
         (["seeds=3"], "seeds should be a whole number, 12 or more"),
+        (["honest", "seeds=19"], "seeds should be a whole number, 20 or more"),
     ],
 )
 def test_a_wrong_command_is_refused(
@@ -219,9 +220,9 @@ def test_a_strong_fault_is_caught_and_code_without_one_is_not(
     assert (rows[1]["outcome"], strong["verdict"]) == ("caught", "regression")
     assert strong["metrics"]["loss"]["new_mean"] > strong["metrics"]["loss"]["baseline_mean"]
 
-    assert main([*words, "honest", "seeds=13"]) == 0
+    assert main([*words, "honest", "seeds=20"]) == 0
     honest = json.loads((tmp_path / "records" / "honest.json").read_text())
     (entry,) = honest["cases"]
-    assert [run["seed"] for run in entry["fresh"]["runs"]] == list(range(1000, 1013))
+    assert [run["seed"] for run in entry["fresh"]["runs"]] == list(range(1000, 1020))
     assert honest["resampled"]["suites"]["of"] == 4000
     assert honest["direct"]["suites"]["of"] >= 1
