@@ -29,7 +29,8 @@ class Fault:
         sentence: what is wrong.
         cases: what it is measured on.
         files: what it changes, relative to the repository.
-        sha256: of the file.
+        sha256: of the two lines above and of the lines taken out and put in; where they stand may
+            change.
     """
 
     path: Path
@@ -55,7 +56,8 @@ def read(path: Path) -> Fault:
     if header is None:
         raise ConfigError(f"{path.name}: it must begin with the lines Fault: and Cases:")
     cases = tuple(name.strip() for name in header[2].split(","))
-    digest = hashlib.sha256(content.encode()).hexdigest()
+    decisive = [header[0], *re.findall(r"^[-+].*", content, re.MULTILINE)]
+    digest = hashlib.sha256("\n".join(decisive).encode()).hexdigest()
     return Fault(path, header[1], cases, tuple(CHANGED.findall(content)), digest)
 
 
