@@ -76,8 +76,8 @@ gradcheck: $(READY) ## hold the backward passes by hand against torch, Keras and
 	@$(RUN) -m tests.gradients $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## measure beside what people would use instead (case=convolution, imdb or frozen_features)
-	@$(RUN) -m benchmarks.$(or $(case),convolution)
+bench: $(READY) ## measure beside what people would use instead (case=NAME, peers=PATH; docs/performance.md)
+	@$(RUN) -m benchmarks $(OVERRIDES)
 
 .PHONY: regress
 regress: $(READY) ## has anything become less accurate? (case=NAME: one case; docs/regression-gate.md)

@@ -1,36 +1,28 @@
 """A convolution by hand beside torch's: x (64, 32, 26, 26), 64 filters of 3 x 3, float32.
 
-    python -m benchmarks.convolution                 (make bench)
-    python -m benchmarks.convolution --print-only    (leaves the recorded figures alone)
-
-Forward and backward pass, all in one run with the same threads; medians and ratios to torch. They
-take turns, so that a busy moment of the machine meets all of them, and each turn is several calls
-of which the first are not counted: the threads of NumPy's library go on waiting for a moment after
-a call, at the cost of whoever comes next. The four nested loops that tutorials print are timed
-once, forward alone.
+Forward and backward pass, all in one run with the same threads, in turns; medians. The four nested
+loops that tutorials print are timed once, forward alone.
 """
 
-import json
 import statistics
-import sys
-import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import threadpoolctl
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
+from benchmarks.rows import Details, Measured, in_turns, seconds, times
 from shared.backprop import Array, Conv2d
-from shared.files import write_atomically
-from shared.runs.record import ROOT, available_cores, environment
+from shared.runs.record import available_cores
 from shared.training.memory import keep_freed_memory
 
 BATCH, CHANNELS, SIDE, FILTERS, KERNEL = 64, 32, 26, 64, 3
 OUT = SIDE - KERNEL + 1
 TURNS, UNCOUNTED, COUNTED = 5, 3, 6
-REPORT = ROOT / "docs" / "results" / "convolution.json"
+OURS, TORCH = "shared/backprop Conv2d", "torch"
+GOAL = 1 / 2
 
 Arrays = tuple[Array, ...]
 
@@ -94,15 +86,15 @@ def in_torch(x: Array, weight: Array, bias: Array, dy: Array) -> Arrays:
     return (y.detach().numpy(), *(gradient.numpy() for gradient in gradients))
 
 
-def seconds(action: Callable[[], Any]) -> float:
-    """Return how long one call takes."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+def measure(peers: Path | None, quick: bool) -> Measured:
+    """Return the row of the convolution, and a table of other ways to write it.
 
-
-def measure() -> list[dict[str, str]]:
-    """Return name, median seconds and ratio to torch of each, as they are to be shown."""
+    Raises:
+        AssertionError: one of them computes something else.
+    """
+    keep_freed_memory()  # as every training does
+    threads = available_cores()
+    torch.set_num_threads(threads)
     random = np.random.default_rng(0)
     layer = Conv2d(CHANNELS, FILTERS, KERNEL, rng=random)
     weight, bias = layer.params["weight"], layer.params["bias"]
@@ -111,47 +103,34 @@ def measure() -> list[dict[str, str]]:
     contenders: dict[str, Callable[[], Arrays]] = {
         "im2col, written down plainly": lambda: plain_im2col(x, weight, bias, dy),
         "nine shifted products": lambda: shifted_products(x, weight, bias, dy),
-        "shared/backprop Conv2d": lambda: by_hand(layer, x, dy),
-        "torch": lambda: in_torch(x, weight, bias, dy),
+        OURS: lambda: by_hand(layer, x, dy),
+        TORCH: lambda: in_torch(x, weight, bias, dy),
     }
-    expected = contenders["torch"]()
+    check(contenders)
+    with threadpoolctl.threadpool_limits(threads, "blas"):
+        found = in_turns(contenders, 1 if quick else TURNS, UNCOUNTED, COUNTED)
+        if not quick:
+            loops = seconds(lambda: nested_loops(x, weight, bias))
+            found["four nested loops, forward alone"] = [loops]
+    what = "NumPy convolution, forward and backward, (64, 32, 26, 26) to 64 filters"
+    row = times(what, found[OURS], "torch on the CPU", found[TORCH], GOAL)
+    return [row], beside_torch(found)
+
+
+def check(contenders: Mapping[str, Callable[[], Arrays]]) -> None:
+    """Make sure that all compute the same."""
+    expected = contenders[TORCH]()
     for name, contender in contenders.items():
         for own, other in zip(contender(), expected, strict=True):
             difference = np.abs(own - other).max() / np.abs(other).max()
-            if difference > 1e-4:  # float32, sums of up to 36,864 products
-                raise AssertionError(f"{name} computes something else: {difference:.1e}")
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(TURNS):
-        for name, contender in contenders.items():
-            turn = [seconds(contender) for _ in range(UNCOUNTED + COUNTED)]
-            times[name] += turn[UNCOUNTED:]
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    loops = seconds(lambda: nested_loops(x, weight, bias))
-    rows = {"four nested loops, forward alone": loops} | medians
+            # float32, sums of up to 36,864 products
+            assert difference < 1e-4, f"{name} computes something else: {difference:.1e}"
+
+
+def beside_torch(found: Mapping[str, Sequence[float]]) -> Details:
+    """Return each median and how many times torch's it is, the slowest first."""
+    medians = {name: statistics.median(values) for name, values in found.items()}
     return [
-        {
-            "what": name,
-            "seconds": f"{value:.4f}",
-            "times torch": f"{value / medians['torch']:.2f}",
-        }
-        for name, value in rows.items()
+        {"what": name, "seconds": f"{value:.4f}", "times torch": f"{value / medians[TORCH]:.2f}"}
+        for name, value in sorted(medians.items(), key=lambda item: -item[1])
     ]
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Measure, print the table and write it to docs/results/convolution.json."""
-    keep_freed_memory()  # as every training does
-    threads = available_cores()
-    torch.set_num_threads(threads)
-    with threadpoolctl.threadpool_limits(threads, "blas"):
-        rows = measure()
-    print(f"{'convolution, forward and backward':<36}{'seconds':>10}{'times torch':>14}")
-    for row in rows:
-        print(f"{row['what']:<36}{row['seconds']:>10}{row['times torch']:>14}")
-    report = {"calls": TURNS * COUNTED, "rows": rows, **environment("torch", threads)}
-    if "--print-only" not in arguments:
-        write_atomically(REPORT, (json.dumps(report, indent=1) + "\n").encode())
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,7 +1,5 @@
 """A frozen backbone's features computed once, beside the backbone run in every epoch.
 
-    python -m benchmarks.frozen_features
-
 Both train the last layer of a resnet18 for 10 epochs on 500 pictures a class (with 50 a fifth of a
 second would be measured), with a validation after each; the accuracy must be the same. Needs
 CIFAR-10 (or falls back to the digits). The weights are drawn: what a backbone costs does not depend
@@ -10,7 +8,6 @@ on them.
 
 import contextlib
 import io
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +20,7 @@ from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.learning import Start, build_learner, learn, network
 from apps.resnet_transfer.shapes import is_head
 from apps.resnet_transfer.tasks import load_target, split
+from benchmarks.rows import Measured, times
 from shared.command import CONF, HYDRA_VERSION_BASE
 from shared.config import validate
 from shared.runs.folder import RunFolder
@@ -31,7 +29,7 @@ from shared.training.precision import with_precision
 
 EPOCHS = 10
 PER_CLASS = 500
-TARGET = 10.0  # times as fast
+GOAL = 10
 
 
 def configuration(folder: Path, features: str, *overrides: str) -> Config:
@@ -46,7 +44,7 @@ def configuration(folder: Path, features: str, *overrides: str) -> Config:
     )
 
 
-def measure(features: str, *overrides: str) -> tuple[float, float]:
+def seconds_and_accuracy(features: str, *overrides: str) -> tuple[float, float]:
     """Return the seconds that the training takes, features included, and the test accuracy."""
     with tempfile.TemporaryDirectory() as folder:
         config = configuration(Path(folder), features, *overrides)
@@ -69,14 +67,15 @@ def measure(features: str, *overrides: str) -> tuple[float, float]:
         return seconds, evaluate(learner, test_set).accuracy
 
 
-def main(*overrides: str) -> int:
-    """Measure, print, return the exit status: 5 where it is less than `TARGET` times as fast."""
-    each, accuracy = measure("each_epoch", *overrides)
-    once, same = measure("once", *overrides)
-    print(f"backbone in each of {EPOCHS} epochs: {each:.2f} s, accuracy {accuracy:.2%}")
-    print(f"features once: {once:.2f} s, accuracy {same:.2%}; {each / once:.1f} times as fast")
-    return 0 if each / once >= TARGET else 5
+def measure(peers: Path | None, quick: bool) -> Measured:
+    """Return the row: the backbone in each epoch beside features computed once.
 
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    Raises:
+        AssertionError: the accuracy is not the same.
+    """
+    each, accuracy = seconds_and_accuracy("each_epoch")
+    once, same = seconds_and_accuracy("once")
+    assert accuracy == same, f"{same:.2%} with features computed once, {accuracy:.2%} without"
+    what = f"frozen ResNet, {EPOCHS} epochs of {PER_CLASS} pictures a class"
+    note = f"accuracy {same:.2%} both times"
+    return [times(what, [once], "the backbone in each epoch", [each], GOAL, note)], []

@@ -12,8 +12,8 @@ between `<!-- sample: APP -->` and `<!-- end of sample -->`, its picture in docs
 A comparison is docs/results/APP_comparison.json and .png, its table in a block `comparison: APP`;
 one with a single number of pictures is APP_NUMBER_comparison, its block `comparison: APP_NUMBER`.
 What `make gradcheck` found stands between `<!-- checks: gradients -->` and
-`<!-- end of checks -->`; what `make bench` measured in a block `benchmark: NAME` in docs/; how good
-the accuracy gate is in blocks `gate: NAME` (gate.py).
+`<!-- end of checks -->`; what `make bench` measured in blocks `benchmark: CASE`, its goals in
+`benchmark: all`; how good the accuracy gate is in blocks `gate: NAME` (gate.py).
 """
 
 import argparse
@@ -246,12 +246,22 @@ def _spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(scores):.2f} %{deviation}"
 
 
-def benchmark_table(report: dict[str, Any]) -> str:
-    """Return the Markdown table of a benchmark, and what it was measured on."""
-    columns = list(report["rows"][0])
+def benchmark_block(name: str, results: Path) -> str:
+    """Return the table of a benchmark, or `all` of them in one, and what it was measured on.
+
+    Raises:
+        ConfigError: it has not been measured.
+    """
+    file = results / "bench.json"
+    measured = json.loads(file.read_text()) if file.exists() else {}
+    if name != "all" and name not in measured:
+        raise ConfigError(f"no figures of the benchmark {name}: make bench case={name}")
+    cases = list(measured.values()) if name == "all" else [measured[name]]
+    rows = [row for case in cases for row in case["rows" if name == "all" else "details"]]
+    columns = [column for column in rows[0] if any(row[column] for row in rows)]
     lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
-    lines += [f"| {' | '.join(row.values())} |" for row in report["rows"]]
-    return "\n".join(lines) + f"\n\n{_measured_on([report])}\n"
+    lines += [f"| {' | '.join(row[column] for column in columns)} |" for row in rows]
+    return "\n".join(lines) + f"\n\n{_measured_on(cases)}\n"
 
 
 def gate_block(name: str, results: Path) -> str:
@@ -263,7 +273,6 @@ def gate_block(name: str, results: Path) -> str:
 RECORDS = {"sample": "{}.txt", "comparison": "{}_comparison.json"}  # others: APP.json
 TABLES: dict[str, Callable[[Any], str]] = {
     "results": table, "comparison": comparison_table, "checks": gradient_table,
-    "benchmark": benchmark_table,
 }  # fmt: skip
 
 
@@ -272,8 +281,9 @@ def with_tables(text: str, results: Path) -> str:
 
     def fill(block: re.Match[str]) -> str:
         kind, app = block[2], block[3]
-        if kind == "gate":
-            return f"{block[1]}\n{gate_block(app, results)}\n{block[4]}"
+        if kind in ("gate", "benchmark"):
+            of_its_own = gate_block if kind == "gate" else benchmark_block
+            return f"{block[1]}\n{of_its_own(app, results)}\n{block[4]}"
         file = results / RECORDS.get(kind, "{}.json").format(app)
         if not file.exists():
             raise ConfigError(f"no records for {app}: {file} is missing")

@@ -1,0 +1,98 @@
+"""MNIST beside pytorch/examples' mnist/main.py, and Keras beside torch.
+
+The example runs as it is, in a folder of its own with the files of MNIST where it looks for them;
+its lines are read as they come. It trains with 60,000 images an epoch and scores 10,000; ours
+trains with 51,000 and scores 9,000: our seconds are scaled up to 60,000 (and 10,588).
+"""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.process import DATA, BenchmarkError, lines_in_time, trained
+from benchmarks.rows import Measured, Row, times
+
+SCALE = 60_000 / 51_000
+SEEDS, EPOCHS = 10, 14
+SCORE = re.compile(r"Accuracy: (\d+)/10000")
+ENOUGH = 9_900  # of 10,000
+FILES = [f"{part}-{kind}-idx{rank}-ubyte" for part in ("train", "t10k")
+         for kind, rank in (("images", 3), ("labels", 1))]  # fmt: skip
+
+
+def example(peers: Path, epochs: int) -> tuple[list[float], float | None]:
+    """Return the seconds of each epoch of the example, and those to 99.0 % of the test images.
+
+    Args:
+        peers: a folder with a checkout of pytorch/examples in `examples`.
+        epochs: stop after so many, or when 99.0 % are reached.
+
+    Raises:
+        BenchmarkError: it is not there, or does not run.
+    """
+    program = peers / "examples" / "mnist" / "main.py"
+    if not program.is_file():
+        raise BenchmarkError(f"{program} is missing: clone pytorch/examples into {peers}")
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder, "data", "MNIST", "raw")
+        raw.mkdir(parents=True)
+        for name in FILES:
+            (raw / name).symlink_to((DATA / "mnist" / name).resolve())
+        place = Path(folder, "mnist")  # it reads ../data
+        place.mkdir()
+        begun: float | None = None
+        ends: list[float] = []
+        command = [sys.executable, "-u", str(program.resolve()), "--no-accel"]
+        for moment, line in lines_in_time(command, place):
+            if begun is None and line.startswith("Train Epoch: 1"):
+                begun = moment
+            if begun is not None and (found := SCORE.search(line)):
+                ends.append(moment - begun)
+                print(f"example, epoch {len(ends)}: {line.strip()}, {ends[-1]:.1f} s", flush=True)
+                if int(found[1]) >= ENOUGH or len(ends) == epochs:
+                    reached = ends[-1] if int(found[1]) >= ENOUGH else None
+                    return [
+                        end - start for start, end in zip([0.0, *ends], ends, strict=False)
+                    ], reached
+    raise BenchmarkError(f"{program} has printed no accuracy")
+
+
+def epoch_seconds(folder: Path, *overrides: str) -> list[float]:
+    """Return the seconds of the epochs of one training but the first, in which much is set up."""
+    trained("mnist_cnn", folder, "trainer.epochs=3", *overrides)
+    lines = (folder / "history.csv").read_text().splitlines()
+    column = lines[0].split(",").index("seconds")
+    return [float(line.split(",")[column]) for line in lines[2:]]
+
+
+def to_99(folder: Path, seeds: int) -> tuple[list[float], list[float]]:
+    """Return seconds of training and test accuracy of `fast_cnn`, by seed."""
+    runs = [trained("mnist_cnn", folder / str(seed), "model=fast_cnn", f"seed={seed}")
+            for seed in range(seeds)]  # fmt: skip
+    return [run["train_seconds"] for run in runs], [run["test_accuracy"] for run in runs]
+
+
+def measure(peers: Path | None, quick: bool) -> Measured:
+    """Return the rows; those beside the example only where `peers` has it."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        torch = epoch_seconds(folder / "torch")
+        keras = epoch_seconds(folder / "keras", "framework=keras")
+        what = "MNIST in Keras, `cnn`, an epoch"
+        rows.append(times(what, keras, "the same in torch", torch, 1 / 1.5))
+        if peers is None:
+            return rows, []
+        epochs, reached = example(peers, 2 if quick else EPOCHS)
+        own = [SCALE * seconds for seconds in torch]
+        against = "pytorch/examples mnist/main.py"
+        rows.append(times("MNIST, the same CNN, an epoch", own, against, epochs, 4))
+        if reached is not None:
+            seconds, accuracies = to_99(folder / "to_99", SEEDS)
+            mean = sum(accuracies) / len(accuracies)
+            note = f"`fast_cnn`, {len(seconds)} seeds: {mean:.2%}, at worst {min(accuracies):.2%}"
+            row = times("MNIST to 99.0 % of the test images", seconds, against, [reached], 30, note)
+            assert mean >= ENOUGH / 10_000, f"{mean:.2%} are not 99.0 %"
+            rows.append(row)
+    return rows, []
