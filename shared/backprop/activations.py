@@ -113,10 +113,9 @@ class Softmax(Module):
 
 
 def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)), for negative x as exp(x) / (1 + exp(x)): no power overflows."""
-    positive = x > 0
-    power = np.exp(np.where(positive, -x, x))
-    return np.where(positive, 1, power) / (1 + power)
+    """Return 1 / (1 + exp(-x)); a power that overflows gives the 0 that it should."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
 
 
 def softmax(x: Array, dim: int = -1) -> Array:
