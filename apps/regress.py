@@ -28,7 +28,15 @@ from apps.regression.output import write_json
 from shared.config import unknown_key
 from shared.errors import INTERRUPTED_STATUS, ConfigError, DataError, SuiteError
 from shared.files import write_atomically
-from shared.regression import FALSE_ALARMS, Plan, Record, Verdict, decide, parse_records
+from shared.regression import (
+    FALSE_ALARMS,
+    Plan,
+    Record,
+    Verdict,
+    decide,
+    parse_records,
+    share_seeds,
+)
 from shared.regression.plan import FEWEST
 from shared.regression.report import as_json, junit, markdown, table
 
@@ -161,7 +169,7 @@ def decide_once(baseline: Record, new: Record | None, cases: int) -> Verdict:
     if new is None:
         return Verdict(baseline.case, "failed", "no results", (), baseline)
     new = Record(baseline.case, new.runs, new.facts, new.notes)
-    plan = Plan(len(baseline.runs), cases, (len(new.runs),))
+    plan = Plan(len(baseline.runs), cases, (len(new.runs),), paired=share_seeds(baseline, new))
     if not plan.can_fail and not any(run.fault for run in new.runs):
         least = next(n for n in range(1, 99) if Plan(plan.baseline, cases, (n,)).can_fail)
         raise ConfigError(

@@ -52,7 +52,7 @@ class Suite:
             for source, case in self.tries(name):
                 try:
                     self.configs[name, source] = case.comparable(source)
-                    if not Plan(FEWEST, len(cases.names(self.cases)), tuple(case.looks)).can_fail:
+                    if not self.plan(FEWEST, case.looks).can_fail:
                         raise ConfigError(f"looks={case.looks} are too few seeds ever to fail")
                 except ConfigError as error:
                     raise ConfigError(f"{name}.yaml, {source} data: {error}") from error
@@ -111,6 +111,10 @@ class Suite:
             return source, record
         raise DataError(missing)
 
+    def plan(self, baseline: int, looks: Sequence[int]) -> Plan:
+        """Return the plan of a case: it takes the seeds of its baseline, in their order."""
+        return Plan(baseline, len(cases.names(self.cases)), tuple(looks), paired=True)
+
     def _verdict(self, name: str, source: str, case: Case) -> Verdict:
         title = baselines.title(name, source)
         baseline = baselines.read(name, source, self.baselines)
@@ -133,7 +137,7 @@ class Suite:
                     return undecided
                 assert baseline
                 if len(answers) in looks or answers[-1]["status"] != "done":
-                    plan = Plan(len(baseline.runs), len(cases.names(self.cases)), tuple(looks))
+                    plan = self.plan(len(baseline.runs), looks)
                     verdict = decide(baseline, record, plan)
                     if verdict:
                         return verdict

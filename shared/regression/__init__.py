@@ -1,15 +1,16 @@
 """The accuracy gate's statistics: results in, verdicts out.
 
 It knows no application and no framework: a `Record` holds the results of one case by seed, wherever
-they come from. `ranks.py` has the test, `plan.py` how the false-alarm rate is shared out,
-`decision.py` the verdict, `power.py` what could be detected, `report.py` how it is told.
+they come from. `ranks.py` and `pairs.py` have the tests, `plan.py` how the false-alarm rate is
+shared out, `decision.py` the verdict, `power.py` what could be detected, `report.py` how it is
+told.
 """
 
-from shared.regression.decision import Judgement, Verdict, decide, refusal
+from shared.regression.decision import Judgement, Verdict, decide, refusal, share_seeds
 from shared.regression.plan import FALSE_ALARMS, Plan
 from shared.regression.records import Record, Run, parse_records
 
 __all__ = [
     "FALSE_ALARMS", "Judgement", "Plan", "Record", "Run", "Verdict", "decide", "parse_records",
-    "refusal",
+    "refusal", "share_seeds",
 ]  # fmt: skip

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shared.regression.plan import CLEAR, FEWEST, Plan
+from shared.regression.pairs import MARGIN, p_worse
+from shared.regression.plan import CLEAR, CLEAR_PAIRS, FEWEST, Plan
 from shared.regression.power import detectable, predicted_spread
 from shared.regression.ranks import p_lower
 from shared.regression.records import Record, Run, differences
@@ -44,7 +45,9 @@ class Judgement:
         new: mean of the new results.
         detectable: smallest drop (of the loss: rise) found with 95 % power; None where none could
             be.
-        p: how likely results as bad as these are without a change.
+        p: how likely results as bad as these are without a change; at the last look seed by seed,
+            where the seeds are the baseline's.
+        clear: whether nothing hints at a change for the worse.
         level: at or below which p fails the case at this look.
     """
 
@@ -55,6 +58,7 @@ class Judgement:
     new: float
     detectable: float | None
     p: float
+    clear: bool
     level: float
 
 
@@ -145,7 +149,7 @@ def decide(baseline: Record, new: Record, plan: Plan) -> Verdict | None:
         )
     if n == plan.looks[-1]:
         return verdict("passed", f"not worse, as far as {n} seeds can tell")
-    if not better and all(each.p >= CLEAR for each in judgements):
+    if not better and all(each.clear for each in judgements):
         return verdict("passed", "not worse")
     return None
 
@@ -157,11 +161,24 @@ def fails(p: float, level: float) -> bool:
 
 def judge(baseline: Record, new: Record, plan: Plan) -> tuple[Judgement, Judgement]:
     """Return what is to be said of accuracy and loss, without a verdict."""
-    n = len(new.runs)
     return (
-        _judgement("accuracy", baseline, new, plan, plan.levels("accuracy")[n]),
-        _judgement("loss", baseline, new, plan, plan.levels("loss")[n]),
+        _judgement("accuracy", baseline, new, plan),
+        _judgement("loss", baseline, new, plan),
     )
+
+
+def p_by_seed(metric: str, baseline: Record, new: Record) -> float:
+    """Return the p of `pairs.py`, the margin being MARGIN of the whole baseline's spread."""
+    sign = 1 if metric == "accuracy" else -1
+    known = {run.seed: sign * getattr(run, metric) for run in baseline.runs}
+    margin = MARGIN * statistics.stdev(known.values())
+    after = [sign * getattr(run, metric) for run in new.runs]
+    return p_worse([known[run.seed] for run in new.runs], after, margin)
+
+
+def share_seeds(baseline: Record, new: Record) -> bool:
+    """Whether each new result has a counterpart of the same seed in the baseline."""
+    return {run.seed for run in new.runs} <= {run.seed for run in baseline.runs}
 
 
 def identical(baseline: Sequence[Run], new: Sequence[Run]) -> bool:
@@ -177,7 +194,7 @@ def too_good(baseline: Record, new: Record) -> tuple[bool, float]:
     return statistics.median(now) < statistics.median(old) / 2, p_lower(old, now)
 
 
-def _judgement(metric: str, baseline: Record, new: Record, plan: Plan, level: float) -> Judgement:
+def _judgement(metric: str, baseline: Record, new: Record, plan: Plan) -> Judgement:
     old, now = (np.array([getattr(run, metric) for run in r.runs]) for r in (baseline, new))
     sign = 1 if metric == "accuracy" else -1  # higher is better, for the test
     mean, spread = float(old.mean()), float(old.std(ddof=1))
@@ -188,6 +205,12 @@ def _judgement(metric: str, baseline: Record, new: Record, plan: Plan, level: fl
         drop = factor * spread
         if size:  # accuracy moves by whole examples
             drop = max(1, int(np.ceil(drop * size - 1e-9))) / size
+    p = p_lower((sign * old).tolist(), (sign * now).tolist())
+    clear = p >= CLEAR
+    if plan.paired:
+        by_seed = p_by_seed(metric, baseline, new)
+        clear = clear and by_seed >= CLEAR_PAIRS
+        p = by_seed if plan.by_seed(len(now)) else p
     return Judgement(
         metric=metric,
         mean=mean,
@@ -195,8 +218,9 @@ def _judgement(metric: str, baseline: Record, new: Record, plan: Plan, level: fl
         predicted=predicted_spread(mean, size) if size else None,
         new=float(now.mean()),
         detectable=drop,
-        p=p_lower((sign * old).tolist(), (sign * now).tolist()),
-        level=level,
+        p=p,
+        clear=clear,
+        level=plan.levels(metric)[len(now)],
     )
 
 

@@ -13,8 +13,13 @@ they depend on each other. p can only be a multiple of 1 / C(m + n, n): the leve
 rounded down to one, and what that leaves is spent later. With 20 seeds in the baseline three new
 ones usually cannot fail a case: one of 1,771 orders is not rare enough.
 
-A case passes early where accuracy and loss both have p >= CLEAR and nothing is too good. Stopping
-to pass raises no false alarm; what it costs in power is in the power that is stated (`power.py`).
+Where the new results have the baseline's seeds, the last look compares them seed by seed
+(`pairs.py`): p is a multiple of 1 / 2^n then, so this takes PAIRS seeds or more. The looks before it
+compare all with all (`ranks.py`). A look has one test, so this changes nothing of the above.
+
+A case passes early where accuracy and loss both have p >= CLEAR, seed by seed p >= CLEAR_PAIRS, and
+nothing is too good. Stopping to pass raises no false alarm; what it costs in power is in the power
+that is stated (`power.py`).
 """
 
 import math
@@ -24,6 +29,8 @@ from fractions import Fraction
 FALSE_ALARMS = 0.01  # of the whole suite together
 SHARES = {"accuracy": 0.45, "loss": 0.45, "too good": 0.10}
 CLEAR = 0.2
+CLEAR_PAIRS = 0.5
+PAIRS = 16  # seeds: 1 / 2^16 is below every level that a suite of a hundred cases has
 LOOKS = (3, 5, 8, 12, 20)
 FEWEST = 20  # seeds of a baseline
 
@@ -37,12 +44,18 @@ class Plan:
         cases: how many cases the suite has.
         looks: after how many new seeds, in rising order.
         false_alarms: rate of the whole suite.
+        paired: whether the new results have seeds of the baseline.
     """
 
     baseline: int
     cases: int
     looks: tuple[int, ...] = LOOKS
     false_alarms: float = FALSE_ALARMS
+    paired: bool = False
+
+    def by_seed(self, n: int) -> bool:
+        """Whether the look after n seeds decides seed by seed."""
+        return self.paired and n == self.looks[-1] and n >= PAIRS
 
     def levels(self, share: str) -> dict[int, float]:
         """Return for each look the p at or below which the case fails; 0 where it cannot.
@@ -54,7 +67,8 @@ class Plan:
         total = Fraction(str(self.false_alarms)) * Fraction(str(SHARES[share])) / self.cases
         spent, levels = Fraction(0), {}
         for n in self.looks:
-            orders = math.comb(self.baseline + n, n)
+            by_seed = self.by_seed(n) and share != "too good"
+            orders = 2**n if by_seed else math.comb(self.baseline + n, n)
             level = Fraction(math.floor((total * n / self.looks[-1] - spent) * orders), orders)
             spent += level
             levels[n] = float(level)

@@ -7,8 +7,10 @@ import math
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from shared.regression.plan import CLEAR, Plan
+from shared.regression import pairs
+from shared.regression.plan import CLEAR, CLEAR_PAIRS, Plan
 from shared.regression.ranks import null
 
 POWER = 0.95
@@ -31,8 +33,9 @@ def detectable(plan: Plan) -> float:
     """Return the smallest drop that fails with a probability of 95 %, in spreads of the baseline.
 
     The whole procedure is simulated: baselines and new results from a normal distribution, a drop
-    of k times the spread measured in that very baseline, all looks, with early passes. k is found
-    by bisection; the random numbers are the same in every step, and the same every time. The normal
+    of k times the spread measured in that very baseline, all looks, with early passes; the runs of
+    one seed no more alike than those of two, which is the worst case of a paired plan. k is found by
+    bisection; the random numbers are the same in every step, and the same every time. The normal
     distribution stands only here, behind the power, never behind the verdict. Infinite where the
     plan cannot fail.
     """
@@ -44,16 +47,23 @@ def detectable(plan: Plan) -> float:
     spread = baseline.std(axis=1, ddof=1, keepdims=True)
     levels = plan.levels("accuracy")
     tables = {n: null(tuple(range(2, 2 * (plan.baseline + n) + 1, 2)), n) for n in plan.looks}
+    sums = {n: pairs.null(tuple(range(2, 2 * n + 1, 2))) for n in plan.looks}
 
     def power(drop: float) -> float:
         dropped = new - drop * spread
         above = (dropped[:, :, None] > baseline[:, None, :]).sum(axis=2)
+        changes = dropped - baseline[:, : plan.looks[-1]] + pairs.MARGIN * spread
         failed = np.zeros(REPETITIONS, dtype=bool)
         open_ = np.ones(REPETITIONS, dtype=bool)
         for n in plan.looks:
             p = tables[n][2 * above[:, :n].sum(axis=1) + n * (n + 1)]
+            clear = p >= CLEAR
+            if plan.paired:
+                by_seed = sums[n][_better(changes[:, :n])]
+                clear &= by_seed >= CLEAR_PAIRS
+                p = by_seed if plan.by_seed(n) else p
             failed |= open_ & (p <= levels[n] * (1 + 1e-9))
-            open_ &= ~failed & (p < CLEAR)
+            open_ &= ~failed & ~clear
         return float(failed.mean())
 
     low, high = 0.0, 16.0
@@ -61,3 +71,9 @@ def detectable(plan: Plan) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if power(middle) < POWER else (low, middle)
     return high
+
+
+def _better(changes: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return for each row the sum of the doubled ranks by size of what is above 0."""
+    ranks = np.abs(changes).argsort(axis=1).argsort(axis=1) + 1
+    return np.where(changes > 0, 2 * ranks, 0).sum(axis=1)

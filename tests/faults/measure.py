@@ -17,9 +17,8 @@ from apps.regression import baselines, cases
 from apps.regression.process import Worker
 from shared.errors import ConfigError, DataError
 from shared.regression import Record, Run, parse_records
-from shared.regression.decision import BAD
+from shared.regression.decision import BAD, p_by_seed
 from shared.regression.plan import CLEAR
-from shared.regression.ranks import p_lower
 from shared.runs.record import environment
 from tests.faults import copies
 from tests.faults.patches import Fault
@@ -184,19 +183,16 @@ def comparison(before: Sequence[Run], after: Sequence[Run]) -> dict[str, Any]:
 
     Returns:
         The number of seeds; of accuracy and loss the mean difference to the baseline's runs with
-        these seeds, and p, how likely results as bad are by chance beside the whole baseline.
+        these seeds, and p, how likely results as bad are by chance, seed by seed (pairs.py).
     """
     found: dict[str, Any] = {"seeds": len(after)}
     known = {run.seed: run for run in before}
-    for metric, sign in (("accuracy", 1), ("loss", -1)):
-        old, new, twins = (
-            [getattr(run, metric) for run in runs]
-            for runs in (before, after, [known[run.seed] for run in after])
-        )
+    old, new = Record("before", tuple(before)), Record("after", tuple(after))
+    for metric in ("accuracy", "loss"):
+        changes = [getattr(run, metric) - getattr(known[run.seed], metric) for run in after]
         found[metric] = {
-            "difference": statistics.mean(new) - statistics.mean(twins),
-            "p": p_lower([sign * value for value in old], [sign * value for value in new]),
-        }
+            "difference": statistics.mean(changes), "p": p_by_seed(metric, old, new),
+        }  # fmt: skip
     return found
 
 

@@ -78,14 +78,17 @@ def test_how_far_one_set_of_baselines_may_be_from_the_average(
     assert high <= nine_of_ten
 
 
-def detection(family: str, metric: str, share: float, times: int) -> float:
-    """Return how often a drop of `share` times the one that is stated as detectable is found."""
+def detection(family: str, metric: str, share: float, times: int, paired: bool = False) -> float:
+    """Return how often a drop of `share` times the one that is stated as detectable is found.
+
+    Paired: with the baseline's seeds, but runs that have nothing else in common.
+    """
     random = np.random.default_rng(3)
-    plan = Plan(20, 9)
-    found = 0
+    plan = Plan(20, 9, paired=paired)
+    found, first = 0, 0 if paired else 1000
     for _ in range(times):
         most = plan.looks[-1]
-        baseline, honest = drawn(family, random, 20), drawn(family, random, most, first=1000)
+        baseline, honest = drawn(family, random, 20), drawn(family, random, most, first)
         accuracy, loss = judge(baseline, honest, plan)
         stated = accuracy.detectable if metric == "accuracy" else loss.detectable
         assert stated is not None
@@ -94,7 +97,7 @@ def detection(family: str, metric: str, share: float, times: int) -> float:
             [run.accuracy - drop for run in honest.runs],
             [run.loss + rise for run in honest.runs],
             baseline.test_examples,
-            first=1000,
+            first,
         )
         found += verdict(baseline, new, plan).outcome == "regression"
     return found / times
@@ -112,10 +115,11 @@ def test_it_is_the_smallest_such_drop() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
 @pytest.mark.parametrize("family", ["normal", "binomial", "coarse", "skewed"])
-def test_the_stated_power_in_thousands(family: str, metric: str) -> None:
-    found = detection(family, metric, 1.0, 1000)
+def test_the_stated_power_in_thousands(family: str, metric: str, paired: bool) -> None:
+    found = detection(family, metric, 1.0, 1000, paired)
     print(f"{family}, {metric}: the stated drop is found in {found:.1%}")
     assert found >= 0.93
 
