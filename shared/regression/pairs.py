@@ -1,9 +1,9 @@
 """The test of results that share their seeds: exact signed ranks.
 
 Two runs of one seed begin with the same weights and see the same batches, so most of what makes
-seeds differ is in both, and their difference shows a change that would drown in the spread: dropping
-the last batch of an epoch moves every MNIST seed by some hundredths of a point, and the seeds lie a
-quarter of a point apart.
+seeds differ is in both, and their difference shows a change that would drown in the spread: a first
+layer that stays frozen costs every MNIST seed some two tenths of a point, and the seeds lie a quarter
+of a point apart.
 
 A difference that no seed would show is no regression, though: what is asked is whether the results
 are worse by more than a margin, MARGIN of the spread between seeds. Take the differences new -
@@ -20,8 +20,8 @@ Bulletin 1), conditional on the sizes (Lehmann, Nonparametrics, 1975, section 3.
 every distribution, and however much or little the two runs of a seed resemble each other: where
 another machine has made them as different as two seeds, it finds about what rank sums find.
 
-It cannot fail anything with few seeds: k of them have only 2^k ways. So it decides at the last look,
-rank sums at those before (`plan.py`).
+It cannot fail anything with few seeds: k of them have only 2^k ways. So it decides at the last
+look, rank sums at those before (`plan.py`).
 """
 
 import math
@@ -59,7 +59,7 @@ def p_worse(before: Sequence[float], after: Sequence[float], margin: float) -> f
 
 @lru_cache(maxsize=1024)
 def null(doubled: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return P(sum <= s) for every s, when each of these numbers is in the sum or not, by chance."""
+    """Return P(sum <= s) for every s, when each of these numbers is in the sum by chance."""
     ways = np.zeros(sum(doubled) + 1)
     ways[0] = 1
     for number in doubled:

@@ -14,8 +14,8 @@ rounded down to one, and what that leaves is spent later. With 20 seeds in the b
 ones usually cannot fail a case: one of 1,771 orders is not rare enough.
 
 Where the new results have the baseline's seeds, the last look compares them seed by seed
-(`pairs.py`): p is a multiple of 1 / 2^n then, so this takes PAIRS seeds or more. The looks before it
-compare all with all (`ranks.py`). A look has one test, so this changes nothing of the above.
+(`pairs.py`): p is a multiple of 1 / 2^n then, so this takes PAIRS seeds or more. The looks before
+it compare all with all (`ranks.py`). A look has one test, so this changes nothing of the above.
 
 A case passes early where accuracy and loss both have p >= CLEAR, seed by seed p >= CLEAR_PAIRS, and
 nothing is too good. Stopping to pass raises no false alarm; what it costs in power is in the power

@@ -34,8 +34,8 @@ def detectable(plan: Plan) -> float:
 
     The whole procedure is simulated: baselines and new results from a normal distribution, a drop
     of k times the spread measured in that very baseline, all looks, with early passes; the runs of
-    one seed no more alike than those of two, which is the worst case of a paired plan. k is found by
-    bisection; the random numbers are the same in every step, and the same every time. The normal
+    one seed no more alike than those of two, which is the worst case of a paired plan. k is found
+    by bisection; the random numbers are the same in every step, and the same every time. The normal
     distribution stands only here, behind the power, never behind the verdict. Infinite where the
     plan cannot fail.
     """
