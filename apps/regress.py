@@ -140,6 +140,8 @@ def decide_files(baseline: Path | None, results: Path | None, keys: Mapping[str,
     for key in keys.keys() - {"out", "suite"}:
         raise ConfigError(f"{key}= does not go with --baseline and --results")
     old = parse_records(baseline.read_bytes(), str(baseline))
+    for record in old:
+        record.check_baseline(FEWEST, str(baseline))
     new = {record.case: record for record in parse_records(results.read_bytes(), str(results))}
     if len(old) == len(new) == 1:  # then their names do not matter
         new = {old[0].case: next(iter(new.values()))}
@@ -155,8 +157,7 @@ def decide_once(baseline: Record, new: Record | None, cases: int) -> Verdict:
     """Return the verdict on a case of which all results are there: one look, with its whole share.
 
     Raises:
-        ConfigError: the baseline is damaged, or there are too few results to fail whatever they
-            are.
+        ConfigError: there are too few results to fail whatever they are.
     """
     if new is None:
         return Verdict(baseline.case, "failed", "no results", (), baseline)

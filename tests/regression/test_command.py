@@ -1,6 +1,7 @@
 """`python -m apps.regress` on two files, as other people's projects use it."""
 
 import json
+import math
 import re
 import shlex
 from pathlib import Path
@@ -97,6 +98,46 @@ def test_what_does_not_fit_is_refused_and_what_is_missing_fails(
     found, report = decided(tmp_path, example("baseline"), example("results") | change)
     assert found == expected
     assert reason in report["cases"][0]["reason"]
+
+
+@pytest.mark.parametrize("which", ["baseline", "results"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "is not JSON"),
+        ('{"runs": [{"seed": 0, "test_accuracy": 1' + "0" * 400 + "}]}", "runs[0].test_accuracy "),
+        (json.dumps({"config": math.nan, "runs": [{"seed": 0}]}), "results: config should be"),
+        (None, "Is a directory"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_what_is_wrong(
+    which: str, content: str | None, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file.json"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_text(content)
+    files = {name: EXAMPLE / f"{name}.json" for name in ("baseline", "results")} | {which: file}
+    words = [f"--{name}={path}" for name, path in files.items()]
+    assert main([*words, f"out={tmp_path / 'out'}"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {file}")
+    assert reason in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_baseline_is_named_with_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = example("baseline")
+    damaged["runs"][3]["test_loss"] = math.nan
+    assert decided(tmp_path, damaged, example("results"))[0] == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'baseline.json'}: flowers: the baseline is damaged: "
+        "seed 3: loss is nan\n"
+    )
 
 
 def test_a_case_without_results_fails(tmp_path: Path) -> None:
