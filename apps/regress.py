@@ -36,7 +36,11 @@ if TYPE_CHECKING:  # importing it takes Hydra, which a decision on two files can
     from apps.regression.suite import Suite
 
 REGRESSION = 5  # exit status
-KEYS = ("case", "data", "out", "jobs", "seeds", "suite")
+KEYS = {  # what a command takes; another key would be ignored
+    "regress": ("case", "data", "out", "jobs"),
+    "--bless": ("case", "data", "out", "jobs", "seeds"),
+    "--baseline and --results": ("out", "suite"),
+}
 SOURCES = {"auto": ("real", "embedded"), "real": ("real",), "embedded": ("embedded",)}
 
 
@@ -55,8 +59,12 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_intermixed_args(words)
     try:
-        keys = parsed(arguments.overrides)
-        if arguments.baseline or arguments.results:
+        given = arguments.baseline or arguments.results
+        if given and arguments.bless:
+            raise ConfigError("--bless does not go with --baseline and --results: it trains")
+        command = "--bless" if arguments.bless else "regress"
+        keys = parsed(arguments.overrides, "--baseline and --results" if given else command)
+        if given:
             return decide_files(arguments.baseline, arguments.results, keys)
         return bless(arguments, keys) if arguments.bless else regress(arguments, keys)
     except SuiteError as error:
@@ -137,8 +145,6 @@ def decide_files(baseline: Path | None, results: Path | None, keys: Mapping[str,
     """Decide on results from anywhere; return the exit status."""
     if baseline is None or results is None:
         raise ConfigError("--baseline FILE and --results FILE belong together")
-    for key in keys.keys() - {"out", "suite"}:
-        raise ConfigError(f"{key}= does not go with --baseline and --results")
     old = parse_records(baseline.read_bytes(), str(baseline))
     for record in old:
         record.check_baseline(FEWEST, str(baseline))
@@ -190,13 +196,27 @@ def status(outcomes: Iterable[str]) -> int:
     return max(((meanings | good).get(outcome, REGRESSION) for outcome in outcomes), default=0)
 
 
-def parsed(overrides: Sequence[str]) -> dict[str, str]:
-    """Return the KEY=VALUEs as a dict."""
-    keys = {}
+def parsed(overrides: Sequence[str], command: str) -> dict[str, str]:
+    """Return the KEY=VALUEs as a dict.
+
+    Args:
+        overrides: the words of the command line.
+        command: a key of KEYS.
+
+    Raises:
+        ConfigError: one is unknown, means nothing to this command, or is there twice.
+    """
+    known = {key for fitting in KEYS.values() for key in fitting}
+    keys: dict[str, str] = {}
     for word in overrides:
         key, _, value = word.partition("=")
-        if key not in KEYS:
-            raise ConfigError(unknown_key(key, KEYS))
+        if key not in known:
+            raise ConfigError(unknown_key(key, known))
+        if key not in KEYS[command]:
+            fitting = ", ".join(KEYS[command])
+            raise ConfigError(f"{key}= does not go with {command}, which takes {fitting}")
+        if key in keys:
+            raise ConfigError(f"{key}= is there twice")
         if not value:
             raise ConfigError(f"cannot read {word!r}: give it as {key}=VALUE")
         keys[key] = value
@@ -206,8 +226,9 @@ def parsed(overrides: Sequence[str]) -> dict[str, str]:
 def number(keys: Mapping[str, str], key: str, default: int, least: int = 1) -> int:
     """Return a whole number of the command line."""
     text = keys.get(key, str(default))
-    if not text.isdecimal() or int(text) < least:
-        raise ConfigError(f"{key} should be a whole number, {least} or more (given {key}={text})")
+    if not text.isdecimal() or len(text) > 9 or int(text) < least:
+        wanted = f"a whole number, {least} or more" if len(text) < 10 else "below a billion"
+        raise ConfigError(f"{key} should be {wanted} (given {key}={text:.40})")
     return int(text)
 
 

@@ -57,7 +57,7 @@ class Run:
                 return f"seed {self.seed}: {name} is {value}"
         if not 0 <= self.accuracy <= 1:
             return f"seed {self.seed}: an accuracy of {self.accuracy:g} is impossible"
-        if self.loss < 0:
+        if self.loss < 0 or not is_number(self.loss):
             return f"seed {self.seed}: a loss of {self.loss:g} is impossible"
         return None
 

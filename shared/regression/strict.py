@@ -6,13 +6,13 @@ there twice the last one.
 
 import json
 import reprlib
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from shared.errors import ConfigError
 
+LARGEST = 1e100  # sums and squares of larger numbers might not be finite
 DEEPEST = 50  # objects and lists within each other; beyond some hundreds Python itself gives up
 
 
@@ -51,13 +51,13 @@ def expect(right: bool, place: str, what: str, value: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number that a float can hold; true and false are none."""
+    """Whether it is a number that can be computed with; NaN, infinity, true and false are none."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    return known and abs(value) <= sys.float_info.max
+    return known and abs(value) <= LARGEST
 
 
 def is_whole(value: Any) -> bool:
-    """Whether it is a whole number that a float can hold."""
+    """Whether it is a whole number that can be computed with."""
     return isinstance(value, int) and is_number(value)
 
 
@@ -79,4 +79,4 @@ def check_writable(value: Any, place: str, depth: int = 1) -> None:
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             check_writable(inner, f"{place}.{named(key)}", depth + 1)
     elif isinstance(value, float):
-        expect(is_number(value), place, "a finite number", value)
+        expect(is_number(value), place, "a finite number, 1e100 at most", value)

@@ -101,6 +101,7 @@ def test_the_same_numbers_by_seed_are_identical_even_the_worst_of_them() -> None
         ({"accuracy": "0.99"}, "which is no number"),
         ({"loss": float("nan")}, "loss is nan"),
         ({"loss": -0.5}, "loss of -0.5 is impossible"),
+        ({"loss": 1e200}, "loss of 1e+200 is impossible"),
         ({"status": "diverged", "error": "the loss is nan"}, "seed 100: diverged: the loss is nan"),
         ({"status": "failed"}, "seed 100: failed"),
     ],
