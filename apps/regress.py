@@ -18,6 +18,7 @@ exit status: 0 passed, 2 wrong command or configuration, or no baseline, 3 data 
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -242,4 +243,6 @@ def out_folder(keys: Mapping[str, str]) -> Path:
 
 
 if __name__ == "__main__":
+    # A scheduler's polite kill ends it the way Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
