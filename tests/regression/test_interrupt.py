@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,8 +94,11 @@ sys.exit(main(sys.argv[1:]))
 def test_measuring_the_gate_ends_as_soon(
     words: list[str], number: signal.Signals, tmp_path: Path
 ) -> None:
-    records = tmp_path / "records"
-    more = [f"--records-folder={records}", f"out={tmp_path / 'out'}", "jobs=1"]
+    records, cases = tmp_path / "records", tmp_path / "cases"
+    cases.mkdir()
+    shutil.copy(ROOT / "conf" / "regression" / "xor_numpy.yaml", cases)
+    folders = [f"--records-folder={records}", f"--cases-folder={cases}"]
+    more = [*folders, f"out={tmp_path / 'out'}", "jobs=1"]
     with training([sys.executable, "-c", FAULTS, *words, *more], tmp_path) as process:
         begun = time.monotonic()
         process.send_signal(number)
