@@ -6,9 +6,10 @@
     python -m apps.regress --baseline FILE --results FILE   decide on results from anywhere
 
 KEY=VALUE:
-    case=NAME[,NAME]           which cases; all where it is not given; short: one an application
+    case=NAME[,NAME]           which cases; all where it is not given; short: at least one an app
     data=auto|real|embedded    auto: the embedded sample where the real data is missing
-    out=FOLDER                 for regress.json, regress.xml (JUnit), regress.md and the runs
+    out=FOLDER                 for regress.json, regress.xml (JUnit), regress.md and the runs;
+                               outputs/regress/DATE_TIME where it is not given
     jobs=N                     cases at a time; as many as there are cores where it is not given
     seeds=N                    with --bless: how many, 20 at least
     suite=N                    with --results: how many cases your whole suite has

@@ -39,7 +39,8 @@ def example(name: str) -> Any:
 
 def test_the_documented_command_says_what_is_documented(tmp_path: Path) -> None:
     text = GUIDE.read_text()
-    (command,) = re.findall(r"^python -m apps\.regress --baseline .*$", text, re.MULTILINE)
+    pattern = r"^\.venv/bin/python -m apps\.regress --baseline .*$"
+    (command,) = re.findall(pattern, text, re.MULTILINE)
     words = shlex.split(command.replace("out=/tmp/gate", f"out={tmp_path}/gate"))
     result = run(["python", *words[1:]])
     assert result.returncode == 5, result.stderr
