@@ -6,9 +6,10 @@
     python -m apps.regress --baseline FILE --results FILE   decide on results from anywhere
 
 KEY=VALUE:
-    case=NAME[,NAME]           which cases; all where it is not given; short: one an application
+    case=NAME[,NAME]           which cases; all where it is not given; short: at least one an app
     data=auto|real|embedded    auto: the embedded sample where the real data is missing
-    out=FOLDER                 for regress.json, regress.xml (JUnit), regress.md and the runs
+    out=FOLDER                 for regress.json, regress.xml (JUnit), regress.md and the runs;
+                               outputs/regress/DATE_TIME where it is not given
     jobs=N                     cases at a time; as many as there are cores where it is not given
     seeds=N                    with --bless: how many, 20 at least
     suite=N                    with --results: how many cases your whole suite has
@@ -18,6 +19,7 @@ exit status: 0 passed, 2 wrong command or configuration, or no baseline, 3 data 
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -44,7 +46,11 @@ if TYPE_CHECKING:  # importing it takes Hydra, which a decision on two files can
     from apps.regression.suite import Suite
 
 REGRESSION = 5  # exit status
-KEYS = ("case", "data", "out", "jobs", "seeds", "suite")
+KEYS = {  # what a command takes; another key would be ignored
+    "regress": ("case", "data", "out", "jobs"),
+    "--bless": ("case", "data", "out", "jobs", "seeds"),
+    "--baseline and --results": ("out", "suite"),
+}
 SOURCES = {"auto": ("real", "embedded"), "real": ("real",), "embedded": ("embedded",)}
 
 
@@ -63,8 +69,12 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_intermixed_args(words)
     try:
-        keys = parsed(arguments.overrides)
-        if arguments.baseline or arguments.results:
+        given = arguments.baseline or arguments.results
+        if given and arguments.bless:
+            raise ConfigError("--bless does not go with --baseline and --results: it trains")
+        command = "--bless" if arguments.bless else "regress"
+        keys = parsed(arguments.overrides, "--baseline and --results" if given else command)
+        if given:
             return decide_files(arguments.baseline, arguments.results, keys)
         return bless(arguments, keys) if arguments.bless else regress(arguments, keys)
     except SuiteError as error:
@@ -145,9 +155,9 @@ def decide_files(baseline: Path | None, results: Path | None, keys: Mapping[str,
     """Decide on results from anywhere; return the exit status."""
     if baseline is None or results is None:
         raise ConfigError("--baseline FILE and --results FILE belong together")
-    for key in keys.keys() - {"out", "suite"}:
-        raise ConfigError(f"{key}= does not go with --baseline and --results")
     old = parse_records(baseline.read_bytes(), str(baseline))
+    for record in old:
+        record.check_baseline(FEWEST, str(baseline))
     new = {record.case: record for record in parse_records(results.read_bytes(), str(results))}
     if len(old) == len(new) == 1:  # then their names do not matter
         new = {old[0].case: next(iter(new.values()))}
@@ -163,8 +173,7 @@ def decide_once(baseline: Record, new: Record | None, cases: int) -> Verdict:
     """Return the verdict on a case of which all results are there: one look, with its whole share.
 
     Raises:
-        ConfigError: the baseline is damaged, or there are too few results to fail whatever they
-            are.
+        ConfigError: there are too few results to fail whatever they are.
     """
     if new is None:
         return Verdict(baseline.case, "failed", "no results", (), baseline)
@@ -197,13 +206,27 @@ def status(outcomes: Iterable[str]) -> int:
     return max(((meanings | good).get(outcome, REGRESSION) for outcome in outcomes), default=0)
 
 
-def parsed(overrides: Sequence[str]) -> dict[str, str]:
-    """Return the KEY=VALUEs as a dict."""
-    keys = {}
+def parsed(overrides: Sequence[str], command: str) -> dict[str, str]:
+    """Return the KEY=VALUEs as a dict.
+
+    Args:
+        overrides: the words of the command line.
+        command: a key of KEYS.
+
+    Raises:
+        ConfigError: one is unknown, means nothing to this command, or is there twice.
+    """
+    known = {key for fitting in KEYS.values() for key in fitting}
+    keys: dict[str, str] = {}
     for word in overrides:
         key, _, value = word.partition("=")
-        if key not in KEYS:
-            raise ConfigError(unknown_key(key, KEYS))
+        if key not in known:
+            raise ConfigError(unknown_key(key, known))
+        if key not in KEYS[command]:
+            fitting = ", ".join(KEYS[command])
+            raise ConfigError(f"{key}= does not go with {command}, which takes {fitting}")
+        if key in keys:
+            raise ConfigError(f"{key}= is there twice")
         if not value:
             raise ConfigError(f"cannot read {word!r}: give it as {key}=VALUE")
         keys[key] = value
@@ -213,8 +236,9 @@ def parsed(overrides: Sequence[str]) -> dict[str, str]:
 def number(keys: Mapping[str, str], key: str, default: int, least: int = 1) -> int:
     """Return a whole number of the command line."""
     text = keys.get(key, str(default))
-    if not text.isdecimal() or int(text) < least:
-        raise ConfigError(f"{key} should be a whole number, {least} or more (given {key}={text})")
+    if not text.isdecimal() or len(text) > 9 or int(text) < least:
+        wanted = f"a whole number, {least} or more" if len(text) < 10 else "below a billion"
+        raise ConfigError(f"{key} should be {wanted} (given {key}={text:.40})")
     return int(text)
 
 
@@ -228,4 +252,6 @@ def out_folder(keys: Mapping[str, str]) -> Path:
 
 
 if __name__ == "__main__":
+    # A scheduler's polite kill ends it the way Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -40,8 +40,10 @@ def read(name: str, source: str, folder: Path = FOLDER) -> Record | None:
     path = path_of(name, source, folder)
     if not path.is_file():
         return None
-    (record,) = parse_records(path.read_text(), str(path))
-    record.check_baseline(FEWEST)
+    record, *more = parse_records(path.read_bytes(), str(path))
+    if more:
+        raise ConfigError(f"{path} holds {1 + len(more)} cases; a baseline is one")
+    record.check_baseline(FEWEST, str(path))
     return record
 
 
@@ -134,7 +136,8 @@ def committed(folder: Path = FOLDER) -> dict[str, Any]:
 
 
 def _commit(record: Record) -> str:
-    return str(record.notes.get("git", {}).get("commit"))[:10]
+    git = record.notes.get("git")
+    return str(git.get("commit") if isinstance(git, Mapping) else None)[:10]
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
@@ -48,6 +48,8 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                # Ctrl-C in a terminal goes to the whole group: here it is for the one that asks.
+                process_group=0,
             )
 
     def __enter__(self) -> "Worker":
@@ -67,7 +69,11 @@ class Worker:
         self.process.communicate()
 
     def run(self, seed: int) -> dict[str, Any]:
-        """Return what the worker answers; of one that ends or hangs, that it failed."""
+        """Return what the worker answers; of one that ends or hangs, that it failed.
+
+        Raises:
+            CancelledError: `stop_all` has ended it: nothing is known of this seed.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         late = threading.Event()
@@ -86,9 +92,11 @@ class Worker:
             line = ""
         finally:
             timer.cancel()
-        if line:
+        if line.endswith("\n"):  # a whole one
             answer: dict[str, Any] = json.loads(line)
             return answer
+        if Worker.stopped:
+            raise CancelledError
         reason = f"the process ended with status {self.process.wait()}"
         if late.is_set():
             reason = f"not done after {self.limit:g} s"
@@ -103,18 +111,30 @@ class Worker:
 
 
 def side_by_side(
-    jobs: int, action: Callable[[Item], Result], items: Sequence[Item]
+    jobs: int,
+    action: Callable[[Item], Result],
+    items: Sequence[Item],
+    stop: Callable[[], None] = Worker.stop_all,
 ) -> Iterator[Result]:
     """Do `action` for every item, `jobs` at a time, and yield what it returns when it is done.
+
+    Args:
+        jobs: how many at a time.
+        action: waits for processes and does little itself.
+        items: what to do it for.
+        stop: ends the processes that actions wait for.
 
     Raises:
         KeyboardInterrupt: after every process has been ended.
     """
     with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(action, item) for item in items]
         try:
-            for future in as_completed([pool.submit(action, item) for item in items]):
+            for future in as_completed(futures):
                 yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            Worker.stop_all()
+            stop()
+            while wait(futures, timeout=0.2).not_done:  # one may have begun a process meanwhile
+                stop()
             raise

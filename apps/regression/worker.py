@@ -11,8 +11,10 @@ import importlib
 import json
 import os
 import sys
+import threading
 import traceback
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from apps.regression.cases import Case, load
@@ -39,14 +41,26 @@ def run(case: Case, source: str, seed: int, run_dir: Path) -> dict[str, Any]:
     return {"seed": seed, "status": "done", "metrics": metrics}
 
 
+def listen(seeds: "SimpleQueue[int]") -> None:
+    """Take seeds; end the process when whoever sends them is gone, in the middle of a training too.
+
+    A program that is killed cannot end its workers. Its end of the pipe closes all the same.
+    """
+    for line in sys.stdin:
+        seeds.put(int(line))
+    os._exit(0)
+
+
 def main() -> None:
     """Answer one line after the other until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever is printed from here on cannot be taken for an answer
     folder, name, source, runs = sys.argv[1:]
     case = load(name, Path(folder))
-    for line in sys.stdin:
-        seed = int(line)
+    seeds: SimpleQueue[int] = SimpleQueue()
+    threading.Thread(target=listen, args=(seeds,), daemon=True).start()
+    while True:
+        seed = seeds.get()
         answer = run(case, source, seed, Path(runs) / f"seed_{seed}")
         print(json.dumps(answer, default=float), file=answers, flush=True)
 

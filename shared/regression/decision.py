@@ -22,7 +22,7 @@ import numpy as np
 from shared.regression.pairs import MARGIN, p_worse
 from shared.regression.plan import CLEAR, CLEAR_PAIRS, FEWEST, Plan
 from shared.regression.power import detectable, predicted_spread
-from shared.regression.ranks import p_lower
+from shared.regression.ranks import p_lower, resolution
 from shared.regression.records import Record, Run, differences
 
 BAD = ("regression", "failed", "suspicious")  # exit status 5
@@ -189,9 +189,10 @@ def identical(baseline: Sequence[Run], new: Sequence[Run]) -> bool:
 
 def too_good(baseline: Record, new: Record) -> tuple[bool, float]:
     """Say whether less than half of the baseline's errors are left, and how likely by chance."""
-    old, now = ([1 - run.accuracy for run in record.runs] for record in (baseline, new))
+    old, now = ([run.accuracy for run in record.runs] for record in (baseline, new))
     # Medians: one collapsed seed must not make every other result look too good.
-    return statistics.median(now) < statistics.median(old) / 2, p_lower(old, now)
+    left, before = (statistics.median(1 - value for value in values) for values in (now, old))
+    return left < before / 2, p_lower([-value for value in old], [-value for value in now])
 
 
 def _judgement(metric: str, baseline: Record, new: Record, plan: Plan) -> Judgement:
@@ -202,7 +203,7 @@ def _judgement(metric: str, baseline: Record, new: Record, plan: Plan) -> Judgem
     factor = detectable(plan)
     drop: float | None = None
     if plan.can_fail:
-        drop = factor * spread
+        drop = factor * spread + resolution(mean)
         if size:  # accuracy moves by whole examples
             drop = max(1, int(np.ceil(drop * size - 1e-9))) / size
     p = p_lower((sign * old).tolist(), (sign * now).tolist())

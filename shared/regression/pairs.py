@@ -2,8 +2,8 @@
 
 Two runs of one seed begin with the same weights and see the same batches, so most of what makes
 seeds differ is in both, and their difference shows a change that would drown in the spread: a first
-layer that stays frozen costs every MNIST seed some two tenths of a point, and the seeds lie a quarter
-of a point apart.
+layer that stays frozen costs every MNIST seed some two tenths of a point, and the seeds lie a
+quarter of a point apart.
 
 A difference that no seed would show is no regression, though: what is asked is whether the results
 are worse by more than a margin, MARGIN of the spread between seeds. Take the differences new -
@@ -31,10 +31,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.regression.ranks import doubled_midranks
+from shared.regression.ranks import NOTHING, SAME, doubled_midranks
 
 MARGIN = 0.2  # of the standard deviation of the baseline
-SAME = 1e-9  # of the larger of two results: no difference
 
 
 def p_worse(before: Sequence[float], after: Sequence[float], margin: float) -> float:
@@ -46,7 +45,7 @@ def p_worse(before: Sequence[float], after: Sequence[float], margin: float) -> f
         margin: what they may be worse by, 0 or more.
     """
     differences = [
-        0.0 if math.isclose(old, new, rel_tol=SAME) else new - old
+        0.0 if math.isclose(old, new, rel_tol=SAME, abs_tol=NOTHING) else new - old
         for old, new in zip(before, after, strict=True)
     ]
     changes = np.array([change + margin for change in differences if change + margin])

@@ -17,6 +17,10 @@ change, the order of all m + n results is a matter of chance. Independent seeds 
 with the baseline's own seeds may resemble their counterparts, which only makes the two samples more
 alike, and false alarms rarer.
 
+Results that differ by rounding alone (SAME, NOTHING) count as equal. Where every seed has the same
+result, the last bit that another machine adds would otherwise be a proof. Which are equal is found
+in all m + n together, without knowing which are the new ones, so the promise above stays.
+
 Why not Welch's t: accuracies lean to the low side. The mean of three results has tails far from
 Student's at the levels needed here, some 1e-4, and false alarms would be several times too many.
 The price: the statistic is blind to how far below the baseline a result is, so one bad seed among
@@ -32,6 +36,8 @@ from numpy.typing import NDArray
 
 from shared.errors import ConfigError
 
+SAME = 1e-6  # of the larger of two results: some last bits of a sum in float32
+NOTHING = 1e-15  # a difference of last bits beside numbers as large as 1; a loss can be exactly 0
 LARGEST = 20_000  # new results times all results: counting beyond takes long
 
 
@@ -52,8 +58,35 @@ def p_lower(baseline: Sequence[float], new: Sequence[float]) -> float:
 
 def doubled_midranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return each value's place in the order, times two: equal values share the mean place."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    distinct, of_distinct = np.unique(values, return_inverse=True)
+    inverse = np.array(groups(distinct.tolist()))[of_distinct]
+    counts = np.bincount(inverse)
     return (2 * np.cumsum(counts) - counts + 1)[inverse]
+
+
+def groups(rising: Sequence[float]) -> list[int]:
+    """Return for each value the number of its group: values that differ by rounding alone.
+
+    A group holds what is equal to its first value, so that none is wider than two results may
+    differ, however many there are between them.
+
+    Args:
+        rising: values in rising order.
+    """
+    numbers: list[int] = []
+    first = math.nan
+    for value in rising:
+        if math.isclose(first, value, rel_tol=SAME, abs_tol=NOTHING):
+            numbers.append(numbers[-1])
+        else:
+            first = value
+            numbers.append(numbers[-1] + 1 if numbers else 0)
+    return numbers
+
+
+def resolution(value: float) -> float:
+    """Return by how much a result must differ from `value` not to be equal to it."""
+    return max(SAME * abs(value), NOTHING)
 
 
 @lru_cache(maxsize=1024)

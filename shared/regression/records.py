@@ -12,12 +12,14 @@ no run counts as failed. A file holds one record or `{"cases": [record, ...]}`.
 
 import json
 import math
+import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import ConfigError
+from shared.regression.strict import check_writable, expect, is_number, is_whole, load, named
 
 SAME = ("dataset", "dataset_sha256", "embedded", "test_examples")
 DONE = "done"
@@ -50,12 +52,12 @@ class Run:
             return f"seed {self.seed}: {self.status}{': ' if self.error else ''}{self.error}"
         for name, value in (("accuracy", self.accuracy), ("loss", self.loss)):
             if isinstance(value, bool) or not isinstance(value, int | float):
-                return f"seed {self.seed}: {name} is {value!r}, which is no number"
+                return f"seed {self.seed}: {name} is {reprlib.repr(value)}, which is no number"
             if not math.isfinite(value):
                 return f"seed {self.seed}: {name} is {value}"
         if not 0 <= self.accuracy <= 1:
             return f"seed {self.seed}: an accuracy of {self.accuracy:g} is impossible"
-        if self.loss < 0:
+        if self.loss < 0 or not is_number(self.loss):
             return f"seed {self.seed}: a loss of {self.loss:g} is impossible"
         return None
 
@@ -99,18 +101,23 @@ class Record:
         runs = [run.as_json() for run in self.runs]
         return {"case": self.case, **self.facts, **self.notes, "runs": runs}
 
-    def check_baseline(self, at_least: int) -> None:
+    def check_baseline(self, at_least: int, origin: str = "") -> None:
         """Refuse what nothing may be held against.
+
+        Args:
+            at_least: how many seeds it must have.
+            origin: the name of its file, for the messages.
 
         Raises:
             ConfigError: too few seeds, or a run with a fault.
         """
+        place = f"{origin}: {self.case}" if origin else self.case
         if len(self.runs) < at_least:
             raise ConfigError(
-                f"{self.case}: the baseline has {len(self.runs)} seeds, {at_least} are needed"
+                f"{place}: the baseline has {len(self.runs)} seeds, {at_least} are needed"
             )
         for fault in filter(None, (run.fault for run in self.runs)):
-            raise ConfigError(f"{self.case}: the baseline is damaged: {fault}")
+            raise ConfigError(f"{place}: the baseline is damaged: {fault}")
 
 
 def parse_records(text: str | bytes, origin: str) -> list[Record]:
@@ -121,12 +128,10 @@ def parse_records(text: str | bytes, origin: str) -> list[Record]:
         origin: its name, for the messages.
 
     Raises:
-        ConfigError: it is no such file, a run has no seed, or two have the same.
+        ConfigError: it is no such file, a value is not what its key says, a run has no seed, or
+            two have the same. A score that is no number is none of these: its run has failed.
     """
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{origin} is not JSON: {error}") from error
+    content = load(text, origin)
     entries = content.get("cases", [content]) if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{origin} holds no cases")
@@ -155,35 +160,55 @@ def _record(entry: Any, origin: str) -> Record:
     """Return one record of a file."""
     if not isinstance(entry, dict) or not isinstance(entry.get("runs"), list):
         raise ConfigError(f'{origin}: a case is {{"case": NAME, "runs": [...]}}')
-    case = str(entry.get("case", "results"))
-    runs = [_run(run, f"{origin}: {case}") for run in entry["runs"]]
-    known = {run.seed for run in runs}
-    for seed, count in Counter(run.seed for run in runs).items():
+    case = entry.get("case", "results")
+    readable = isinstance(case, str) and case.strip() != "" and case.isprintable()
+    expect(readable, f"{origin}: case", "a name", case)
+    place = f"{origin}: {case}"
+    runs = [_run(run, f"{place}: runs[{number}]") for number, run in enumerate(entry["runs"])]
+    seeds = _seeds(entry, place)
+    for seed, count in [*Counter(run.seed for run in runs).items(), *Counter(seeds).items()]:
         if count > 1:
-            raise ConfigError(f"{origin}: {case}: seed {seed} is there {count} times")
-    for seed in entry.get("seeds", []):
-        if seed not in known:
-            runs.append(Run(seed, status="failed", error="no result"))
+            raise ConfigError(f"{place}: seed {seed} is there {count} times")
+    known = {run.seed for run in runs}
+    runs += [Run(seed, status="failed", error="no result") for seed in seeds if seed not in known]
     if not runs:
-        raise ConfigError(f"{origin}: {case} has no runs")
-    known_keys = {"case", "runs", "seeds"}
-    facts = {key: entry[key] for key in (*SAME, "config") if key in entry}
-    notes = {key: value for key, value in entry.items() if key not in known_keys | facts.keys()}
+        raise ConfigError(f"{place} has no runs")
+    others = {key: value for key, value in entry.items() if key not in ("case", "runs", "seeds")}
+    for key, value in others.items():
+        check_writable(value, f"{place}: {named(key)}")
+    size = others.get("test_examples")
+    counted = size is None or (is_whole(size) and size > 0)
+    expect(counted, f"{place}: test_examples", "a whole number, 1 or more", size)
+    facts = {key: others[key] for key in (*SAME, "config") if key in others}
+    notes = {key: value for key, value in others.items() if key not in facts}
     return Record(case, tuple(runs), facts, notes)
 
 
-def _run(run: Any, origin: str) -> Run:
+def _seeds(entry: Mapping[str, Any], place: str) -> list[int]:
+    """Return which seeds were asked for; none where the file does not say."""
+    seeds = [] if entry.get("seeds") is None else entry["seeds"]
+    right = isinstance(seeds, list) and all(is_whole(seed) for seed in seeds)
+    expect(right, f"{place}: seeds", "a list of whole numbers", seeds)
+    return list(seeds)
+
+
+def _run(run: Any, place: str) -> Run:
     seed = run.get("seed") if isinstance(run, dict) else None
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ConfigError(f"{origin}: a run has no seed: {str(run)[:80]}")
-    return Run(
-        seed,
-        run.get("test_accuracy"),
-        run.get("test_loss"),
-        run.get("train_seconds"),
-        str(run.get("status", DONE)),
-        str(run.get("error", "")),
-    )
+    if not is_whole(seed):
+        raise ConfigError(f"{place}: a run has no seed: {reprlib.repr(run)}")
+    for key in ("test_accuracy", "test_loss"):
+        score = run.get(key)
+        # NaN, infinity and words are what a training may come to; these are not.
+        huge = isinstance(score, int) and not isinstance(score, bool) and not is_number(score)
+        expect(not huge and not isinstance(score, dict | list), f"{place}.{key}", "a number", score)
+    seconds = run.get("train_seconds")
+    timed = seconds is None or (is_number(seconds) and seconds >= 0)
+    expect(timed, f"{place}.train_seconds", "a number, 0 or more", seconds)
+    words = {}
+    for key, usual in (("status", DONE), ("error", "")):
+        words[key] = usual if run.get(key) is None else run[key]
+        expect(isinstance(words[key], str), f"{place}.{key}", "a text", words[key])
+    return Run(seed, run.get("test_accuracy"), run.get("test_loss"), seconds, **words)
 
 
 def _in_json(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """How verdicts are told: a table on the screen, JSON, JUnit XML, Markdown."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
@@ -10,6 +11,8 @@ from shared.regression.records import Record
 
 HEADER = ("case", "metric", "baseline", "theory", "new", "detects", "training", "verdict")
 WORDS = {"regression": "REGRESSION", "failed": "FAILED", "suspicious": "SUSPICIOUS"}
+# What XML has no way to say, and what a terminal would obey.
+CONTROL = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def rows(verdict: Verdict) -> list[tuple[str, ...]]:
@@ -46,7 +49,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
         for line in lines
     ]
     text += [f"{case}: {said}" for case, said in _remarks(verdicts)]
-    return "\n".join([*text, summary(verdicts)])
+    return _printable("\n".join([*text, summary(verdicts)]))
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -97,32 +100,32 @@ def junit(verdicts: Sequence[Verdict]) -> bytes:
         case = ElementTree.SubElement(suite, "testcase", attributes)
         if verdict.bad or verdict.undecided:
             tag = "failure" if verdict.bad else "error"
-            details = {"type": verdict.outcome, "message": _printable(verdict.reason)}
+            details = {"type": verdict.outcome, "message": verdict.reason}
             ElementTree.SubElement(case, tag, details)
-        ElementTree.SubElement(case, "system-out").text = _printable(
-            "\n".join("  ".join(line) for line in rows(verdict))
-        )
+        table = "\n".join("  ".join(line) for line in rows(verdict))
+        ElementTree.SubElement(case, "system-out").text = table
     ElementTree.indent(root)
-    return b"<?xml version='1.0' encoding='utf-8'?>\n" + ElementTree.tostring(root, "utf-8") + b"\n"
+    text = _printable(ElementTree.tostring(root, "unicode"))
+    return f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n".encode()
 
 
 def markdown(verdicts: Sequence[Verdict], false_alarms: float = FALSE_ALARMS) -> str:
     """Return the summary for a job page."""
     lines = [f"**Accuracy gate: {summary(verdicts)}**", ""]
     lines += [f"| {' | '.join(HEADER)} |", f"| {' | '.join('---' for _ in HEADER)} |"]
-    lines += [f"| {' | '.join(line)} |" for verdict in verdicts for line in rows(verdict)]
+    for line in (line for verdict in verdicts for line in rows(verdict)):
+        cells = [cell.replace("|", "\\|") for cell in line]
+        lines.append(f"| {' | '.join(cells)} |")
     remarks = [f"- {case}: {said}".replace("|", "\\|") for case, said in _remarks(verdicts)]
     lines += ["", *remarks] if remarks else []
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "Mean ± spread between seeds (number of seeds). Theory: the spread that the size of "
-            "the test set explains. Detects: the smallest change for the worse found with 95 % "
-            f"power. False alarms of the whole suite: at most {100 * false_alarms:g} %.",
-            "",
-        ]
-    )
+    lines += [
+        "",
+        "Mean ± spread between seeds (number of seeds). Theory: the spread that the size of "
+        "the test set explains. Detects: the smallest change for the worse found with 95 % "
+        f"power. False alarms of the whole suite: at most {100 * false_alarms:g} %.",
+        "",
+    ]
+    return _printable("\n".join(lines))
 
 
 def _remarks(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
@@ -176,5 +179,5 @@ def _count(record: Record | None) -> int:
 
 
 def _printable(text: str) -> str:
-    """Return the text without the control characters that XML forbids."""
-    return "".join(sign for sign in text if sign in "\n\t" or ord(sign) >= 32)
+    """Return the text with a replacement character for each that must not be in a file or shown."""
+    return CONTROL.sub("\ufffd", text)

@@ -21,16 +21,19 @@ missing, 130 interrupted
 import argparse
 import contextlib
 import json
+import os
+import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from apps.regress import number, out_folder
 from apps.regression import baselines, cases
 from apps.regression.output import write_json
-from apps.regression.process import side_by_side
+from apps.regression.process import Worker, side_by_side
 from shared.config import unknown_key
 from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
 from shared.regression.plan import FEWEST
@@ -109,13 +112,34 @@ def measure_faults(
         if again or not given.items() <= rows.get(fault.name, {}).items():
             open_.append(fault)
     print(f"{len(open_)} faults to measure, {len(wanted) - len(open_)} measured before", flush=True)
-    done = side_by_side(jobs, lambda fault: measure(fault, data, places, seeds), open_)
+    done = side_by_side(jobs, lambda fault: measure(fault, data, places, seeds), open_, stopper())
     for count, row in enumerate(done, start=1):
         rows[row["fault"]] = row
         write_json(file, {"faults": [rows[name] for name in sorted(rows)]})
         print(f"[{count:2}/{len(open_)}] {line(row)}", flush=True)
     print(caught(list(rows.values())))
     return 0
+
+
+def stopper() -> Callable[[], None]:
+    """Return what ends all processes that train: this program's workers, and gates in copies."""
+    told: set[int] = set()  # a gate is told once: it has workers of its own to end
+
+    def stop() -> None:
+        Worker.stop_all()
+        try:
+            listed = subprocess.run(
+                ["ps", "-A", "-o", "ppid=", "-o", "pid="], capture_output=True, text=True
+            )
+        except FileNotFoundError:  # a small container has no ps: then a gate ends with its case
+            return
+        for parent, process in (map(int, row.split()) for row in listed.stdout.splitlines()):
+            if parent == os.getpid() and process not in told:
+                told.add(process)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.kill(process, signal.SIGTERM)
+
+    return stop
 
 
 def line(row: Mapping[str, Any]) -> str:
@@ -172,4 +196,6 @@ def read(file: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    # A scheduler's polite kill ends it the way Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -24,6 +24,16 @@ def coarse(random: np.random.Generator, n: int) -> NDArray[np.float64]:
     return random.binomial(360, 0.96, n) / 360
 
 
+def heavy(random: np.random.Generator, n: int) -> NDArray[np.float64]:
+    """Student's t with 1.5 degrees of freedom: no variance, and single seeds anywhere."""
+    return np.clip(0.9 + 0.002 * random.standard_t(1.5, n), 0, 1)
+
+
+def rounding(random: np.random.Generator, n: int) -> NDArray[np.float64]:
+    """One and the same result, but for rounding: about as much as what counts as equal."""
+    return 0.95 * (1 + 1e-6 * random.standard_normal(n))
+
+
 def skewed(random: np.random.Generator, n: int) -> NDArray[np.float64]:
     """Most seeds close together, some far below."""
     return 0.992 - 0.002 * random.gamma(0.5, 1.0, n)
@@ -39,6 +49,8 @@ FAMILIES: dict[str, tuple[Draw, int | None]] = {
     "binomial": (binomial, 10_000),
     "coarse": (coarse, 360),
     "skewed": (skewed, None),
+    "heavy": (heavy, None),
+    "rounding": (rounding, None),
     "collapsing": (collapsing, 4),
 }
 

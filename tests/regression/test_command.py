@@ -1,6 +1,7 @@
 """`python -m apps.regress` on two files, as other people's projects use it."""
 
 import json
+import math
 import re
 import shlex
 from pathlib import Path
@@ -38,7 +39,8 @@ def example(name: str) -> Any:
 
 def test_the_documented_command_says_what_is_documented(tmp_path: Path) -> None:
     text = GUIDE.read_text()
-    (command,) = re.findall(r"^python -m apps\.regress --baseline .*$", text, re.MULTILINE)
+    pattern = r"^\.venv/bin/python -m apps\.regress --baseline .*$"
+    (command,) = re.findall(pattern, text, re.MULTILINE)
     words = shlex.split(command.replace("out=/tmp/gate", f"out={tmp_path}/gate"))
     result = run(["python", *words[1:]])
     assert result.returncode == 5, result.stderr
@@ -99,6 +101,46 @@ def test_what_does_not_fit_is_refused_and_what_is_missing_fails(
     assert reason in report["cases"][0]["reason"]
 
 
+@pytest.mark.parametrize("which", ["baseline", "results"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "is not JSON"),
+        ('{"runs": [{"seed": 0, "test_accuracy": 1' + "0" * 400 + "}]}", "runs[0].test_accuracy "),
+        (json.dumps({"config": math.nan, "runs": [{"seed": 0}]}), "results: config should be"),
+        (None, "Is a directory"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_what_is_wrong(
+    which: str, content: str | None, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file.json"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_text(content)
+    files = {name: EXAMPLE / f"{name}.json" for name in ("baseline", "results")} | {which: file}
+    words = [f"--{name}={path}" for name, path in files.items()]
+    assert main([*words, f"out={tmp_path / 'out'}"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {file}")
+    assert reason in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_baseline_is_named_with_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = example("baseline")
+    damaged["runs"][3]["test_loss"] = math.nan
+    assert decided(tmp_path, damaged, example("results"))[0] == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'baseline.json'}: flowers: the baseline is damaged: "
+        "seed 3: loss is nan\n"
+    )
+
+
 def test_a_case_without_results_fails(tmp_path: Path) -> None:
     both = {"cases": [example("baseline"), example("baseline") | {"case": "roses"}]}
     found, report = decided(tmp_path, both, {"cases": [example("baseline")]})
@@ -120,11 +162,22 @@ def test_the_suite_size_sets_the_level(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
+        (["--results", "x"], "--baseline FILE and --results FILE belong together"),
         (["--baseline", "x"], "--baseline FILE and --results FILE belong together"),
         (["--baseline", "nowhere", "--results", "y"], "nowhere: No such file"),
         (["cas=xor_numpy"], "unknown key cas: did you mean case?"),
         (["case=xor_nunpy"], "case=xor_nunpy: there is no such case; choose from attention"),
         (["data=both"], "data should be auto, real or embedded"),
+        (["sedes=30", "--bless"], "unknown key sedes: did you mean seeds?"),
+        (["seeds=30"], "seeds= does not go with regress, which takes case, data, out, jobs"),
+        (["suite=9"], "suite= does not go with regress"),
+        (["--bless", "suite=9"], "suite= does not go with --bless, which takes case, data, out"),
+        (["--baseline=x", "--results=y", "case=z"], "case= does not go with --baseline and --res"),
+        (["--baseline=x", "--results=y", "cas=z"], "unknown key cas: did you mean case?"),
+        (["--baseline=x", "--results=y", "--bless"], "--bless does not go with --baseline and"),
+        (["--results=y", "--bless", "case=all"], "--bless does not go with --baseline and"),
+        (["case=xor_numpy", "case=xor_torch"], "case= is there twice"),
+        (["jobs=" + "9" * 5000], "jobs should be below a billion (given jobs=9999"),
         (["jobs=0"], "jobs should be a whole number, 1 or more (given jobs=0)"),
         (["case"], "cannot read 'case'"),
         (["--bless"], "--bless records only what is asked for"),

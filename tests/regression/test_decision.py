@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import ConfigError
 from shared.regression import Plan, Record, Run, Verdict, decide
-from tests.regression.samples import drawn, first_runs, record
+from tests.regression.samples import drawn, first_runs, record, sequence
 
 PLAN = Plan(20, 9)
 LAST = Plan(20, 9, (12,))
@@ -101,6 +101,7 @@ def test_the_same_numbers_by_seed_are_identical_even_the_worst_of_them() -> None
         ({"accuracy": "0.99"}, "which is no number"),
         ({"loss": float("nan")}, "loss is nan"),
         ({"loss": -0.5}, "loss of -0.5 is impossible"),
+        ({"loss": 1e200}, "loss of 1e+200 is impossible"),
         ({"status": "diverged", "error": "the loss is nan"}, "seed 100: diverged: the loss is nan"),
         ({"status": "failed"}, "seed 100: failed"),
     ],
@@ -166,6 +167,51 @@ def test_a_wide_spread_and_a_far_seed_are_remarked_upon() -> None:
     notes = "; ".join(said(far, baseline=wide).notes)
     assert "training is unstable: its spread is" in notes
     assert "seed 111 is far below every seed of the baseline: 40.00 %" in notes.replace("%", " %")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "loss", "outcome"),
+    [
+        (1.0, 1 + 1e-12, "passed"),
+        (1 - 1e-12, 1.0, "passed"),
+        (1 - 1e-7, 1 + 1e-7, "passed"),
+        (1 + 1e-7, 1 - 1e-7, "passed"),
+        (1 - 1e-4, 1.0, "regression"),
+        (1.0, 1 + 1e-4, "regression"),
+    ],
+)
+@pytest.mark.parametrize("level", [0.3, 0.9, 1.0])
+def test_where_all_seeds_are_the_same_rounding_is_no_regression_and_a_drop_is(
+    accuracy: float, loss: float, outcome: str, level: float
+) -> None:
+    baseline = record([level] * 20, [level] * 20)
+    new = record([min(1.0, level * accuracy)] * 12, [level * loss] * 12, first=100)
+    for plan in (LAST, PLAN):
+        found = next(said for said in sequence(baseline, new, plan) if said)
+        assert found.outcome == outcome
+        assert len(found.new.runs) <= 12  # type: ignore[union-attr]
+
+
+def test_where_all_seeds_are_the_same_the_smallest_drop_that_counts_is_stated() -> None:
+    baseline = record([0.9] * 20, [0.3] * 20)
+    accuracy, loss = said(record([0.9] * 12, [0.3] * 12, first=100), baseline=baseline).judgements
+    assert accuracy.detectable == pytest.approx(0.9e-6)
+    assert loss.detectable == pytest.approx(0.3e-6)
+    for drop, rise in ((1.01 * accuracy.detectable, 0.0), (0.0, 1.01 * loss.detectable)):
+        new = record([0.9 - drop] * 12, [0.3 + rise] * 12, first=100)
+        assert said(new, baseline=baseline).outcome == "regression"
+
+
+def test_a_loss_of_zero_is_no_more_certain_than_its_last_bits() -> None:
+    baseline = record([1.0] * 20, [0.0] * 20, 4)
+    assert said(record([1.0] * 12, [1e-16] * 12, 4, 100), baseline=baseline).outcome == "passed"
+    worse = record([1.0] * 12, [1e-9] * 12, 4, 100)
+    assert said(worse, baseline=baseline).outcome == "regression"
+
+
+def test_all_right_but_for_a_last_bit_is_not_suspicious_when_that_is_gone() -> None:
+    baseline = record([1 - 1e-16 * 2] * 20, [0.1] * 20)
+    assert said(record([1.0] * 12, [0.1] * 12, first=100), baseline=baseline).outcome == "passed"
 
 
 def test_no_spread_at_all_still_detects_one_example() -> None:

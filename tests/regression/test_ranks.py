@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.errors import ConfigError
-from shared.regression.ranks import doubled_midranks, null, p_lower
+from shared.regression.ranks import doubled_midranks, groups, null, p_lower, resolution
 from tests.regression.samples import FAMILIES
 
 
@@ -40,6 +40,25 @@ def test_all_new_ones_below_is_one_order_of_all_and_above_is_certain() -> None:
 
 def test_midranks() -> None:
     assert doubled_midranks(np.array([5.0, 1.0, 5.0, 9.0])).tolist() == [5, 2, 5, 8]
+
+
+def test_what_differs_by_rounding_alone_shares_a_place() -> None:
+    a_third = 1 / 3
+    assert doubled_midranks(np.array([a_third, a_third * (1 - 1e-12), 1.0])).tolist() == [3, 3, 6]
+    assert doubled_midranks(np.array([-1e-16, 0.0, 1e-16])).tolist() == [4, 4, 4]
+    assert doubled_midranks(np.array([-1e-9, 0.0])).tolist() == [2, 4], "losses may be small"
+    assert p_lower([0.3] * 20, [0.3 * (1 - 1e-12)] * 20) == 1
+
+
+@pytest.mark.parametrize("scale", [1.0, -1.0, 1e-6, 5000.0])
+def test_no_chain_of_small_differences_makes_large_ones_equal(scale: float) -> None:
+    rising = np.sort(scale * (1 + np.arange(100) * 0.3e-6))
+    numbers = groups(rising.tolist())
+    for number in set(numbers):
+        members = [value for value, own in zip(rising, numbers, strict=True) if own == number]
+        assert members[-1] - members[0] <= resolution(scale) * 1.0001
+        assert len(members) in (1, 2, 3, 4)
+    assert len(set(numbers)) >= 25
 
 
 @pytest.mark.parametrize("family", FAMILIES)

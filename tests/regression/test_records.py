@@ -1,6 +1,7 @@
 """JSON files of results are read as they are meant, or refused in plain words."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -53,6 +54,11 @@ def test_a_seed_that_was_asked_for_and_is_missing_has_failed() -> None:
         ('{"runs": [{"seed": "0"}]}', "a run has no seed"),
         ('{"runs": [{"seed": 1}, {"seed": 1}]}', "seed 1 is there 2 times"),
         (json.dumps({"cases": [entry(), entry()]}), "holds the case a 2 times"),
+        ("", "f is not JSON: Expecting value"),
+        ('{"runs": [], "case": "a", "runs": []}', "f: the key runs is there twice"),
+        ("[" * 100_000, "f is not JSON: maximum recursion depth"),
+        ('{"runs": [{"seed": ' + "1" * 5000 + "}]}", "f is not JSON: Exceeds the limit"),
+        ('{"runs": ["a\\nb"]}', "f: results: runs[0]: a run has no seed: 'a\\nb'"),
     ],
 )
 def test_what_is_no_such_file_is_refused(text: str, reason: str) -> None:
@@ -60,3 +66,74 @@ def test_what_is_no_such_file_is_refused(text: str, reason: str) -> None:
         parse_records(text, "f")
     assert reason in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_is_no_utf_8_is_refused() -> None:
+    with pytest.raises(ConfigError, match="f is not JSON: 'utf-8' codec can't decode byte 0xff"):
+        parse_records(b'{"case": "\xff"}', "f")
+
+
+HUGE = 10**400  # of digits that JSON allows and no float can hold
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "what"),
+    [
+        ("case", [3, None, True, "", "a\nb", "\ud800", ["a"]], "a name"),
+        ("test_examples", [0, -1, 0.5, 5.0, "10", True, HUGE, [10]], "a whole number, 1 or more"),
+        ("test_examples", [math.nan, math.inf], "a finite number"),
+        ("seeds", [3, "3", {"0": 1}, ["0"], [True], [[0]], [0.0], [HUGE]], "a list of whole"),
+        ("config", [math.nan, -math.inf, 1e200], "a finite number"),
+        ("git", [math.nan], "a finite number"),
+    ],
+)
+def test_a_value_that_is_not_what_its_key_says_is_refused(
+    key: str, values: list[Any], what: str
+) -> None:
+    for value in values:
+        with pytest.raises(ConfigError) as caught:
+            parse_records(json.dumps(entry(**{key: value})), "f")
+        place = "f" if key == "case" else "f: a"
+        assert str(caught.value).startswith(f"{place}: {key} should be {what}"), value
+        assert "(given " in str(caught.value)
+        assert len(str(caught.value)) < 150, "one line of a usual length"
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "what"),
+    [
+        ("test_accuracy", [HUGE, -HUGE, [0.9], {}], "a number"),
+        ("test_loss", [HUGE, [0.9]], "a number"),
+        (
+            "train_seconds",
+            ["3", True, -1, math.nan, math.inf, 1e200, HUGE, []],
+            "a number, 0 or more",
+        ),
+        ("status", [0, True, ["done"]], "a text"),
+        ("error", [0, {}], "a text"),
+    ],
+)
+def test_a_value_of_a_run_is_refused_with_its_place(key: str, values: list[Any], what: str) -> None:
+    for value in values:
+        runs = [*entry()["runs"], {"seed": 2, key: value}]
+        with pytest.raises(ConfigError) as caught:
+            parse_records(json.dumps(entry(runs=runs)), "f")
+        assert str(caught.value).startswith(f"f: a: runs[2].{key} should be {what} (given "), value
+        assert len(str(caught.value)) < 150
+
+
+def test_what_is_not_known_may_be_null() -> None:
+    runs = [{"seed": 0, "test_accuracy": 0.9, "test_loss": 0, "train_seconds": None, "error": None}]
+    text = json.dumps(entry(runs=runs, seeds=None, test_examples=None, config=None))
+    (record,) = parse_records(text, "f")
+    assert record.runs[0].fault is None
+    assert record.test_examples is None
+
+
+@pytest.mark.parametrize("depth", [60, 600])
+def test_what_is_nested_too_deep_is_refused(depth: int) -> None:
+    for key in ("config", "git", "test_examples"):
+        text = json.dumps(entry())[:-1] + f', "{key}": ' + "[" * depth + "]" * depth + "}"
+        with pytest.raises(ConfigError, match=rf"^f: a: {key}[.0]*: nested more than 50 deep$"):
+            parse_records(text, "f")

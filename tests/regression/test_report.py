@@ -59,10 +59,33 @@ def test_junit_has_failures_and_errors_with_their_reasons() -> None:
     assert cases["case"].find("failure") is None
     failure = cases["broken"].find("failure")
     assert failure is not None
-    assert "<b> & [31m | ]]>" in str(failure.get("message"))
+    assert "<b> & \ufffd[31m | ]]>" in str(failure.get("message"))
     error = cases["unknown"].find("error")
     assert error is not None
     assert error.get("message") == "there is no baseline"
+
+
+def test_every_character_there_is_leaves_valid_files() -> None:
+    """A message may hold whatever a training has printed, a name whatever a file system takes."""
+    signs = ["\ufffe", "\U0001f600"]
+    signs += [
+        chr(number) for number in (*range(768), *range(0xD7F0, 0xD810), *range(0xDFF0, 0xE010))
+    ]
+    said = [Verdict(f"<{sign}|>", "failed", f"it said {sign}, then ended") for sign in signs]
+    cases = ElementTree.fromstring(junit(said)).iter("testcase")
+    for sign, case in zip(signs, cases, strict=True):
+        failure = case.find("failure")
+        assert failure is not None
+        shown = failure.get("message")
+        forbidden = sign < " " or "\ud800" <= sign <= "\udfff" or sign == "\ufffe"
+        if sign in "\t\n" or sign.isprintable():
+            assert shown == f"it said {sign}, then ended"
+            assert case.get("name") == f"<{sign}|>"
+        elif forbidden and sign != "\r":
+            assert shown == "it said \ufffd, then ended"
+    for text in (table(said), markdown(said)):
+        assert not set(text) & set("\x00\x1b\x7f\x9b\ud800\udfff")
+        text.encode()
 
 
 def test_markdown_is_one_short_table() -> None:

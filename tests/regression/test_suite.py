@@ -315,6 +315,27 @@ def test_raw_results_are_written_before_the_verdict(
     assert not (bench.folder / str(bench.outs) / "regress.json").exists()
 
 
+def test_an_interrupted_suite_keeps_what_it_has_measured(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.case("one", DIGITS)
+    bench.run("--bless", "case=one")
+
+    def interrupted(case: str, source: str, seed: int) -> dict[str, Any]:
+        if seed == 2:
+            raise KeyboardInterrupt
+        return answer(case, source, seed)
+
+    bench.say = interrupted
+    assert bench.run() == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    results = json.loads((bench.folder / str(bench.outs) / "results.json").read_text())
+    assert [(run["seed"], run.get("status")) for run in results["cases"][0]["runs"]] == [
+        (0, None), (1, None),
+    ]  # fmt: skip
+    assert not (bench.folder / str(bench.outs) / "regress.json").exists()
+
+
 def test_raw_results_can_be_judged_again(bench: Bench) -> None:
     bench.case("one", DIGITS)
     bench.run("--bless", "case=one")
