@@ -22,7 +22,8 @@ from typing import Any
 from shared.command import reported
 from shared.config import AppConfig
 from shared.errors import ConfigError
-from shared.runs.collect import flat, read_yaml
+from shared.nested import flat
+from shared.runs.collect import read_yaml
 from shared.runs.finished import read_config, read_metrics
 from shared.runs.record import DataSet, available_cores, environment
 from shared.runs.repeat import composed, overrides, written

@@ -21,7 +21,8 @@ from typing import Any
 
 from shared.command import reported
 from shared.errors import ConfigError
-from shared.runs.collect import Run, collect, flat, names_of
+from shared.nested import flat
+from shared.runs.collect import Run, collect, names_of
 from shared.runs.finished import write_result
 
 PAGE = Path(__file__).parent / "page"
