@@ -243,7 +243,7 @@ def _describe(fault: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         return unknown_key(key, flat_keys(values, without=key))
     if fault["type"] == "missing":
-        return f"{key} is missing: give it as {key}=VALUE"
+        return f"{key} is missing"
     rule = fault["msg"].removeprefix("Input ")
     return f"{key} {rule[0].lower()}{rule[1:]} (given {key}={fault['input']})"
 

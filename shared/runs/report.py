@@ -197,6 +197,14 @@ def as_json(content: Any) -> str:
     return text.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"})
 
 
+def megabytes(text: str) -> float:
+    """Return a number that is finite and not negative, for argparse."""
+    value = float(text)
+    if not 0 <= value <= LARGEST / MEGABYTE:  # NaN compares as false
+        raise ValueError
+    return value
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; return the exit status."""
     parser = argparse.ArgumentParser(
@@ -212,7 +220,7 @@ def main(words: Sequence[str] | None = None) -> int:
         help="the page; default: outputs/report.html",
     )  # fmt: skip
     parser.add_argument(
-        "--pictures", type=float, metavar="MB", default=PICTURES_MB,
+        "--pictures", type=megabytes, metavar="MB", default=PICTURES_MB,
         help=f"how much room pictures may take, the newest runs' first; default: {PICTURES_MB}",
     )  # fmt: skip
     arguments = parser.parse_args(words)
