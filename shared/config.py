@@ -133,8 +133,11 @@ class SplitData(Data):
     validation_fraction: Annotated[
         Fraction, Field(description="of the training set, kept back; never of the test set")
     ]
-    train_limit: Annotated[Count | None, Field(description="use only so many examples")]
-    test_limit: Annotated[Count | None, Field(description="use only so many examples")]
+    train_limit: Annotated[
+        Count | None,
+        Field(description="so many examples at most, those to validate with among them; null: all"),
+    ]
+    test_limit: Annotated[Count | None, Field(description="so many examples at most; null: all")]
 
 
 class Texts(SplitData):

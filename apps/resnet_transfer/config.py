@@ -35,7 +35,9 @@ class Pictures(Data):
     per_class: Annotated[
         Count | None, Field(description="labelled pictures a class to train with; null: all")
     ]
-    test_limit: Annotated[Count | None, Field(description="use only so many, drawn by the seed")]
+    test_limit: Annotated[
+        Count | None, Field(description="so many at most, drawn by the seed; null: all")
+    ]
     mirror: Annotated[bool, Field(description="whether a training picture may be mirrored")]
     shift: Annotated[
         int,
