@@ -22,8 +22,9 @@ from typing import Any
 from shared.command import reported
 from shared.config import AppConfig
 from shared.errors import ConfigError
-from shared.runs.collect import flat, read_yaml
-from shared.runs.finished import read_config, read_metrics
+from shared.nested import flat
+from shared.runs.collect import read_yaml
+from shared.runs.finished import other_version, read_config, read_metrics
 from shared.runs.record import DataSet, available_cores, environment
 from shared.runs.repeat import composed, overrides, written
 
@@ -56,6 +57,8 @@ def rerun(folder: Path, out: Path | None) -> int:
         ConfigError: it is no finished run of this version, or `out` cannot be used.
         DataError: its data cannot be had.
     """
+    if out is not None and "${" in str(out):  # which Hydra resolves wherever it stands
+        raise ConfigError(f"--out {out}: a run folder cannot have ${{ in its path; choose another")
     config, given = repeatable(folder)
     before = read_metrics(folder)
     for line in differences(before, now(config)):
@@ -95,7 +98,10 @@ def repeatable(folder: Path) -> tuple[AppConfig, list[str]]:
         ConfigError: there is none, or not for this version of the application.
     """
     values = read_yaml(folder / "config.yaml")
-    given = overrides(values)
+    try:
+        given = overrides(values)
+    except ConfigError as error:
+        raise ConfigError(f"{folder}: {error}{other_version(folder)}") from error
     schema = importlib.import_module(f"apps.{values['app']}.config").Config
     config: AppConfig = read_config(folder, schema)
     again = composed(config.app, tuple(given)) | {"run_dir": config.run_dir}

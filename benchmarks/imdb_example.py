@@ -11,6 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+import shared.training.keras_quiet  # noqa: F401  (before Keras is imported)
+
+# isort: split
 import keras
 import numpy as np
 from keras import layers

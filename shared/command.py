@@ -56,7 +56,8 @@ def main(
         nonlocal composing
         composing = False
         statuses.append(reported(lambda: _train(app, train, _checked(schema, composed))))
-        with contextlib.suppress(OSError):  # a job that was refused leaves no empty folder behind
+        # a job that was refused leaves no empty folder behind; a name with ${ Hydra cannot tell
+        with contextlib.suppress(OSError, OmegaConfBaseException):
             Path(HydraConfig.get().runtime.output_dir).rmdir()
         if statuses[-1] == INTERRUPTED_STATUS:
             sys.exit(INTERRUPTED_STATUS)  # Ctrl-C ends a sweep, a failed job does not

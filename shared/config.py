@@ -133,8 +133,11 @@ class SplitData(Data):
     validation_fraction: Annotated[
         Fraction, Field(description="of the training set, kept back; never of the test set")
     ]
-    train_limit: Annotated[Count | None, Field(description="use only so many examples")]
-    test_limit: Annotated[Count | None, Field(description="use only so many examples")]
+    train_limit: Annotated[
+        Count | None,
+        Field(description="so many examples at most, those to validate with among them; null: all"),
+    ]
+    test_limit: Annotated[Count | None, Field(description="so many examples at most; null: all")]
 
 
 class Texts(SplitData):
@@ -243,7 +246,7 @@ def _describe(fault: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         return unknown_key(key, flat_keys(values, without=key))
     if fault["type"] == "missing":
-        return f"{key} is missing: give it as {key}=VALUE"
+        return f"{key} is missing"
     rule = fault["msg"].removeprefix("Input ")
     return f"{key} {rule[0].lower()}{rule[1:]} (given {key}={fault['input']})"
 

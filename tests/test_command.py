@@ -68,6 +68,12 @@ def test_a_wrong_command_is_explained_before_a_framework_is_imported(
     assert not run_dir.exists(), "a refused configuration leaves no folder behind"
 
 
+def test_a_run_folder_that_hydra_would_resolve_is_no_defect(tmp_path: Path, forks: Forks) -> None:
+    result = forks.run("apps.mnist_cnn", f"hydra.run.dir={tmp_path}/\\${{nothing}}")
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == ["error: Interpolation key 'nothing' not found"]
+
+
 def test_two_faults_are_both_named(no_frameworks: dict[str, str]) -> None:
     """In a process that has nothing from before."""
     wrong = ("seed=-1", "optimizer.lr=0", "trainer.epochs=0")

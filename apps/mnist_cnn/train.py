@@ -11,7 +11,6 @@ from apps.mnist_cnn.config import Config
 from shared.data import digits, mnist, store
 from shared.data.augment import shifted
 from shared.data.images import ImageData
-from shared.errors import ConfigError
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.progress import download_progress
@@ -64,10 +63,7 @@ def load_images(config: Config) -> ImageData:
                 fallback=config.data.fallback,
                 progress=progress,
             )
-    try:
-        return images.limited(config.data.train_limit, config.data.test_limit)
-    except ValueError as error:
-        raise ConfigError(f"data.train_limit or data.test_limit: {error}") from error
+    return images.limited(config.data.train_limit, config.data.test_limit)
 
 
 def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:

@@ -1,5 +1,6 @@
 """The keys that only this application has."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, model_validator
 from shared.config import AppConfig, Count, Data, Fraction, NotNegative, Positive, Section
 
 IMAGENET_WIDTH = 64
+WEIGHTS = ("auto", "imagenet", "source_task", "none")  # beside a file's path
 Name = Annotated[str, Field(min_length=1)]
 Counts = Annotated[list[Count | None], Field(min_length=1)]
 
@@ -33,7 +35,9 @@ class Pictures(Data):
     per_class: Annotated[
         Count | None, Field(description="labelled pictures a class to train with; null: all")
     ]
-    test_limit: Annotated[Count | None, Field(description="use only so many, drawn by the seed")]
+    test_limit: Annotated[
+        Count | None, Field(description="so many at most, drawn by the seed; null: all")
+    ]
     mirror: Annotated[bool, Field(description="whether a training picture may be mirrored")]
     shift: Annotated[
         int,
@@ -163,6 +167,21 @@ class Config(AppConfig):
             raise ValueError(
                 f"weights=imagenet needs model.width={IMAGENET_WIDTH} (given "
                 f"model.width={self.model.width})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_known(self) -> "Config":
+        path = Path(self.weights)
+        if self.weights in WEIGHTS:
+            if self.weights_sha256 is not None:
+                raise ValueError(
+                    f"weights_sha256 is the digest of a file, and weights={self.weights} names none"
+                )
+        elif path.name == self.weights and not path.suffix:
+            raise ValueError(
+                f"weights={self.weights}: choose one of {', '.join(WEIGHTS)}, or a file "
+                f"(./{self.weights} if it has no suffix)"
             )
         return self
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from apps.resnet_transfer.learning import DRAWN, Start, learn, network
 from apps.resnet_transfer.tasks import load_source, split
 from shared.config import Momentum
 from shared.data.images import ImageData
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
 from shared.files import write_atomically
 from shared.runs.folder import RunFolder
 from shared.training.fit import evaluate
@@ -71,6 +72,7 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
     """Return the weights of the source task, from the cache or trained now.
 
     Raises:
+        ConfigError: `config.cache` cannot be written.
         DataError: its pictures cannot be had, or it shares a class with `target`.
     """
     images = load_source(config, target)
@@ -79,8 +81,7 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
         raise DataError(f"the source task shares {', '.join(both)} with what is to be learned")
     config = source_config(config)
     path = Path(config.cache) / f"{config.model.name}_{key(config, images)}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # a second run waits for the weights of the first
+    with locked(path):  # a second run waits for the weights of the first
         state, facts = read(path)
         if state is None:
             folder = run.inside("source")
@@ -94,6 +95,21 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
     )
     run.metrics["source"] = facts | {"classes": list(images.classes), "file": path.name}
     return Start("source_task", state)
+
+
+def locked(path: Path) -> AbstractContextManager[Any]:
+    """Return the lock on a file of the cache, acquired; the folder is made.
+
+    Raises:
+        ConfigError: the folder cannot be made or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path.with_suffix(".lock")).acquire()
+    except OSError as error:
+        raise ConfigError(
+            f"cache={path.parent} cannot be used ({error.strerror}): choose another folder"
+        ) from error
 
 
 def pretrain(

@@ -102,5 +102,10 @@ def read(path: Path, expected: str | None = None) -> dict[str, NDArray[Any]]:
         isinstance(value, torch.Tensor) for value in loaded.values()
     ):
         raise DataError(f"{path}: not a state dict: save network.state_dict() with torch.save")
-    return {name: np.array((value.float() if value.is_floating_point() else value).detach().numpy())
-            for name, value in loaded.items()}  # fmt: skip
+    try:
+        return {
+            name: np.array((value.float() if value.is_floating_point() else value).detach().numpy())
+            for name, value in loaded.items()
+        }
+    except (RuntimeError, TypeError) as error:  # sparse, quantised, or without content
+        raise DataError(f"{path}: holds tensors that are no plain arrays ({error})") from error

@@ -1,9 +1,11 @@
 """Where a network's first weights come from: ImageNet, a file, the source task, or nowhere."""
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from apps.resnet_transfer.source import source_task
 from shared.data.images import ImageData
 from shared.errors import DataError
 from shared.runs.folder import RunFolder
+
+LARGEST = np.finfo(np.float32).max
 
 
 def starting_weights(config: Config, target: ImageData, run: RunFolder) -> Start:
@@ -74,8 +78,29 @@ def from_file(path: Path, expected: str | None = None) -> dict[str, NDArray[Any]
     check_digest(path, expected)
     if path.suffix != ".safetensors":
         module = importlib.import_module("apps.resnet_transfer.torch_weights")
-        return dict(module.read(path))
+        return checked(path, module.read(path))
     try:
-        return dict(safetensors.numpy.load_file(path))
+        return checked(path, safetensors.numpy.load_file(path))
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise DataError(f"{path}: not a file of safetensors, or damaged ({error})") from error
+    except (TypeError, AttributeError) as error:  # bfloat16, say, and the float8 types
+        raise DataError(
+            f"{path}: of a type that NumPy has not ({error}): save it in float32"
+        ) from error
+
+
+def checked(path: Path, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return weights that are known to be real, finite numbers.
+
+    Raises:
+        DataError: some are not.
+    """
+    for name, value in state.items():
+        if value.dtype.kind not in "fiu":
+            raise DataError(f"{path}: {name} is {value.dtype}: save it in float32")
+        if not (np.abs(value) <= LARGEST).all():  # NaN compares as false
+            raise DataError(
+                f"{path}: {name} holds NaN or numbers too large for float32: take the weights of a "
+                "training that ended well"
+            )
+    return dict(state)

@@ -15,6 +15,7 @@ APPLICATION = Application(
     lambda config: problem.TRUTH_TABLE,
     lambda own, other, config: problem.examples(config.model.inputs),
     lambda config, own: build_learner(config),
+    other_data=False,
 )
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What every image loader returns: arrays for training and testing, and where they came from."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,9 +23,11 @@ class ImageData:
         classes: The name of each class.
         embedded: Whether this is the bundled sample that needs no network.
         source: In plain words, where the data came from: `"cache data/mnist"`.
+        own_classes: Whether a user has named the classes: then their names are data too.
         sha256: Hex digest of the four arrays, in the order above. Each one enters as the ASCII
             line `"NAME DTYPE SHAPE\\n"`, for example `"train_labels int64 (60000,)\\n"`, then
-            its elements in C order. Computed here, so that it always describes these arrays.
+            its elements in C order; with `own_classes` JSON's list of their names comes last.
+            Computed here, so that it always describes these arrays.
 
     Raises:
         ValueError: A dtype or shape is not as above, images and labels differ in number, the
@@ -39,6 +42,7 @@ class ImageData:
     classes: tuple[str, ...]
     embedded: bool
     source: str
+    own_classes: bool = False
     sha256: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,26 +79,22 @@ class ImageData:
             array = getattr(self, name)
             digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode("ascii"))
             digest.update(np.ascontiguousarray(array).data)
+        if self.own_classes:
+            digest.update(json.dumps(self.classes).encode())
         return digest.hexdigest()
 
     def limited(self, train: int | None, test: int | None) -> "ImageData":
-        """Return the first `train` training and the first `test` test examples.
+        """Return the first `train` training and the first `test` test examples at most.
 
-        MNIST's examples stand in random order, so the first n are a fair sample. `None` keeps
-        all. The arrays are views, and `sha256` describes what is left.
+        MNIST's examples stand in random order, so the first n are a fair sample. `None`, or more
+        than there are, keeps all. The arrays are views, and `sha256` describes what is left.
 
         Raises:
-            ValueError: A limit is below 1 or above the number of examples there are.
+            ValueError: A limit is below 1.
         """
-        for split, limit, images in (
-            ("training", train, self.train_images),
-            ("test", test, self.test_images),
-        ):
-            if limit is not None and not 1 <= limit <= len(images):
-                raise ValueError(
-                    f"{self.name} has {len(images):,} {split} examples: the limit must be "
-                    f"from 1 to {len(images):,}, not {limit:,}"
-                )
+        for limit in (train, test):
+            if limit is not None and limit < 1:
+                raise ValueError(f"{self.name}: a limit must be 1 or more, not {limit:,}")
         return replace(
             self,
             train_images=self.train_images[:train],

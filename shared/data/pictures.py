@@ -30,7 +30,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MOST_PIXELS = 50_000_000  # of a picture; one of 1 MB can claim to have billions
 POOL_FROM = 20_000_000  # bytes of files from which processes pay: they take a second to start
 CACHE_UP_TO = 2 * 2**30  # bytes of arrays
-FORM = 1  # of what is cached; another number where decoding changes
+FORM = 2  # of what is cached; another number where decoding changes
 SPLITS = ("train", "test")
 
 Pixels = NDArray[np.uint8]
@@ -60,7 +60,7 @@ def decode(content: bytes, name: str, size: int) -> Pixels:
                         f"{MOST_PIXELS:,} at most: make it smaller, or take it out"
                     )
                 image.load()
-                square = ImageOps.exif_transpose(_in_colour(image))
+                square = _in_colour(ImageOps.exif_transpose(image))  # colours keep no EXIF
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         kind = "too large" if isinstance(error, Image.DecompressionBombError) else "not a picture"
         raise DataError(f"{name}: {kind}: take it out, or put the right file there") from error
@@ -186,7 +186,7 @@ def load_folder(
     train_images, test_images = _decoded(paths, size, cache, say)
     return ImageData(
         name, train_images, labels[0], test_images, labels[1], classes, embedded=False,
-        source=f"folder {root}",
+        source=f"folder {root}", own_classes=True,
     )  # fmt: skip
 
 

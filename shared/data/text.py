@@ -7,6 +7,7 @@ settings. torchtext imports torch, so it is imported here only when something is
 
 import hashlib
 import io
+import json
 import re
 import time
 import zipfile
@@ -86,7 +87,8 @@ class TextData:
         classes: The name of each class.
         embedded: Whether this is the generated sample that needs no network.
         source: In plain words, where the data came from.
-        sha256: Hex digest of vocabulary, ids, offsets and labels.
+        own_classes: Whether a user has named the classes: then their names are data too.
+        sha256: Hex digest of vocabulary, ids, offsets and labels, and of such names.
     """
 
     name: str
@@ -96,6 +98,7 @@ class TextData:
     classes: tuple[str, ...]
     embedded: bool
     source: str
+    own_classes: bool = False
 
     @property
     def vocabulary_file(self) -> bytes:
@@ -109,6 +112,8 @@ class TextData:
         for documents in (self.train, self.test):
             for array in (documents.ids.astype(np.int32), documents.offsets, documents.labels):
                 digest.update(np.ascontiguousarray(array).data)
+        if self.own_classes:
+            digest.update(json.dumps(self.classes).encode())
         return digest.hexdigest()
 
     def decode(self, ids: Iterable[int]) -> list[str]:

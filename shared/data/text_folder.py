@@ -58,7 +58,7 @@ def load(root: Path, settings: Settings, test_fraction: float, say: Say = print)
     )
     return TextData(
         "text_folder", train_set, test_set, vocabulary, tuple(classes), embedded=False,
-        source=f"folder {root}",
+        source=f"folder {root}", own_classes=True,
     )  # fmt: skip
 
 

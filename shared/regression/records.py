@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import ConfigError
+from shared.nested import flat
 from shared.regression.strict import check_writable, expect, is_number, is_whole, load, named
 
 SAME = ("dataset", "dataset_sha256", "embedded", "test_examples")
@@ -147,7 +148,7 @@ def differences(baseline: Record, new: Record) -> Iterator[str]:
     for key in SAME:
         if baseline.facts.get(key) != new.facts.get(key):
             yield f"{key}: {_shown(baseline.facts.get(key))} -> {_shown(new.facts.get(key))}"
-    old, now = (_flat({"config": record.facts.get("config")}) for record in (baseline, new))
+    old, now = (flat({"config": record.facts.get("config")}) for record in (baseline, new))
     for key in sorted(old.keys() | now.keys()):
         if key not in old or key not in now or old[key] != now[key]:
             before, after = (
@@ -213,14 +214,6 @@ def _run(run: Any, place: str) -> Run:
 
 def _in_json(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        nested = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return flat
 
 
 def _shown(value: Any) -> str:

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from shared.errors import ConfigError
+from shared.nested import flat
 from shared.runs.folder import DATE_TIME
 from shared.runs.repeat import command
 
@@ -189,17 +190,6 @@ def begun(path: Path) -> datetime:
             except ValueError:  # the 31st of February
                 continue
     return datetime.fromtimestamp(int((path / "config.yaml").stat().st_mtime))
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested dicts as one, by dotted keys."""
-    result: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            result |= flat(value, f"{prefix}{name}.")
-        else:
-            result[f"{prefix}{name}"] = value
-    return result
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,8 +15,14 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from shared.config import AnyAppConfig, validate
 from shared.errors import ConfigError, DataError
 from shared.files import write_atomically
+from shared.runs.record import git_state
 
 WEIGHTS = "weights.safetensors"
+COMMIT = re.compile(r"[0-9a-f]{7,64}")
+# What metrics.json says of every run that is done.
+TEXTS = ("app", "dataset", "dataset_source", "dataset_sha256")
+NUMBERS = ("test_accuracy", "test_loss", "test_examples", "train_seconds")
+LARGEST = 1e300
 
 
 def read_config(folder: Path, schema: type[AnyAppConfig]) -> AnyAppConfig:
@@ -39,7 +46,21 @@ def read_config(folder: Path, schema: type[AnyAppConfig]) -> AnyAppConfig:
     try:
         return validate(schema, values)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {error}{other_version(folder)}") from error
+
+
+def other_version(folder: Path) -> str:
+    """Say which commit made a run, where it is not this one; an empty string where none is known.
+
+    What a configuration has too much or too little is then easily explained.
+    """
+    try:
+        made = (_metrics(folder) or {})["git"]["commit"]
+    except (DataError, KeyError, TypeError):
+        return ""
+    if not isinstance(made, str) or not COMMIT.fullmatch(made) or made == git_state()["commit"]:
+        return ""
+    return f"; commit {made[:10]} made this run: git checkout {made[:10]} to use it, or train again"
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -47,13 +68,26 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: the run has not ended, or not well.
+        DataError: the file is damaged, or something that every run has is not in it.
     """
     metrics = _metrics(folder)
     if metrics is None:
         raise ConfigError(f"{folder}: this run has not ended; it has no metrics.json")
     if metrics["status"] != "done":
         raise ConfigError(f"{folder}: this run ended as {metrics['status']}, not as done")
+    odd = [key for key in TEXTS if not isinstance(metrics.get(key), str)]
+    odd += [key for key in NUMBERS if not _is_number(metrics.get(key))]
+    if odd:
+        raise DataError(
+            f"{folder / 'metrics.json'} is not what a run has written: {', '.join(odd)} missing or "
+            "of another type; train again"
+        )
     return metrics
+
+
+def _is_number(value: Any) -> bool:
+    # JSON has numbers that fit into no float; NaN compares as false
+    return type(value) in (int, float) and abs(value) < LARGEST
 
 
 def read_status(folder: Path) -> str | None:
@@ -68,7 +102,7 @@ def _metrics(folder: Path) -> dict[str, Any] | None:
         metrics: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     if not isinstance(metrics, dict) or "status" not in metrics:
         raise DataError(f"{path} is not what a run has written")
@@ -81,6 +115,8 @@ def write_result(path: Path, content: bytes) -> None:
     Raises:
         ConfigError: it cannot be written there.
     """
+    if path.is_dir():
+        raise ConfigError(f"cannot write {path}: it is a folder; name a file in it")
     try:
         write_atomically(path, content)
     except OSError as error:

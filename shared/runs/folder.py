@@ -90,9 +90,11 @@ class RunFolder:
 
         Raises:
             ConfigError: the folder cannot be written any more (the disk is full, say).
+            Interrupted: the same after Ctrl-C, which matters more.
         """
         try:
-            yield
+            with _interrupted_first():
+                yield
             self.metrics["status"] = "done"
             self.write_metrics()
         except BaseException as error:
@@ -174,6 +176,20 @@ def _claimed(path: Path, config: AppConfig) -> int | None:
     except OSError as error:
         raise _cannot_write(path, error) from error
     return lock
+
+
+@contextlib.contextmanager
+def _interrupted_first() -> Iterator[None]:
+    """Make an `Interrupted` of what could not be written while Ctrl-C was dealt with."""
+    try:
+        yield
+    except ConfigError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise Interrupted(f"not everything could be written: {error}") from error
 
 
 def _remove_leftovers(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from shared.command import CONF, HYDRA_VERSION_BASE
 from shared.errors import ConfigError
+from shared.nested import flat
 
 GROUPS = ("model", "data", "optimizer")
 OWN = "run_dir"  # the key in which a run differs from its repetition
@@ -53,7 +54,7 @@ def overrides(values: Mapping[str, Any]) -> list[str]:
             raise ConfigError(f"there is no {group} {name}")
         if composed(app, tuple(choices))[group]["name"] != name:
             choices.append(f"{group}={name}")
-    defaults, wanted = dict(_leaves(composed(app, tuple(choices)))), dict(_leaves(values))
+    defaults, wanted = flat(composed(app, tuple(choices))), flat(values)
     for one, other, what in ((wanted, defaults, "unknown"), (defaults, wanted, "missing")):
         if strange := [key for key in one if key not in other and key != OWN]:
             raise ConfigError(f"made by another version: the key {strange[0]} is {what}")
@@ -80,15 +81,6 @@ def composed(app: str, words: Sequence[str]) -> dict[str, Any]:
 def _exists(group: str, name: str) -> bool:
     """Whether a group has a file of this name, which comes from a file that anybody may edit."""
     return name in {path.stem for path in (CONF / group).glob("*.yaml")}
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) of everything that is no group."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def written(value: Any) -> str:

@@ -21,7 +21,8 @@ from typing import Any
 
 from shared.command import reported
 from shared.errors import ConfigError
-from shared.runs.collect import Run, collect, flat, names_of
+from shared.nested import flat
+from shared.runs.collect import Run, collect, names_of
 from shared.runs.finished import write_result
 
 PAGE = Path(__file__).parent / "page"
@@ -196,6 +197,14 @@ def as_json(content: Any) -> str:
     return text.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"})
 
 
+def megabytes(text: str) -> float:
+    """Return a number that is finite and not negative, for argparse."""
+    value = float(text)
+    if not 0 <= value <= LARGEST / MEGABYTE:  # NaN compares as false
+        raise ValueError
+    return value
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; return the exit status."""
     parser = argparse.ArgumentParser(
@@ -211,7 +220,7 @@ def main(words: Sequence[str] | None = None) -> int:
         help="the page; default: outputs/report.html",
     )  # fmt: skip
     parser.add_argument(
-        "--pictures", type=float, metavar="MB", default=PICTURES_MB,
+        "--pictures", type=megabytes, metavar="MB", default=PICTURES_MB,
         help=f"how much room pictures may take, the newest runs' first; default: {PICTURES_MB}",
     )  # fmt: skip
     arguments = parser.parse_args(words)

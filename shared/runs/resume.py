@@ -3,12 +3,13 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from shared.config import AppConfig
 from shared.errors import ConfigError, DataError
+from shared.nested import flat
 from shared.runs.finished import read_config, read_status
 
 RUNS = Path("outputs")  # where conf/base.yaml puts run folders
@@ -132,7 +133,7 @@ def refuse_differences(folder: Path, before: AppConfig, now: AppConfig) -> None:
 
 def decisive(config: AppConfig) -> dict[str, Any]:
     """Return every key that must be the same where a run goes on, with its value as JSON has it."""
-    values = dict(flat(config.model_dump(mode="json")))
+    values = flat(config.model_dump(mode="json"))
     return {key: value for key, value in values.items() if key not in MAY_DIFFER}
 
 
@@ -140,12 +141,3 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return the keys that differ, with both values; nothing where none does."""
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     return ", ".join(f"{key}={now.get(key)} (there {before.get(key)})" for key in keys)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value of nested dicts with its key, dots in it."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Generic
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from shared.command import choices_of, reported
 from shared.config import AnyAppConfig, flat_keys, unknown_key, validate
@@ -33,12 +35,14 @@ class Application(Generic[AnyAppConfig]):
         test_set: takes the data that the run was trained with, the data and the configuration to
             test with; returns the examples as the network takes them.
         build_learner: returns the network for the data that the run was trained with.
+        other_data: whether there is any other data than what it was trained with.
     """
 
     config: type[AnyAppConfig]
     load: Callable[[AnyAppConfig], DataSet]
     test_set: Callable[[Any, Any, AnyAppConfig], Examples]
     build_learner: Callable[[AnyAppConfig, Any], Learner]
+    other_data: bool = True
 
 
 def evaluated(
@@ -55,6 +59,8 @@ def evaluated(
     """
     config = read_config(folder, application.config)
     metrics = read_metrics(folder)
+    if words and not application.other_data:
+        raise ConfigError(f"{words[0]}: {config.app} has no other data to be evaluated on")
     other = with_data(config, application.config, words)
     own = application.load(config)
     if own.sha256 != metrics["dataset_sha256"]:
@@ -104,6 +110,8 @@ def with_data(
     except HydraException as error:
         raise ConfigError(f"cannot read {' '.join(words)!r}: give data.KEY=VALUE") from error
     for item in parsed:
+        if item.is_sweep_override() or item.type is not OverrideType.CHANGE:
+            raise ConfigError(f"{item.input_line}: give one value, as KEY=VALUE")
         if item.key_or_group == "data" and item.value() != values["data"]["name"]:
             if item.value() not in (names := choices_of(schema, "data")):
                 raise ConfigError(f"{item.input_line}: choose one of {', '.join(names)}")
@@ -119,9 +127,12 @@ def with_data(
         if key not in (known := [one for one in flat_keys(values) if one.startswith("data.")]):
             raise ConfigError(unknown_key(key, known))
         OmegaConf.update(tree, key, item.value())
-    for key in OmegaConf.missing_keys(tree):
-        raise ConfigError(f"{key} is missing: give it as {key}=VALUE")
-    changed: Any = OmegaConf.to_container(tree, resolve=True)
+    try:
+        for key in OmegaConf.missing_keys(tree):
+            raise ConfigError(f"{key} is missing: give it as {key}=VALUE")
+        changed: Any = OmegaConf.to_container(tree, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
     changed["trainer"]["batch_size"] = 1  # nothing is trained: a training set may be of any size
     return validate(schema, changed)
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,10 @@ def test_pixels_are_standardised_by_the_data_of_the_run(finished: Path, tmp_path
         (["data=imdb"], "data=imdb: choose one of digits, mnist"),
         (["data.test_limit=-1"], "data.test_limit should be"),
         (["what"], "cannot read"),
+        (["data.test_limit=1,2"], "data.test_limit=1,2: give one value, as KEY=VALUE"),
+        (["data=digits,mnist"], "data=digits,mnist: give one value"),
+        (["~data.test_limit"], "~data.test_limit: give one value"),
+        (["data.test_limit=${nothing}"], "'nothing' not found"),
     ],
 )
 def test_words_that_are_refused(finished: Path, words: list[str], message: str) -> None:
@@ -116,6 +121,39 @@ def test_data_that_is_not_what_it_was_is_refused(finished: Path, tmp_path: Path)
     (folder / "metrics.json").write_text(content)
     with pytest.raises(DataError, match="is not the data that this run was trained with"):
         evaluate(folder)
+
+
+INCOMPLETE: dict[str, Any] = {
+    "a list": [1],
+    "no status": {},
+    "no digest": {"dataset_sha256": None},
+    "an accuracy in words": {"test_accuracy": "much"},
+    "no number": {"test_loss": float("nan")},
+    "more than a float holds": {"train_seconds": 10**400},
+    "a truth": {"test_examples": True},
+}
+
+
+@pytest.mark.parametrize("changes", INCOMPLETE.values(), ids=INCOMPLETE)
+def test_metrics_that_no_run_has_written_are_said_in_a_line(
+    changes: Any, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    content = metrics_in(finished) | changes if changes and isinstance(changes, dict) else changes
+    (folder / "metrics.json").write_text(json.dumps(content))
+    assert main(mnist_evaluate.APPLICATION, "x", [str(folder)]) == DataError.status
+    assert rerun.main([str(folder)]) == DataError.status
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert all("metrics.json is not what a run has written" in line for line in said)
+
+
+def test_metrics_nested_without_end_are_said_in_a_line(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"metrics\.json cannot be read"):
+        evaluate(tmp_path / "run")
 
 
 def start(module: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -205,6 +243,36 @@ def test_what_cannot_be_repeated_is_said_in_a_line(
         said = capsys.readouterr().err.splitlines()
         assert len(said) == 1, said
         assert message in said[0]
+
+
+def test_a_run_of_another_version_names_its_commit(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "older"
+    shutil.copytree(finished, folder)
+    config = (finished / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace("  clip_norm: null\n", ""))
+    here = metrics_in(finished)["git"]["commit"]
+    made = {"0123456789abcdef": True, here: False, "; rm -r": False, None: False}
+    for commit, advised in made.items():
+        git = {"commit": commit, "dirty": False}
+        (folder / "metrics.json").write_text(json.dumps(metrics_in(finished) | {"git": git}))
+        for command in (rerun.main, partial(main, mnist_evaluate.APPLICATION, "x")):
+            assert command([str(folder)]) == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert "trainer.clip_norm is missing" in line
+            advice = "; commit 0123456789 made this run: git checkout 0123456789 to use it"
+            assert (advice in line) == advised
+            assert ("git checkout" in line) == advised
+
+
+def test_a_folder_that_hydra_would_resolve_is_refused(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rerun.main([str(finished), "--out", str(tmp_path / "a${b}")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot have ${ in its path" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_of_a_real_run_composes_to_it(finished: Path) -> None:

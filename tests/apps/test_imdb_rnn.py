@@ -1,6 +1,8 @@
 """apps/imdb_rnn: three frameworks, one network; padding is never read."""
 
 import json
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from shared.training.keras_learner import KerasLearner
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.texts import load_texts, split_texts
 from shared.training.torch_learner import TorchLearner
+from tests.helpers import ROOT, TIMEOUT
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 MODELS = ["lstm", "rnn", "bow"]
@@ -353,3 +356,10 @@ def test_the_split_holds_both_classes_and_keeps_the_test_set_out(tmp_path: Path)
         assert 0.35 < one.labels.mean() < 0.65
     everything = imdb_config(tmp_path, "data.train_limit=99999", "data.test_limit=99999")
     assert [len(one) for one in split_texts(texts, everything)] == [22_500, 2_500, 5_000]
+
+
+@pytest.mark.slow
+def test_the_example_that_is_measured_beside_starts_without_tensorflows_notes() -> None:
+    command = [sys.executable, "-c", "import benchmarks.imdb_example"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+    assert (result.returncode, result.stderr) == (0, "")

@@ -193,9 +193,11 @@ def test_a_batch_larger_than_the_training_set_is_refused(tmp_path: Path) -> None
     assert not (tmp_path / "run").exists()
 
 
-def test_a_limit_above_the_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="digits has 1,437 training examples"):
-        train(mnist_config(tmp_path / "run", "data.train_limit=5000"))
+def test_a_limit_above_the_data_keeps_all(tmp_path: Path) -> None:
+    """As everywhere: where the digits stand in for MNIST, a limit for MNIST still holds."""
+    limits = ["data.train_limit=5000", "data.test_limit=5000"]
+    images = load_images(mnist_config(tmp_path, *limits))
+    assert (len(images.train_images), len(images.test_images)) == (1437, 360)
 
 
 DIVERGING = ["model=mlp", "optimizer=sgd", "optimizer.lr=1e30", "trainer.schedule=constant"]

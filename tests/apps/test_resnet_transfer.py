@@ -390,6 +390,14 @@ def test_weights_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     torch.save(Hostile(), tmp_path / "hostile.pth")
     (tmp_path / "text.pth").write_text("no weights")
     torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"w": torch.ones(2, device="meta")}, tmp_path / "empty.pth")
+    torch.save({"w": torch.ones(2, dtype=torch.complex64)}, tmp_path / "complex.pth")
+    for name, value in {
+        "bfloat16": torch.ones(2, dtype=torch.bfloat16),
+        "float8": torch.ones(2).to(torch.float8_e5m2),
+        "nan": torch.tensor([1.0, np.nan]), "large": torch.tensor([-1e39], dtype=torch.float64),
+    }.items():  # fmt: skip
+        safetensors.torch.save_file({"w": value}, tmp_path / f"{name}.safetensors")
     (tmp_path / "text.safetensors").write_text("no weights")
     for name, message in (
         ("hostile.pth", "without running code"),
@@ -397,6 +405,12 @@ def test_weights_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ("list.pth", "not a state dict"),
         ("text.safetensors", "not a file of safetensors"),
         ("nothing.pth", "cannot be read"),
+        ("empty.pth", "tensors that are no plain arrays"),
+        ("complex.pth", "w is complex64: save it in float32"),
+        ("bfloat16.safetensors", "bfloat16.*: save it in float32"),
+        ("float8.safetensors", "float8.*: save it in float32"),
+        ("nan.safetensors", "w holds NaN or numbers too large for float32"),
+        ("large.safetensors", "w holds NaN or numbers too large for float32"),
     ):
         with pytest.raises(DataError, match=message) as raised:
             from_file(tmp_path / name)
@@ -537,11 +551,28 @@ def test_the_fewer_pictures_are_among_the_more_and_none_are_tested_with(tmp_path
         (["data=cifar10", "data.source_classes=[cat,dog]"], "has cat, which data.classes has too"),
         (["transfer.mode=frozen", "weights=none"], "weights=none would train on the features"),
         (["weights=imagenet"], r"weights=imagenet needs model.width=64"),
+        (["weights=imagnet"], r"weights=imagnet: choose one of auto, imagenet, source_task, none"),
+        (["weights=auto", "weights_sha256='01234567'"], "weights=auto names none"),
+        (["weights=none", "weights_sha256='01234567'"], "weights=none names none"),
     ],
 )
 def test_what_makes_no_sense_is_refused(overrides: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         resnet_config(tmp_path, *overrides)
+
+
+@pytest.mark.parametrize("name", ["file", "file/in/it"])
+def test_a_cache_that_cannot_be_used_is_said(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    config = resnet_config(tmp_path, "weights=source_task", f"cache={tmp_path / name}")
+    with pytest.raises(ConfigError, match=r"cache=.*file.* cannot be used \((File|Not)"):
+        starting_weights(config, load_target(config), RunFolder(tmp_path))
+
+
+def test_files_are_told_from_misspelt_choices(tmp_path: Path) -> None:
+    for given in ("./weights", "weights.pth", "folder/weights"):
+        config = resnet_config(tmp_path, f"weights={given}", "weights_sha256='01234567'")
+        assert config.weights == given
 
 
 def test_more_pictures_than_there_are_are_refused(tmp_path: Path) -> None:

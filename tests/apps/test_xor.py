@@ -14,11 +14,13 @@ from omegaconf import OmegaConf
 from apps.xor import problem
 from apps.xor.config import Config
 from apps.xor.corrections import EVERY, STEPS, VARIANTS
+from apps.xor.evaluate import APPLICATION
 from apps.xor.train import build_learner, train
 from shared.backprop.activations import sigmoid
 from shared.command import CONF, HYDRA_VERSION_BASE
 from shared.config import validate
 from shared.errors import ConfigError
+from shared.training.evaluation import main
 from shared.training.fit import load_weights
 from tests.forks import Forks
 from tests.helpers import ROOT, TIMEOUT
@@ -189,6 +191,17 @@ def test_a_wrong_command_is_explained(
     assert said in result.stderr
     assert len(result.stderr.splitlines()) <= 2
     assert not (tmp_path / "run").exists()
+
+
+def test_there_is_no_other_data_to_evaluate_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(xor_config(tmp_path, "framework=numpy", "debug=smoke"))
+    assert main(APPLICATION, "x", [str(tmp_path)]) == 0
+    assert "the same as in metrics.json" in capsys.readouterr().out
+    assert main(APPLICATION, "x", [str(tmp_path), "data.repeats=2"]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: data.repeats=2: xor has no other data to be evaluated on\n"
 
 
 def test_divergence_is_said(tmp_path: Path) -> None:

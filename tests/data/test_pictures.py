@@ -68,12 +68,15 @@ def test_the_middle_square_of_a_wide_picture_is_taken() -> None:
     assert pictures.decode(encoded(Image.fromarray(pixels)), "picture", 10).min() == 255
 
 
-def test_a_turned_camera_is_turned_back() -> None:
-    pixels = np.zeros((16, 16, 3), np.uint8)
-    pixels[:8] = 255  # the sky, were the camera not turned
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16"])
+def test_a_turned_camera_is_turned_back(mode: str) -> None:
+    pixels = np.zeros((16, 16), np.uint16 if mode == "I;16" else np.uint8)
+    pixels[:8] = np.iinfo(pixels.dtype).max  # the sky, were the camera not turned
+    image = Image.fromarray(pixels)
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
-    decoded = pictures.decode(encoded(Image.fromarray(pixels), exif=exif), "picture", 16)
+    content = encoded(image if mode == "I;16" else image.convert(mode), exif=exif)
+    decoded = pictures.decode(content, "picture", 16)
     assert decoded[:, 8:].min() == 255
     assert decoded[:, :8].max() == 0
 
@@ -134,6 +137,10 @@ def test_a_folder_that_is_split_here(tmp_path: Path) -> None:
     together = np.concatenate([images.train_images, images.test_images])
     assert len(np.unique(together.reshape(14, -1), axis=0)) == 14, "each picture once"
     assert pictures.load_folder(root, 16, 0.2).sha256 == images.sha256
+    (root / "dog").rename(root / "fox")
+    renamed = pictures.load_folder(root, 16, 0.2)
+    assert (renamed.train_images == images.train_images).all()
+    assert renamed.sha256 != images.sha256, "what they are called is data too"
 
 
 @pytest.mark.parametrize(

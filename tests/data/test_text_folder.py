@@ -47,6 +47,10 @@ def test_folders_are_classes_and_a_quarter_is_kept_to_test(tmp_path: Path) -> No
     again = load(tmp_path)
     assert again.sha256 == data.sha256
     assert [path.name for path in tmp_path.glob("encoded-*")], "cached beside the texts"
+    (tmp_path / "sea").rename(tmp_path / "town")
+    renamed = load(tmp_path)
+    assert (renamed.vocabulary, renamed.classes) == (data.vocabulary, ("city", "town"))
+    assert renamed.sha256 != data.sha256, "what they are called is data too"
 
 
 def test_a_given_split_is_kept(tmp_path: Path) -> None:

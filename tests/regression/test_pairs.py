@@ -66,7 +66,10 @@ def test_honest_suites_seldom_fail_however_alike_the_runs_of_a_seed_are(kept: fl
     random, suites, failed = np.random.default_rng(0), 25, 0
     plan = Plan(20, 10, false_alarms=0.2, paired=True)
     for _ in range(suites):
-        pairs = [alike(list(FAMILIES)[number % 5], random, kept) for number in range(plan.cases)]
+        pairs = [
+            alike(list(FAMILIES)[number % len(FAMILIES)], random, kept)
+            for number in range(plan.cases)
+        ]
         failed += any(verdict(*pair, plan).bad for pair in pairs)
     assert failed / suites <= 0.2
 
@@ -76,7 +79,7 @@ def test_honest_suites_seldom_fail_however_alike_the_runs_of_a_seed_are(kept: fl
 def test_honest_suites_of_pairs_fail_once_in_a_hundred_at_most(kept: float) -> None:
     random, suites, failed = np.random.default_rng(2), 2000, 0
     for _ in range(suites):
-        pairs = [alike(list(FAMILIES)[number % 5], random, kept) for number in range(9)]
+        pairs = [alike(list(FAMILIES)[number % len(FAMILIES)], random, kept) for number in range(9)]
         failed += any(verdict(*pair, PAIRED).bad for pair in pairs)
     print(f"{suites} honest suites, {kept:.0%} of the runs the same: {failed / suites:.2%} fail")
     assert failed / suites <= 0.01

@@ -175,6 +175,18 @@ def test_no_run_is_a_sentence_and_status_2(
     make_run(tmp_path / "run")
     assert main([str(tmp_path), "--out", str(tmp_path / "run" / "curves.png" / "x.html")]) == 2
     assert "cannot write" in capsys.readouterr().err
+    for folder in (tmp_path, Path(".")):
+        assert main([str(tmp_path), "--out", str(folder)]) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert said == [f"error: cannot write {folder}: it is a folder; name a file in it"]
+
+
+@pytest.mark.parametrize("size", ["nan", "inf", "-1", "1e308", "much"])
+def test_room_for_pictures_is_a_number(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--pictures", size])
+    assert ended.value.code == 2
+    assert f"argument --pictures: invalid megabytes value: '{size}'" in capsys.readouterr().err
 
 
 def test_pictures_are_in_the_page_once_and_the_newest_first(tmp_path: Path) -> None:

@@ -366,6 +366,30 @@ def test_a_full_disk_costs_the_checkpoint_alone(
     assert results(run_dir) == results(whole)
 
 
+def test_ctrl_c_on_a_full_disk_is_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        if "config.yaml" in path.name:
+            return write_atomically(path, content)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    whole = train(small(tmp_path / "whole", *MLP))
+    run_dir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "write_atomically", full)
+        at_step(patch, 3, ctrl_c)
+        with pytest.raises(
+            Interrupted, match=r"not everything could be written.*No space"
+        ) as found:
+            train(small(run_dir, *MLP))
+    assert found.value.folder == run_dir
+    assert "warning: no checkpoint: cannot write" in capsys.readouterr().err
+    assert [path.name for path in run_dir.iterdir()] == ["config.yaml"]
+    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
+    assert results(run_dir) == results(whole)
+
+
 def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(monkeypatch, tmp_path, *MLP)
     _, sets = data_of(0)

@@ -1,0 +1,20 @@
+"""Nested dicts, as configurations and metrics are, under dotted keys."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return every value that is no dict, by its key with its dots; an empty dict leaves nothing.
+
+    Args:
+        values: dicts in dicts.
+        prefix: what each key begins with.
+    """
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{prefix}{name}.")
+        else:
+            result[f"{prefix}{name}"] = value
+    return result
