@@ -1,5 +1,6 @@
 """The source task: weights learned here on classes that the target does not have, kept on disk."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -19,6 +20,7 @@ from shared.files import write_atomically
 from shared.runs.folder import RunFolder
 from shared.training.fit import evaluate
 from shared.training.precision import with_precision
+from shared.training.together import agreed
 
 FORM = 1  # of the source task; another number where its training changes
 
@@ -58,7 +60,9 @@ def key(config: Config, images: ImageData) -> str:
     """Return a digest of everything that the weights depend on; `config` is the source task's."""
     facts = {
         "form": FORM, "data": images.sha256, "model": config.model.model_dump(),
-        "trainer": config.trainer.model_dump(exclude={"checkpoint_seconds", "resume"}),
+        "trainer": config.trainer.model_dump(
+            exclude={"checkpoint_seconds", "resume", "device", "compile"}
+        ),
         "optimizer": config.optimizer.model_dump(),
         "augmentation": [config.data.mirror, config.data.shift],
         "examples": [config.data.per_class, config.data.validation_fraction],
@@ -80,12 +84,13 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
     config = source_config(config)
     path = Path(config.cache) / f"{config.model.name}_{key(config, images)}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # a second run waits for the weights of the first
-        state, facts = read(path)
+    with cache_lock(path, run):
+        state, facts = agreed(lambda: read(path))
         if state is None:
             folder = run.inside("source")
             state, facts = pretrain(config, images, folder)
-            write(path, state, facts)
+            if run.kept:
+                write(path, state, facts)
             folder.remove_checkpoints()
     print(
         f"source task: {', '.join(images.classes)}; accuracy {facts['test_accuracy']:.2%} of "
@@ -94,6 +99,13 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
     )
     run.metrics["source"] = facts | {"classes": list(images.classes), "file": path.name}
     return Start("source_task", state)
+
+
+def cache_lock(path: Path, run: RunFolder) -> contextlib.AbstractContextManager[Any]:
+    """Return what keeps others out: a second run waits for the weights of the first."""
+    if not run.kept:  # then the process that keeps the run has the lock, and they train together
+        return contextlib.nullcontext()
+    return FileLock(path.with_suffix(".lock"))
 
 
 def pretrain(
