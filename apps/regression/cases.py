@@ -20,7 +20,8 @@ from shared.training.precision import with_precision
 
 FOLDER = CONF / "regression"
 SOURCES = ("real", "embedded")
-# What results do not depend on: where things lie or are computed, and interruptions. The seed is each run's own.
+# What results do not depend on: where things lie or are computed, and interruptions. The seed is
+# each run's own.
 ELSEWHERE = (
     "seed", "run_dir", "cache", "data.root", "data.cache", "data.download",
     "trainer.checkpoint_seconds", "trainer.resume", "trainer.device", "trainer.compile",

@@ -15,7 +15,7 @@ from shared.errors import ConfigError
 
 
 def device_of(trainer: Trainer) -> torch.device:
-    """Return the device that `trainer.device` names; of several processes each has a GPU of its own.
+    """Return the device that `trainer.device` names; each of several processes has its own GPU.
 
     Raises:
         ConfigError: it is not there.
