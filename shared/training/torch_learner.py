@@ -206,7 +206,8 @@ def build_optimizer(
         "adamw": torch.optim.AdamW,
     }
     arguments = config.model_dump(exclude={"name", "formula"})
-    if config.name != "rmsprop":  # which has no fused form
+    on_cpu = all(weight.device.type == "cpu" for weight in model.parameters())
+    if on_cpu and config.name != "rmsprop":  # which has no fused form; nor have all on a GPU
         arguments["fused"] = True  # one pass over each weight: a fiftieth of the step saved
     groups: dict[str, list[nn.Parameter]] = {}
     for name, weight in model.named_parameters():

@@ -32,6 +32,8 @@ def joined(device: torch.device) -> Iterator[None]:
     Raises:
         LostProcess: one of them does not come.
     """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     # Python's own handlers have to wait as long as this waits for a process that may have ended.
     handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with _lost():
