@@ -155,7 +155,8 @@ def _check_machine(config: AppConfig) -> None:
         raise ConfigError(
             f"framework={config.framework} takes one process: start it without torchrun"
         )
-    if config.framework == "torch" and (config.trainer.compile or config.trainer.device != "auto"):
+    asked = config.trainer.compile or config.trainer.device in ("cuda", "mps")
+    if config.framework == "torch" and asked:
         from shared.training.torch_device import check_compiler, device_of
 
         device_of(config.trainer)

@@ -44,11 +44,13 @@ def device_of(trainer: Trainer) -> torch.device:
 
 
 def check_compiler(trainer: Trainer) -> None:
-    """Check that PyTorch's compiler finds what it compiles with on a CPU.
+    """Check that PyTorch's compiler can be used, and finds what it compiles with on a CPU.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it does not, or there are several processes.
     """
+    if trainer.compile and processes.count() > 1:
+        raise ConfigError("trainer.compile=true takes one process: start it without torchrun")
     if not trainer.compile or device_of(trainer).type != "cpu":
         return
     default = "clang++" if platform.system() == "Darwin" else "g++"
