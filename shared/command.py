@@ -32,7 +32,13 @@ from pydantic import BaseModel
 
 from shared import processes
 from shared.config import AnyAppConfig, AppConfig, flat_keys, unknown_key, validate
-from shared.errors import INTERRUPTED_STATUS, ConfigError, Interrupted, SuiteError
+from shared.errors import (
+    INTERRUPTED_STATUS,
+    ConfigError,
+    Interrupted,
+    LostProcess,
+    SuiteError,
+)
 
 CONF = Path(__file__).parent.parent / "conf"
 HYDRA_VERSION_BASE = "1.3"
@@ -168,26 +174,30 @@ def reported(action: Callable[[], object]) -> int:
     try:
         action()
     except SuiteError as error:
-        _say(f"error: {error}")
+        _say(f"error: {error}", isinstance(error, LostProcess))
         return error.status
     except KeyboardInterrupt as interrupt:
-        _say(f"interrupted{': ' if interrupt.args else ''}{interrupt}")
+        if processes.local_rank() == 0:
+            print(f"interrupted{': ' if interrupt.args else ''}{interrupt}", file=sys.stderr)
         return INTERRUPTED_STATUS
     return 0
 
 
-def _say(message: str) -> None:
-    """Print how it ended; what processes side by side all come to, the first of them says.
+def _say(message: str, lost: bool = False) -> None:
+    """Print an error; one that processes side by side all come to is said by the first of them.
 
-    torchrun ends the others then. One that it does not end has come to something of its own.
+    torchrun ends the others then; one that it does not end has come to an error of its own. Who has
+    `lost` another process gives it the time to say why.
     """
-    if processes.local_rank() > 0:
+    first = processes.local_rank() == 0
+    if lost or not first:
         try:
-            time.sleep(SAME_ERROR)
+            time.sleep(2 * SAME_ERROR if lost else SAME_ERROR)
         except KeyboardInterrupt:
-            return
-        message = f"process {processes.rank()}: {message}"
-    print(message, file=sys.stderr, flush=True)
+            if not first:
+                return
+    speaker = "" if first else f"process {processes.rank()}: "
+    print(f"{speaker}{message}", file=sys.stderr, flush=True)
 
 
 def _overrides() -> list[str]:

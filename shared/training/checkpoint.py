@@ -101,11 +101,12 @@ class Checkpoints:
     Attributes:
         epoch: the sums of the epoch that is going on.
         between_steps: whether the state is that after a step.
+        stopped_together: whether all of several processes have stopped after the same step.
     """
 
     def __init__(self, learner: Stateful, run: RunFolder, config: AppConfig) -> None:
         self.epoch = EpochSoFar()
-        self.between_steps = False
+        self.between_steps = self.stopped_together = False
         self._learner, self._run = learner, run
         self._seconds = config.trainer.checkpoint_seconds
         self._config = resume.decisive(config)
@@ -149,7 +150,7 @@ class Checkpoints:
             KeyboardInterrupt: the user asked for it while the step was taken.
             LostProcess: of several processes one has ended.
         """
-        self._interrupted = anywhere(self._interrupted)
+        self._interrupted = self.stopped_together = anywhere(self._interrupted)
         self._stop_if_interrupted()
         if self._seconds is not None and time.monotonic() - self._written >= self._seconds:
             self.write()

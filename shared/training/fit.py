@@ -267,6 +267,8 @@ def _kept(learner: Learner, run: RunFolder, checkpoints: Checkpoints) -> Iterato
         if checkpoints.between_steps:
             checkpoints.write()
         save_weights(learner, run)
+        if checkpoints.stopped_together:
+            agreed(lambda: None)  # torchrun ends all when one has ended: not before it is written
         raise Interrupted(
             f"after step {run.metrics['steps']}; the weights so far are in {run.path / WEIGHTS}"
         ) from None
