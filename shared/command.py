@@ -7,11 +7,15 @@ Hydra composes the configuration from `conf/` and the command line, makes the ru
 of tracebacks, and the exit statuses (`shared/errors.py`).
 """
 
+import atexit
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
@@ -26,11 +30,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
+from shared import processes
 from shared.config import AnyAppConfig, AppConfig, flat_keys, unknown_key, validate
-from shared.errors import INTERRUPTED_STATUS, ConfigError, Interrupted, SuiteError
+from shared.errors import (
+    INTERRUPTED_STATUS,
+    ConfigError,
+    Interrupted,
+    LostProcess,
+    SuiteError,
+)
 
 CONF = Path(__file__).parent.parent / "conf"
 HYDRA_VERSION_BASE = "1.3"
+SAME_ERROR = 5.0  # seconds in which the first of several processes comes to an error, too
 
 
 def main(
@@ -44,6 +56,8 @@ def main(
         train: trains once and returns the metrics; called once for each job of a sweep.
     """
     sys.argv = ["debug=none" if word == "debug=null" else word for word in sys.argv]
+    if processes.rank() > 0:
+        _say_and_keep_nothing()
     if reported(lambda: _refuse_foreign_choices(schema)):
         sys.exit(ConfigError.status)
     if {"-h", "--help"} & set(sys.argv[1:]):
@@ -77,10 +91,19 @@ def main(
     sys.exit(reported(compose_and_run) or max(statuses, default=0))
 
 
+def _say_and_keep_nothing() -> None:
+    """Leave output and run folder to the first process; Hydra makes a folder in any case."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    sys.argv += [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
+
+
 def _train(app: str, train: Callable[[AnyAppConfig], Any], config: AnyAppConfig) -> None:
     """Train; when that is interrupted, say which command goes on."""
     try:
-        train(config)
+        with _joined(config):
+            train(config)
     except Interrupted as interrupt:
         from shared.runs.repeat import written
 
@@ -89,6 +112,16 @@ def _train(app: str, train: Callable[[AnyAppConfig], Any], config: AnyAppConfig)
         raise KeyboardInterrupt(
             f"{interrupt}; go on with: python -m apps.{app} {command}"
         ) from None
+
+
+def _joined(config: AppConfig) -> contextlib.AbstractContextManager[None]:
+    """Return a block in which the processes of a training can talk; nothing to do for one alone."""
+    if processes.count() == 1:
+        return contextlib.nullcontext()
+    from shared.training.torch_device import device_of
+    from shared.training.torch_processes import joined
+
+    return joined(device_of(config.trainer))
 
 
 def _refuse_foreign_choices(schema: type[AppConfig]) -> None:
@@ -114,7 +147,8 @@ def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     config = validate(schema, values)
-    if config.trainer.resume is not None:
+    _check_machine(config)
+    if config.trainer.resume is not None and processes.rank() == 0:
         from shared.runs.resume import to_resume  # takes NumPy and more: `--help` needs none of it
         from shared.training.precision import with_precision
 
@@ -122,17 +156,49 @@ def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
     return config
 
 
+def _check_machine(config: AppConfig) -> None:
+    """Refuse what this machine does not have; only PyTorch can say, where it is not the default."""
+    if processes.count() > 1 and config.framework != "torch":
+        raise ConfigError(
+            f"framework={config.framework} takes one process: start it without torchrun"
+        )
+    asked = config.trainer.compile or config.trainer.device in ("cuda", "mps")
+    if config.framework == "torch" and asked:
+        from shared.training.torch_device import check_compiler, device_of
+
+        device_of(config.trainer)
+        check_compiler(config.trainer)
+
+
 def reported(action: Callable[[], object]) -> int:
     """Do `action`; on an error that a user should know of, print it. Return the exit status."""
     try:
         action()
     except SuiteError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}", isinstance(error, LostProcess))
         return error.status
     except KeyboardInterrupt as interrupt:
-        print(f"interrupted{': ' if interrupt.args else ''}{interrupt}", file=sys.stderr)
+        if processes.local_rank() == 0:
+            print(f"interrupted{': ' if interrupt.args else ''}{interrupt}", file=sys.stderr)
         return INTERRUPTED_STATUS
     return 0
+
+
+def _say(message: str, lost: bool = False) -> None:
+    """Print an error; one that processes side by side all come to is said by the first of them.
+
+    torchrun ends the others then; one that it does not end has come to an error of its own. Who has
+    `lost` another process gives it the time to say why.
+    """
+    first = processes.local_rank() == 0
+    if lost or not first:
+        try:
+            time.sleep(2 * SAME_ERROR if lost else SAME_ERROR)
+        except KeyboardInterrupt:
+            if not first:
+                return
+    speaker = "" if first else f"process {processes.rank()}: "
+    print(f"{speaker}{message}", file=sys.stderr, flush=True)
 
 
 def _overrides() -> list[str]:

@@ -108,7 +108,14 @@ class Trainer(Section):
         Positive | None,
         Field(description="scale the gradients down when their norm together is above this"),
     ]
-    # These two have defaults because a config.yaml written before there were any lacks them.
+    # These have defaults because a config.yaml written before there were any lacks them.
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"],
+        Field(description="that torch computes on; auto: cuda where there is one, else cpu"),
+    ] = "auto"
+    compile: Annotated[
+        bool, Field(description="let torch compile the network; pays in long trainings")
+    ] = False
     checkpoint_seconds: Annotated[
         NotNegative | None,
         Field(description="between two checkpoints; 0: one after every step; null: none"),
@@ -204,6 +211,22 @@ class AppConfig(Section):
                 "optimizer.formula=keras needs framework=keras or numpy "
                 f"(given framework={self.framework})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _device_has_its_framework(self) -> "AppConfig":
+        trainer = self.trainer
+        if self.framework != "torch" and trainer.compile:
+            raise ValueError(
+                f"trainer.compile=true needs framework=torch (given framework={self.framework})"
+            )
+        if self.framework != "torch" and trainer.device not in ("auto", "cpu"):
+            raise ValueError(
+                f"trainer.device={trainer.device} needs framework=torch "
+                f"(given framework={self.framework})"
+            )
+        if (trainer.device, trainer.precision) == ("mps", "float64"):
+            raise ValueError("trainer.device=mps knows no trainer.precision=float64")
         return self
 
     @model_validator(mode="after")

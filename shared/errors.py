@@ -31,6 +31,10 @@ class TrainingDiverged(SuiteError):
     status = 4
 
 
+class LostProcess(SuiteError):
+    """One of several processes that train together has ended, and so must the others."""
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C in a training, of which there is a checkpoint to go on from.
 

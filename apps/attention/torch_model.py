@@ -113,8 +113,8 @@ def attention_weights(model: TorchNetwork, ids: NDArray[np.int64]) -> NDArray[np
     """Return how much each item weighs, (N, heads, S), for ids (N, T); 0 where nothing is."""
     model.eval()
     with torch.inference_mode():
-        _, weights = model.mix(*model.read(torch.from_numpy(ids)))
-    return weights[:, :, 0].double().numpy()
+        _, weights = model.mix(*model.read(torch.from_numpy(ids).to(model.fc.weight.device)))
+    return weights[:, :, 0].cpu().double().numpy()
 
 
 def build_model(config: Model, tokens: int, outputs: int, paired: bool) -> nn.Module:

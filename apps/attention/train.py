@@ -29,6 +29,7 @@ from shared.training.learners import learner_class
 from shared.training.precision import with_precision
 from shared.training.split import hold_back
 from shared.training.texts import load_texts, split_texts
+from shared.training.together import agreed
 
 Sets = tuple[Examples, Examples, Examples]
 
@@ -149,17 +150,18 @@ def with_mean_pooling(config: Config, run: RunFolder) -> Config:
     sizes = config.model.model_dump(include={"embedding", "std", "dropout"})
     model = MeanPooling(name="mean_pooling", **sizes)
     folder = run.path / "mean_pooling"
-    begun = str(folder) if run.resumed and (folder / "config.yaml").exists() else None
-    trainer = config.trainer.model_copy(update={"resume": begun})
+    begun = agreed(lambda: run.resumed and (folder / "config.yaml").exists())
+    trainer = config.trainer.model_copy(update={"resume": str(folder) if begun else None})
     return config.model_copy(update={"model": model, "trainer": trainer, "run_dir": str(folder)})
 
 
 def trained_once(config: Config) -> dict[str, Any]:
     """Train, or go on, and return the metrics; those that are there where that run is done."""
     begun = config.trainer.resume
-    if begun is not None and read_status(Path(begun)) == "done":
-        return read_metrics(Path(begun))
-    return train(config)
+    done = agreed(
+        lambda: read_metrics(Path(begun)) if begun and read_status(Path(begun)) == "done" else None
+    )
+    return done or train(config)
 
 
 def comparison(metrics: dict[str, Any]) -> str:

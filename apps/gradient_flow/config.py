@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from shared import processes
 from shared.config import AppConfig, Count, Data, Fraction, NotNegative, Positive, Section
 
 IMAGES = 1437  # of the digits, beside the 360 to test with
@@ -63,6 +64,12 @@ class Config(AppConfig):
     def _there_are_no_checkpoints(self) -> "Config":
         if self.trainer.resume is not None:
             raise ValueError("trainer.resume: gradient_flow keeps no checkpoints; start it anew")
+        return self
+
+    @model_validator(mode="after")
+    def _one_process_draws(self) -> "Config":
+        if processes.count() > 1:
+            raise ValueError("gradient_flow takes one process: start it without torchrun")
         return self
 
     @model_validator(mode="after")

@@ -137,11 +137,11 @@ def embedding_gradients(
         Two arrays (N, T, embedding); of a bag of words (N, 2 T - 1, embedding): words, then pairs.
     """
     model.eval()
-    batch = torch.from_numpy(ids)
+    batch = torch.from_numpy(ids).to(model.embedding.weight.device)
     embedded = model.embed(batch).detach().requires_grad_()
     model.read(embedded, batch)[:, output].sum().backward()
     assert embedded.grad is not None
-    return embedded.detach().numpy(), embedded.grad.numpy()
+    return embedded.detach().cpu().numpy(), embedded.grad.cpu().numpy()
 
 
 def one_bias(layer: nn.RNNBase) -> None:

@@ -20,10 +20,11 @@ from shared.training.precision import with_precision
 
 FOLDER = CONF / "regression"
 SOURCES = ("real", "embedded")
-# What results do not depend on: where things lie, and interruptions. The seed is each run's own.
+# What results do not depend on: where things lie or are computed, and interruptions. The seed is
+# each run's own.
 ELSEWHERE = (
     "seed", "run_dir", "cache", "data.root", "data.cache", "data.download",
-    "trainer.checkpoint_seconds", "trainer.resume",
+    "trainer.checkpoint_seconds", "trainer.resume", "trainer.device", "trainer.compile",
 )  # fmt: skip
 
 Overrides = Annotated[list[str], Field(description="KEY=VALUE, as on the command line")]

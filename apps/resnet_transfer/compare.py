@@ -16,6 +16,7 @@ from shared.errors import ConfigError, DataError
 from shared.runs.folder import RunFolder
 from shared.runs.record import facts
 from shared.training.fit import evaluate
+from shared.training.together import agreed
 
 MODES = ("finetune", "frozen", "scratch")
 ALL = "all"  # pictures a class
@@ -91,15 +92,10 @@ def trained_once(config: Config, start: Start, images: ImageData, run: RunFolder
     count = config.data.per_class
     name = f"{config.transfer.mode}_{ALL if count is None else count}_seed_{config.seed}"
     folder = run.inside(f"trainings/{name}")
-    path = folder.path / ENDED
-    if not (folder.resumed and path.exists()):
+    ended = agreed(lambda: before(folder))
+    if ended is None:
         ended = trained(config, start, images, folder) | {"dataset_sha256": images.sha256}
         folder.write(ENDED, json.dumps(ended, indent=2).encode())
-    else:
-        try:
-            ended = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read: {error}") from error
     if ended["dataset_sha256"] != images.sha256:
         raise DataError(
             f"{run.path} cannot go on with other data: dataset_sha256 is {images.sha256}, and was "
@@ -108,6 +104,21 @@ def trained_once(config: Config, start: Start, images: ImageData, run: RunFolder
     run.metrics |= ended["metrics"]
     row: Row = ended["row"]
     return row
+
+
+def before(folder: RunFolder) -> dict[str, Any] | None:
+    """Return what a resumed run has of a training that has ended; None where it has not.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    path = folder.path / ENDED
+    if not (folder.resumed and path.exists()):
+        return None
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def trained(config: Config, start: Start, images: ImageData, folder: RunFolder) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from shared.files import write_atomically
 from shared.runs.folder import RunFolder
 from shared.training.fit import evaluate
 from shared.training.precision import with_precision
+from shared.training.together import agreed
 
 FORM = 1  # of the source task; another number where its training changes
 
@@ -59,7 +60,9 @@ def key(config: Config, images: ImageData) -> str:
     """Return a digest of everything that the weights depend on; `config` is the source task's."""
     facts = {
         "form": FORM, "data": images.sha256, "model": config.model.model_dump(),
-        "trainer": config.trainer.model_dump(exclude={"checkpoint_seconds", "resume"}),
+        "trainer": config.trainer.model_dump(
+            exclude={"checkpoint_seconds", "resume", "device", "compile"}
+        ),
         "optimizer": config.optimizer.model_dump(),
         "augmentation": [config.data.mirror, config.data.shift],
         "examples": [config.data.per_class, config.data.validation_fraction],
@@ -81,12 +84,13 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
         raise DataError(f"the source task shares {', '.join(both)} with what is to be learned")
     config = source_config(config)
     path = Path(config.cache) / f"{config.model.name}_{key(config, images)}.safetensors"
-    with locked(path):  # a second run waits for the weights of the first
-        state, facts = read(path)
+    with locked(path, run):
+        state, facts = agreed(lambda: read(path))
         if state is None:
             folder = run.inside("source")
             state, facts = pretrain(config, images, folder)
-            write(path, state, facts)
+            if run.kept:
+                write(path, state, facts)
             folder.remove_checkpoints()
     print(
         f"source task: {', '.join(images.classes)}; accuracy {facts['test_accuracy']:.2%} of "
@@ -97,12 +101,14 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
     return Start("source_task", state)
 
 
-def locked(path: Path) -> AbstractContextManager[Any]:
-    """Return the lock on a file of the cache, acquired; the folder is made.
+def locked(path: Path, run: RunFolder) -> AbstractContextManager[Any]:
+    """Return the lock on a file of the cache, acquired: a second run waits for the first's weights.
 
     Raises:
         ConfigError: the folder cannot be made or written.
     """
+    if not run.kept:  # then the process that keeps the run has the lock, and they train together
+        return nullcontext()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(path.with_suffix(".lock")).acquire()

@@ -91,13 +91,14 @@ def features(learner: Any, images: Array) -> Array:
     """Return the features of one batch in evaluation mode, (N, F), in the learner's arithmetic."""
     learner.model.eval()
     with torch.inference_mode(), learner._autocast():
-        result: torch.Tensor = learner.model.features(torch.from_numpy(images))
-    return result.to(learner.dtype).numpy()
+        result: torch.Tensor = learner.model.features(torch.from_numpy(images).to(learner.device))
+    return result.to(learner.dtype).cpu().numpy()
 
 
 def state(model: nn.Module) -> dict[str, Array]:
     """Return copies of all weights, by torchvision's names."""
-    return {name: np.array(value.numpy(), order="C") for name, value in model.state_dict().items()}
+    weights = model.state_dict().items()
+    return {name: np.array(value.cpu().numpy(), order="C") for name, value in weights}
 
 
 def load_state(model: nn.Module, weights: State) -> None:

@@ -194,7 +194,7 @@ def _seeds(entry: Mapping[str, Any], place: str) -> list[int]:
 
 
 def _run(run: Any, place: str) -> Run:
-    seed = run.get("seed") if isinstance(run, dict) else None
+    seed: Any = run.get("seed") if isinstance(run, dict) else None
     if not is_whole(seed):
         raise ConfigError(f"{place}: a run has no seed: {reprlib.repr(run)}")
     for key in ("test_accuracy", "test_loss"):
@@ -205,7 +205,7 @@ def _run(run: Any, place: str) -> Run:
     seconds = run.get("train_seconds")
     timed = seconds is None or (is_number(seconds) and seconds >= 0)
     expect(timed, f"{place}.train_seconds", "a number, 0 or more", seconds)
-    words = {}
+    words: dict[str, Any] = {}
     for key, usual in (("status", DONE), ("error", "")):
         words[key] = usual if run.get(key) is None else run[key]
         expect(isinstance(words[key], str), f"{place}.{key}", "a text", words[key])

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from shared import processes
 from shared.config import AppConfig
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import resume
+from shared.training.together import agreed
 
 # The name that conf/base.yaml gives: two runs of the same second get different folders.
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
@@ -36,10 +38,12 @@ class RunFolder:
         path: the folder.
         metrics: what `metrics.json` will hold; the run adds to it as it learns it.
         resumed: whether an interrupted run goes on in it.
+        kept: whether this process writes it; of several that train together the first one does.
     """
 
     def __init__(self, path: Path, lock: int | None = None, resumed: bool = False) -> None:
         self.path = path
+        self.kept = processes.rank() == 0
         self.metrics: dict[str, Any] = {}
         self.resumed = resumed
         self._rows: dict[str, list[dict[str, Any]]] = {}
@@ -56,6 +60,12 @@ class RunFolder:
             ConfigError: the folder holds a run already, or cannot be written; the interrupted run
                 is not there, has ended, goes on elsewhere, or has another configuration.
         """
+        claimed = cls._claim(config) if processes.rank() == 0 else None
+        path = agreed(lambda: str(claimed.path) if claimed else "")
+        return claimed or cls(Path(path), resumed=config.trainer.resume is not None)
+
+    @classmethod
+    def _claim(cls, config: AppConfig) -> "RunFolder":
         if config.trainer.resume is not None:
             path, descriptor = resume.reopened(config)
             _remove_leftovers(path)
@@ -74,8 +84,9 @@ class RunFolder:
     def inside(self, name: str) -> "RunFolder":
         """Return a folder inside this one for another training on the same data."""
         path = self.path / name
-        path.mkdir(parents=True, exist_ok=True)
-        if self.resumed:
+        if self.kept:
+            path.mkdir(parents=True, exist_ok=True)
+        if self.kept and self.resumed:
             _remove_leftovers(path)
         folder = RunFolder(path, resumed=self.resumed)
         folder.metrics |= self.metrics
@@ -114,12 +125,13 @@ class RunFolder:
 
     def remove(self, name: str) -> None:
         """Remove one file, if it is there."""
-        (self.path / name).unlink(missing_ok=True)
+        if self.kept:
+            (self.path / name).unlink(missing_ok=True)
 
     def remove_checkpoints(self) -> None:
         """Remove what nobody will go on from."""
         for path in self.path.glob(CHECKPOINTS):
-            path.unlink(missing_ok=True)
+            self.remove(path.name)
 
     def write_metrics(self) -> None:
         """Write `metrics.json` as it stands."""
@@ -150,6 +162,8 @@ class RunFolder:
         Raises:
             ConfigError: the folder cannot be written.
         """
+        if not self.kept:
+            return
         try:
             write_atomically(self.path / name, content)
         except OSError as error:

@@ -9,10 +9,12 @@ def announcement(metrics: Row, run_dir: str) -> str:
     """Say what is about to be trained, on what data, and where the results will be."""
     count = metrics.get("validation_examples")
     validated = f"{count:,} to validate, " if count else ""
+    processes = metrics["hardware"].get("processes", 1)
+    together = f"{processes} processes of " if processes > 1 else ""
     return (
         f"{metrics['app']}: {metrics['model']} in {metrics['framework']}, "
         f"{metrics['parameters']:,} parameters, {metrics['precision']}, "
-        f"{metrics['hardware']['threads']} threads, seed {metrics['seed']}\n"
+        f"{together}{metrics['hardware']['threads']} threads, seed {metrics['seed']}\n"
         f"data: {metrics['dataset']} ({metrics['dataset_source']}): "
         f"{metrics['train_examples']:,} examples to train, {validated}"
         f"{metrics['test_examples']:,} to test\n"

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
+from shared import processes
 from shared.config import AppConfig
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,7 @@ def environment(framework: str, threads: int) -> dict[str, Any]:
             "cpu": cpu_name(),
             "cores": available_cores(),
             "threads": threads,
+            **({"processes": processes.count()} if processes.count() > 1 else {}),
             "memory_gib": memory_gib(),
             "system": f"{platform.system()} {platform.machine()}",
         },
@@ -67,10 +69,12 @@ def environment(framework: str, threads: int) -> dict[str, Any]:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use: its part of them where others train with it."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, cores // processes.local_count())
 
 
 def cpu_name() -> str:

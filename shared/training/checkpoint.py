@@ -28,6 +28,7 @@ from shared.config import AppConfig
 from shared.errors import ConfigError, DataError
 from shared.runs import resume
 from shared.runs.folder import CHECKPOINTS, RunFolder
+from shared.training.together import agreed, anywhere
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -88,7 +89,8 @@ class Checkpoints:
     """Writes checkpoints of a training to its run folder; a context manager around the steps.
 
     In the middle of a step the state is neither the old one nor the new one: Ctrl-C, and SIGTERM
-    where it means the same, waits for the end of the step. A second one does not wait.
+    where it means the same, waits for the end of the step. A second one does not wait. Of several
+    processes all stop after the same step, and one writes: they have the same state.
 
     Args:
         learner: what is trained.
@@ -99,11 +101,12 @@ class Checkpoints:
     Attributes:
         epoch: the sums of the epoch that is going on.
         between_steps: whether the state is that after a step.
+        stopped_together: whether all of several processes have stopped after the same step.
     """
 
     def __init__(self, learner: Stateful, run: RunFolder, config: AppConfig) -> None:
         self.epoch = EpochSoFar()
-        self.between_steps = False
+        self.between_steps = self.stopped_together = False
         self._learner, self._run = learner, run
         self._seconds = config.trainer.checkpoint_seconds
         self._config = resume.decisive(config)
@@ -145,7 +148,9 @@ class Checkpoints:
 
         Raises:
             KeyboardInterrupt: the user asked for it while the step was taken.
+            LostProcess: of several processes one has ended.
         """
+        self._interrupted = self.stopped_together = anywhere(self._interrupted)
         self._stop_if_interrupted()
         if self._seconds is not None and time.monotonic() - self._written >= self._seconds:
             self.write()
@@ -160,6 +165,8 @@ class Checkpoints:
 
     def write(self) -> None:
         """Write a checkpoint and remove all but the one before; on a full disk say so and go on."""
+        if not self._run.kept:
+            return
         metrics = self._run.metrics
         arrays, numbers = self._learner.state()
         rows, names = columns(self._run)
@@ -188,7 +195,7 @@ class Checkpoints:
         Raises:
             DataError: all checkpoints are damaged, or it is one of other data.
         """
-        found = last_good(self._run.path) if self._run.resumed else None
+        found = agreed(lambda: last_good(self._run.path) if self._run.resumed else None)
         if found is None:
             return False
         self._before, arrays, facts = found
@@ -223,7 +230,8 @@ def check_origin(run: RunFolder, before: Mapping[str, Any]) -> None:
     if others := [key for key in ORIGIN if before[key] != now.get(key)]:
         keys = ", ".join(f"{key} is {now.get(key)} and was {before[key]}" for key in others)
         raise DataError(f"{run.path} cannot go on with other data: {keys}")
-    if others := [key for key in ENVIRONMENT if before[key] != now.get(key)]:
+    others = [key for key in ENVIRONMENT if before[key] != now.get(key)]
+    if others and run.kept:
         print(
             f"warning: other {', '.join(others)} than when the checkpoint was written: the bits "
             "may differ from those of a run without interruption",

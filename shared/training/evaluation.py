@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from shared import processes
 from shared.command import choices_of, reported
 from shared.config import AnyAppConfig, flat_keys, unknown_key, validate
 from shared.errors import ConfigError, DataError
@@ -166,6 +167,8 @@ def main(
     arguments = parser.parse_intermixed_args(words)
 
     def action() -> None:
+        if processes.count() > 1:
+            raise ConfigError(f"{program} takes one process: start it without torchrun")
         metrics = evaluated(application, arguments.run, arguments.overrides)
         print(f"{conclusion(metrics)}\n{comparison(metrics, read_metrics(arguments.run))}")
         if arguments.out:

@@ -14,14 +14,17 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from shared import processes
 from shared.config import AppConfig
-from shared.errors import DataError, Interrupted, TrainingDiverged
+from shared.errors import ConfigError, DataError, Interrupted, TrainingDiverged
+from shared.runs import resume
 from shared.runs.finished import WEIGHTS, read_weights
 from shared.runs.folder import RunFolder
 from shared.runs.progress import TrainingProgress
 from shared.training.checkpoint import Checkpoints, EpochSoFar, Stateful
 from shared.training.losses import Loss, example_losses, predicted_classes
 from shared.training.schedule import learning_rates
+from shared.training.together import agreed, gathered
 
 Indices = NDArray[np.int64]
 Batches = Callable[[int], list[Indices]]  # those of an epoch; every epoch has as many
@@ -151,7 +154,9 @@ def fit(
         TrainingDiverged: the loss of a step is not finite.
         DataError: the checkpoints are damaged, or of other data.
         KeyboardInterrupt: the user stopped it; the weights so far are in the run folder.
+        LostProcess: of several processes that train together one has ended.
     """
+    refuse_another_training(config, run)
     trainer = config.trainer
     batches = batches or partial(batches_of, len(train_set), trainer.batch_size, config.seed)
     steps_an_epoch = len(batches(1))
@@ -191,6 +196,24 @@ def fit(
             progress.epoch(row)
     if run.resumed:
         run.remove(WEIGHTS)  # those of the interruption
+
+
+def refuse_another_training(config: AppConfig, run: RunFolder) -> None:
+    """Refuse a process that has not what the first one has: two machines, two configurations.
+
+    Raises:
+        ConfigError: the configuration differs.
+        DataError: the data differs.
+    """
+    own = resume.decisive(config), run.metrics.get("dataset_sha256")
+    first = agreed(lambda: own)
+    if keys := resume.differences(first[0], own[0]):
+        raise ConfigError(f"the processes have different configurations: {keys}")
+    if first[1] != own[1]:
+        raise DataError(
+            f"the processes have different data: dataset_sha256 is {own[1]} in process "
+            f"{processes.rank()}, and {first[1]} in the first"
+        )
 
 
 def restored(learner: Learner, run: RunFolder, config: AppConfig, total: int) -> Checkpoints:
@@ -244,6 +267,8 @@ def _kept(learner: Learner, run: RunFolder, checkpoints: Checkpoints) -> Iterato
         if checkpoints.between_steps:
             checkpoints.write()
         save_weights(learner, run)
+        if checkpoints.stopped_together:
+            agreed(lambda: None)  # torchrun ends all when one has ended: not before it is written
         raise Interrupted(
             f"after step {run.metrics['steps']}; the weights so far are in {run.path / WEIGHTS}"
         ) from None
@@ -279,18 +304,23 @@ def write_weights(weights: Mapping[str, NDArray[Any]], run: RunFolder) -> None:
 
 
 def evaluate(learner: Learner, examples: Examples) -> Evaluation:
-    """Score every example once, in evaluation mode.
+    """Score every example once, in evaluation mode; of several processes each takes some batches.
 
     Raises:
         RuntimeError: the number of scored examples is not the size of the data set.
         TrainingDiverged: the loss is not finite.
+        LostProcess: of several processes one has ended.
     """
-    logits = np.concatenate(
+    count = processes.count()
+    starts = range(0, len(examples), EVALUATION_BATCH)
+    scored = gathered(
         [
             learner.logits(examples.inputs[start : start + EVALUATION_BATCH])
-            for start in range(0, len(examples), EVALUATION_BATCH)
+            for start in starts[processes.rank() :: count]
         ]
     )
+    batches = (scored[number % count][number // count] for number in range(len(starts)))
+    logits = np.concatenate(list(batches))
     if len(logits) != len(examples):
         raise RuntimeError(f"scored {len(logits)} examples of {len(examples)}")
     predictions = predicted_classes(learner.loss, logits)

@@ -1,7 +1,12 @@
-"""Layers in PyTorch that are faster here than torch's own, with the same meaning."""
+"""Layers in PyTorch with the meaning of torch's own: faster, or over several processes."""
+
+import math
+from typing import cast
 
 import torch
 from torch import nn
+
+from shared.training.torch_processes import Share, Sum
 
 LEVELS = 256  # values of a byte
 
@@ -17,16 +22,72 @@ class ByteDropout(nn.Module):
 
     Args:
         p: probability of a zero, 0 <= p < 1.
+
+    Attributes:
+        share: where x is a share of a batch, which. What is drawn is for the whole batch: the zeros
+            are those that a single process would draw.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.zeros = min(round(p * LEVELS), LEVELS - 1)  # of 256 bytes
+        self.share: Share | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x with zeros in it, or as it is."""
         if not self.training or self.zeros == 0:
             return x
-        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= self.zeros
+        shape, rows = x.shape, slice(None)
+        if self.share is not None:
+            shape, rows = torch.Size([self.share.size, *x.shape[1:]]), self.share.rows
+        count = math.prod(shape)
+        words = torch.empty(-(-count // 8), dtype=torch.int64, device=x.device)
+        words.random_(-(2**63), None)
+        kept = words.view(torch.uint8)[:count].view(shape)[rows] >= self.zeros
         return x * kept * (LEVELS / (LEVELS - self.zeros))
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """nn.BatchNorm2d whose statistics are those of a whole batch, of which x is a share.
+
+    torch.nn.SyncBatchNorm does the same, on GPUs alone.
+
+    Attributes:
+        share: which share.
+    """
+
+    share: Share
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x (N, C, H, W) normalised for each channel, in its own dtype."""
+        if not self.training:
+            return super().forward(x)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        values = x.to(self.weight.dtype)
+        count = self.share.size * x.shape[2] * x.shape[3]
+        mean = Sum.apply(values.sum((0, 2, 3)) * self.counted()) / count
+        centred = values - mean[:, None, None]
+        variance = Sum.apply((centred**2).sum((0, 2, 3)) * self.counted()) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+        scale = self.weight / (variance + self.eps).sqrt()
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+    def counted(self) -> float:
+        """Return 0 for a share of no examples, in place of which one stands; else 1."""
+        return float(self.share.weight > 0)
+
+
+def over_processes(network: nn.Module, share: Share) -> None:
+    """Make the layers that look at a whole batch do so where a process computes a share of it."""
+    for layer in network.modules():
+        if isinstance(layer, ByteDropout):
+            layer.share = share
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.__class__ = SharedBatchNorm2d  # weights and statistics stay the same tensors
+            cast(SharedBatchNorm2d, layer).share = share

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from shared import processes
 from shared.config import AppConfig, Optimizer
 from shared.runs.record import available_cores
 from shared.training.checkpoint import below
@@ -17,14 +18,17 @@ from shared.training.fit import Examples, Indices
 from shared.training.losses import Loss
 from shared.training.memory import keep_freed_memory
 from shared.training.rates import ALL, Rates, factor, part
+from shared.training.torch_device import device_of
+from shared.training.torch_layers import over_processes
+from shared.training.torch_processes import Share
 
 
 class TorchLearner:
-    """A network in PyTorch with its optimizer.
+    """A network in PyTorch with its optimizer, in one process or in each of several.
 
     Args:
         build: makes the network, with freshly drawn weights, from `config.model`.
-        config: seed, threads, precision and optimizer are taken from here.
+        config: seed, threads, device, precision and optimizer are taken from here.
         loss: what it is trained on.
         rates: how fast its parts learn; a part with the factor 0 stays as it is, the statistics of
             its batch normalisation included.
@@ -39,15 +43,21 @@ class TorchLearner:
     ) -> None:
         keep_freed_memory()
         torch.set_num_threads(config.trainer.threads or available_cores())
+        self.device = device_of(config.trainer)
         # The same as use_deterministic_algorithms(True), which would also import Triton: 4 seconds,
-        # and a crash where TensorFlow is in the same process.
-        torch.set_deterministic_debug_mode("error")
+        # and a crash where TensorFlow is in the same process. Not all has such a form on a GPU.
+        torch.set_deterministic_debug_mode("error" if self.device.type == "cpu" else "warn")
         torch.manual_seed(config.seed)
         self.precision = config.trainer.precision
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
         self.loss = loss
         self.clip_norm = config.trainer.clip_norm
-        self.model = build(config.model).to(self.dtype)
+        self.share = Share()
+        self.model = build(config.model).to(self.device, self.dtype)
+        if processes.count() > 1:
+            over_processes(self.model, self.share)
+        if config.trainer.compile:
+            compile_network(self.model)
         self.optimizer = build_optimizer(self.model, config.optimizer, rates)
         self.set_rates(rates)
 
@@ -66,30 +76,33 @@ class TorchLearner:
         inputs = examples.inputs
         if isinstance(inputs, np.ndarray):
             inputs = self._tensor(inputs)  # at once, not batch by batch
-        labels = torch.from_numpy(examples.labels)
+        labels = torch.from_numpy(examples.labels).to(self.device)
+        weights = list(self.model.parameters())
         self._training_mode()
         for batch, rate in steps:
+            own = batch[self.share.take(len(batch))]
             set_learning_rate(self.optimizer, rate, self.rates)
             self.optimizer.zero_grad()
             with self._autocast():
-                logits = self.model(self._tensor(inputs[batch]))
-            loss = mean_loss(self.loss, logits.to(self.dtype), labels[batch])
+                logits = self.model(self._tensor(inputs[own]))
+            loss = mean_loss(self.loss, logits.to(self.dtype), labels[own]) * self.share.weight
             loss.backward()
+            scores = self.share.together(loss, hits(self.loss, logits, labels[own]), weights)
             if self.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self.optimizer.step()
-            yield loss.item(), hits(self.loss, logits, labels[batch])
+            yield scores
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (N, classes) of one batch, in evaluation mode."""
         self.model.eval()
         with torch.inference_mode(), self._autocast():
             logits: torch.Tensor = self.model(self._tensor(inputs))
-        return logits.double().numpy()
+        return logits.cpu().double().numpy()
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return every weight under torch's name for it."""
-        return {name: value.numpy() for name, value in self.model.state_dict().items()}
+        return {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}
 
     def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `weights` of such a network has given."""
@@ -102,13 +115,13 @@ class TorchLearner:
         """Return all that its next step depends on: weights, optimizer, torch's generator."""
         names: dict[Any, str] = {w: name for name, w in self.model.named_parameters()}
         slots = {
-            f"optimizer/{names[weight]}/{slot}": value.numpy()
+            f"optimizer/{names[weight]}/{slot}": value.cpu().numpy()
             for weight, state in self.optimizer.state.items()
             for slot, value in state.items()
             if value is not None
         }
         weights = {f"weights/{name}": value for name, value in self.weights().items()}
-        return {**weights, **slots, "random": torch.get_rng_state().numpy()}, {}
+        return {**weights, **slots, self._random(): self._generator().get_rng_state().numpy()}, {}
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
         """Take over what `state` of such a network has returned."""
@@ -121,7 +134,16 @@ class TorchLearner:
                 # A fused step goes through weight and state as they lie in memory.
                 value = torch.empty_like(weights[name], dtype=value.dtype).copy_(value)
             self.optimizer.state[weights[name]][slot] = value
-        torch.set_rng_state(torch.tensor(arrays["random"]))
+        if self._random() in arrays:  # not where it goes on with another device
+            self._generator().set_rng_state(torch.tensor(arrays[self._random()]))
+
+    def _random(self) -> str:
+        """Return the name of the generator's state: each kind of device has its own."""
+        return "random" if self.device.type == "cpu" else f"random_{self.device.type}"
+
+    def _generator(self) -> Any:
+        """Return the module with the functions of the device's generator."""
+        return torch if self.device.type == "cpu" else torch.get_device_module(self.device)
 
     def _training_mode(self) -> None:
         """Switch to it, but for frozen layers: their statistics would follow the batches."""
@@ -130,12 +152,26 @@ class TorchLearner:
 
     def _tensor(self, inputs: NDArray[Any] | torch.Tensor) -> torch.Tensor:
         """Return the inputs in the network's dtype; integers (indices of words) stay integers."""
-        tensor = torch.as_tensor(inputs)
+        tensor = torch.as_tensor(inputs).to(self.device)
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Products in bfloat16, everything else in float32, where that is asked for."""
+        if self.device.type != "cpu":
+            enabled = self.precision == "bfloat16"
+            return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
         return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def compile_network(model: nn.Module) -> None:
+    """Let torch compile the network's forward and backward pass when it first computes them.
+
+    It stays the same module with the same names of weights; dropout draws the same numbers.
+    """
+    import torch._inductor.config as inductor  # the compiler: seconds
+
+    inductor.fallback_random = True
+    model.compile()
 
 
 def mean_loss(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -170,7 +206,8 @@ def build_optimizer(
         "adamw": torch.optim.AdamW,
     }
     arguments = config.model_dump(exclude={"name", "formula"})
-    if config.name != "rmsprop":  # which has no fused form
+    on_cpu = all(weight.device.type == "cpu" for weight in model.parameters())
+    if on_cpu and config.name != "rmsprop":  # which has no fused form; nor have all on a GPU
         arguments["fused"] = True  # one pass over each weight: a fiftieth of the step saved
     groups: dict[str, list[nn.Parameter]] = {}
     for name, weight in model.named_parameters():

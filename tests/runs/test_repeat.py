@@ -88,6 +88,13 @@ def test_what_no_command_repeats_is_said(change: dict[str, Any], message: str) -
         overrides(values_of("xor", []) | change)
 
 
+def test_a_run_from_before_a_key_was_there_is_repeated() -> None:
+    values = values_of("xor", [])
+    later = {"device", "compile", "resume", "checkpoint_seconds"}
+    values["trainer"] = {k: v for k, v in values["trainer"].items() if k not in later}
+    assert overrides(values) == []
+
+
 def test_a_key_that_the_run_had_not_is_said() -> None:
     values = values_of("xor", [])
     del values["corrections"]

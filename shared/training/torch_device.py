@@ -1,0 +1,64 @@
+"""Which device PyTorch computes on, and whether this machine has what a configuration asks for."""
+
+import os
+import platform
+import shlex
+import shutil
+import sysconfig
+from pathlib import Path
+
+import torch
+
+from shared import processes
+from shared.config import Trainer
+from shared.errors import ConfigError
+
+
+def device_of(trainer: Trainer) -> torch.device:
+    """Return the device that `trainer.device` names; each of several processes has its own GPU.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    enough = torch.cuda.is_available() and torch.cuda.device_count() >= processes.local_count()
+    kind = trainer.device
+    if kind == "auto":
+        kind = "cuda" if enough else "cpu"
+    match kind:
+        case "cuda" if not enough:
+            raise ConfigError(
+                f"trainer.device=cuda: PyTorch finds {torch.cuda.device_count()} CUDA devices for "
+                f"{processes.local_count()} of these processes on this machine\n"
+                "trainer.device=cpu needs none"
+            )
+        case "mps" if not torch.backends.mps.is_available():
+            raise ConfigError(
+                "trainer.device=mps: PyTorch finds no Apple GPU on this machine\n"
+                "trainer.device=cpu needs none"
+            )
+        case "mps" if processes.count() > 1:
+            raise ConfigError("trainer.device=mps takes one process: start it without torchrun")
+        case "cuda":
+            return torch.device("cuda", processes.local_rank())
+    return torch.device(kind)
+
+
+def check_compiler(trainer: Trainer) -> None:
+    """Check that PyTorch's compiler can be used, and finds what it compiles with on a CPU.
+
+    Raises:
+        ConfigError: it does not, or there are several processes.
+    """
+    if trainer.compile and processes.count() > 1:
+        raise ConfigError("trainer.compile=true takes one process: start it without torchrun")
+    if not trainer.compile or device_of(trainer).type != "cpu":
+        return
+    default = "clang++" if platform.system() == "Darwin" else "g++"
+    compiler = shlex.split(os.environ.get("CXX", default))[0]
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    for there, what in ((shutil.which(compiler), compiler), (header.exists(), str(header))):
+        if not there:
+            raise ConfigError(
+                f"trainer.compile=true: PyTorch needs a C++ compiler, and there is no {what}\n"
+                "install it (the environment variable CXX may name another), or leave it false"
+            )
