@@ -10,7 +10,6 @@ picture of them is RUN/predictions/prediction.png, or where --out says.
 
 import importlib
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
