@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from apps.attention.config import Config
 from apps.attention.evaluate import APPLICATION
 from apps.attention.train import network_of
+from shared.config import Texts
 from shared.data.recall import RecallData
 from shared.data.text import UNKNOWN, tokenizer
 from shared.errors import ConfigError
@@ -108,7 +109,9 @@ def weighed(run: Finished[Config], text: str) -> Answer:
     """
     from shared.runs import pictures  # matplotlib takes a second to import
 
-    words, ids = known_words(text, run.data.vocabulary, run.config.data)
+    data = run.config.data
+    assert isinstance(data, Texts)
+    words, ids = known_words(text, run.data.vocabulary, data)
     probabilities, by_head = asked(run, ids)
     weights, classes = by_head.mean(axis=0), run.data.classes
     order = np.argsort(-probabilities)

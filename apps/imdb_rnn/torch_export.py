@@ -47,11 +47,11 @@ class OnnxRnn(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Return the states (N, T, hidden) of inputs (N, T, embedding), and None for the last."""
-        rnn = self.rnn
-        biases = torch.cat([rnn.bias_ih_l0, rnn.bias_hh_l0])
-        weights = (rnn.weight_ih_l0[None], rnn.weight_hh_l0[None], biases[None])
+        own, size = self.rnn.get_parameter, self.rnn.hidden_size
+        biases = torch.cat([own("bias_ih_l0"), own("bias_hh_l0")])
+        weights = (own("weight_ih_l0")[None], own("weight_hh_l0")[None], biases[None])
         states = torch.onnx.ops.symbolic(
-            "RNN", (x.transpose(0, 1), *weights), {"hidden_size": rnn.hidden_size},
-            dtype=x.dtype, shape=(x.shape[1], 1, x.shape[0], rnn.hidden_size), version=OPSET,
+            "RNN", (x.transpose(0, 1), *weights), {"hidden_size": size},
+            dtype=x.dtype, shape=(x.shape[1], 1, x.shape[0], size), version=OPSET,
         )  # fmt: skip
         return states[:, 0].transpose(0, 1), None

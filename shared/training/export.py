@@ -151,7 +151,7 @@ def runtime(content: bytes, threads: int | None) -> Logits:
     Raises:
         ConfigError: it cannot run this network; so does what is returned.
     """
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
