@@ -34,7 +34,7 @@ def answered(run: Finished[Config], text: str) -> Answer:
     probability = float(probabilities(run.learner, run.config, row[None])[0])
     label = int(probability > 0.5)
     said = f"{text}: class {label}, probability of class 1: {probability:.4f}"
-    return Answer(said, draw(run, row, label, said))
+    return Answer(said, draw(run, row, label, f"{text}: {probability:.4f}, class {label}"))
 
 
 def row_of(text: str) -> NDArray[np.float64]:
