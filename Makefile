@@ -25,6 +25,8 @@ help: ## show this list
 	@echo '  all keys of an application: .venv/bin/python -m apps.mnist_cnn --help'
 	@echo '  a run once more: .venv/bin/python -m apps.rerun RUN_FOLDER'
 	@echo '  its metrics once more: .venv/bin/python -m apps.mnist_cnn.evaluate RUN_FOLDER [data=NAME]'
+	@echo '  what its network says: .venv/bin/python -m apps.mnist_cnn.predict RUN_FOLDER PICTURE ...'
+	@echo '  its network as ONNX: .venv/bin/python -m apps.mnist_cnn.export RUN_FOLDER'
 
 .PHONY: install
 install: $(READY) ## set up .venv from requirements.lock (all other targets do it when needed)

@@ -1,5 +1,6 @@
 """What several tests need: configurations, and applications run as a user runs them."""
 
+import importlib
 import json
 import os
 import statistics
@@ -28,6 +29,16 @@ def mnist_config(run_dir: Path, *overrides: str) -> Config:
             "mnist_cnn", overrides=["data=digits", f"run_dir={run_dir}", *overrides]
         )
     return validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+
+
+def trained(app: str, folder: Path, *overrides: str) -> Path:
+    """Train an application in this process; return the run folder."""
+    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+        tree = hydra.compose(app, overrides=[f"run_dir={folder}", *overrides])
+    schema = importlib.import_module(f"apps.{app}.config").Config
+    values = OmegaConf.to_container(tree, resolve=True)
+    importlib.import_module(f"apps.{app}.train").train(validate(schema, values))  # type: ignore[arg-type]
+    return folder
 
 
 def run_mnist(

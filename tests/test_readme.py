@@ -18,6 +18,7 @@ SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CONSOLE_BLOCK = re.compile(r"^```console\n\$ (.*?)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)\)")
 
+SLOW = re.compile(r"rerun|.*\.(evaluate|export)|mnist_cnn\.predict")  # each trains first
 SMOKE = ["debug=smoke", "trainer.max_steps=3"]
 COMMANDS = sorted(
     {
@@ -53,6 +54,10 @@ def with_real_places(words: list[str], folder: Path) -> list[str]:
             Image.new("RGB", (40, 30), (4 * number, 90, 40)).save(own / label / f"{number}.png")
     words = [word.replace("=PATH", f"={own}") for word in words]
     words = [word.replace("PICTURE.jpg", f"{own}/good/0.png") for word in words]
+    bar = Image.new("L", (60, 60))
+    bar.paste(255, (25, 10, 32, 50))  # as good as a one
+    bar.save(own / "digit.png")
+    words = [word.replace("DIGIT.png", f"{own}/digit.png") for word in words]
     for number, word in enumerate(words):
         if found := re.fullmatch(r"outputs/(\w+)/DATE_TIME", word):
             words[number] = f"{folder}/run"
@@ -92,8 +97,7 @@ def tried(commands: Sequence[str]) -> Iterator[Any]:
     known = {application(f"make {training(tool[1])}") for tool in tools if tool}
     for command in commands:
         if kind := application(command):
-            trains_first = kind == "rerun" or kind.endswith(".evaluate")
-            marks = [pytest.mark.slow] if kind in known or trains_first else []
+            marks = [pytest.mark.slow] if kind in known or SLOW.fullmatch(kind) else []
             known.add(kind)
             yield pytest.param(command, marks=marks)
 

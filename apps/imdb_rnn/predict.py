@@ -1,31 +1,29 @@
-"""What a trained network says of one text, and which words moved it.
+"""What a trained network says of texts, and which words moved it.
 
-    python -m apps.imdb_rnn.predict RUN "the text"
+    python -m apps.imdb_rnn.predict RUN "the text" ...
 
-RUN is the folder of a run. The text is read from the standard input where it is `-`. Prints the
+RUN is the folder of a run. A text is read from the standard input where it is `-`. Prints the
 probability of each class and the words with the largest gradient times input (to first order, how
 much the network's output would change without them: Shrikumar et al. 2016, arXiv:1605.01713); the
-picture of them is RUN/prediction.png, or what --picture names.
+picture of them is RUN/predictions/prediction.png, or where --out says.
 """
 
-import argparse
 import importlib
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apps.imdb_rnn.config import Config
-from shared.command import reported
-from shared.data.text import UNKNOWN, ids_of_words, tokenizer
-from shared.errors import ConfigError
-from shared.runs.finished import read_checked, read_config, read_metrics, write_result
-from shared.training.fit import load_weights
+from shared.data.text import UNKNOWN, tokenizer
+from shared.runs.finished import read_checked, read_config, read_metrics
+from shared.training.fit import Learner, load_weights
 from shared.training.losses import class_probabilities
-from shared.training.precision import with_precision
+from shared.training.prediction import Answer, Question, main
+from shared.training.texts import known_words
 
 SHOWN = 8  # words each way
 
@@ -54,6 +52,16 @@ class Prediction:
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A trained network and what it needs to read a text."""
+
+    config: Config
+    vocabulary: list[str]
+    classes: list[str]
+    learner: Learner
+
+
 def predict(folder: Path, text: str) -> Prediction:
     """Return what the network of the run in `folder` says of a text.
 
@@ -62,15 +70,35 @@ def predict(folder: Path, text: str) -> Prediction:
             network knows.
         DataError: a file of the run is missing, damaged, or another run's.
     """
+    return read(read_run(folder), text)
+
+
+def read_run(folder: Path) -> Reader:
+    """Return the network of the run in `folder`.
+
+    Raises:
+        ConfigError: `folder` holds no finished run.
+        DataError: a file of the run is missing, damaged, or another run's.
+    """
     from apps.imdb_rnn.train import build_learner
 
-    config = with_precision(read_config(folder, Config))
-    metrics = read_metrics(folder)
+    config, metrics = read_config(folder, Config), read_metrics(folder)
     content = read_checked(folder / "vocabulary.txt", metrics.get("vocabulary_sha256"))
     vocabulary, classes = content.decode().split("\n"), metrics["classes"]
-    words, ids = known_words(text, vocabulary, config)
+    tokenizer()  # imports torch, which cannot be after Keras (shared/parity/__init__.py)
     learner = build_learner(config, len(vocabulary), len(classes))
     load_weights(learner, folder, metrics)
+    return Reader(config, vocabulary, classes, learner)
+
+
+def read(reader: Reader, text: str) -> Prediction:
+    """Return what a network says of a text.
+
+    Raises:
+        ConfigError: the text has no words, or none that the network knows.
+    """
+    config, classes, learner = reader.config, reader.classes, reader.learner
+    words, ids = known_words(text, reader.vocabulary, config.data)
     probabilities = class_probabilities(learner.loss, learner.logits(ids[None]))[0]
     # A single logit speaks for the second class, whichever is more probable.
     output = 0 if len(classes) == 2 else int(probabilities.argmax())
@@ -83,27 +111,6 @@ def predict(folder: Path, text: str) -> Prediction:
         effects=by_word((embedded * gradients).sum(axis=2)[0], len(ids)),
         unknown=int((ids == UNKNOWN).sum()),
     )
-
-
-def known_words(
-    text: str, vocabulary: Sequence[str], config: Config
-) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the words of a text that the network reads, and their ids."""
-    words = tokenizer()(text)
-    if not words:
-        raise ConfigError("the text has no words")
-    words = (
-        words[-config.data.longest :]
-        if config.data.keep == "last"
-        else words[: config.data.longest]
-    )
-    ids = ids_of_words(words, vocabulary)
-    if (ids == UNKNOWN).all():
-        raise ConfigError(
-            f"the network knows none of these words: {' '.join(words[:5])}"
-            f"{' ...' if len(words) > 5 else ''}; its vocabulary has {len(vocabulary) - 2:,} words"
-        )
-    return words, ids
 
 
 def by_word(effects: NDArray[np.float64], words: int) -> NDArray[np.float64]:
@@ -149,40 +156,20 @@ def draw(prediction: Prediction) -> bytes:
     return pictures.coloured_words([text], title, label, signed=True)
 
 
-def from_standard_input() -> str:
-    """Return the text that is sent.
-
-    Raises:
-        ConfigError: it is not UTF-8.
-    """
-    try:
-        return sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"the text is not UTF-8 ({error.reason} at byte {error.start})"
-        ) from error
+def answered(reader: Reader, text: str) -> Answer:
+    """Return what is printed and drawn of a text."""
+    said = read(reader, text)
+    return Answer(described(said), draw(said))
 
 
-def main() -> int:
-    """Do what the command line asks for; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m apps.imdb_rnn.predict", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
-    parser.add_argument("text", help="the text; - reads it from the standard input")
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="default: RUN/prediction.png")
-    arguments = parser.parse_args()
-
-    def action() -> None:
-        text = from_standard_input() if arguments.text == "-" else arguments.text
-        prediction = predict(arguments.run, text)
-        print(described(prediction))
-        picture = arguments.picture or arguments.run / "prediction.png"
-        write_result(picture, draw(prediction))
-        print(f"picture: {picture}")
-
-    return reported(action)
+QUESTION = Question(
+    "apps.imdb_rnn.predict",
+    (__doc__ or "").splitlines()[0],
+    "TEXT",
+    "a text; - reads it from the standard input",
+    lambda folder: partial(answered, read_run(folder)),
+)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(QUESTION))

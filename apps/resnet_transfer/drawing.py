@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.runs.pictures import BLUE, FONT_SIZE, GREEN, GREY, ORANGE
+from shared.runs.pictures import BLUE, FONT_SIZE, GREEN, ORANGE, draw_probabilities
 
 STYLES = {
     "finetune": (BLUE, "o", "finetune: all layers learn, the backbone slower"),
@@ -72,23 +72,15 @@ def prediction(
         title: the file and what made the map.
     """
     figure = Figure(figsize=(14, 5), layout="constrained")
-    figure.suptitle(title, fontsize=FONT_SIZE)
+    figure.suptitle(title, fontsize=FONT_SIZE, parse_math=False)
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1.1, 1.15])
     left.imshow(picture, interpolation="nearest")
     left.set_title("the picture", fontsize=FONT_SIZE)
-    bars = middle.barh(range(len(classes)), 100 * probabilities, color=[BLUE] + [GREY] * 20)
-    middle.bar_label(bars, fmt="%.1f %%", fontsize=FONT_SIZE - 2, padding=4)
-    middle.set_yticks(range(len(classes)), classes, fontsize=FONT_SIZE)
-    middle.invert_yaxis()
-    middle.set_xlim(0, 125)
-    middle.set_xticks([0, 50, 100])
-    middle.tick_params(axis="x", labelsize=FONT_SIZE - 2)
-    middle.set_xlabel("probability (%)", fontsize=FONT_SIZE)
-    middle.spines[["top", "right"]].set_visible(False)
+    draw_probabilities(middle, classes, probabilities)
     size = picture.shape[:2]
     right.imshow(picture.mean(axis=2), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     shown = right.imshow(enlarged(heat, size), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
-    right.set_title(f"what speaks for {classes[0]}", fontsize=FONT_SIZE)
+    right.set_title(f"what speaks for {classes[0]}", fontsize=FONT_SIZE, parse_math=False)
     for axes in (left, right):
         axes.set_axis_off()
     bar = figure.colorbar(shown, ax=right, shrink=0.8, ticks=[0, 1])

@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apps.xor import problem
 from apps.xor.config import Config
@@ -67,6 +68,14 @@ def truth_table(learner: Learner, config: Config) -> str:
     )
 
 
+def probabilities(
+    learner: Learner, config: Config, points: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the probability of class 1 at points (N, 2), (N,)."""
+    logits = learner.logits(problem.with_ones(points, config.model.inputs))
+    return np.asarray(sigmoid(logits)[:, 0])
+
+
 def draw(run: RunFolder, learner: Learner, config: Config) -> None:
     """Write curves.png and decision.png, and with `corrections` corrections.png and .csv."""
     from apps.xor.corrections import compare
@@ -79,8 +88,7 @@ def draw(run: RunFolder, learner: Learner, config: Config) -> None:
     run.write("curves.png", curves)
     side = np.linspace(-0.5, 1.5, 101)
     points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-    logits = learner.logits(problem.with_ones(points, config.model.inputs))
-    surface = sigmoid(logits).reshape(len(side), len(side))
+    surface = probabilities(learner, config, points).reshape(len(side), len(side))
     labels = problem.examples(2).labels
     run.write("decision.png", pictures.decision(side, surface, problem.ROWS, labels, title))
     if config.corrections:

@@ -1,8 +1,8 @@
 """Pictures of any kind and size, decoded to one: uint8 (size, size, 3); and folders of them.
 
 What comes out is what a person sees: turned as the camera says, grey and CMYK as red, green and
-blue, 16 bits brought down to 8, transparency on white. What cannot be decoded to its last line is
-refused.
+blue, 16 and 32 bits brought down to 8, transparency on white. What cannot be decoded to its last
+line is refused.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from shared.files import write_atomically
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 # What files called so may really be: Pillow reads much more, PostScript through another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+WHITES = (1, 255, 65_535)  # what it may be in 32 bits
 MOST_PIXELS = 50_000_000  # of a picture; one of 1 MB can claim to have billions
 POOL_FROM = 20_000_000  # bytes of files from which processes pay: they take a second to start
 CACHE_UP_TO = 2 * 2**30  # bytes of arrays
@@ -43,12 +44,24 @@ def decode(content: bytes, name: str, size: int) -> Pixels:
     The largest square in its middle is scaled, bilinearly over the area of each new pixel.
 
     Args:
-        content: a file's content, in any format that Pillow reads.
+        content: a file's content, in one of `FORMATS`.
         name: what it is called, for messages.
         size: pixels a side.
 
     Raises:
         DataError: it is no picture, cut short, or has more than `MOST_PIXELS` pixels.
+    """
+    square = decode_whole(content, name)
+    if square.size != (size, size):
+        square = ImageOps.fit(square, (size, size), Image.Resampling.BILINEAR)
+    return np.array(square, dtype=np.uint8)
+
+
+def decode_whole(content: bytes, name: str) -> Image.Image:
+    """Return the picture in `content` as it is seen, in its own size: 8 bits a colour.
+
+    Raises:
+        DataError: as `decode`.
     """
     try:
         with warnings.catch_warnings():
@@ -60,7 +73,7 @@ def decode(content: bytes, name: str, size: int) -> Pixels:
                         f"{MOST_PIXELS:,} at most: make it smaller, or take it out"
                     )
                 image.load()
-                square = _in_colour(ImageOps.exif_transpose(image))  # colours keep no EXIF
+                return _in_colour(ImageOps.exif_transpose(image))  # colours keep no EXIF
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         kind = "too large" if isinstance(error, Image.DecompressionBombError) else "not a picture"
         raise DataError(f"{name}: {kind}: take it out, or put the right file there") from error
@@ -68,21 +81,34 @@ def decode(content: bytes, name: str, size: int) -> Pixels:
         raise DataError(
             f"{name}: damaged or cut short ({error}): take it out, or copy it again"
         ) from error
-    if square.size != (size, size):
-        square = ImageOps.fit(square, (size, size), Image.Resampling.BILINEAR)
-    return np.array(square, dtype=np.uint8)
 
 
 def _in_colour(image: Image.Image) -> Image.Image:
     """Return an image of any mode in red, green and blue, 8 bits each."""
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):  # 16 bits: the high ones are kept
+    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N"):  # 16 bits: the high ones are kept
         values = np.asarray(image).astype(np.int64).clip(0, 65535) // 257
         image = Image.fromarray(values.astype(np.uint8))
+    if image.mode in ("I", "F"):
+        image = Image.fromarray(_without_a_scale(np.asarray(image, dtype=np.float64)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
+
+
+def _without_a_scale(values: NDArray[np.float64]) -> Pixels:
+    """Return the grey values of 32 bits, integers or not, of which no format says what white is.
+
+    It is the smallest of `WHITES` that no value exceeds. Where one is negative, or larger than all
+    of these, black is the smallest and white the largest value. What is not a number is black.
+    """
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    if low >= 0 and high <= WHITES[-1]:
+        low, high = 0.0, next(white for white in WHITES if high <= white)
+    filled = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    return np.asarray(np.rint(255 * (filled - low) / max(high - low, 1e-300)), dtype=np.uint8)
 
 
 def resized(images: Pixels, size: int) -> Pixels:

@@ -201,6 +201,48 @@ def confusion(
     return _png(figure)
 
 
+def draw_probabilities(
+    axes: Axes, classes: Sequence[str], probabilities: NDArray[np.float64]
+) -> None:
+    """Draw a bar for the probability (0 to 1) of each class, the most probable first, on top."""
+    colours = [BLUE, *[GREY] * (len(classes) - 1)]
+    bars = axes.barh(range(len(classes)), 100 * probabilities, color=colours)
+    axes.bar_label(bars, fmt="%.1f %%", fontsize=FONT_SIZE - 2, padding=4)
+    axes.set_yticks(range(len(classes)), classes, fontsize=FONT_SIZE, parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 125)
+    axes.set_xticks([0, 50, 100])
+    axes.tick_params(axis="x", labelsize=FONT_SIZE - 2)
+    axes.set_xlabel("probability (%)", fontsize=FONT_SIZE)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def prediction(
+    images: Mapping[str, NDArray[np.uint8]],
+    classes: Sequence[str],
+    probabilities: NDArray[np.float64],
+    title: str,
+) -> bytes:
+    """Return a PNG of what was given to a network beside the probabilities of the classes.
+
+    Args:
+        images: (H, W) or, in colours, (H, W, 3), by what stands above them.
+        classes: their names, the most probable first.
+        probabilities: theirs, (len(classes),), 0 to 1.
+        title: what is shown.
+    """
+    figure = Figure(figsize=(4.6 * (len(images) + 1), 5), layout="constrained")
+    figure.suptitle(title, fontsize=FONT_SIZE, parse_math=False)
+    grid = figure.subplots(1, len(images) + 1)
+    for axes, (label, image) in zip(grid, images.items(), strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(label, fontsize=FONT_SIZE)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    draw_probabilities(grid[-1], classes, probabilities)
+    return _png(figure)
+
+
 @dataclass(frozen=True)
 class ColouredText:
     """Words and a number for each, (T,), and what stands above them."""

@@ -46,6 +46,61 @@ class Application(Generic[AnyAppConfig]):
     other_data: bool = True
 
 
+@dataclass(frozen=True)
+class Finished(Generic[AnyAppConfig]):
+    """A finished run, read back.
+
+    Attributes:
+        config: its configuration.
+        metrics: what is in metrics.json.
+        data: the data set that it was trained with.
+        learner: the trained network.
+    """
+
+    config: AnyAppConfig
+    metrics: dict[str, Any]
+    data: Any
+    learner: Learner
+
+
+def restored(
+    application: Application[AnyAppConfig], folder: Path, config: AnyAppConfig
+) -> Finished[AnyAppConfig]:
+    """Return the run in `folder` with its data and its network.
+
+    Args:
+        application: the run's.
+        folder: where it is.
+        config: what is there, read and checked; another precision may be in it.
+
+    Raises:
+        ConfigError: the run has not ended, or not well.
+        DataError: data or weights are missing, damaged, or not what they were.
+    """
+    metrics = read_metrics(folder)
+    data = own_data(application, config, metrics)
+    learner = application.build_learner(config, data)
+    load_weights(learner, folder, metrics)
+    return Finished(config, metrics, data, learner)
+
+
+def own_data(
+    application: Application[AnyAppConfig], config: AnyAppConfig, metrics: dict[str, Any]
+) -> Any:
+    """Return the data set that a run was trained with.
+
+    Raises:
+        DataError: it cannot be had, or is another one now.
+    """
+    own = application.load(config)
+    if own.sha256 != metrics["dataset_sha256"]:
+        raise DataError(
+            f"{own.name} ({own.source}) is not the data that this run was trained with "
+            f"({metrics['dataset']}, {metrics['dataset_source']}): its digest differs"
+        )
+    return own
+
+
 def evaluated(
     application: Application[AnyAppConfig], folder: Path, words: Sequence[str]
 ) -> dict[str, Any]:
@@ -63,12 +118,7 @@ def evaluated(
     if words and not application.other_data:
         raise ConfigError(f"{words[0]}: {config.app} has no other data to be evaluated on")
     other = with_data(config, application.config, words)
-    own = application.load(config)
-    if own.sha256 != metrics["dataset_sha256"]:
-        raise DataError(
-            f"{own.name} ({own.source}) is not the data that this run was trained with "
-            f"({metrics['dataset']}, {metrics['dataset_source']}): its digest differs"
-        )
+    own = own_data(application, config, metrics)
     data = own if other.data == config.data else application.load(other)
     for what in ("classes", "vocabulary"):
         mine, given = getattr(own, what, None), getattr(data, what, None)

@@ -1,5 +1,7 @@
-"""The text data sets as configured: loaded, limited, split; for every application on texts."""
+"""The text data sets as configured, and single texts; for every application on texts."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,16 @@ from numpy.typing import NDArray
 
 from shared.config import AppConfig, Imdb, Reviews, TextFolder, Texts
 from shared.data import imdb, reviews, store, text_folder
-from shared.data.text import Documents, Sequences, Settings, TextData
+from shared.data.text import (
+    UNKNOWN,
+    Documents,
+    Sequences,
+    Settings,
+    TextData,
+    ids_of_words,
+    tokenizer,
+)
+from shared.errors import ConfigError
 from shared.runs.progress import download_progress
 from shared.training.fit import Examples
 from shared.training.split import hold_back
@@ -62,3 +73,43 @@ def split_texts(texts: TextData, config: AppConfig) -> tuple[Examples, Examples,
 def _by_length(documents: Documents, which: NDArray[np.int64]) -> Documents:
     """Return the documents at `which` in an order in which little is padded."""
     return documents.take(which[np.argsort(documents.lengths[which], kind="stable")])
+
+
+def known_words(
+    text: str, vocabulary: Sequence[str], data: Texts
+) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the words of a text that a network reads, and their ids, (T,).
+
+    Args:
+        text: of any length; `-` is what comes from the standard input.
+        vocabulary: the word of each id.
+        data: says how many words are read, and which.
+
+    Raises:
+        ConfigError: the text has no words, or none that the network knows, or is not UTF-8.
+    """
+    words = tokenizer()(from_standard_input() if text == "-" else text)
+    if not words:
+        raise ConfigError("the text has no words")
+    words = words[-data.longest :] if data.keep == "last" else words[: data.longest]
+    ids = ids_of_words(words, vocabulary)
+    if (ids == UNKNOWN).all():
+        raise ConfigError(
+            f"the network knows none of these words: {' '.join(words[:5])}"
+            f"{' ...' if len(words) > 5 else ''}; its vocabulary has {len(vocabulary) - 2:,} words"
+        )
+    return words, ids
+
+
+def from_standard_input() -> str:
+    """Return the text that is sent.
+
+    Raises:
+        ConfigError: it is not UTF-8.
+    """
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"the text is not UTF-8 ({error.reason} at byte {error.start})"
+        ) from error

@@ -52,6 +52,29 @@ def test_every_kind_of_picture_becomes_red_green_and_blue(
     np.testing.assert_allclose(decoded, np.broadcast_to(expected, (8, 8, 3)), atol=1)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 0.5, 1.0], (0, 128, 255)),
+        ([0.0, 2.0, 200.0], (0, 2, 200)),
+        ([0, 2, 200], (0, 2, 200)),
+        ([0, 40_000, 257], (0, 156, 1)),
+        ([-1.0, 0.0, 1.0], (0, 128, 255)),
+        ([100_000, 150_000, 200_000], (0, 128, 255)),
+        ([np.nan, 100.0, np.inf], (0, 100, 255)),
+        ([7e5, 7e5, 7e5], (0, 0, 0)),
+    ],
+)
+def test_32_bits_have_the_smallest_scale_that_holds_them(
+    values: list[float], expected: tuple[int, ...]
+) -> None:
+    """None is black altogether, as a converter would leave floats from 0 to 1."""
+    kind = np.float32 if isinstance(values[0], float) else np.int32
+    image = Image.fromarray(np.repeat(np.array([values], kind), 3, axis=0))
+    decoded = pictures.decode(encoded(image, "TIFF"), "picture", 3)
+    np.testing.assert_array_equal(decoded, np.broadcast_to(np.array(expected)[:, None], (3, 3, 3)))
+
+
 def test_a_cmyk_jpeg_is_read() -> None:
     content = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG")
     assert pictures.decode(content, "picture", 8)[4, 4, 0] > 200

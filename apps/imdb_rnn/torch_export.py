@@ -1,0 +1,57 @@
+"""The networks in a form that torch can write as ONNX for texts of any length."""
+
+import copy
+
+import torch
+from torch import nn
+
+from apps.imdb_rnn.torch_model import TorchBow, TorchReader, TorchRnn
+
+OPSET = 14  # that the layer `RNN` of ONNX is of
+
+
+def written(network: TorchReader) -> nn.Module:
+    """Return a network that gives the same and can be written."""
+    if isinstance(network, TorchBow):
+        return InTwoSteps(network)
+    if isinstance(network, TorchRnn):
+        network = copy.deepcopy(network)
+        network.rnn = OnnxRnn(network.rnn)  # type: ignore[assignment]
+    return network
+
+
+class InTwoSteps(nn.Module):
+    """A bag of words that embeds and then reads; ids (N, T) to logits (N, outputs).
+
+    ONNX has no `embedding_bag`: torch writes a loop over the texts.
+    """
+
+    def __init__(self, network: TorchReader) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return what the network returns."""
+        return self.network.read(self.network.embed(ids), ids)
+
+
+class OnnxRnn(nn.Module):
+    """ONNX's own layer in the place of `torch.nn.RNN`, which torch writes step by step.
+
+    It can be written and not be run: outside of an export it gives zeros.
+    """
+
+    def __init__(self, rnn: nn.RNN) -> None:
+        super().__init__()
+        self.rnn = rnn
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Return the states (N, T, hidden) of inputs (N, T, embedding), and None for the last."""
+        own, size = self.rnn.get_parameter, self.rnn.hidden_size
+        biases = torch.cat([own("bias_ih_l0"), own("bias_hh_l0")])
+        weights = (own("weight_ih_l0")[None], own("weight_hh_l0")[None], biases[None])
+        states = torch.onnx.ops.symbolic(
+            "RNN", (x.transpose(0, 1), *weights), {"hidden_size": size},
+            dtype=x.dtype, shape=(x.shape[1], 1, x.shape[0], size), version=OPSET,
+        )  # fmt: skip
+        return states[:, 0].transpose(0, 1), None
