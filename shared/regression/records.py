@@ -193,7 +193,7 @@ def _seeds(entry: Mapping[str, Any], place: str) -> list[int]:
 
 
 def _run(run: Any, place: str) -> Run:
-    seed = run.get("seed") if isinstance(run, dict) else None
+    seed: Any = run.get("seed") if isinstance(run, dict) else None
     if not is_whole(seed):
         raise ConfigError(f"{place}: a run has no seed: {reprlib.repr(run)}")
     for key in ("test_accuracy", "test_loss"):
