@@ -91,7 +91,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("words", [["clock_started_late"], ["honest"]])
+@pytest.mark.parametrize("words", [["clock_started_late", "momentum_not_kept"], ["honest"]])
 def test_measuring_the_gate_ends_as_soon(
     words: list[str], number: signal.Signals, tmp_path: Path
 ) -> None:
