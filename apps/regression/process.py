@@ -4,8 +4,9 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
@@ -135,6 +136,7 @@ def side_by_side(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             stop()
-            while wait(futures, timeout=0.2).not_done:  # one may have begun a process meanwhile
-                stop()
+            while not all(future.done() for future in futures):
+                time.sleep(0.1)
+                stop()  # what has begun meanwhile
             raise

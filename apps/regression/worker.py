@@ -46,8 +46,9 @@ def listen(seeds: "SimpleQueue[int]") -> None:
 
     A program that is killed cannot end its workers. Its end of the pipe closes all the same.
     """
-    for line in sys.stdin:
-        seeds.put(int(line))
+    with open(0, "rb", buffering=0) as lines:  # a buffer's lock would be in the way of an end
+        for line in lines:
+            seeds.put(int(line))
     os._exit(0)
 
 

@@ -1,9 +1,9 @@
 """The accuracy gate's statistics: results in, verdicts out.
 
 It knows no application and no framework: a `Record` holds the results of one case by seed, wherever
-they come from. `ranks.py` and `pairs.py` have the tests, `plan.py` how the false-alarm rate is
-shared out, `decision.py` the verdict, `power.py` what could be detected, `report.py` how it is
-told.
+they come from. `strict.py` reads JSON, `ranks.py` and `pairs.py` have the tests, `plan.py` how the
+false-alarm rate is shared out, `decision.py` the verdict, `power.py` what could be detected,
+`report.py` how it is told.
 """
 
 from shared.regression.decision import Judgement, Verdict, decide, refusal, share_seeds

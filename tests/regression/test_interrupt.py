@@ -61,10 +61,11 @@ def test_no_worker_is_left_behind_and_no_seed_half_recorded(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     (tmp_path / "cases").mkdir()
-    (tmp_path / "cases" / "tiny.yaml").write_text(json.dumps(LONG))
+    for name in ("tiny", "waits"):
+        (tmp_path / "cases" / f"{name}.yaml").write_text(json.dumps(LONG))
     folders = [f"--{name}-folder={tmp_path / name}" for name in ("cases", "baselines")]
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "apps.regress", *folders, f"out={out}"]
+    command = [sys.executable, "-m", "apps.regress", *folders, f"out={out}", "jobs=1"]
     with training(command, tmp_path) as process:
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=SOON)
@@ -90,7 +91,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("words", [["clock_started_late"], ["honest"]])
+@pytest.mark.parametrize("words", [["clock_started_late", "momentum_not_kept"], ["honest"]])
 def test_measuring_the_gate_ends_as_soon(
     words: list[str], number: signal.Signals, tmp_path: Path
 ) -> None:
