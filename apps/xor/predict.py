@@ -61,7 +61,8 @@ def draw(run: Finished[Config], row: NDArray[np.float64], label: int, title: str
     side = np.linspace(min(0, row.min()) - 0.5, max(1, row.max()) + 0.5, 101)
     points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     surface = probabilities(run.learner, run.config, points).reshape(len(side), len(side))
-    return pictures.decision(side, surface, row[None], np.array([label]), title)
+    corner = "upper right" if row[1] < side.mean() else "lower right"  # away from the row
+    return pictures.decision(side, surface, row[None], np.array([label]), title, corner)
 
 
 QUESTION = Question(

@@ -98,6 +98,7 @@ def decision(
     points: NDArray[np.float64],
     labels: NDArray[np.int64],
     title: str,
+    legend: str = "center",
 ) -> bytes:
     """Return a PNG of what a network with two inputs says everywhere.
 
@@ -107,6 +108,7 @@ def decision(
         points: the examples, (N, 2).
         labels: their classes, 0 or 1, (N,).
         title: what was trained.
+        legend: where the legend is, away from the points.
     """
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     axes = figure.subplots()
@@ -120,7 +122,7 @@ def decision(
     axes.set_ylabel("second bit", fontsize=FONT_SIZE)
     axes.set_title(f"{title}; black: probability 0.5", fontsize=FONT_SIZE)
     axes.tick_params(labelsize=FONT_SIZE - 2)
-    axes.legend(fontsize=FONT_SIZE - 2, loc="center", labelspacing=1)
+    axes.legend(fontsize=FONT_SIZE - 2, loc=legend, labelspacing=1)
     bar = figure.colorbar(image, ax=axes)
     bar.set_label("probability of class 1", fontsize=FONT_SIZE)
     return _png(figure)
