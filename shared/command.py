@@ -113,6 +113,10 @@ def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     config = validate(schema, values)
+    if config.logger is not None:
+        from shared.runs.loggers import refuse_missing
+
+        refuse_missing(config.logger)
     if config.trainer.resume is not None:
         from shared.runs.resume import to_resume  # takes NumPy and more: `--help` needs none of it
         from shared.training.precision import with_precision

@@ -22,7 +22,7 @@ FOLDER = CONF / "regression"
 SOURCES = ("real", "embedded")
 # What results do not depend on: where things lie, and interruptions. The seed is each run's own.
 ELSEWHERE = (
-    "seed", "run_dir", "cache", "data.root", "data.cache", "data.download",
+    "seed", "run_dir", "logger", "cache", "data.root", "data.cache", "data.download",
     "trainer.checkpoint_seconds", "trainer.resume",
 )  # fmt: skip
 

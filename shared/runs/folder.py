@@ -23,6 +23,7 @@ from shared.config import AppConfig
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import resume
+from shared.runs.loggers import RunLog
 
 # The name that conf/base.yaml gives: two runs of the same second get different folders.
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
@@ -38,12 +39,19 @@ class RunFolder:
         resumed: whether an interrupted run goes on in it.
     """
 
-    def __init__(self, path: Path, lock: int | None = None, resumed: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lock: int | None = None,
+        resumed: bool = False,
+        config: AppConfig | None = None,
+    ) -> None:
         self.path = path
         self.metrics: dict[str, Any] = {}
         self.resumed = resumed
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._inside: list[RunFolder] = []
+        self._log = RunLog(config, path, resumed)
         self._unlock = weakref.finalize(self, os.close, lock) if lock is not None else None
 
     @classmethod
@@ -59,7 +67,7 @@ class RunFolder:
         if config.trainer.resume is not None:
             path, descriptor = resume.reopened(config)
             _remove_leftovers(path)
-            return cls(path, descriptor, resumed=True)
+            return cls(path, descriptor, resumed=True, config=config)
         first = path = Path(config.run_dir)
         number = 1
         while (lock := _claimed(path, config)) is None:
@@ -69,10 +77,10 @@ class RunFolder:
                 )
             number += 1
             path = first.with_name(f"{first.name}_{number}")
-        return cls(path, lock)
+        return cls(path, lock, config=config)
 
     def inside(self, name: str) -> "RunFolder":
-        """Return a folder inside this one for another training on the same data."""
+        """Return a folder inside this one for another training, which no logger gets."""
         path = self.path / name
         path.mkdir(parents=True, exist_ok=True)
         if self.resumed:
@@ -89,9 +97,11 @@ class RunFolder:
         The checkpoints go where nobody can go on: after `done` and `diverged`.
 
         Raises:
-            ConfigError: the folder cannot be written any more (the disk is full, say).
+            ConfigError: the folder cannot be written any more (the disk is full, say), or what
+                `logger` names cannot be used.
         """
         try:
+            self._log.open()
             yield
             self.metrics["status"] = "done"
             self.write_metrics()
@@ -104,6 +114,7 @@ class RunFolder:
                 self.write_metrics()
             raise
         finally:
+            self._log.close(self.metrics)
             if self.metrics["status"] in ("done", "diverged"):
                 for folder in (self, *self._inside):
                     folder.remove_checkpoints()
@@ -137,6 +148,7 @@ class RunFolder:
             writer.writeheader()
             writer.writerows(rows)
             self.write(name, text.getvalue().encode())
+            self._log.update(self._rows)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of a CSV file so far."""
