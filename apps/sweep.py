@@ -340,7 +340,7 @@ def tell(folder: Path, search: Search, study: "Study") -> None:
         f"{record.shown(search, best.value)} on {data['dataset']}{stand_in}: "
         f"{record.readable(best)}\n"
         "This score is optimistic: it is the best of all trials on the same examples. What the\n"
-        "values are worth, the test set says, which nothing here has looked at; train with them:\n"
+        "values are worth, the test set says, which has decided nothing here; train with them:\n"
         f"{command(read_yaml(place / 'config.yaml'))}",
         flush=True,
     )

@@ -8,17 +8,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from shared.runs.pictures import BLACK, BLUE, FONT_SIZE, GREEN, GREY, ORANGE
 from shared.runs.repeat import written
-from shared.sweeps.ranges import Choice, LogUniform, Search
+from shared.sweeps.ranges import Choice, LogUniform, Search, Whole
 from shared.sweeps.record import objective
 from shared.sweeps.study import Trial
 
 COLUMNS = 3
 MARGIN = 0.1  # of the height of what is shown
-FEW = 0.2  # share of the trials that may lie below the scale, so that the others can be told apart
+SMALLEST, FACTOR = 1e-12, 1.3  # of a loss, on its logarithmic scale: beyond the least and the most
+FEW, MANY = (
+    0.2,
+    10,
+)  # this share of so many trials may lie beyond, so that the rest can be told apart
 
 
 def draw(search: Search, trials: Sequence[Trial], best: Trial | None, title: str) -> bytes:
@@ -45,9 +49,10 @@ def draw(search: Search, trials: Sequence[Trial], best: Trial | None, title: str
         if best is not None and best.value is not None:
             x = _place(search, key, best) if key else best.number
             y = best.value * _unit(search)
-            axes.plot([x], [y], "*", color=GREEN, markersize=18, label="best", zorder=4)
+            axes.plot([x], [y], "*", color=GREEN, markersize=18, label="best", zorder=4,
+                      clip_on=False)  # fmt: skip
         _finish(axes, search, limits)
-    course.legend(fontsize=FONT_SIZE - 2, loc="lower right" if search.maximizes else "upper right")
+    course.legend(fontsize=FONT_SIZE - 2)
     content = io.BytesIO()
     FigureCanvasAgg(figure).print_png(content)
     return content.getvalue()
@@ -57,13 +62,14 @@ def scale(search: Search, trials: Sequence[Trial]) -> tuple[float, float]:
     """Return the lowest and the highest value that are shown; the few worst are beyond."""
     values = np.array([one.value for one in trials if one.value is not None]) * _unit(search)
     if not len(values):
-        return 0.0, 1.0
+        return 0.1, 1.0
+    few = FEW if len(values) >= MANY else 0.0
     if search.maximizes:
-        low, high = np.quantile(values, FEW), values.max()
-    else:
-        low, high = values.min(), np.quantile(values, 1 - FEW)
-    margin = MARGIN * (high - low or abs(high) or 1.0)
-    return float(low - margin), float(high + margin)
+        low, high = np.quantile(values, few), values.max()
+        margin = MARGIN * (high - low or 1.0)
+        return float(low - margin), float(high + margin)
+    least, most = values.min(), np.quantile(values, 1 - few)
+    return float(max(least, SMALLEST) / FACTOR), float(max(most, SMALLEST) * FACTOR)
 
 
 def _unit(search: Search) -> float:
@@ -95,17 +101,18 @@ def _points(
     """Draw a point for each trial; at the edge of the scale, as a triangle, what lies beyond it."""
     low, high = limits
     worst, beyond = (low, "v") if search.maximizes else (high, "^")
+    style: dict[str, Any] = {"markersize": 8, "alpha": 0.8}
     looks = (("done", BLUE, "o"), ("pruned", GREY, "s"), ("diverged or failed", ORANGE, "X"))
     for name, colour, marker in looks:
-        label: str | None = name
+        if any(one.status in name for one in trials):
+            axes.plot([], [], marker, color=colour, label=name, **style)
         for one, x in zip(trials, places, strict=True):
             if x is None or one.status not in name.split(" or "):
                 continue
             y = worst if one.value is None else one.value * _unit(search)
-            form = marker if low < y < high or one.value is None else beyond
-            axes.plot([x], [min(max(y, low), high)], form, color=colour, markersize=8,
-                      alpha=0.8, label=label, clip_on=False)  # fmt: skip
-            label = None  # once in the legend
+            form = marker if low <= y <= high else beyond
+            axes.plot([x], [min(max(y, low), high)], form, color=colour, clip_on=False, **style)
+    axes.plot([], [], beyond, color=GREY, label="beyond the scale", **style)
 
 
 def _place(search: Search, key: str, trial: Trial) -> Any:
@@ -125,14 +132,21 @@ def _axis(axes: Axes, search: Search, key: str) -> None:
         labels = [written(value) for value in one.values]
         axes.set_xticks(range(len(labels)), labels, parse_math=False)
         axes.set_xlim(-0.5, len(labels) - 0.5)
-    elif isinstance(one, LogUniform):
+        return
+    if isinstance(one, LogUniform):
         axes.set_xscale("log")
-    if not isinstance(one, Choice) and isinstance(one.low, int):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(one.low, one.high)
+    else:
+        half = 0.5 if isinstance(one, Whole) else 0.0
+        axes.set_xlim(one.low - half, one.high + half)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=isinstance(one, Whole)))
 
 
 def _finish(axes: Axes, search: Search, limits: tuple[float, float]) -> None:
     """Give an axes its scale, its grid and the name of the objective."""
+    if not search.maximizes:
+        axes.set_yscale("log")
     axes.set_ylim(*limits)
     unit = " (%)" if search.maximizes else ""
     axes.set_ylabel(f"{objective(search)}{unit}", fontsize=FONT_SIZE)

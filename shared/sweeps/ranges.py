@@ -138,14 +138,23 @@ def refuse_foreign(search: Search, schema: type[AppConfig]) -> None:
     Raises:
         ConfigError: an override or a range is of an unknown key, or leaves what the key may be.
     """
-    config = configuration(search.app, schema, search.overrides)
-    known = list(flat_keys(config.model_dump()))
+    values = configuration(search.app, schema, search.overrides).model_dump()
+    known = list(flat_keys(values))
     for key, one in search.ranges.items():
         if key not in known:
             raise ConfigError(f"ranges: {unknown_key(key, known)}")
         for value in one.values if isinstance(one, Choice) else (one.low, one.high):
-            word = f"{key}={written(value)}"
             try:
-                configuration(search.app, schema, [*search.overrides, word])
+                if isinstance(value, str):  # it may be a file of a group, with many keys
+                    word = f"{key}={written(value)}"
+                    configuration(search.app, schema, [*search.overrides, word])
+                else:
+                    validate(schema, _changed(values, key, value))
             except ConfigError as error:
                 raise ConfigError(f"ranges.{key}: {error}") from error
+
+
+def _changed(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Return nested dicts with another value under a dotted key."""
+    first, _, rest = key.partition(".")
+    return {**values, first: _changed(values[first], rest, value) if rest else value}
