@@ -69,6 +69,10 @@ train-attention: $(READY) ## train attention to look values up, or to weigh word
 train-gradient-flow: $(READY) ## pictures of what gradients do (framework=numpy, torch or keras)
 	@$(RUN) -m apps.gradient_flow $(OVERRIDES)
 
+.PHONY: sweep
+sweep: $(READY) ## search for the best values (app=mnist_cnn; resume=FOLDER goes on; --help of apps.sweep)
+	@$(RUN) -m apps.sweep $(OVERRIDES)
+
 .PHONY: report
 report: $(READY) ## one HTML page of all runs in outputs/ (ARGS='FOLDER ... --out FILE': others)
 	@$(RUN) -m shared.runs.report $(ARGS)

@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
@@ -26,6 +27,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
@@ -64,12 +66,14 @@ def main(
         sys.exit(reported(lambda: _print_help(app, schema)))
 
     statuses: list[int] = []
+    sweep = Sweep()
     composing = True
 
     def job(composed: DictConfig) -> None:
         nonlocal composing
         composing = False
-        statuses.append(reported(lambda: _train(app, train, _checked(schema, composed))))
+        run = sweep.reported if HydraConfig.get().mode == RunMode.MULTIRUN else reported
+        statuses.append(run(lambda: _train(app, train, _checked(schema, composed))))
         # a job that was refused leaves no empty folder behind; a name with ${ Hydra cannot tell
         with contextlib.suppress(OSError, OmegaConfBaseException):
             Path(HydraConfig.get().runtime.output_dir).rmdir()
@@ -88,7 +92,41 @@ def main(
 
     # A scheduler's polite kill ends a run the way Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(reported(compose_and_run) or max(statuses, default=0))
+    try:
+        status = reported(compose_and_run) or max(statuses, default=0)
+    finally:
+        sweep.tell()
+    sys.exit(status)
+
+
+class Sweep:
+    """The jobs of `-m` so far; one that fails, whatever it is, does not hide the others."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Any] = []
+        self._folder = Path()
+
+    def reported(self, action: Callable[[], object]) -> int:
+        """Do a job's `action`, note how it ended, and return its exit status."""
+        from shared.sweeps.jobs import ended
+
+        try:
+            status = reported(action)
+        except Exception:
+            traceback.print_exc()
+            status = SuiteError.status
+        hydra_config = HydraConfig.get()
+        self._folder = Path(hydra_config.sweep.dir)
+        number, given = hydra_config.job.num, hydra_config.overrides.task
+        self._jobs.append(ended(number, status, given, Path(hydra_config.runtime.output_dir)))
+        return status
+
+    def tell(self) -> None:
+        """Print and write how all jobs ended, where there were any."""
+        from shared.sweeps.jobs import tell
+
+        if self._jobs:
+            tell(self._jobs, self._folder)
 
 
 def _say_and_keep_nothing() -> None:
@@ -148,6 +186,10 @@ def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
         raise ConfigError(str(error).splitlines()[0]) from error
     config = validate(schema, values)
     _check_machine(config)
+    if config.logger is not None and processes.rank() == 0:
+        from shared.runs.loggers import refuse_missing
+
+        refuse_missing(config.logger)
     if config.trainer.resume is not None and processes.rank() == 0:
         from shared.runs.resume import to_resume  # takes NumPy and more: `--help` needs none of it
         from shared.training.precision import with_precision
@@ -168,6 +210,19 @@ def _check_machine(config: AppConfig) -> None:
 
         device_of(config.trainer)
         check_compiler(config.trainer)
+
+
+def configuration(app: str, schema: type[AnyAppConfig], overrides: Sequence[str]) -> AnyAppConfig:
+    """Return the checked configuration that a command line gives; its run folder is not decided.
+
+    Raises:
+        ConfigError: what the application itself would say.
+    """
+    try:
+        values = _values(app, OverridesParser.create().parse_overrides(list(overrides)))
+    except (HydraException, ValueError) as error:
+        raise ConfigError(_explain(app, schema, error, overrides)) from error
+    return validate(schema, values)
 
 
 def reported(action: Callable[[], object]) -> int:

@@ -198,6 +198,11 @@ class AppConfig(Section):
         Field(description="smoke: a few steps, in seconds; overfit: a few examples by heart"),
     ]
     run_dir: Annotated[str, Field(description="the run folder; set hydra.run.dir to change it")]
+    # It has a default because a config.yaml written before there was one lacks it.
+    logger: Annotated[
+        Literal["tensorboard", "mlflow"] | None,
+        Field(description="log to RUN/tensorboard, or to MLflow in outputs/mlflow.db, as well"),
+    ] = None
     optimizer: Optimizer
     trainer: Trainer
     model: Section  # an application narrows these two to its own choices

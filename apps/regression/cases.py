@@ -23,7 +23,7 @@ SOURCES = ("real", "embedded")
 # What results do not depend on: where things lie or are computed, and interruptions. The seed is
 # each run's own.
 ELSEWHERE = (
-    "seed", "run_dir", "cache", "data.root", "data.cache", "data.download",
+    "seed", "run_dir", "logger", "cache", "data.root", "data.cache", "data.download",
     "trainer.checkpoint_seconds", "trainer.resume", "trainer.device", "trainer.compile",
 )  # fmt: skip
 

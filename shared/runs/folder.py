@@ -24,6 +24,7 @@ from shared.config import AppConfig
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import resume
+from shared.runs.loggers import RunLog
 from shared.training.together import agreed
 
 # The name that conf/base.yaml gives: two runs of the same second get different folders.
@@ -41,13 +42,20 @@ class RunFolder:
         kept: whether this process writes it; of several that train together the first one does.
     """
 
-    def __init__(self, path: Path, lock: int | None = None, resumed: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lock: int | None = None,
+        resumed: bool = False,
+        config: AppConfig | None = None,
+    ) -> None:
         self.path = path
         self.kept = processes.rank() == 0
         self.metrics: dict[str, Any] = {}
         self.resumed = resumed
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._inside: list[RunFolder] = []
+        self._log = RunLog(config if self.kept else None, path, resumed)
         self._unlock = weakref.finalize(self, os.close, lock) if lock is not None else None
 
     @classmethod
@@ -69,7 +77,7 @@ class RunFolder:
         if config.trainer.resume is not None:
             path, descriptor = resume.reopened(config)
             _remove_leftovers(path)
-            return cls(path, descriptor, resumed=True)
+            return cls(path, descriptor, resumed=True, config=config)
         first = path = Path(config.run_dir)
         number = 1
         while (lock := _claimed(path, config)) is None:
@@ -79,10 +87,10 @@ class RunFolder:
                 )
             number += 1
             path = first.with_name(f"{first.name}_{number}")
-        return cls(path, lock)
+        return cls(path, lock, config=config)
 
     def inside(self, name: str) -> "RunFolder":
-        """Return a folder inside this one for another training on the same data."""
+        """Return a folder inside this one for another training, which no logger gets."""
         path = self.path / name
         if self.kept:
             path.mkdir(parents=True, exist_ok=True)
@@ -100,11 +108,13 @@ class RunFolder:
         The checkpoints go where nobody can go on: after `done` and `diverged`.
 
         Raises:
-            ConfigError: the folder cannot be written any more (the disk is full, say).
+            ConfigError: the folder cannot be written any more (the disk is full, say), or what
+                `logger` names cannot be used.
             Interrupted: the same after Ctrl-C, which matters more.
         """
         try:
             with _interrupted_first():
+                self._log.open()
                 yield
             self.metrics["status"] = "done"
             self.write_metrics()
@@ -117,6 +127,7 @@ class RunFolder:
                 self.write_metrics()
             raise
         finally:
+            self._log.close(self.metrics)
             if self.metrics["status"] in ("done", "diverged"):
                 for folder in (self, *self._inside):
                     folder.remove_checkpoints()
@@ -151,6 +162,7 @@ class RunFolder:
             writer.writeheader()
             writer.writerows(rows)
             self.write(name, text.getvalue().encode())
+            self._log.update(self._rows)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of a CSV file so far."""

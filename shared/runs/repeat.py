@@ -14,14 +14,19 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from shared.command import CONF, HYDRA_VERSION_BASE
-from shared.config import Trainer
+from shared.config import AppConfig, Trainer
 from shared.errors import ConfigError
 from shared.nested import flat
 
 GROUPS = ("model", "data", "optimizer")
 OWN = "run_dir"  # the key in which a run differs from its repetition
-# Keys that a run of an earlier version may lack: it was made with their defaults.
-LATER = {f"trainer.{key}" for key, field in Trainer.model_fields.items() if not field.is_required()}
+# What a run from before there were these keys lacks: it was made with what is now their default.
+ADDED = {
+    f"{prefix}{key}"
+    for prefix, schema in (("", AppConfig), ("trainer.", Trainer))
+    for key, field in schema.model_fields.items()
+    if not field.is_required()
+}
 # Text that needs no quotes, and words that mean something else to Hydra without them.
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 NOT_TEXT = {"null", "true", "false", "nan", "inf"}
@@ -59,7 +64,7 @@ def overrides(values: Mapping[str, Any]) -> list[str]:
             choices.append(f"{group}={name}")
     defaults, wanted = flat(composed(app, tuple(choices))), flat(values)
     for one, other, what in ((wanted, defaults, "unknown"), (defaults, wanted, "missing")):
-        if strange := [key for key in one if key not in other and key not in (OWN, *LATER)]:
+        if strange := [key for key in one if key not in other and key not in {OWN, *ADDED}]:
             raise ConfigError(f"made by another version: the key {strange[0]} is {what}")
     differing = [key for key in wanted if key != OWN and wanted[key] != defaults[key]]
     return choices + [f"{key}={written(wanted[key])}" for key in differing]

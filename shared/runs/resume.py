@@ -17,8 +17,8 @@ LATEST = "latest"
 # Where things lie, and how often a checkpoint is written. Another number of threads or
 # another device may change the bits, which shared/training/checkpoint.py says.
 MAY_DIFFER = {
-    "run_dir", "data.root", "data.download", "trainer.checkpoint_seconds", "trainer.resume",
-    "trainer.threads", "trainer.device", "trainer.compile",
+    "run_dir", "logger", "data.root", "data.download", "trainer.checkpoint_seconds",
+    "trainer.resume", "trainer.threads", "trainer.device", "trainer.compile",
 }  # fmt: skip
 
 
