@@ -27,7 +27,7 @@ from tests.training.members import Ended, free_port, together
 # 2^-24 relative to the loss in each of thousands of products.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
 SECONDS = 30.0  # in which all must have ended, on a busy machine; torchrun kills after as many
-PATIENCE = 300.0  # seconds for a training on a busy machine
+PATIENCE = 900.0  # seconds for a training on a busy machine
 
 DIGITS = ["data=digits", "data.train_limit=226", "data.test_limit=60", "data.shift=1",
           "trainer.batch_size=50", "trainer.epochs=2", "trainer.threads=1"]  # fmt: skip
@@ -104,7 +104,7 @@ def assert_same_steps(one: Path, other: Path, tolerance: float) -> None:
                 ("attention", 2, "float64", ATTENTION),  # and its twin
                 ("attention", 3, "float64", [*ATTENTION, "model=multi_head"]),
                 ("resnet_transfer", 2, "float64", [*DRAWN, "transfer.unfreeze_every=1"]),
-                ("resnet_transfer", 3, "float64", [*DRAWN, "transfer.mode=frozen"]),
+                ("resnet_transfer", 3, "float64", [*RESNET, "transfer.mode=frozen", "cache=cache"]),
                 ("resnet_transfer", 2, "float64", [*DRAWN, "transfer.mode=scratch"]),
             ]
         ),
@@ -119,13 +119,17 @@ def test_the_steps_are_those_of_one_process(
     tmp_path: Path,
 ) -> None:
     words = [*words, f"trainer.precision={precision}"]
+    words = [word.replace("cache=", f"cache={tmp_path}/") for word in words]
     alone = trained(context, 1, tmp_path, app, words)[0]
     ended = trained(context, count, tmp_path, app, words)
     one, other = tmp_path / "1", tmp_path / f"{count}"
     assert_same_steps(one, other, TOLERANCE[precision])
-    assert names_in(other) == names_in(one)
+    # the source task of resnet_transfer is learned once, here by the first run
+    names = {name for name in names_in(one) if not name.startswith("source/")}
+    assert names_in(other) == names
     assert metrics_of(other)["hardware"]["processes"] == count
-    assert len(ended[0].said.splitlines()) == len(alone.said.splitlines()), "said once"
+    for line in ("run folder: ", "test: accuracy"):
+        assert ended[0].said.count(line) == alone.said.count(line) > 0
     assert [one.said for one in ended[1:]] == [""] * (count - 1)
 
 
