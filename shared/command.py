@@ -230,7 +230,7 @@ def reported(action: Callable[[], object]) -> int:
     try:
         action()
     except SuiteError as error:
-        _say(f"error: {error}", isinstance(error, LostProcess))
+        _say(error)
         return error.status
     except KeyboardInterrupt as interrupt:
         if processes.local_rank() == 0:
@@ -239,21 +239,22 @@ def reported(action: Callable[[], object]) -> int:
     return 0
 
 
-def _say(message: str, lost: bool = False) -> None:
+def _say(error: SuiteError) -> None:
     """Print an error; one that processes side by side all come to is said by the first of them.
 
     torchrun ends the others then; one that it does not end has come to an error of its own. Who has
-    `lost` another process gives it the time to say why.
+    lost another process gives it the time to say why.
     """
-    first = processes.local_rank() == 0
-    if lost or not first:
+    first, lost = processes.local_rank() == 0, isinstance(error, LostProcess)
+    ended = isinstance(error, LostProcess) and error.noticed
+    if (lost or not first) and not ended:
         try:
             time.sleep(2 * SAME_ERROR if lost else SAME_ERROR)
         except KeyboardInterrupt:
-            if not first:
-                return
-    speaker = "" if first else f"process {processes.rank()}: "
-    print(f"{speaker}{message}", file=sys.stderr, flush=True)
+            ended = True
+    if first or not ended:
+        speaker = "" if first else f"process {processes.rank()}: "
+        print(f"{speaker}error: {error}", file=sys.stderr, flush=True)
 
 
 def _overrides() -> list[str]:

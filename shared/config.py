@@ -114,7 +114,7 @@ class Trainer(Section):
         Field(description="that torch computes on; auto: cuda where there is one, else cpu"),
     ] = "auto"
     compile: Annotated[
-        bool, Field(description="let torch compile the network; pays in long trainings")
+        bool, Field(description="let torch compile the network, which needs a C++ compiler")
     ] = False
     checkpoint_seconds: Annotated[
         NotNegative | None,

@@ -32,7 +32,13 @@ class TrainingDiverged(SuiteError):
 
 
 class LostProcess(SuiteError):
-    """One of several processes that train together has ended, and so must the others."""
+    """One of several processes that train together has ended, and so must the others.
+
+    Attributes:
+        noticed: whether torchrun has already asked this process to end.
+    """
+
+    noticed = False
 
 
 class Interrupted(KeyboardInterrupt):

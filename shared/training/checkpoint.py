@@ -25,7 +25,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from shared.config import AppConfig
-from shared.errors import ConfigError, DataError
+from shared.errors import ConfigError, DataError, LostProcess
 from shared.runs import resume
 from shared.runs.folder import CHECKPOINTS, RunFolder
 from shared.training.together import agreed, anywhere
@@ -130,6 +130,8 @@ class Checkpoints:
     ) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if isinstance(error, LostProcess):
+            error.noticed = self._interrupted
         if kind is None:
             self._stop_if_interrupted()
 

@@ -36,7 +36,7 @@ def joined(device: torch.device) -> Iterator[None]:
         torch.cuda.set_device(device)
     # Python's own handlers have to wait as long as this waits for a process that may have ended.
     handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with _lost():
+    with _lost("cannot meet the other processes of this training"):
         dist.init_process_group(BACKENDS[device.type], timeout=PATIENCE)
     signal.signal(signal.SIGTERM, handler)
     try:
@@ -46,14 +46,14 @@ def joined(device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lost() -> Iterator[None]:
+def _lost(what: str = "another process of this training has ended") -> Iterator[None]:
     """Say what it means when a connection breaks."""
     try:
         yield
     except RuntimeError as error:
         raise LostProcess(
-            f"another process of this training has ended ({str(error).splitlines()[0]})\n"
-            "if there is a checkpoint in the run folder, trainer.resume=latest goes on from it"
+            f"{what}; where there is a checkpoint, trainer.resume=latest goes on from it\n"
+            f"({str(error).splitlines()[0][:90]})"
         ) from error
 
 
