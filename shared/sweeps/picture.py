@@ -59,8 +59,12 @@ def draw(search: Search, trials: Sequence[Trial], best: Trial | None, title: str
 
 
 def scale(search: Search, trials: Sequence[Trial]) -> tuple[float, float]:
-    """Return the lowest and the highest value that are shown; the few worst are beyond."""
-    values = np.array([one.value for one in trials if one.value is not None]) * _unit(search)
+    """Return the lowest and the highest value that are shown; the few worst are beyond.
+
+    Those of pruned trials are of an epoch before the last and say nothing of the scale.
+    """
+    done = [one.value for one in trials if one.status == "done" and one.value is not None]
+    values = np.array(done) * _unit(search)
     if not len(values):
         return 0.1, 1.0
     few = FEW if len(values) >= MANY else 0.0
@@ -102,6 +106,7 @@ def _points(
     low, high = limits
     worst, beyond = (low, "v") if search.maximizes else (high, "^")
     style: dict[str, Any] = {"markersize": 8, "alpha": 0.8}
+    outside = False
     looks = (("done", BLUE, "o"), ("pruned", GREY, "s"), ("diverged or failed", ORANGE, "X"))
     for name, colour, marker in looks:
         if any(one.status in name for one in trials):
@@ -110,9 +115,12 @@ def _points(
             if x is None or one.status not in name.split(" or "):
                 continue
             y = worst if one.value is None else one.value * _unit(search)
-            form = marker if low <= y <= high else beyond
+            inside = low <= y <= high
+            outside |= not inside
+            form = marker if inside else beyond
             axes.plot([x], [min(max(y, low), high)], form, color=colour, clip_on=False, **style)
-    axes.plot([], [], beyond, color=GREY, label="beyond the scale", **style)
+    if outside:
+        axes.plot([], [], beyond, color=GREY, label="beyond the scale", **style)
 
 
 def _place(search: Search, key: str, trial: Trial) -> Any:
