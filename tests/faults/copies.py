@@ -24,7 +24,7 @@ def make(folder: Path, fault: Fault) -> None:
         ["git", "-C", str(ROOT), "archive", "HEAD"], capture_output=True, check=True
     )
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(folder, filter="data")
+        files.extractall(folder)  # what git has just packed
     apply(folder, fault)
     if any(file.startswith(MAKES_DATA) for file in fault.files):
         (folder / "data").mkdir()

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -42,7 +43,7 @@ def test_the_documented_command_says_what_is_documented(tmp_path: Path) -> None:
     pattern = r"^\.venv/bin/python -m apps\.regress --baseline .*$"
     (command,) = re.findall(pattern, text, re.MULTILINE)
     words = shlex.split(command.replace("out=/tmp/gate", f"out={tmp_path}/gate"))
-    result = run(["python", *words[1:]])
+    result = run([sys.executable, *words[1:]])
     assert result.returncode == 5, result.stderr
     assert f"```text\n{result.stdout}```\n" in text
     names = sorted(path.name for path in (tmp_path / "gate").iterdir())
@@ -73,7 +74,7 @@ def test_files_are_decided_on_without_hydra_or_a_framework(tmp_path: Path) -> No
         f"import sys; from apps.regress import main; main({['--baseline', 'x', '--results', 'y']});"
         f"sys.exit(len([name for name in ({heavy}) if name in sys.modules]))"
     )
-    assert run(["python", "-c", program]).returncode == 0
+    assert run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_better_results_pass(tmp_path: Path) -> None:
