@@ -315,7 +315,9 @@ class Trainings:
 
 
 def draw(folder: Path, search: Search, study: "Study") -> None:
-    """Write study.png."""
+    """Write study.png, where a trial has ended."""
+    if not study.ended():
+        return
     from shared.sweeps.picture import draw  # matplotlib takes a second to import
     from shared.sweeps.record import counted
 
