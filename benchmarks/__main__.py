@@ -4,8 +4,9 @@
 
 KEY=VALUE:
     case=NAME,NAME      these cases alone; all of them unless given
-    peers=PATH          a folder with a checkout of pytorch/examples in `examples`, run as it is;
-                        without it the rows beside it are left out
+    peers=PATH          a folder with checkouts of pytorch/examples in `examples` and of
+                        keras-team/keras in `keras`, run as they are; without it the rows beside
+                        them are left out
     quick=true          as few repetitions as there can be: to see that it works, not to be recorded
     out=FILE            write the results there; docs/results/bench.json unless given
 

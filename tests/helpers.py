@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import OmegaConf
@@ -24,20 +25,22 @@ TIMEOUT = 120  # seconds; far more than any of the commands needs
 
 def mnist_config(run_dir: Path, *overrides: str) -> Config:
     """Compose and validate a configuration of apps/mnist_cnn, on the embedded digits."""
+    config: Config = app_config("mnist_cnn", run_dir, "data=digits", *overrides)
+    return config
+
+
+def app_config(app: str, run_dir: Path, *overrides: str) -> Any:
+    """Compose and validate a configuration of any application."""
     with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        composed = hydra.compose(
-            "mnist_cnn", overrides=["data=digits", f"run_dir={run_dir}", *overrides]
-        )
-    return validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+        composed = hydra.compose(app, overrides=[f"run_dir={run_dir}", *overrides])
+    values: Any = OmegaConf.to_container(composed, resolve=True)
+    return validate(importlib.import_module(f"apps.{app}.config").Config, values)
 
 
 def trained(app: str, folder: Path, *overrides: str) -> Path:
     """Train an application in this process; return the run folder."""
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        tree = hydra.compose(app, overrides=[f"run_dir={folder}", *overrides])
-    schema = importlib.import_module(f"apps.{app}.config").Config
-    values = OmegaConf.to_container(tree, resolve=True)
-    importlib.import_module(f"apps.{app}.train").train(validate(schema, values))  # type: ignore[arg-type]
+    config = app_config(app, folder, *overrides)
+    importlib.import_module(f"apps.{app}.train").train(config)
     return folder
 
 

@@ -74,7 +74,7 @@ class TorchRnn(TorchReader):
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         states, _ = self.rnn(embedded)
         last = (ids != PAD).sum(dim=1) - 1
-        state = states[torch.arange(ids.shape[0]), last]
+        state = states[torch.arange(ids.shape[0], device=ids.device), last]
         logits: torch.Tensor = self.fc(self.dropout(state))
         return logits
 

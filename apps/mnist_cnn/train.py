@@ -9,13 +9,12 @@ import numpy as np
 
 from apps.mnist_cnn.config import Config
 from shared.data import digits, mnist, store
-from shared.data.augment import shifted
 from shared.data.images import ImageData
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.progress import download_progress
 from shared.runs.record import facts
-from shared.training.fit import Evaluation, Examples, Learner, evaluate, fit, save_weights
+from shared.training.fit import Augment, Evaluation, Examples, Learner, evaluate, fit, save_weights
 from shared.training.learners import learner_class
 from shared.training.precision import with_precision
 from shared.training.split import hold_back
@@ -40,7 +39,7 @@ def train(config: Config) -> dict[str, Any]:
         learner = build_learner(config)
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)
-        move = partial(shifted, pixels=config.data.shift)
+        move = augmentation(config)
         fit(learner, train_set, validation_set, config, run, augment=move)
         test = evaluate(learner, test_set)
         run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
@@ -97,6 +96,12 @@ def build_learner(config: Config) -> Learner:
     learner = learner_class(config.framework)
     network = importlib.import_module(f"apps.mnist_cnn.{config.framework}_model")
     return learner(network.build_model, config)
+
+
+def augmentation(config: Config) -> Augment:
+    """Return what changes the training images of an epoch, in torch on the network's device."""
+    name = "training.torch_augment" if config.framework == "torch" else "data.augment"
+    return partial(importlib.import_module(f"shared.{name}").shifted, pixels=config.data.shift)
 
 
 def draw(run: RunFolder, images: ImageData, test: Evaluation) -> None:

@@ -2,19 +2,19 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torchvision.transforms import v2  # type: ignore[import-untyped]
 
 
 def mirrored_and_moved(
-    images: NDArray[np.uint8], random: np.random.Generator, pixels: int, mirror: bool
-) -> NDArray[np.uint8]:
+    images: torch.Tensor, random: np.random.Generator, pixels: int, mirror: bool
+) -> torch.Tensor:
     """Return each picture moved by up to `pixels` each way and, half of them, mirrored, at random.
 
     The same as in shared/data/augment.py, which serves the other frameworks; what is drawn differs.
 
     Args:
-        images: (N, height, width, 3); the pixels at their edges are repeated to fill the gaps.
+        images: uint8 (N, height, width, 3), on any device; the pixels at their edges are repeated
+            to fill the gaps.
         random: draws what torch's generator is seeded with.
         pixels: the longest way; 0 moves nothing.
         mirror: whether left and right may change places.
@@ -28,8 +28,8 @@ def mirrored_and_moved(
     transform = v2.Compose(steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(random.integers(2**63)))
-        given = torch.from_numpy(images).permute(0, 3, 1, 2)
+        given = images.permute(0, 3, 1, 2)
         if pixels:  # all at once; RandomCrop's own padding would take them one by one
             given = v2.functional.pad(given, [pixels], padding_mode="edge")
         changed = torch.stack([transform(image) for image in given])
-    return np.ascontiguousarray(changed.permute(0, 2, 3, 1).numpy())
+    return changed.permute(0, 2, 3, 1).contiguous()

@@ -127,14 +127,18 @@ class Sequences:
     Indexing with positions (n,) or a slice gives int64 (n, T), T being the length of the longest of
     them, `longest` at most: of a longer document its last words are kept, where most reviews come
     to their verdict, or its first ones. `PAD` fills up the others, on the right.
+
+    Attributes:
+        lengths: how many words of each document are taken, int64 (N,).
+        starts: where they begin in `documents.ids`, int64 (N,).
     """
 
     def __init__(self, documents: Documents, longest: int, keep: Keep = "last") -> None:
         self.documents = documents
         self.lengths = np.minimum(documents.lengths, longest)
-        self._starts = documents.offsets[:-1]
+        self.starts = documents.offsets[:-1]
         if keep == "last":
-            self._starts = documents.offsets[1:] - self.lengths
+            self.starts = documents.offsets[1:] - self.lengths
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -144,7 +148,7 @@ class Sequences:
         steps = np.arange(lengths.max(initial=0))
         there = steps < lengths[:, None]
         padded = np.full(there.shape, PAD, np.int64)
-        padded[there] = self.documents.ids[(self._starts[which][:, None] + steps)[there]]
+        padded[there] = self.documents.ids[(self.starts[which][:, None] + steps)[there]]
         return padded
 
 

@@ -1,6 +1,7 @@
 """What is on the screen during long work: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -41,15 +42,13 @@ class TrainingProgress:
             self._bar = Progress(
                 TextColumn("epoch {task.fields[epoch]}"),
                 BarColumn(bar_width=30),
-                TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.2%}"),
+                TextColumn("{task.fields[scores]}"),
                 TimeRemainingColumn(compact=True),
                 TextColumn("left"),
                 console=console,
                 transient=True,
             )
-            self._task = self._bar.add_task(
-                "", total=steps, completed=done, epoch="", loss=0.0, accuracy=0.0
-            )
+            self._task = self._bar.add_task("", total=steps, completed=done, epoch="", scores="")
 
     def __enter__(self) -> "TrainingProgress":
         if self._bar:
@@ -66,19 +65,23 @@ class TrainingProgress:
             self._bar.stop()
 
     def step(self, epoch: int, loss: float, accuracy: float) -> None:
-        """One step is done; `loss` and `accuracy` (0 to 1) are means over the epoch so far."""
+        """One step is done; `loss` and `accuracy` (0 to 1) are means over the epoch so far.
+
+        They are nan, and not shown, where a GPU has not been asked for them yet.
+        """
         self._done += 1
         now = time.monotonic()
+        scores = "" if math.isnan(loss) else f"loss {loss:.4f}  accuracy {accuracy:.2%}  "
         if self._bar:
             label = f"{epoch}/{self._epochs}"
-            self._bar.update(self._task, advance=1, epoch=label, loss=loss, accuracy=accuracy)
+            self._bar.update(self._task, advance=1, epoch=label, scores=scores.rstrip())
         elif now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
             a_step = (now - self._start) / (self._done - self._before)
             left = a_step * (self._steps - self._done)
             print(
                 f"epoch {epoch}/{self._epochs}  step {self._done:,} of {self._steps:,}  "
-                f"loss {loss:.4f}  accuracy {accuracy:.2%}  {left:.0f} s left",
+                f"{scores}{left:.0f} s left",
                 flush=True,
             )
 

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import signal
 import sys
@@ -81,8 +82,9 @@ class EpochSoFar:
         self.seen += count
 
     def means(self) -> dict[str, float]:
-        """Return the mean loss and the accuracy, by their columns in history.csv."""
-        return {"train_loss": self.loss / self.seen, "train_accuracy": self.hits / self.seen}
+        """Return the mean loss and the accuracy, by their columns in history.csv; nan of none."""
+        loss, hits = (n / self.seen if self.seen else math.nan for n in (self.loss, self.hits))
+        return {"train_loss": loss, "train_accuracy": hits}
 
 
 class Checkpoints:
@@ -146,7 +148,7 @@ class Checkpoints:
             raise KeyboardInterrupt
 
     def after_step(self) -> None:
-        """Write a checkpoint if it is time for one.
+        """Say that a step is done.
 
         Raises:
             KeyboardInterrupt: the user asked for it while the step was taken.
@@ -154,8 +156,10 @@ class Checkpoints:
         """
         self._interrupted = self.stopped_together = anywhere(self._interrupted)
         self._stop_if_interrupted()
-        if self._seconds is not None and time.monotonic() - self._written >= self._seconds:
-            self.write()
+
+    def due(self) -> bool:
+        """Return whether it is time for the next one."""
+        return self._seconds is not None and time.monotonic() - self._written >= self._seconds
 
     @contextlib.contextmanager
     def no_step(self) -> Iterator[None]:

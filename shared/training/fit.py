@@ -65,11 +65,17 @@ class Learner(Stateful, Protocol):
         parameters: how many numbers are trained.
         loss: what it is trained on.
         model: the network itself, a class of its framework.
+        asynchronous: whether `train` yields before a step is done: float() and int() wait for it.
     """
 
     parameters: int
     loss: Loss
     model: Any
+    asynchronous: bool
+
+    def placed(self, examples: Examples) -> Examples:
+        """Return examples where the network is; what changes the inputs is given these."""
+        ...
 
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]
@@ -159,6 +165,7 @@ def fit(
     refuse_another_training(config, run)
     trainer = config.trainer
     batches = batches or partial(batches_of, len(train_set), trainer.batch_size, config.seed)
+    train_set = learner.placed(train_set)
     steps_an_epoch = len(batches(1))
     total = trainer.epochs * steps_an_epoch
     total = min(total, trainer.max_steps or total)
@@ -239,16 +246,38 @@ def _train_epoch(
     checkpoints: Checkpoints,
     progress: TrainingProgress,
 ) -> None:
-    """Take the steps that are left of one epoch and note each."""
+    """Take the steps that are left of one epoch and note each.
+
+    Where the device goes on by itself, what it has found is asked for when a checkpoint is due, on
+    Ctrl-C and at the end: waiting for each step would leave it idle between two.
+    """
+    unread: list[tuple[int, float, Any, Any, int]] = []
     sums = checkpoints.epoch
-    for (batch, rate), (loss, correct) in zip(steps, learner.train(examples, steps), strict=True):
-        number = run.metrics["steps"] = run.metrics["steps"] + 1
-        run.add_row("steps.csv", {"step": number, "epoch": epoch, "lr": rate, "loss": loss})
-        if not math.isfinite(loss):
-            raise _diverged(f"the loss is {loss}", number, epoch, rate)
-        sums.add(loss, correct, len(batch))
-        progress.step(epoch, *sums.means().values())
-        checkpoints.after_step()
+
+    def note() -> None:
+        for number, rate, loss, correct, count in unread:
+            mean = float(loss)
+            run.add_row("steps.csv", {"step": number, "epoch": epoch, "lr": rate, "loss": mean})
+            if not math.isfinite(mean):
+                raise _diverged(f"the loss is {mean}", number, epoch, rate)
+            sums.add(mean, int(correct), count)
+        unread.clear()
+
+    try:
+        for (batch, rate), scores in zip(steps, learner.train(examples, steps), strict=True):
+            number = run.metrics["steps"] = run.metrics["steps"] + 1
+            unread.append((number, rate, *scores, len(batch)))
+            if not learner.asynchronous:
+                note()
+            progress.step(epoch, *sums.means().values())
+            checkpoints.after_step()
+            if checkpoints.due():
+                note()
+                checkpoints.write()
+    except KeyboardInterrupt:
+        note()
+        raise
+    note()
 
 
 def _diverged(what: str, step: int, epoch: int, rate: float) -> TrainingDiverged:

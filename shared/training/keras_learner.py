@@ -29,6 +29,8 @@ class KerasLearner:
             its batch normalisation included.
     """
 
+    asynchronous = False  # train yields numbers
+
     def __init__(
         self,
         build: Callable[[Any], keras.Model],
@@ -68,6 +70,10 @@ class KerasLearner:
         self.parameters = sum(int(np.prod(w.shape)) for w in self.model.trainable_variables)
         signature = [self._inputs, tf.TensorSpec([None], tf.int64)]
         self._step = tf.function(self._one_step, input_signature=signature)  # another graph
+
+    def placed(self, examples: Examples) -> Examples:
+        """Return the examples as they are."""
+        return examples
 
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]

@@ -32,6 +32,8 @@ class NumpyLearner:
             its batch normalisation included.
     """
 
+    asynchronous = False  # train yields numbers
+
     def __init__(
         self,
         build: Callable[[Any, type, np.random.Generator], Module],
@@ -58,6 +60,10 @@ class NumpyLearner:
         self.rates = rates
         trained = (w.size for name, w in self.model.params.items() if factor(name, rates) > 0)
         self.parameters = sum(trained)
+
+    def placed(self, examples: Examples) -> Examples:
+        """Return the examples as they are."""
+        return examples
 
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]

@@ -19,6 +19,7 @@ from shared.training.losses import Loss
 from shared.training.memory import keep_freed_memory
 from shared.training.rates import ALL, Rates, factor, part
 from shared.training.torch_device import device_of
+from shared.training.torch_inputs import batch_of, placed
 from shared.training.torch_layers import over_processes
 from shared.training.torch_processes import Share
 
@@ -32,6 +33,9 @@ class TorchLearner:
         loss: what it is trained on.
         rates: how fast its parts learn; a part with the factor 0 stays as it is, the statistics of
             its batch normalisation included.
+
+    Attributes:
+        asynchronous: whether the device goes on by itself: what it is asked for is waited for.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class TorchLearner:
         keep_freed_memory()
         torch.set_num_threads(config.trainer.threads or available_cores())
         self.device = device_of(config.trainer)
+        self.asynchronous = self.device.type != "cpu"
         # The same as use_deterministic_algorithms(True), which would also import Triton: 4 seconds,
         # and a crash where TensorFlow is in the same process. Not all has such a form on a GPU.
         torch.set_deterministic_debug_mode("error" if self.device.type == "cpu" else "warn")
@@ -69,35 +74,48 @@ class TorchLearner:
                 weight.requires_grad_(rates[group["part"]] > 0)
         self.parameters = sum(w.numel() for w in self.model.parameters() if w.requires_grad)
 
+    def placed(self, examples: Examples) -> Examples:
+        """Return the examples with inputs and labels on the device, whatever they were."""
+        labels: Any = torch.as_tensor(examples.labels).to(self.device)
+        return Examples(placed(examples.inputs, self.device), labels)
+
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]
-    ) -> Iterator[tuple[float, int]]:
-        """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
-        inputs = examples.inputs
-        if isinstance(inputs, np.ndarray):
-            inputs = self._tensor(inputs)  # at once, not batch by batch
-        labels = torch.from_numpy(examples.labels).to(self.device)
+    ) -> Iterator[tuple[Any, Any]]:
+        """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits.
+
+        On a GPU nothing waits for it from the first step to the last, and what is yielded are
+        tensors there: whoever makes numbers of them waits for the step.
+        """
+        if not steps:
+            return
+        inputs = placed(examples.inputs, self.device)
+        labels = torch.as_tensor(examples.labels).to(self.device)
+        order = torch.from_numpy(np.concatenate([batch for batch, _ in steps])).to(self.device)
         weights = list(self.model.parameters())
         self._training_mode()
-        for batch, rate in steps:
-            own = batch[self.share.take(len(batch))]
+        batches = order.split([len(batch) for batch, _ in steps])
+        for (batch, rate), rows in zip(steps, batches, strict=True):
+            share = self.share.take(len(batch))
+            own = rows[share]
             set_learning_rate(self.optimizer, rate, self.rates)
             self.optimizer.zero_grad()
             with self._autocast():
-                logits = self.model(self._tensor(inputs[own]))
+                logits = self.model(self._floats(batch_of(inputs, own, batch[share])))
             loss = mean_loss(self.loss, logits.to(self.dtype), labels[own]) * self.share.weight
             loss.backward()
             scores = self.share.together(loss, hits(self.loss, logits, labels[own]), weights)
             if self.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self.optimizer.step()
-            yield scores
+            yield scores if self.asynchronous else (scores[0].item(), int(scores[1]))
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (N, classes) of one batch, in evaluation mode."""
         self.model.eval()
         with torch.inference_mode(), self._autocast():
-            logits: torch.Tensor = self.model(self._tensor(inputs))
+            given = torch.from_numpy(inputs).to(self.device)
+            logits: torch.Tensor = self.model(self._floats(given))
         return logits.cpu().double().numpy()
 
     def weights(self) -> dict[str, NDArray[Any]]:
@@ -150,10 +168,9 @@ class TorchLearner:
         for name, module in self.model.named_modules():
             module.training = factor(name, self.rates) > 0
 
-    def _tensor(self, inputs: NDArray[Any] | torch.Tensor) -> torch.Tensor:
+    def _floats(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the inputs in the network's dtype; integers (indices of words) stay integers."""
-        tensor = torch.as_tensor(inputs).to(self.device)
-        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+        return inputs.to(self.dtype) if inputs.is_floating_point() else inputs
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Products in bfloat16, everything else in float32, where that is asked for."""
@@ -184,10 +201,10 @@ def mean_loss(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> torch.T
     return F.mse_loss(logits.sigmoid(), targets)
 
 
-def hits(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> int:
-    """Return how many of the batch's examples are classified right."""
+def hits(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return how many of the batch's examples are classified right, one number."""
     predicted = logits.argmax(dim=1) if loss == "cross_entropy" else logits[:, 0] > 0
-    return int((predicted == labels).sum())
+    return (predicted == labels).sum()
 
 
 def build_optimizer(

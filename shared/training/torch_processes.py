@@ -129,8 +129,8 @@ class Share:
         return self.rows
 
     def together(
-        self, loss: torch.Tensor, hits: int, weights: Sequence[torch.Tensor]
-    ) -> tuple[float, int]:
+        self, loss: torch.Tensor, hits: torch.Tensor, weights: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add up what all processes have of a batch: its loss, its hits, the gradients.
 
         Args:
@@ -142,12 +142,12 @@ class Share:
             The mean loss and the hits of the whole batch.
         """
         if processes.count() == 1:
-            return loss.item(), hits
+            return loss.detach(), hits
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        scores = loss.new_tensor([loss.item(), hits if self.weight else 0])
+        scores = torch.stack([loss.detach(), hits.to(loss) * bool(self.weight)])
         # At once: many small sums would take far longer.
         parts = [scores, *(gradient.reshape(-1) for gradient in gradients)]
         sums = add_up(torch.cat(parts)).split([part.numel() for part in parts])
         for gradient, total in zip(gradients, sums[1:], strict=True):
             gradient.copy_(total.view(gradient.shape))
-        return sums[0][0].item(), round(sums[0][1].item())
+        return sums[0][0], sums[0][1]

@@ -9,21 +9,16 @@ import json
 import pickle
 import signal
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from apps.mnist_cnn.config import Config
-from apps.mnist_cnn.train import build_learner, load_images, split
-from shared.command import CONF, HYDRA_VERSION_BASE
-from shared.config import validate
-from shared.data.augment import shifted
+from apps.mnist_cnn.train import augmentation, build_learner, load_images, split
 from shared.errors import ConfigError, DataError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import folder as run_folder
@@ -32,7 +27,7 @@ from shared.runs.progress import TrainingProgress
 from shared.training import checkpoint
 from shared.training.fit import fit, save_weights
 from shared.training.schedule import learning_rates
-from tests.helpers import mnist_config
+from tests.helpers import app_config, mnist_config
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 STEPS = 8  # of four batches an epoch, the last one smaller
@@ -63,8 +58,7 @@ def train(config: Config) -> Path:
     run.metrics |= {"dataset_sha256": digest, "model": config.model.name}
     with run.recording():
         learner = build_learner(config)
-        move = partial(shifted, pixels=config.data.shift)
-        fit(learner, train_set, validation_set, config, run, augment=move)
+        fit(learner, train_set, validation_set, config, run, augmentation(config))
         save_weights(learner, run)
     return run.path
 
@@ -492,18 +486,16 @@ ATTENTION = ["debug=smoke", "data=recall", "data.train_limit=128", "trainer.epoc
 RESNET = ["debug=smoke", "data=digit_pictures", "data.size=32", "source.per_class=20"]
 
 
-def app_config(app: str, run_dir: Path, *overrides: str) -> Any:
-    own = [f"run_dir={run_dir}", "framework=torch", "trainer.threads=1", *overrides]
+def one_thread(app: str, run_dir: Path, *overrides: str) -> Any:
+    """Return a configuration whose runs share nothing."""
+    own = ["framework=torch", "trainer.threads=1", *overrides]
     if app == "resnet_transfer":
         own.append(f"cache={run_dir.parent}/cache_of_{run_dir.name}")
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        composed = hydra.compose(app, overrides=own)
-    values: Any = OmegaConf.to_container(composed, resolve=True)
-    return validate(importlib.import_module(f"apps.{app}.config").Config, values)
+    return app_config(app, run_dir, *own)
 
 
 def train_app(app: str, run_dir: Path, *overrides: str) -> None:
-    importlib.import_module(f"apps.{app}.train").train(app_config(app, run_dir, *overrides))
+    importlib.import_module(f"apps.{app}.train").train(one_thread(app, run_dir, *overrides))
 
 
 def timeless(value: Any) -> Any:
@@ -569,4 +561,4 @@ def test_every_application_goes_on(
 
 def test_where_there_are_no_checkpoints_it_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="gradient_flow keeps no checkpoints; start it anew"):
-        app_config("gradient_flow", tmp_path, "trainer.resume=latest")
+        one_thread("gradient_flow", tmp_path, "trainer.resume=latest")

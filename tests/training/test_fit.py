@@ -33,11 +33,15 @@ class FakeLearner:
     parameters = 1
     loss: Loss = "cross_entropy"
     model: Any = None
+    asynchronous = False
 
     def __init__(self, losses: Sequence[float] = (), drop: int = 0) -> None:
         self.losses = list(losses)
         self.drop = drop
         self.seen: list[tuple[Indices, float]] = []
+
+    def placed(self, examples: Examples) -> Examples:
+        return examples
 
     def train(
         self, examples: Examples, steps: Sequence[tuple[Indices, float]]

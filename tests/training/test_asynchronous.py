@@ -1,0 +1,181 @@
+"""On a GPU nothing in an epoch waits for it: shown without one.
+
+torch's device `meta` computes shapes and dtypes alone: to ask it for a value fails. In the place of
+a GPU it shows what is asked of one, what is sent to it, and what is mixed with tensors elsewhere.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from apps.attention.torch_model import build_model as attention_model
+from apps.imdb_rnn.torch_model import build_model as reviews_model
+from apps.mnist_cnn.torch_model import build_model as images_model
+from apps.resnet_transfer.torch_model import build_model as pictures_model
+from shared.data import augment
+from shared.data.text import Documents, Sequences
+from shared.errors import TrainingDiverged
+from shared.training import numpy_learner, torch_learner
+from shared.training.fit import Examples
+from shared.training.losses import Loss
+from shared.training.numpy_learner import NumpyLearner
+from shared.training.torch_augment import shifted
+from shared.training.torch_inputs import batch_of, placed
+from shared.training.torch_learner import TorchLearner, hits
+from tests.helpers import app_config, trained
+
+GPU = torch.device("meta")
+COUNT, BATCH = 10, 4
+
+
+def reviews(keep: Any = "last") -> Sequences:
+    """Return reviews of 2 to 9 words."""
+    random = np.random.default_rng(0)
+    offsets = np.concatenate([[0], random.integers(2, 10, COUNT).cumsum()])
+    ids = random.integers(2, 20, offsets[-1]).astype(np.int32)
+    return Sequences(Documents(ids, offsets, random.integers(0, 2, COUNT)), 6, keep)
+
+
+def steps() -> list[tuple[np.ndarray, float]]:
+    """Return an epoch's steps, the last batch smaller."""
+    order = np.random.default_rng(1).permutation(COUNT)
+    return [(order[start : start + BATCH], 0.01) for start in range(0, COUNT, BATCH)]
+
+
+NETWORKS: dict[str, tuple[str, list[str], Any, Any]] = {
+    "cnn": ("mnist_cnn", ["model=cnn"], images_model, np.zeros((COUNT, 28, 28), np.float32)),
+    "fast_cnn": ("mnist_cnn", ["model=fast_cnn"], images_model,
+                 np.zeros((COUNT, 28, 28), np.float32)),
+    "mlp": ("mnist_cnn", ["model=mlp"], images_model, np.zeros((COUNT, 28, 28), np.float32)),
+    "lstm": ("imdb_rnn", ["model=lstm"], lambda c: reviews_model(c, 20), reviews()),
+    "rnn": ("imdb_rnn", ["model=rnn"], lambda c: reviews_model(c, 20), reviews()),
+    "bow": ("imdb_rnn", ["model=bow"], lambda c: reviews_model(c, 20), reviews()),
+    "attention": ("attention", [], lambda c: attention_model(c, 20, 2, False), reviews()),
+    "resnet": ("resnet_transfer", ["weights=none"], lambda c: pictures_model(c, 10),
+               np.zeros((COUNT, 32, 32, 3), np.uint8)),
+}  # fmt: skip
+
+
+class Watch(TorchDispatchMode):
+    """Sees every operation of torch.
+
+    Attributes:
+        sent: the operations that bring a tensor from the CPU to the GPU.
+        mixed: those with tensors of both, numbers (0-dimensional) on the CPU left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[str] = []
+        self.mixed: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Take part in one operation."""
+        result = func(*args, **(kwargs or {}))
+        given, made = (
+            {t.device.type for t in tree_leaves(values) if isinstance(t, torch.Tensor) and t.dim()}
+            for values in ((args, kwargs), result)
+        )
+        if given == {"cpu"} and made == {GPU.type}:
+            self.sent.append(str(func))
+        elif given == {"cpu", GPU.type}:
+            self.mixed.append(str(func))
+        return result
+
+
+def epoch_on_gpu(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Watch]:
+    """Return what was seen in each step of an epoch, the first with all that is before it."""
+    monkeypatch.setattr(torch_learner, "device_of", lambda trainer: GPU)
+    monkeypatch.setattr(TorchLearner, "_autocast", lambda self: contextlib.nullcontext())
+    app, own, build, inputs = NETWORKS[name]
+    words = [*own, "trainer.precision=float32", "trainer.clip_norm=1"]
+    loss: Loss = "binary_cross_entropy" if app == "imdb_rnn" else "cross_entropy"
+    learner = TorchLearner(build, app_config(app, tmp_path, *words), loss)
+    labels = np.random.default_rng(2).integers(0, 2, COUNT)
+    watches = []
+    epoch = learner.train(Examples(inputs, labels), steps())
+    for _ in steps():
+        watches.append(Watch())
+        with watches[-1]:
+            scores = next(epoch)
+        assert {value.device for value in scores} == {GPU}
+    assert next(epoch, None) is None
+    return watches
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_epoch_asks_the_gpu_for_nothing_and_sends_it_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = epoch_on_gpu(name, tmp_path, monkeypatch)
+    assert 3 <= len(first.sent) <= 5, "inputs, labels, the order"
+    assert first.mixed == []
+    assert [(watch.sent, watch.mixed) for watch in others] == [([], [])] * 2
+
+
+def asking(loss: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(int(hits(loss, logits, labels)), device=GPU)
+
+
+def sending(loss: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return hits(loss, logits, labels) + torch.ones(3).to(GPU).sum()
+
+
+def test_what_asks_or_sends_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_learner, "hits", asking)
+    with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):
+        epoch_on_gpu("mlp", tmp_path, monkeypatch)
+    monkeypatch.setattr(torch_learner, "hits", sending)
+    assert len(epoch_on_gpu("mlp", tmp_path, monkeypatch)[1].sent) == 1
+
+
+def test_sequences_are_padded_on_the_device_as_elsewhere() -> None:
+    for keep in ("first", "last"):
+        sequences = reviews(keep=keep)
+        there = placed(sequences, torch.device("cpu"))
+        for rows, _ in [*steps(), (np.zeros(0, np.int64), 0.0)]:
+            found = batch_of(there, torch.from_numpy(rows), rows)
+            assert found.dtype == torch.int64
+            np.testing.assert_array_equal(found.numpy(), sequences[rows])
+
+
+@pytest.mark.parametrize("pixels", [0, 1, 2])
+def test_images_are_shifted_on_the_device_as_elsewhere(pixels: int) -> None:
+    images = np.random.default_rng(0).standard_normal((50, 9, 8), np.float32)
+    in_torch = shifted(torch.from_numpy(images), np.random.default_rng(3), pixels)
+    in_numpy = augment.shifted(images, np.random.default_rng(3), pixels)
+    np.testing.assert_array_equal(in_torch.numpy(), in_numpy)
+
+
+class Late(NumpyLearner):
+    """What it yields are no numbers yet, as on a GPU."""
+
+    asynchronous = True
+
+    def train(self, *given: Any) -> Any:
+        """Take the steps."""
+        for loss, correct in super().train(*given):
+            yield np.array(loss), np.array(correct)
+
+
+def test_scores_that_come_late_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["framework=numpy", "model=mlp", "data=digits", "data.train_limit=300",
+             "trainer.epochs=2", "data.test_limit=60"]  # fmt: skip
+    trained("mnist_cnn", tmp_path / "one", *words)
+    monkeypatch.setattr(numpy_learner, "NumpyLearner", Late)
+    for seconds in ("null", "0"):  # a checkpoint after each step asks for each
+        folder = tmp_path / f"late_{seconds}"
+        trained("mnist_cnn", folder, *words, f"trainer.checkpoint_seconds={seconds}")
+        for name in ("steps.csv", "weights.safetensors"):
+            assert (folder / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    words[-1] = "optimizer.lr=1e30"
+    with pytest.raises(TrainingDiverged, match=r"the loss is (nan|inf) at step 2 \(epoch 1\)"):
+        trained("mnist_cnn", tmp_path / "nan", *words)
