@@ -13,7 +13,7 @@ import shared.backprop
 PACKAGE = Path(shared.backprop.__file__).parent
 COPY = "backprop_copy"
 FILES = (  # each imports only those before it
-    "module.py", "activations.py", "linear.py", "attention.py", "conv.py", "losses.py", "norm.py",
+    "threads.py", "module.py", "activations.py", "linear.py", "attention.py", "conv.py", "losses.py", "norm.py",
     "optimizers.py", "recurrent.py", "__init__.py",
 )  # fmt: skip
 

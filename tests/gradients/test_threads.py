@@ -1,0 +1,67 @@
+"""A batch in parts, a thread each: the same numbers as in one."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+from shared.backprop import Conv2d
+from shared.backprop.threads import WORTH_A_THREAD, in_threads, parts_of
+
+ENOUGH = 9 * WORTH_A_THREAD
+
+
+def test_parts_are_every_example_once_and_few_numbers_stay_together() -> None:
+    for threads in (1, 2, 3):
+        with threadpoolctl.threadpool_limits(threads, "blas"):
+            for count in (1, 2, 7, 64):
+                parts = parts_of(count, ENOUGH)
+                assert len(parts) == min(threads, count)
+                taken = [place for part in parts for place in range(count)[part]]
+                assert taken == list(range(count))
+            assert parts_of(64, WORTH_A_THREAD) == [slice(0, 64)]
+    assert parts_of(0, 0) == [slice(0, 0)]
+
+
+def test_parts_are_computed_at_the_same_time_each_by_one_thread_of_blas() -> None:
+    before = threadpoolctl.threadpool_info()
+    both = threading.Barrier(2, timeout=20)
+
+    def work(part: str) -> tuple[str, set[int]]:
+        both.wait()
+        time.sleep(0.05)
+        pools = threadpoolctl.threadpool_info()
+        return part, {p["num_threads"] for p in pools if p["user_api"] == "blas"}
+
+    assert in_threads(work, ["a", "b"]) == [("a", {1}), ("b", {1})]
+    assert threadpoolctl.threadpool_info() == before
+
+
+def test_errors_and_error_states_are_those_of_the_caller() -> None:
+    def divide(zero: float) -> np.ndarray:
+        return np.ones(3) / zero
+
+    with pytest.raises(FloatingPointError), np.errstate(divide="raise"):
+        in_threads(divide, [0.0, 0.0])
+    with np.errstate(divide="ignore"):  # pytest makes errors of warnings
+        assert np.isinf(in_threads(divide, [0.0, 0.0])).all()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("count", [1, 5, 8])
+def test_a_convolution_in_threads_is_that_in_one(count: int, groups: int) -> None:
+    random = np.random.default_rng(0)
+    layer = Conv2d(8, 6, 3, padding=1, stride=(1, 2), groups=groups, dtype=np.float64, rng=random)
+    x = random.standard_normal((count, 8, 120, 160))
+    found = []
+    for threads in (1, 2, 2):
+        with threadpoolctl.threadpool_limits(threads, "blas"):
+            assert len(parts_of(count, 9 * x.size // 2)) == min(count, threads)
+            y = layer.forward(x)
+            dy = np.random.default_rng(1).standard_normal(y.shape)
+            found.append((y, layer.backward(dy), *map(np.copy, layer.grads.values())))
+    for one, two, again in zip(*found, strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-12, atol=1e-12 * np.abs(one).max())
+        np.testing.assert_array_equal(again, two)
