@@ -13,8 +13,8 @@ import shared.backprop
 PACKAGE = Path(shared.backprop.__file__).parent
 COPY = "backprop_copy"
 FILES = (  # each imports only those before it
-    "threads.py", "module.py", "activations.py", "linear.py", "attention.py", "conv.py", "losses.py", "norm.py",
-    "optimizers.py", "recurrent.py", "__init__.py",
+    "threads.py", "module.py", "activations.py", "linear.py", "attention.py", "conv.py",
+    "losses.py", "norm.py", "optimizers.py", "recurrent.py", "__init__.py",
 )  # fmt: skip
 
 
