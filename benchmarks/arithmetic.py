@@ -9,17 +9,14 @@ addition is two.
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.train import build_learner
 from benchmarks.rows import Measured, Row, in_turns, seconds
-from shared.command import CONF, HYDRA_VERSION_BASE
-from shared.config import validate
+from shared.command import configuration
 from shared.training.fit import Examples
 from shared.training.precision import with_precision
 
@@ -30,10 +27,8 @@ MODELS = ("cnn", "fast_cnn")
 
 def learner(model: str) -> tuple[Any, Config]:
     """Return a learner as `make train-mnist model=MODEL` makes it, and its configuration."""
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        composed = hydra.compose("mnist_cnn", overrides=[f"model={model}", "run_dir=unused"])
-    values: Any = OmegaConf.to_container(composed, resolve=True)
-    config = with_precision(validate(Config, values))
+    words = [f"model={model}", "run_dir=unused"]
+    config = with_precision(configuration("mnist_cnn", Config, words))
     return build_learner(config), config
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from shared.data import imdb
 from shared.data.text import Settings
 start = time.perf_counter()
-imdb.load(Path(sys.argv[1]), Path(sys.argv[2]), Settings(), download=False, fallback=None)
+imdb.load(Path(sys.argv[1]), Path(sys.argv[2]), Settings(20_000, 2), download=False, fallback=None)
 print(time.perf_counter() - start)
 """
 

@@ -13,16 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import hydra
-from omegaconf import OmegaConf
-
 from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.learning import Start, build_learner, learn, network
 from apps.resnet_transfer.shapes import is_head
 from apps.resnet_transfer.tasks import load_target, split
 from benchmarks.rows import Measured, times
-from shared.command import CONF, HYDRA_VERSION_BASE
-from shared.config import validate
+from shared.command import configuration
 from shared.runs.folder import RunFolder
 from shared.training.fit import evaluate
 from shared.training.precision import with_precision
@@ -32,22 +28,17 @@ PER_CLASS = 500
 GOAL = 10
 
 
-def configuration(folder: Path, features: str, *overrides: str) -> Config:
-    """Compose a configuration in mode `frozen`."""
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        composed = hydra.compose("resnet_transfer", overrides=[
-            "transfer.mode=frozen", f"transfer.features={features}", f"run_dir={folder}",
-            f"trainer.epochs={EPOCHS}", f"data.per_class={PER_CLASS}", *overrides,
-        ])  # fmt: skip
-    return with_precision(
-        validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
-    )
+def frozen(folder: Path, features: str, *overrides: str) -> Config:
+    """Return a configuration in mode `frozen`."""
+    words = ["transfer.mode=frozen", f"transfer.features={features}", f"run_dir={folder}",
+             f"trainer.epochs={EPOCHS}", f"data.per_class={PER_CLASS}", *overrides]  # fmt: skip
+    return with_precision(configuration("resnet_transfer", Config, words))
 
 
 def seconds_and_accuracy(features: str, *overrides: str) -> tuple[float, float]:
     """Return the seconds that the training takes, features included, and the test accuracy."""
     with tempfile.TemporaryDirectory() as folder:
-        config = configuration(Path(folder), features, *overrides)
+        config = frozen(Path(folder), features, *overrides)
         images = load_target(config)
         train_set, validation_set, test_set = split(images, config)
         drawn = network("torch").state(build_learner(config, len(images.classes)).model)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.process import DATA, BenchmarkError, trained
@@ -18,13 +19,11 @@ from benchmarks.rows import Measured, times
 from shared.runs.record import ROOT
 
 GOAL = 20
-RECIPES = {  # what to call it: overrides, seeds
-    "`lstm`": (["model=lstm"], 5),
-    "`lstm`, trainer.epochs=1 data.longest=200": (
-        ["model=lstm", "trainer.epochs=1", "data.longest=200"],
-        5,
-    ),
-    "`bow`": (["model=bow"], 5),
+SHORT = ["model=lstm", "trainer.epochs=1", "data.longest=200"]
+RECIPES: dict[str, tuple[list[str], int, bool]] = {  # name: overrides, seeds, whether for the goal
+    "`lstm`": (["model=lstm"], 5, False),
+    "`lstm`, trainer.epochs=1 data.longest=200": (SHORT, 5, True),
+    "`bow`": (["model=bow"], 5, False),
 }
 
 
@@ -66,7 +65,7 @@ def measure(peers: Path | None, quick: bool) -> Measured:
         for number, epoch in enumerate(epochs, start=1)
     ]  # fmt: skip
     rows = []
-    for name, (overrides, seeds) in RECIPES.items():
+    for name, (overrides, seeds, for_goal) in RECIPES.items():
         runs = []
         for seed in range(1 if quick else seeds):
             with tempfile.TemporaryDirectory() as folder:
@@ -82,5 +81,7 @@ def measure(peers: Path | None, quick: bool) -> Measured:
             continue
         what = f"IMDB, {name}: seconds to more than the example's best accuracy"
         note = f"{mean:.2%}; the example's best of {len(epochs)} epochs: {best:.2%}"
-        rows.append(times(what, seconds, "the usual Keras LSTM, five epochs", [total], GOAL, note))
+        against = "the usual Keras LSTM, five epochs"
+        row = times(what, seconds, against, [total], GOAL, note)
+        rows.append(row if for_goal else replace(row, goal="printed", met=True))
     return rows, details

@@ -10,13 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import hydra
-from omegaconf import OmegaConf
 from scipy.stats import t
 
 from apps.mnist_cnn.config import Config
-from shared.command import CONF, HYDRA_VERSION_BASE
-from shared.config import validate
+from shared.command import configuration
 
 ROOT = Path(__file__).parents[1]
 FALSE_ALARM = 0.001  # how often a training may be called worse although nothing got worse
@@ -31,10 +28,8 @@ def mnist_config(run_dir: Path, *overrides: str) -> Config:
 
 def app_config(app: str, run_dir: Path, *overrides: str) -> Any:
     """Compose and validate a configuration of any application."""
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        composed = hydra.compose(app, overrides=[f"run_dir={run_dir}", *overrides])
-    values: Any = OmegaConf.to_container(composed, resolve=True)
-    return validate(importlib.import_module(f"apps.{app}.config").Config, values)
+    schema = importlib.import_module(f"apps.{app}.config").Config
+    return configuration(app, schema, [f"run_dir={run_dir}", *overrides])
 
 
 def trained(app: str, folder: Path, *overrides: str) -> Path:

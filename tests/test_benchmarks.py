@@ -94,6 +94,33 @@ def test_an_example_that_does_not_run_is_said(peers: Path) -> None:
         mnist.example(peers / "examples", 1)
 
 
+KERAS_EXAMPLE = """\
+import keras, numpy as np, time
+class Slow(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        time.sleep(0.5)
+assert keras.datasets.mnist.load_data.__module__ == "benchmarks.keras_example"
+model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+model.compile(loss="mse")
+model.fit(np.zeros((4, 1)), np.zeros((4, 1)), epochs=2, callbacks=[Slow()])
+print("Test loss:", 0.1)
+print("Test accuracy:", 0.9812)
+"""
+
+
+@pytest.mark.slow
+def test_the_example_of_keras_is_timed_while_it_trains(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="missing: clone keras-team/keras into"):
+        mnist.keras_example(tmp_path)
+    program = tmp_path / "keras" / "examples" / "demo_mnist_convnet.py"
+    program.parent.mkdir(parents=True)
+    program.write_text(KERAS_EXAMPLE)
+    begun = time.perf_counter()
+    seconds, accuracy = mnist.keras_example(tmp_path)
+    assert accuracy == 0.9812
+    assert 1 < seconds < time.perf_counter() - begun - 1, "imports are not counted"
+
+
 def test_lines_come_with_their_time(tmp_path: Path) -> None:
     program = "import time; print('a', flush=True); time.sleep(0.3); print('b')"
     (first, a), (second, b) = lines_in_time([sys.executable, "-c", program], tmp_path)
@@ -132,13 +159,18 @@ def test_the_table_is_made_of_the_file(tmp_path: Path) -> None:
                 "versions": {"numpy": "2"}, "hardware": hardware,
                 "git": {"commit": "0123456789abcdef", "dirty": False}} | facts  # fmt: skip
 
-    content = {"start": case(within("--help", [0.6], "s", 0.7)),
+    memory = Row("peak memory", 900.0, "MiB", "", None, "printed", True, 1)
+    content = {"start": case(within("--help", [0.6], "s", 0.7)), "memory": case(memory),
                "mnist": case(times("an epoch", [2.0], "the example", [10.0], 4))}  # fmt: skip
     (tmp_path / "bench.json").write_text(json.dumps(content))
     page = with_tables("<!-- benchmark: all -->\n<!-- end of benchmark -->\n", tmp_path)
     assert "| --help | 0.6 s |  |  |  | at most 0.7 s | yes | 1 |" in page
     assert "| an epoch | 2 s | the example | 10 s | 5 x | 4 times faster | yes | 1 |" in page
     assert "commit 0123456789" in page
+    short = with_tables("<!-- benchmark: goals -->\n<!-- end of benchmark -->\n", tmp_path)
+    assert "| an epoch | 2 s | the example | 10 s | 5 x | 4 times faster | yes |\n" in short
+    assert "peak memory" in page
+    assert "peak memory" not in short, "it has no goal"
     more = with_tables("<!-- benchmark: mnist -->\n<!-- end of benchmark -->\n", tmp_path)
     assert "| more | 1 |" in more
 

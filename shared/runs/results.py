@@ -12,8 +12,9 @@ between `<!-- sample: APP -->` and `<!-- end of sample -->`, its picture in docs
 A comparison is docs/results/APP_comparison.json and .png, its table in a block `comparison: APP`;
 one with a single number of pictures is APP_NUMBER_comparison, its block `comparison: APP_NUMBER`.
 What `make gradcheck` found stands between `<!-- checks: gradients -->` and
-`<!-- end of checks -->`; what `make bench` measured in blocks `benchmark: CASE`, its goals in
-`benchmark: all`; how good the accuracy gate is in blocks `gate: NAME` (gate.py).
+`<!-- end of checks -->`; what `make bench` measured in blocks `benchmark: CASE`, all that is held
+against something in `benchmark: all`, what has a goal, in short, in `benchmark: goals`; how good
+the accuracy gate is in blocks `gate: NAME` (gate.py).
 """
 
 import argparse
@@ -247,18 +248,26 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def benchmark_block(name: str, results: Path) -> str:
-    """Return the table of a benchmark, or `all` of them in one, and what it was measured on.
+    """Return the table of a benchmark, or of all of them in one, and what it was measured on.
+
+    Args:
+        name: a benchmark's; `all`; or `goals`, the rows of them all that have one, in short.
+        results: where the records are.
 
     Raises:
         ConfigError: it has not been measured.
     """
     file = results / "bench.json"
     measured = json.loads(file.read_text()) if file.exists() else {}
-    if name != "all" and name not in measured:
+    together = name in ("all", "goals")
+    if not together and name not in measured:
         raise ConfigError(f"no figures of the benchmark {name}: make bench case={name}")
-    cases = list(measured.values()) if name == "all" else [measured[name]]
-    rows = [row for case in cases for row in case["rows" if name == "all" else "details"]]
+    cases = list(measured.values()) if together else [measured[name]]
+    rows = [row for case in cases for row in case["rows" if together else "details"]]
     columns = [column for column in rows[0] if any(row[column] for row in rows)]
+    if name == "goals":
+        rows = [row for row in rows if row["goal"] != "printed"]
+        columns = [column for column in columns if column not in ("runs", "note")]
     lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
     lines += [f"| {' | '.join(row[column] for column in columns)} |" for row in rows]
     return "\n".join(lines) + f"\n\n{_measured_on(cases)}\n"

@@ -52,6 +52,8 @@ class TorchLearner:
         # The same as use_deterministic_algorithms(True), which would also import Triton: 4 seconds,
         # and a crash where TensorFlow is in the same process. Not all has such a form on a GPU.
         torch.set_deterministic_debug_mode("error" if self.device.type == "cpu" else "warn")
+        # That also fills all new memory with NaN, before it is written to: a search for errors.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.manual_seed(config.seed)
         self.precision = config.trainer.precision
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32

@@ -6,13 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional as F
 
@@ -20,8 +18,6 @@ from apps.attention import keras_model, numpy_model, torch_model
 from apps.attention.config import Config
 from apps.attention.train import build_learner, load, train
 from shared.backprop import MultiheadAttention, ScaledDotProductAttention
-from shared.command import CONF, HYDRA_VERSION_BASE
-from shared.config import validate
 from shared.data import recall
 from shared.data.text import PAD
 from shared.errors import ConfigError
@@ -31,7 +27,7 @@ from shared.training.keras_learner import KerasLearner
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.torch_learner import TorchLearner
 from tests.gradients.entries import double_precision
-from tests.helpers import ROOT
+from tests.helpers import ROOT, app_config
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 MODELS = ["single_head", "multi_head", "mean_pooling"]
@@ -44,11 +40,9 @@ Array = np.ndarray
 
 
 def attention_config(run_dir: Path, *overrides: str) -> Config:
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        # All applications share TensorFlow in this process, whose threads are set once.
-        fixed = [f"run_dir={run_dir}", "trainer.threads=null"]
-        composed = hydra.compose("attention", overrides=[*fixed, *overrides])
-    return validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+    # All applications share TensorFlow in this process, whose threads are set once.
+    config: Config = app_config("attention", run_dir, "trainer.threads=null", *overrides)
+    return config
 
 
 @pytest.fixture

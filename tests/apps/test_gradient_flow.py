@@ -12,10 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from apps.gradient_flow import train as app
 from apps.gradient_flow.config import Config
@@ -40,12 +38,10 @@ from apps.gradient_flow.networks import (
     norm,
     recurrent_weights,
 )
-from shared.command import CONF, HYDRA_VERSION_BASE
-from shared.config import validate
 from shared.data import digits
 from shared.errors import ConfigError, TrainingDiverged
 from tests.forks import Forks
-from tests.helpers import ROOT, TIMEOUT
+from tests.helpers import ROOT, TIMEOUT, app_config
 
 FIGURES = ["activations", "depth", "remedies", "time", "clipping", "learning_rates", "valley",
            "overfitting"]  # fmt: skip
@@ -58,11 +54,9 @@ OTHERS = ["torch", pytest.param("keras", marks=pytest.mark.slow)]
 
 
 def flow_config(run_dir: Path | str, *overrides: str) -> Config:
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        # As many threads as TensorFlow may have started with: one process has one number.
-        fixed = [f"run_dir={run_dir}", "trainer.threads=null"]
-        composed = hydra.compose("gradient_flow", overrides=[*fixed, *overrides])
-    return validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+    # As many threads as TensorFlow may have started with: one process has one number.
+    config: Config = app_config("gradient_flow", Path(run_dir), "trainer.threads=null", *overrides)
+    return config
 
 
 def random_batch(count: int, *shape: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,15 +5,10 @@ import os
 import statistics
 from pathlib import Path
 
-import hydra
 import pytest
-from omegaconf import OmegaConf
 
-from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.train import train
-from shared.command import CONF, HYDRA_VERSION_BASE
-from shared.config import validate
-from tests.helpers import ROOT, lowest_expected
+from tests.helpers import ROOT, app_config, lowest_expected
 
 # Tests do not download: IMDB is in the cache, or in the folder of archives.
 NEEDS_IMDB = pytest.mark.skipif(
@@ -30,10 +25,8 @@ def test_a_training_is_as_accurate_as_the_recorded_ones(
     framework: str, model: str, tmp_path: Path
 ) -> None:
     overrides = ["data.download=false", "data.fallback=null", f"framework={framework}",
-                 f"model={model}", "seed=100", f"run_dir={tmp_path}"]  # fmt: skip
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        composed = hydra.compose("imdb_rnn", overrides=overrides)
-    metrics = train(validate(Config, OmegaConf.to_container(composed, resolve=True)))  # type: ignore[arg-type]
+                 f"model={model}", "seed=100"]  # fmt: skip
+    metrics = train(app_config("imdb_rnn", tmp_path, *overrides))
     assert metrics["dataset"] == "imdb"
     assert metrics["test_examples"] == 25_000
     assert metrics["test_accuracy"] > lowest_expected("imdb_rnn", framework, model, "imdb")

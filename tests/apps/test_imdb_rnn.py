@@ -7,19 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import torch
-from omegaconf import OmegaConf
 
 from apps.imdb_rnn import gradients, keras_model, numpy_model, predict, torch_model
 from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.train import build_learner, train
-from shared.command import CONF, HYDRA_VERSION_BASE
-from shared.config import validate
 from shared.data.text import PAD
 from shared.errors import ConfigError, DataError
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
@@ -29,7 +25,7 @@ from shared.training.keras_learner import KerasLearner
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.texts import load_texts, split_texts
 from shared.training.torch_learner import TorchLearner
-from tests.helpers import ROOT, TIMEOUT
+from tests.helpers import ROOT, TIMEOUT, app_config
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 MODELS = ["lstm", "rnn", "bow"]
@@ -43,11 +39,8 @@ LENGTHS = (7, 3, 1, 5)
 
 
 def imdb_config(run_dir: Path, *overrides: str) -> Config:
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        composed = hydra.compose(
-            "imdb_rnn", overrides=["data=reviews", f"run_dir={run_dir}", *overrides]
-        )
-    return validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+    config: Config = app_config("imdb_rnn", run_dir, "data=reviews", *overrides)
+    return config
 
 
 @pytest.fixture

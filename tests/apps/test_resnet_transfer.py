@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import hydra
 import keras
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ import safetensors.torch
 import tensorflow as tf
 import torch
 import torchvision  # type: ignore[import-untyped]
-from omegaconf import OmegaConf
 from PIL import Image
 
 from apps.resnet_transfer import (
@@ -40,12 +38,11 @@ from apps.resnet_transfer.tasks import load_source, load_target, split
 from apps.resnet_transfer.train import train
 from apps.resnet_transfer.weights import from_file, starting_weights
 from shared.backprop import CrossEntropyLoss
-from shared.command import CONF, HYDRA_VERSION_BASE
-from shared.config import validate
 from shared.errors import ConfigError, DataError
 from shared.parity.weights import keras_state, torch_state
 from shared.runs.folder import RunFolder
 from shared.training.fit import Examples, evaluate
+from tests.helpers import app_config
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 FILES = {
@@ -58,11 +55,8 @@ def resnet_config(run_dir: Path, *overrides: str) -> Config:
     """Compose a configuration on the embedded digits, with a small network."""
     small = ["data=digit_pictures", "model.width=8", f"cache={run_dir.parent / 'weights'}",
              "trainer.threads=1"]  # fmt: skip
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        composed = hydra.compose(
-            "resnet_transfer", overrides=[*small, f"run_dir={run_dir}", *overrides]
-        )
-    return validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+    config: Config = app_config("resnet_transfer", run_dir, *small, *overrides)
+    return config
 
 
 @pytest.fixture

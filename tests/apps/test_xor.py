@@ -6,10 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hydra
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from apps.xor import problem
 from apps.xor.config import Config
@@ -17,13 +15,11 @@ from apps.xor.corrections import EVERY, STEPS, VARIANTS
 from apps.xor.evaluate import APPLICATION
 from apps.xor.train import build_learner, train
 from shared.backprop.activations import sigmoid
-from shared.command import CONF, HYDRA_VERSION_BASE
-from shared.config import validate
 from shared.errors import ConfigError
 from shared.training.evaluation import main
 from shared.training.fit import load_weights
 from tests.forks import Forks
-from tests.helpers import ROOT, TIMEOUT
+from tests.helpers import ROOT, TIMEOUT, app_config
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 FILES = {
@@ -41,11 +37,9 @@ PUBLISHED_OUTPUTS = [0.07125372, 0.93446125, 0.93473281, 0.06774813]
 
 
 def xor_config(run_dir: Path, *overrides: str) -> Config:
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        # As many threads as TensorFlow may have started with: one process has one number.
-        fixed = [f"run_dir={run_dir}", "trainer.threads=null"]
-        composed = hydra.compose("xor", overrides=[*fixed, *overrides])
-    return validate(Config, OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+    # As many threads as TensorFlow may have started with: one process has one number.
+    config: Config = app_config("xor", run_dir, "trainer.threads=null", *overrides)
+    return config
 
 
 def run_xor(*arguments: str) -> subprocess.CompletedProcess[str]:
