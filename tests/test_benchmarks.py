@@ -99,7 +99,7 @@ import keras, numpy as np, time
 class Slow(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         time.sleep(0.5)
-assert keras.datasets.mnist.load_data.__module__ == "benchmarks.keras_example"
+assert not keras.datasets.mnist.load_data.__module__.startswith("keras")
 model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
 model.compile(loss="mse")
 model.fit(np.zeros((4, 1)), np.zeros((4, 1)), epochs=2, callbacks=[Slow()])
