@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apps.regression.output import write_json
-from shared.config import unknown_key
+from shared.config import keys_and_values
 from shared.errors import INTERRUPTED_STATUS, ConfigError, DataError, SuiteError
 from shared.files import write_atomically
 from shared.regression import (
@@ -217,19 +217,11 @@ def parsed(overrides: Sequence[str], command: str) -> dict[str, str]:
         ConfigError: one is unknown, means nothing to this command, or is there twice.
     """
     known = {key for fitting in KEYS.values() for key in fitting}
-    keys: dict[str, str] = {}
-    for word in overrides:
-        key, _, value = word.partition("=")
-        if key not in known:
-            raise ConfigError(unknown_key(key, known))
+    keys = keys_and_values(overrides, known)
+    for key in keys:
         if key not in KEYS[command]:
             fitting = ", ".join(KEYS[command])
             raise ConfigError(f"{key}= does not go with {command}, which takes {fitting}")
-        if key in keys:
-            raise ConfigError(f"{key}= is there twice")
-        if not value:
-            raise ConfigError(f"cannot read {word!r}: give it as {key}=VALUE")
-        keys[key] = value
     return keys
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rows import Row, table
-from shared.config import unknown_key
+from shared.config import keys_and_values
 from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
 from shared.files import write_atomically
 from shared.runs.record import ROOT, available_cores, environment
@@ -77,12 +77,7 @@ def parsed(words: Sequence[str]) -> dict[str, str]:
     Raises:
         ConfigError: a key or a case is unknown, or `peers` is no folder.
     """
-    keys: dict[str, str] = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in KEYS:
-            raise ConfigError(unknown_key(key, KEYS))
-        keys[key] = value
+    keys = keys_and_values(words, KEYS)
     for name in keys.get("case", "mnist").split(","):
         if name not in CASES:
             raise ConfigError(f"case={name}: there is no such case; choose from {', '.join(CASES)}")

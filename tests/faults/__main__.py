@@ -34,7 +34,7 @@ from apps.regress import number, out_folder
 from apps.regression import baselines, cases
 from apps.regression.output import write_json
 from apps.regression.process import Worker, side_by_side
-from shared.config import unknown_key
+from shared.config import keys_and_values
 from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
 from shared.regression.plan import FEWEST
 from shared.runs.gate import caught
@@ -171,12 +171,7 @@ def measure_honest(places: Places, file: Path, keys: Mapping[str, str]) -> int:
 
 def parsed(words: Iterator[str]) -> dict[str, str]:
     """Return the KEY=VALUEs as a dict, with `data` in it."""
-    keys = {"data": "real"}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in KEYS:
-            raise ConfigError(unknown_key(key, KEYS))
-        keys[key] = value
+    keys = {"data": "real"} | keys_and_values(words, KEYS)
     if keys["data"] not in SOURCES:
         raise ConfigError(f"data should be real or embedded (given data={keys['data']})")
     return keys

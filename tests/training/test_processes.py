@@ -383,10 +383,11 @@ def test_two_nodes_take_the_same_steps(
         two_nodes(tmp_path, words, "127.0.0.1", "lo", name="")
     else:
         name = f"suite{os.getpid()}_"
-        try:
-            with two_networks(name) as (address, interface):
-                two_nodes(tmp_path, words, address, interface, name)
-        except OSError as error:
-            pytest.skip(f"network namespaces cannot be made here: {error}")
+        with contextlib.ExitStack() as made:
+            try:
+                address, interface = made.enter_context(two_networks(name))
+            except OSError as error:
+                pytest.skip(f"network namespaces cannot be made here: {error}")
+            two_nodes(tmp_path, words, address, interface, name)
     assert_same_steps(tmp_path / "1", tmp_path / "run", TOLERANCE["float64"])
     assert metrics_of(tmp_path / "run")["hardware"]["processes"] == 3
