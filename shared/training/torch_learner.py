@@ -1,6 +1,7 @@
 """The training loop in PyTorch."""
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -233,7 +234,20 @@ def build_optimizer(
         if weight.requires_grad:
             groups.setdefault(part(name, rates), []).append(weight)
     named = [{"params": weights, "part": key} for key, weights in groups.items()]
-    return classes[config.name](named, **arguments)
+    return without_compiler(classes[config.name])(named, **arguments)
+
+
+def without_compiler(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """Return an optimizer of torch's whose methods do the same and do not import its compiler.
+
+    torch wraps some of them so that the compiler leaves them alone when it compiles their caller,
+    and imports it for that: a third of the time until the first step (docs/performance.md). Here
+    nobody compiles a step, only networks.
+    """
+    wrapped = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in wrapped}
+    methods["step"] = torch.no_grad()(inspect.unwrap(optimizer.step))
+    return type(optimizer.__name__, (optimizer,), methods)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, rates: Rates = ALL) -> None:

@@ -25,7 +25,7 @@ from shared.training import numpy_learner, torch_learner
 from shared.training.fit import Examples
 from shared.training.losses import Loss
 from shared.training.numpy_learner import NumpyLearner
-from shared.training.torch_augment import shifted
+from shared.training.torch_augment import shifted_there
 from shared.training.torch_inputs import batch_of, placed
 from shared.training.torch_learner import TorchLearner, hits
 from tests.helpers import app_config, trained
@@ -148,7 +148,7 @@ def test_sequences_are_padded_on_the_device_as_elsewhere() -> None:
 @pytest.mark.parametrize("pixels", [0, 1, 2])
 def test_images_are_shifted_on_the_device_as_elsewhere(pixels: int) -> None:
     images = np.random.default_rng(0).standard_normal((50, 9, 8), np.float32)
-    in_torch = shifted(torch.from_numpy(images), np.random.default_rng(3), pixels)
+    in_torch = shifted_there(torch.from_numpy(images), np.random.default_rng(3), pixels)
     in_numpy = augment.shifted(images, np.random.default_rng(3), pixels)
     np.testing.assert_array_equal(in_torch.numpy(), in_numpy)
 

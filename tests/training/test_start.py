@@ -1,0 +1,91 @@
+"""What a training imports, and that it computes the same without what is left out."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from shared.runs.record import ROOT
+from shared.training.torch_learner import build_optimizer, without_compiler
+from tests.helpers import app_config
+
+OPTIMIZERS = ("sgd", "momentum", "rmsprop", "adagrad", "adam", "adamw")
+UNNEEDED = {"torch": ("torch._dynamo", "triton"), "keras": ("sklearn", "matplotlib", "torch")}
+# what comes after the steps, in `apps.xor`: matplotlib, for the pictures
+PROGRAM = """
+import gc, sys
+from apps.xor import train as app
+app.draw = lambda *given: None
+from shared.training import fit
+before = fit.save_weights
+def after_steps(learner, run):
+    print("imported:", *sorted({unneeded} & sys.modules.keys()))
+    before(learner, run)
+app.save_weights = after_steps
+from apps.xor.config import Config
+from shared.command import configuration
+app.train(configuration("xor", Config, {overrides}))
+import matplotlib, sklearn
+print("garbage is looked for:", gc.isenabled())
+"""
+
+
+@pytest.mark.parametrize("framework", UNNEEDED)
+def test_a_training_imports_no_more_than_it_needs(framework: str, tmp_path: Path) -> None:
+    overrides = [f"framework={framework}", f"run_dir={tmp_path / 'run'}", "trainer.max_steps=5",
+                 "trainer.checkpoint_seconds=0"]  # fmt: skip
+    code = PROGRAM.format(unneeded=set(UNNEEDED[framework]), overrides=overrides)
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "imported:\n" in result.stdout, result.stdout
+    assert "garbage is looked for: True" in result.stdout
+
+
+def steps_of(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor]) -> None:
+    """Take steps with a learning rate that changes, from the same gradients each time."""
+    random = torch.Generator().manual_seed(1)
+    for number in range(7):
+        optimizer.param_groups[0]["lr"] = 0.1 / (number + 1)
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, generator=random)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_without_the_compiler_takes_torchs_steps(name: str, tmp_path: Path) -> None:
+    config = app_config("xor", tmp_path, f"optimizer={name}").optimizer
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(3, 4), nn.Linear(3, 4)
+    theirs.load_state_dict(ours.state_dict())
+    own = build_optimizer(ours, config)
+    plain: Any = type(own).__mro__[1]
+    assert plain.__module__.startswith("torch.optim")
+    taken = inspect.signature(plain).parameters
+    options = {key: value for key, value in own.defaults.items() if key in taken}
+    of_torch = plain(list(theirs.parameters()), **options)
+    steps_of(own, list(ours.parameters()))
+    steps_of(of_torch, list(theirs.parameters()))
+    for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
+        np.testing.assert_array_equal(mine.detach(), its.detach())
+        assert not mine.grad_fn
+        assert torch.is_grad_enabled()
+
+
+def test_the_optimizers_state_can_be_kept_and_taken_over() -> None:
+    weight = nn.Parameter(torch.ones(3))
+    adam: Any = without_compiler(torch.optim.Adam)
+    optimizer = adam([weight], lr=0.1)
+    steps_of(optimizer, [weight])
+    other = torch.optim.Adam([nn.Parameter(torch.ones(3))], lr=0.1)
+    other.load_state_dict(optimizer.state_dict())
+    assert torch.equal(other.state[other.param_groups[0]["params"][0]]["exp_avg"],
+                       optimizer.state[weight]["exp_avg"])  # fmt: skip
+    optimizer.zero_grad()
+    assert weight.grad is None
