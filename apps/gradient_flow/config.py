@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from shared import processes
 from shared.config import AppConfig, Count, Data, Fraction, NotNegative, Positive, Section
 
 IMAGES = 1437  # of the digits, beside the 360 to test with
@@ -58,18 +57,6 @@ class Config(AppConfig):
                 f"trainer.precision={self.trainer.precision}: gradients that vanish or explode "
                 "leave every other range; it must be float64"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _there_are_no_checkpoints(self) -> "Config":
-        if self.trainer.resume is not None:
-            raise ValueError("trainer.resume: gradient_flow keeps no checkpoints; start it anew")
-        return self
-
-    @model_validator(mode="after")
-    def _one_process_draws(self) -> "Config":
-        if processes.count() > 1:
-            raise ValueError("gradient_flow takes one process: start it without torchrun")
         return self
 
     @model_validator(mode="after")

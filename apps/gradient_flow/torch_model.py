@@ -1,4 +1,4 @@
-"""The networks in PyTorch."""
+"""The networks in PyTorch; of several processes each computes its share of a batch."""
 
 from collections.abc import Sequence
 
@@ -17,6 +17,9 @@ from apps.gradient_flow.networks import (
     Recurrent,
     Weights,
 )
+from shared import processes
+from shared.training.torch_layers import over_processes
+from shared.training.torch_processes import Share, add_up
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "ReLU": torch.relu}
 
@@ -26,6 +29,7 @@ class TorchDense(nn.Module):
 
     def __init__(self, network: Dense) -> None:
         super().__init__()
+        self.share = Share()
         self.network = network
         inputs = network.inputs
         for layer in range(1, network.depth + 1):
@@ -59,6 +63,7 @@ class TorchRecurrent(nn.Module):
 
     def __init__(self, network: Recurrent) -> None:
         super().__init__()
+        self.share = Share()
         kind = nn.LSTM if network.cell == "lstm" else nn.RNN
         self.cell = kind(network.inputs, network.hidden, batch_first=True)
         self.output = nn.Linear(network.hidden, CLASSES)
@@ -75,14 +80,16 @@ def prepare(threads: int) -> None:
     torch.set_deterministic_debug_mode("error")
 
 
-def build_model(network: Network) -> nn.Module:
+def build_model(network: Network) -> TorchDense | TorchRecurrent:
     """Return the network in torch, float64."""
     model = TorchDense(network) if isinstance(network, Dense) else TorchRecurrent(network)
+    if processes.count() > 1:
+        over_processes(model, model.share)
     return model.double()
 
 
 def gradients(
-    model: nn.Module,
+    model: TorchDense | TorchRecurrent,
     weights: Weights,
     inputs: Array,
     labels: NDArray[np.int64],
@@ -90,19 +97,37 @@ def gradients(
 ) -> Gradients:
     """Return loss and gradients of one batch, by autograd; see `networks.Engine`."""
     _load(model, weights)
-    x = torch.from_numpy(inputs)
+    share = model.share
+    rows = share.take(len(inputs))
+    x = torch.from_numpy(inputs[rows])
     if isinstance(model, TorchDense):
-        logits, watched = model(x, [torch.from_numpy(mask) for mask in masks])
+        logits, watched = model(x, [torch.from_numpy(mask[rows]) for mask in masks])
     else:
         x.requires_grad_()
         logits, watched = model(x), [x]
-    loss = F.cross_entropy(logits, torch.from_numpy(labels))
+    loss = F.cross_entropy(logits, torch.from_numpy(labels[rows])) * share.weight
     named = dict(model.named_parameters())
     found = torch.autograd.grad(loss, [*(named[name] for name in weights), *watched])
-    arrays = [gradient.numpy() for gradient in found]
-    flow = arrays[len(weights) :]
-    stacked = np.stack(flow) if isinstance(model, TorchDense) else flow[0].swapaxes(0, 1)
-    return Gradients(loss.item(), dict(zip(weights, arrays, strict=False)), stacked)
+    loss, *parameters = summed([loss.detach(), *found[: len(weights)]])
+    flow = [whole(gradient, share) for gradient in found[len(weights) :]]
+    stacked = torch.stack(flow) if isinstance(model, TorchDense) else flow[0].transpose(0, 1)
+    arrays = [gradient.numpy() for gradient in parameters]
+    return Gradients(loss.item(), dict(zip(weights, arrays, strict=True)), stacked.numpy())
+
+
+def summed(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the sums over all processes of what each has."""
+    if processes.count() == 1:
+        return list(tensors)
+    return [add_up(tensor.contiguous()) for tensor in tensors]
+
+
+def whole(gradient: torch.Tensor, share: Share) -> torch.Tensor:
+    """Return the gradients of the whole batch (N, ...) from those of this process's share."""
+    batch = gradient.new_zeros(share.size, *gradient.shape[1:])
+    if share.weight:
+        batch[share.rows] = gradient
+    return summed([batch])[0]
 
 
 def logits(model: nn.Module, weights: Weights, inputs: Array) -> Array:

@@ -25,7 +25,7 @@ from shared.runs import pictures
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.record import available_cores, facts
-from shared.training.fit import Examples, write_weights
+from shared.training.fit import Examples, refuse_another_training, write_weights
 
 PAGE = "gradient_flow.html"
 BLOCK = 2  # pixels a side that become one for the dense networks: 28 x 28 to 14 x 14
@@ -38,6 +38,7 @@ def train(config: Config) -> dict[str, Any]:
 
     Raises:
         ConfigError: the run folder cannot be used, or the framework cannot run in this process.
+        DataError: the checkpoints of a run that goes on are damaged.
         TrainingDiverged: the loss of the network that overfits is no longer finite.
     """
     images = digits.load()
@@ -46,6 +47,7 @@ def train(config: Config) -> dict[str, Any]:
     backend.prepare(config.trainer.threads or available_cores())
     run = RunFolder.claim(config)
     run.metrics |= facts(config, images, **{kind: len(one) for kind, one in vars(sets).items()})
+    refuse_another_training(config, run)
     with run.recording():
         shapes = overfitting.network_of(config, sets.train.inputs.shape[1]).shapes()
         run.metrics["parameters"] = sum(math.prod(shape) for shape in shapes.values())
@@ -53,7 +55,7 @@ def train(config: Config) -> dict[str, Any]:
         drawn = []
         for figure in by_network(backend, config, images):
             drawn.append(kept(run, figure))
-        outcome = overfitting.compare(backend, config, sets)
+        outcome = overfitting.compare(backend, config, sets, run)
         drawn.append(kept(run, outcome.figure))
         run.write(PAGE, page(drawn, config.framework, config.seed).encode())
         record(run, outcome)
@@ -129,7 +131,7 @@ def record(run: RunFolder, outcome: overfitting.Outcome) -> None:
     )
     curves = pictures.curves(picked.steps, picked.epochs, title, scores)
     run.write("curves.png", curves)
-    write_weights(picked.best, run)
+    write_weights(picked.trainee.best, run)
     run.metrics |= {
         "epochs": len(picked.epochs),
         "steps": len(picked.steps),

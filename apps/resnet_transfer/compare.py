@@ -91,11 +91,13 @@ def trained_once(config: Config, start: Start, images: ImageData, run: RunFolder
     """
     count = config.data.per_class
     name = f"{config.transfer.mode}_{ALL if count is None else count}_seed_{config.seed}"
-    folder = run.inside(f"trainings/{name}")
+    folder = run.inside(f"trainings/{name}", config)
     ended = agreed(lambda: before(folder))
     if ended is None:
-        ended = trained(config, start, images, folder) | {"dataset_sha256": images.sha256}
-        folder.write(ENDED, json.dumps(ended, indent=2).encode())
+        with folder.recording():
+            ended = trained(config, start, images, folder) | {"dataset_sha256": images.sha256}
+            folder.write(ENDED, json.dumps(ended, indent=2).encode())
+        folder.remove_checkpoints()
     if ended["dataset_sha256"] != images.sha256:
         raise DataError(
             f"{run.path} cannot go on with other data: dataset_sha256 is {images.sha256}, and was "
@@ -130,6 +132,7 @@ def trained(config: Config, start: Start, images: ImageData, folder: RunFolder) 
     with contextlib.redirect_stdout(io.StringIO()):  # hundreds of epochs: no news
         learner = learn(config, first, (train_set, None), len(images.classes), folder)
     test = evaluate(learner, test_set)
+    folder.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
     row = {
         "mode": config.transfer.mode,
         "per_class": ALL if count is None else count,

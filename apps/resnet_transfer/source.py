@@ -87,10 +87,11 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
     with locked(path, run):
         state, facts = agreed(lambda: read(path))
         if state is None:
-            folder = run.inside("source")
-            state, facts = pretrain(config, images, folder)
-            if run.kept:
-                write(path, state, facts)
+            folder = run.inside("source", config)
+            with folder.recording():
+                state, facts = pretrain(config, images, folder)
+                if run.kept:
+                    write(path, state, facts)
             folder.remove_checkpoints()
     print(
         f"source task: {', '.join(images.classes)}; accuracy {facts['test_accuracy']:.2%} of "
@@ -129,6 +130,7 @@ def pretrain(
     train_set, validation_set, test_set = split(images, config)
     learner = learn(config, DRAWN, (train_set, validation_set), len(images.classes), folder)
     test = evaluate(learner, test_set)
+    folder.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
     facts = {"test_accuracy": test.accuracy, "test_examples": len(test_set),
              "train_examples": len(train_set), "train_seconds": folder.metrics["train_seconds"],
              "epochs": config.trainer.epochs, "precision": config.trainer.precision}  # fmt: skip

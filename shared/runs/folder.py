@@ -12,7 +12,7 @@ import os
 import re
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class RunFolder:
         metrics: what `metrics.json` will hold; the run adds to it as it learns it.
         resumed: whether an interrupted run goes on in it.
         kept: whether this process writes it; of several that train together the first one does.
+        on_interrupt: what is still to be kept when the run is interrupted after its training.
     """
 
     def __init__(
@@ -48,11 +49,14 @@ class RunFolder:
         lock: int | None = None,
         resumed: bool = False,
         config: AppConfig | None = None,
+        inner: bool = False,
     ) -> None:
         self.path = path
         self.kept = processes.rank() == 0
         self.metrics: dict[str, Any] = {}
         self.resumed = resumed
+        self.on_interrupt: Callable[[], None] | None = None
+        self._inner = inner
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._inside: list[RunFolder] = []
         self._log = RunLog(config if self.kept else None, path, resumed)
@@ -89,14 +93,18 @@ class RunFolder:
             path = first.with_name(f"{first.name}_{number}")
         return cls(path, lock, config=config)
 
-    def inside(self, name: str) -> "RunFolder":
-        """Return a folder inside this one for another training, which no logger gets."""
+    def inside(self, name: str, config: AppConfig) -> "RunFolder":
+        """Return a folder inside this one for another training, with this configuration.
+
+        It has no metrics.json: what matters of it is in that of the whole run. Its checkpoints stay
+        until that is done.
+        """
         path = self.path / name
         if self.kept:
             path.mkdir(parents=True, exist_ok=True)
         if self.kept and self.resumed:
             _remove_leftovers(path)
-        folder = RunFolder(path, resumed=self.resumed)
+        folder = RunFolder(path, resumed=self.resumed, config=config, inner=True)
         folder.metrics |= self.metrics
         self._inside.append(folder)
         return folder
@@ -110,10 +118,10 @@ class RunFolder:
         Raises:
             ConfigError: the folder cannot be written any more (the disk is full, say), or what
                 `logger` names cannot be used.
-            Interrupted: the same after Ctrl-C, which matters more.
+            Interrupted: Ctrl-C, or that the folder could not be written after it.
         """
         try:
-            with _interrupted_first():
+            with _interrupted_first(), self._resumable():
                 self._log.open()
                 yield
             self.metrics["status"] = "done"
@@ -128,11 +136,25 @@ class RunFolder:
             raise
         finally:
             self._log.close(self.metrics)
-            if self.metrics["status"] in ("done", "diverged"):
+            if self.metrics["status"] in ("done", "diverged") and not self._inner:
                 for folder in (self, *self._inside):
                     folder.remove_checkpoints()
             if self._unlock is not None:
                 self._unlock()
+
+    @contextlib.contextmanager
+    def _resumable(self) -> Iterator[None]:
+        """On Ctrl-C keep what is still to be kept, and say how far the run was."""
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            if self.on_interrupt is not None:
+                self.on_interrupt()
+            if isinstance(interrupt, Interrupted):
+                raise
+            steps = self.metrics.get("steps")
+            where = f"after step {steps}" if steps else "before the first step"
+            raise Interrupted(where) from None
 
     def remove(self, name: str) -> None:
         """Remove one file, if it is there."""
@@ -146,6 +168,8 @@ class RunFolder:
 
     def write_metrics(self) -> None:
         """Write `metrics.json` as it stands."""
+        if self._inner:
+            return
         text = json.dumps(self.metrics, indent=2, allow_nan=False, default=_plain) + "\n"
         self.write("metrics.json", text.encode())
 

@@ -17,6 +17,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it is read when MLf
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from shared.config import AppConfig
 from shared.errors import ConfigError
@@ -86,6 +87,9 @@ def begun(config: AppConfig, folder: Path, resumed: bool) -> MlflowLog:
     else:
         number = experiment.experiment_id
     tags = {"run_folder": str(folder), "mlflow.source.name": f"apps.{config.app}"}
+    around = next((p / RUN_ID for p in folder.parents if (p / RUN_ID).exists()), None)
+    if around is not None:  # a training inside of a run is shown below it
+        tags[MLFLOW_PARENT_RUN_ID] = around.read_text().strip()
     run = client.create_run(number, run_name=folder.name, tags=tags)
     id_file.write_text(f"{run.info.run_id}\n")
     keys = hyperparameters(config).items()

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol
@@ -194,6 +194,17 @@ class Checkpoints:
                 other.unlink(missing_ok=True)
             self._before = path
         self._written = time.monotonic()
+
+    def keep(self, more: Callable[[], None] = lambda: None) -> None:
+        """On Ctrl-C write one, if the state is that after a step, and do `more`.
+
+        Of several processes all wait for it: torchrun ends them when one has ended.
+        """
+        if self.between_steps:
+            self.write()
+        more()
+        if self.stopped_together:
+            agreed(lambda: None)
 
     def restore(self) -> bool:
         """Go on from the last good checkpoint of a resumed run, if there is one; say whether.

@@ -201,6 +201,7 @@ def fit(
             run.write_rows("history.csv")
             checkpoints.epoch = EpochSoFar()
             progress.epoch(row)
+    run.on_interrupt = checkpoints.write  # what comes now may take long, and is not trained again
     if run.resumed:
         run.remove(WEIGHTS)  # those of the interruption
 
@@ -293,11 +294,7 @@ def _kept(learner: Learner, run: RunFolder, checkpoints: Checkpoints) -> Iterato
     try:
         yield
     except KeyboardInterrupt:
-        if checkpoints.between_steps:
-            checkpoints.write()
-        save_weights(learner, run)
-        if checkpoints.stopped_together:
-            agreed(lambda: None)  # torchrun ends all when one has ended: not before it is written
+        checkpoints.keep(lambda: save_weights(learner, run))
         raise Interrupted(
             f"after step {run.metrics['steps']}; the weights so far are in {run.path / WEIGHTS}"
         ) from None

@@ -114,31 +114,45 @@ class NumpyLearner:
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return all that its next step depends on: weights, optimizers, generator of dropout."""
-        slots = {
-            f"optimizer/{name}/{slot}": value
-            for optimizer in self.optimizers.values()
-            for name, state in optimizer.state.items()
-            for slot, value in state.items()
-        }
-        weights = {f"weights/{name}": value for name, value in self.weights().items()}
+        arrays = {f"weights/{name}": value for name, value in self.weights().items()}
+        for optimizer in self.optimizers.values():
+            arrays |= slots_of(optimizer)
         steps = {key: optimizer.t for key, optimizer in self.optimizers.items()}
-        return weights | slots, {"steps": steps, "random": self.random.bit_generator.state}
+        return arrays, {"steps": steps, "random": self.random.bit_generator.state}
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
         """Take over what `state` of such a network has returned."""
         self.load_weights(below("weights/", arrays))
         for key, optimizer in self.optimizers.items():
             optimizer.t = numbers["steps"][key]
-            for name, state in optimizer.state.items():
-                for slot, value in state.items():
-                    state[slot] = np.array(arrays[f"optimizer/{name}/{slot}"])
-                    if state[slot].shape != value.shape:
-                        raise ValueError(f"{name}: expected {slot} {value.shape}")
+            load_slots(optimizer, arrays)
         self.random.bit_generator.state = numbers["random"]
 
     def _floats(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the inputs in the network's dtype; integers (indices of words) stay integers."""
         return inputs.astype(self.dtype) if inputs.dtype.kind == "f" else inputs
+
+
+def slots_of(optimizer: backprop.Optimizer) -> dict[str, Array]:
+    """Return the arrays that an optimizer keeps for each weight, by names for a checkpoint."""
+    return {
+        f"optimizer/{name}/{slot}": value
+        for name, state in optimizer.state.items()
+        for slot, value in state.items()
+    }
+
+
+def load_slots(optimizer: backprop.Optimizer, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Take over what `slots_of` such an optimizer has returned.
+
+    Raises:
+        ValueError, KeyError: a name is missing, or a shape does not fit.
+    """
+    for name, state in optimizer.state.items():
+        for slot, value in state.items():
+            state[slot] = np.array(arrays[f"optimizer/{name}/{slot}"])
+            if state[slot].shape != value.shape:
+                raise ValueError(f"{name}: expected {slot} {value.shape}")
 
 
 def named_layers(module: Module, name: str = "") -> Iterator[tuple[str, Module]]:

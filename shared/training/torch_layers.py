@@ -47,8 +47,8 @@ class ByteDropout(nn.Module):
         return x * kept * (LEVELS / (LEVELS - self.zeros))
 
 
-class SharedBatchNorm2d(nn.BatchNorm2d):
-    """nn.BatchNorm2d whose statistics are those of a whole batch, of which x is a share.
+class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation whose statistics are those of a whole batch, of which x is a share.
 
     torch.nn.SyncBatchNorm does the same, on GPUs alone.
 
@@ -59,7 +59,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     share: Share
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x (N, C, H, W) normalised for each channel, in its own dtype."""
+        """Return x (N, C, ...) normalised for each channel, in its own dtype."""
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None
@@ -67,20 +67,36 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         values = x.to(self.weight.dtype)
-        count = self.share.size * x.shape[2] * x.shape[3]
-        mean = Sum.apply(values.sum((0, 2, 3)) * self.counted()) / count
-        centred = values - mean[:, None, None]
-        variance = Sum.apply((centred**2).sum((0, 2, 3)) * self.counted()) / count
+        others = [axis for axis in range(x.dim()) if axis != 1]
+        channels = (-1, *(1 for _ in x.shape[2:]))
+        count = self.share.size * math.prod(x.shape[2:])
+        mean = Sum.apply(values.sum(others) * self.counted()) / count
+        centred = values - mean.view(channels)
+        variance = Sum.apply((centred**2).sum(others) * self.counted()) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         scale = self.weight / (variance + self.eps).sqrt()
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return (centred * scale.view(channels) + self.bias.view(channels)).to(x.dtype)
 
     def counted(self) -> float:
         """Return 0 for a share of no examples, in place of which one stands; else 1."""
         return float(self.share.weight > 0)
+
+
+class SharedBatchNorm1d(SharedBatchNorm, nn.BatchNorm1d):
+    """nn.BatchNorm1d, shared."""
+
+
+class SharedBatchNorm2d(SharedBatchNorm, nn.BatchNorm2d):
+    """nn.BatchNorm2d, shared."""
+
+
+SHARED: dict[type[nn.Module], type[SharedBatchNorm]] = {
+    nn.BatchNorm1d: SharedBatchNorm1d,
+    nn.BatchNorm2d: SharedBatchNorm2d,
+}
 
 
 def over_processes(network: nn.Module, share: Share) -> None:
@@ -88,6 +104,6 @@ def over_processes(network: nn.Module, share: Share) -> None:
     for layer in network.modules():
         if isinstance(layer, ByteDropout):
             layer.share = share
-        elif isinstance(layer, nn.BatchNorm2d):
-            layer.__class__ = SharedBatchNorm2d  # weights and statistics stay the same tensors
-            cast(SharedBatchNorm2d, layer).share = share
+        elif type(layer) in SHARED:
+            layer.__class__ = SHARED[type(layer)]  # weights and statistics stay the same tensors
+            cast(SharedBatchNorm, layer).share = share

@@ -1,8 +1,10 @@
 """apps/gradient_flow: its gradients are torch's, its captions say what its numbers show."""
 
 import csv
+import itertools
 import json
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -39,7 +41,8 @@ from apps.gradient_flow.networks import (
     recurrent_weights,
 )
 from shared.data import digits
-from shared.errors import ConfigError, TrainingDiverged
+from shared.errors import ConfigError, Interrupted, TrainingDiverged
+from shared.runs.folder import RunFolder
 from tests.forks import Forks
 from tests.helpers import ROOT, TIMEOUT, app_config
 
@@ -47,7 +50,7 @@ FIGURES = ["activations", "depth", "remedies", "time", "clipping", "learning_rat
            "overfitting"]  # fmt: skip
 FILES = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "csv")} | {
     "config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png", "weights.safetensors",
-    "gradient_flow.html",
+    "gradient_flow.html", "trainings",
 }  # fmt: skip
 GAP = "gap: test minus training loss"
 OTHERS = ["torch", pytest.param("keras", marks=pytest.mark.slow)]
@@ -163,7 +166,7 @@ def test_the_files_hold_what_is_measured(smoke: tuple[Path, str]) -> None:
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(smoke: tuple[Path, str], tmp_path: Path) -> None:
     app.train(flow_config(tmp_path, "debug=smoke"))
-    for name in FILES - {"metrics.json", "config.yaml", "history.csv", "curves.png"}:
+    for name in FILES - {"metrics.json", "config.yaml", "history.csv", "curves.png", "trainings"}:
         if not name.endswith(".png"):  # the page has them all in it
             assert (tmp_path / name).read_bytes() == (smoke[0] / name).read_bytes(), name
 
@@ -243,10 +246,12 @@ def test_the_clipped_norms_are_those_of_autograd(
 
 
 @pytest.mark.parametrize("framework", OTHERS)
-def test_the_trainings_are_those_of_autograd(framework: str) -> None:
+def test_the_trainings_are_those_of_autograd(framework: str, tmp_path: Path) -> None:
     config = flow_config("-", "model.hidden=20", "trainer.epochs=4")
-    own = overfitting.compare(engine("numpy"), config, few(config)).figure
-    other = overfitting.compare(engine(framework), config, few(config)).figure
+    own, other = (
+        overfitting.compare(engine(name), config, few(config), RunFolder(tmp_path / name)).figure
+        for name in ("numpy", framework)
+    )
     same(own.rows, other.rows)
     same(own.table, other.table)
 
@@ -472,9 +477,9 @@ def test_a_clipped_norm_is_never_above_the_limit() -> None:
 
 
 @pytest.fixture(scope="module")
-def compared() -> overfitting.Outcome:
-    config = flow_config("-")
-    return overfitting.compare(engine("numpy"), config, few(config))
+def compared(tmp_path_factory: pytest.TempPathFactory) -> overfitting.Outcome:
+    config, run = flow_config("-"), RunFolder(tmp_path_factory.mktemp("compared"))
+    return overfitting.compare(engine("numpy"), config, few(config), run)
 
 
 def test_every_method_narrows_the_gap(compared: overfitting.Outcome) -> None:
@@ -497,7 +502,7 @@ def test_early_stopping_takes_the_lowest_validation_loss(compared: overfitting.O
     assert taken["validation loss"] == min(stopped)
     assert len(stopped) == taken["epoch taken"] + flow_config("-").model.patience
     trainee = compared.picked.trainee
-    trainee.weights = compared.picked.best
+    trainee.weights = trainee.best
     assert trainee.score(few(flow_config("-")).validation)[0] == min(stopped)
     assert compared.loss == taken["test loss"]
     assert compared.accuracy == taken["test accuracy"]
@@ -510,16 +515,20 @@ def test_patience() -> None:
     assert over == [False, False, False, False, True, True]
 
 
-def test_penalties_make_the_weights_smaller_and_l1_makes_zeros() -> None:
-    config = flow_config("-", "trainer.epochs=20", "model.hidden=32")
-    sets = few(config)
-    weights = {
-        method: np.concatenate(
-            [w.ravel() for w in overfitting.train(engine("numpy"), config, sets, method)
-             .trainee.weights.values() if w.ndim == 2]
-        )
-        for method in ("nothing", "L1", "L2")
-    }  # fmt: skip
+def trained(tmp_path: Path, method: str, *overrides: str) -> overfitting.Training:
+    """Train in NumPy, in a folder of its own."""
+    config = flow_config("-", *overrides)
+    return overfitting.train(
+        engine("numpy"), config, few(config), method, RunFolder(tmp_path / method)
+    )
+
+
+def test_penalties_make_the_weights_smaller_and_l1_makes_zeros(tmp_path: Path) -> None:
+    weights = {}
+    for method in ("nothing", "L1", "L2"):
+        trainee = trained(tmp_path, method, "trainer.epochs=20", "model.hidden=32").trainee
+        matrices = [weight.ravel() for weight in trainee.weights.values() if weight.ndim == 2]
+        weights[method] = np.concatenate(matrices)
     assert norm(weights["L1"]) < 0.9 * norm(weights["nothing"])
     assert norm(weights["L2"]) < 0.9 * norm(weights["nothing"])
     nearly_zero = {method: (np.abs(w) < 0.003).mean() for method, w in weights.items()}
@@ -539,17 +548,125 @@ def test_nobody_learns_from_what_is_tested() -> None:
     assert 0.35 < (clean.train.labels != sets.train.labels).mean() <= 0.5
 
 
-def test_divergence_is_said() -> None:
-    config = flow_config("-", "optimizer.lr=1e200", "trainer.epochs=5", "model.hidden=8")
+def test_divergence_is_said(tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match=r"try a smaller optimizer\.lr"):
-        overfitting.train(engine("numpy"), config, few(config), "nothing")
+        trained(tmp_path, "nothing", "optimizer.lr=1e200", "trainer.epochs=5", "model.hidden=8")
 
 
-def test_a_training_takes_no_more_steps_than_it_may() -> None:
-    config = flow_config("-", "trainer.max_steps=6", "model.hidden=8")
-    training = overfitting.train(engine("numpy"), config, few(config), "dropout")
+def test_a_training_takes_no_more_steps_than_it_may(tmp_path: Path) -> None:
+    training = trained(tmp_path, "dropout", "trainer.max_steps=6", "model.hidden=8")
     assert len(training.steps) == 6
     assert len(training.epochs) == 2
+
+
+# Interrupted
+
+# Five trainings of 28 steps; early stopping, the second one, takes 12.
+SMALL = [
+    "model.depths=[3]", "model.width=6", "model.recurrent=6", "model.clip_steps=3",
+    "model.hidden=32", "model.patience=1", "trainer.epochs=7", "optimizer.lr=0.1",
+    "data.wrong_labels=0.5",
+]  # fmt: skip
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """Return what must be the same: every file; of tables and metrics all but the seconds."""
+    found: dict[str, Any] = {}
+    for path in sorted(path for path in folder.rglob("*.*") if path.is_file()):
+        name = str(path.relative_to(folder))
+        if name == "config.yaml":
+            continue
+        found[name] = path.read_bytes()
+        if path.name == "history.csv":
+            with open(path) as file:
+                found[name] = [row | {"seconds": ""} for row in csv.DictReader(file)]
+        if name == "metrics.json":
+            values = json.loads(path.read_text())
+            found[name] = {k: v for k, v in values.items() if k not in ("train_seconds", "resumed")}
+    return found
+
+
+def stopped(
+    monkeypatch: pytest.MonkeyPatch, config: Config, after: int, action: Callable[[], None]
+) -> None:
+    """Do something while a step is taken, the `after`th of this process."""
+    counter, step = itertools.count(1), overfitting.Trainee.step
+
+    def counted(*given: Any) -> float:
+        if next(counter) == after:
+            action()
+        return step(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(overfitting.Trainee, "step", counted)
+        with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
+            app.train(config)
+
+
+def crash() -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("stops", [[1], [28], [30, 3], [41, 20, 31]], ids=str)
+@pytest.mark.parametrize("action", ["ctrl_c", "crash"])
+def test_an_interrupted_run_goes_on_with_the_same_bits(
+    stops: list[int],
+    action: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    often = "trainer.checkpoint_seconds=0"
+    actions = {"ctrl_c": lambda: signal.raise_signal(signal.SIGINT), "crash": crash}
+    whole, run_dir = tmp_path / "whole", tmp_path / "run"
+    app.train(flow_config(whole, *SMALL, often))
+    resume: list[str] = []
+    for after in stops:
+        stopped(monkeypatch, flow_config(run_dir, *SMALL, often, *resume), after, actions[action])
+        resume = [f"trainer.resume={run_dir}"]
+        status = json.loads((run_dir / "metrics.json").read_text())["status"]
+        assert status == ("interrupted" if action == "ctrl_c" else "failed")
+    taken = 0
+    step = overfitting.Trainee.step
+
+    def counted(*given: Any) -> float:
+        nonlocal taken
+        taken += 1
+        return step(*given)
+
+    monkeypatch.setattr(overfitting.Trainee, "step", counted)
+    capsys.readouterr()
+    app.train(flow_config(run_dir, *SMALL, often, *resume))
+    assert content(run_dir) == content(whole)
+    # a step that ends with Ctrl-C is taken, one that crashes is not
+    done = sum(stops) if action == "ctrl_c" else sum(stop - 1 for stop in stops)
+    rows = sum(len((path / "steps.csv").read_text().splitlines()) - 1
+               for path in (whole / "trainings").iterdir())  # fmt: skip
+    assert taken == rows - done, "nothing is trained twice"
+    assert ("going on after step" in capsys.readouterr().out) == (done > 0)
+
+
+def test_ctrl_c_between_the_trainings_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the picture is drawn, and while the gradients before it are computed."""
+    whole, run_dir = tmp_path / "whole", tmp_path / "run"
+    app.train(flow_config(whole, *SMALL))
+
+    def ctrl_c(*given: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    resume: list[str] = []
+    for place, name in ((clipping, "figure"), (overfitting, "draw")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, ctrl_c)
+            with pytest.raises(Interrupted) as interrupt:
+                app.train(flow_config(run_dir, *SMALL, *resume))
+        assert interrupt.value.folder == run_dir
+        resume = [f"trainer.resume={run_dir}"]
+    monkeypatch.setattr(overfitting.Trainee, "step", crash)  # there is none left to take
+    app.train(flow_config(run_dir, *SMALL, *resume))
+    assert content(run_dir) == content(whole)
 
 
 # Captions say what the numbers show, and cannot say anything else

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from shared.errors import ConfigError, TrainingDiverged
+from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.runs import folder
 from shared.runs.folder import RunFolder
 from tests.helpers import mnist_config
@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_written_is_a_configuration_error(tmp_path: Path
     ("error", "status"),
     [
         (TrainingDiverged("the loss is nan"), "diverged"),
-        (KeyboardInterrupt("after step 3"), "interrupted"),
+        (Interrupted("after step 3"), "interrupted"),
         (ZeroDivisionError("a defect"), "failed"),
     ],
 )
@@ -73,6 +73,20 @@ def test_the_status_says_how_a_run_ended(error: BaseException, status: str, tmp_
         raise error
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics == {"seed": 3, "status": status, "error": str(error)}
+
+
+@pytest.mark.parametrize("steps", [None, 7])
+def test_ctrl_c_anywhere_is_something_to_go_on_from(steps: int | None, tmp_path: Path) -> None:
+    run = RunFolder.claim(mnist_config(tmp_path))
+    kept: list[str] = []
+    run.on_interrupt = lambda: kept.append("a checkpoint")
+    run.metrics |= {"steps": steps} if steps else {}
+    with pytest.raises(Interrupted) as interrupt, run.recording():
+        raise KeyboardInterrupt
+    assert str(interrupt.value) == ("after step 7" if steps else "before the first step")
+    assert interrupt.value.folder == tmp_path
+    assert kept == ["a checkpoint"]
+    assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "interrupted"
 
 
 def test_metrics_hold_plain_finite_numbers(tmp_path: Path) -> None:

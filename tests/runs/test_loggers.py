@@ -181,6 +181,36 @@ def test_what_is_logged_is_what_is_written(logger: str, tmp_path: Path) -> None:
     assert parameters["debug"] == "null"
 
 
+def parent_in_store(folder: Path) -> Path:
+    """Return the folder of the run below which MLflow shows that of `folder`."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{Path('outputs/mlflow.db').absolute()}")
+    run = client.get_run((folder / "mlflow_run.txt").read_text().strip())
+    return Path(client.get_run(run.data.tags["mlflow.parentRunId"]).data.tags["run_folder"])
+
+
+@pytest.mark.parametrize("logger", LOGGERS)
+def test_a_training_inside_a_run_has_a_log_of_its_own(logger: str, tmp_path: Path) -> None:
+    outer = mnist_config(tmp_path / "run", *SMALL, f"logger={logger}")
+    inner = mnist_config(tmp_path / "run", *SMALL, f"logger={logger}", "optimizer.lr=0.25")
+    run = RunFolder.claim(outer)
+    with run.recording():
+        folder = run.inside("trainings/first", inner)
+        with folder.recording():
+            fit(build_learner(inner), sets()[0], None, inner, folder)
+        run.metrics["test_accuracy"] = np.float64(0.75)
+    points, parameters, status = logged(logger, folder.path)
+    assert len(points["steps/loss"]) == STEPS
+    assert (parameters["optimizer.lr"], status) == ("0.25", "done")
+    assert not (folder.path / "metrics.json").exists()
+    around, parameters, _ = logged(logger, run.path)
+    assert "steps/loss" not in around
+    assert parameters["optimizer.lr"] != "0.25"
+    if logger == "mlflow":
+        assert parent_in_store(folder.path) == run.path
+
+
 @pytest.mark.parametrize("logger", LOGGERS)
 @pytest.mark.parametrize("end", ["interrupted", "failed", "diverged"])
 def test_the_log_says_how_the_run_ended(

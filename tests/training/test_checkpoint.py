@@ -261,6 +261,21 @@ def test_without_a_checkpoint_it_begins_again(
     assert results(run_dir) == results(whole)
 
 
+def test_ctrl_c_after_the_last_step_costs_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the test set is scored, say."""
+    run_dir, whole = tmp_path / "run", train(small(tmp_path / "whole", *MLP))
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{__name__}.save_weights", lambda *given: ctrl_c())
+        with pytest.raises(Interrupted, match=f"^after step {STEPS}$"):
+            train(small(run_dir, *MLP))
+    assert steps_of(run_dir) == [STEPS]
+    at_step(monkeypatch, 1, crash)
+    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
+    assert results(run_dir) == results(whole)
+
+
 def with_two_checkpoints(monkeypatch: pytest.MonkeyPatch, run_dir: Path) -> tuple[Path, Path]:
     interrupted(monkeypatch, run_dir, *MLP, "trainer.checkpoint_seconds=0")
     before, last = checkpoints(run_dir)
@@ -557,8 +572,3 @@ def test_every_application_goes_on(
         resume = [f"trainer.resume={run_dir}"]
     train_app(app, run_dir, *overrides, *resume)
     same_files(tmp_path / "whole", run_dir)
-
-
-def test_where_there_are_no_checkpoints_it_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="gradient_flow keeps no checkpoints; start it anew"):
-        one_thread("gradient_flow", tmp_path, "trainer.resume=latest")

@@ -41,6 +41,7 @@ ATTENTION = ["debug=smoke", "data=recall", "data.train_limit=128", "trainer.epoc
 RESNET = ["debug=smoke", "data=digit_pictures", "data.size=32", "source.per_class=20",
           "source.precision=float32", "trainer.threads=1"]  # fmt: skip
 DRAWN = [*RESNET, "weights=none"]
+FLOW = ["debug=smoke", "framework=torch", "trainer.threads=1", "trainer.max_steps=null"]
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,7 @@ def assert_same_steps(one: Path, other: Path, tolerance: float) -> None:
                 ("resnet_transfer", 2, "float64", [*DRAWN, "transfer.unfreeze_every=1"]),
                 ("resnet_transfer", 3, "float64", [*RESNET, "transfer.mode=frozen", "cache=cache"]),
                 ("resnet_transfer", 2, "float64", [*DRAWN, "transfer.mode=scratch"]),
+                ("gradient_flow", 2, "float64", FLOW),
             ]
         ),
     ],
@@ -162,6 +164,24 @@ def test_the_comparison_of_modes_is_written_once(
     assert sorted(row["mode"] for row in one) == ["finetune", "frozen", "scratch"]
     for first, second in zip(one, other, strict=True):
         assert float(second["test_loss"]) == pytest.approx(float(first["test_loss"]), abs=1e-9)
+
+
+@pytest.mark.slow
+def test_the_gradients_that_are_drawn_are_those_of_one_process(
+    context: ForkServerContext, tmp_path: Path
+) -> None:
+    """Of batches that do not divide by three; batch normalisation sees the whole batch."""
+    for count in (1, 3):
+        trained(context, count, tmp_path, "gradient_flow", FLOW)
+    for name in ("depth", "remedies", "time", "clipping", "overfitting"):
+        one, other = (rows(tmp_path / count / f"{name}.csv") for count in ("1", "3"))
+        assert len(one) >= 5
+        for first, second in zip(one, other, strict=True):
+            for key, value in first.items():
+                if re.fullmatch(r"[\d.e+-]+", value):
+                    assert float(second[key]) == pytest.approx(float(value), rel=1e-9), key
+                else:
+                    assert second[key] == value
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

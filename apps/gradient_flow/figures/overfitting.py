@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +27,11 @@ from apps.gradient_flow.figures.figure import (
 from apps.gradient_flow.networks import Array, Dense, Engine, Weights, initial_weights
 from shared.backprop import NaNError, l1_penalty, l2_penalty
 from shared.errors import TrainingDiverged
+from shared.runs.folder import RunFolder
+from shared.training.checkpoint import Checkpoints, EpochSoFar
 from shared.training.fit import Examples, batches_of
 from shared.training.losses import example_losses, predicted_classes
-from shared.training.numpy_learner import build_optimizer
+from shared.training.numpy_learner import build_optimizer, load_slots, slots_of
 from shared.training.schedule import learning_rates
 
 METHODS = ("nothing", "early stopping", "L1", "L2", "dropout")
@@ -53,11 +56,17 @@ def network_of(config: Config, inputs: int, method: str = "nothing") -> Dense:
 class Trainee:
     """A network with two hidden layers and ReLU, its optimizer, and a method against overfitting.
 
+    A training can go on from what it is: shared/training/checkpoint.py keeps it.
+
     Args:
         engine: computes the gradients.
         config: widths, strengths, optimizer and seed are taken from here.
         inputs: pixels of an image.
         method: one of `METHODS`.
+
+    Attributes:
+        weights: after the last step, by name.
+        best: those after the epoch with the lowest validation loss so far.
     """
 
     def __init__(self, engine: Engine, config: Config, inputs: int, method: str) -> None:
@@ -68,6 +77,7 @@ class Trainee:
         self.weights = initial_weights(self.network, "He", 1.0, rng)
         self.masks_rng = np.random.default_rng([config.seed, 4])
         self.optimizer = build_optimizer(self.weights, config.optimizer)
+        self.best = copied(self.weights)
 
     def step(self, inputs: Array, labels: NDArray[np.int64], rate: float) -> float:
         """Take a step; return the batch's mean cross-entropy, without the penalty."""
@@ -102,6 +112,31 @@ class Trainee:
         predictions = predicted_classes("cross_entropy", logits)
         return float(losses.mean()), float((predictions == examples.labels).mean()), predictions
 
+    def state(self) -> tuple[Weights, dict[str, Any]]:
+        """Return all that its next step depends on, and the best weights."""
+        own = {f"weights/{name}": value for name, value in self.weights.items()}
+        best = {f"best/{name}": value for name, value in self.best.items()}
+        random = self.masks_rng.bit_generator.state
+        return own | best | slots_of(self.optimizer), {"steps": self.optimizer.t, "random": random}
+
+    def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
+        """Take over what `state` of such a one has returned.
+
+        Raises:
+            ValueError, KeyError: a name is missing, or a shape does not fit.
+        """
+        for name, value in self.weights.items():
+            value[...] = arrays[f"weights/{name}"]
+            self.best[name][...] = arrays[f"best/{name}"]
+        load_slots(self.optimizer, arrays)
+        self.optimizer.t = numbers["steps"]
+        self.masks_rng.bit_generator.state = numbers["random"]
+
+
+def copied(weights: Weights) -> Weights:
+    """Return a copy of each."""
+    return {name: weight.copy() for name, weight in weights.items()}
+
 
 @dataclass(frozen=True)
 class Training:
@@ -111,13 +146,11 @@ class Training:
         trainee: the network after the last step.
         epochs: losses and accuracies after each epoch, without dropout and penalty.
         steps: learning rate and loss of every step.
-        best: the weights after the epoch with the lowest validation loss.
     """
 
     trainee: Trainee
     epochs: list[Row]
     steps: list[Row]
-    best: Weights
 
 
 @dataclass(frozen=True)
@@ -131,40 +164,82 @@ class Outcome:
     predictions: NDArray[np.int64]
 
 
-def train(engine: Engine, config: Config, digits: Digits, method: str) -> Training:
+def train(engine: Engine, config: Config, digits: Digits, method: str, run: RunFolder) -> Training:
     """Train with one method against overfitting; early stopping ends when patience is over.
+
+    In the folder of a resumed run the training goes on after its last checkpoint, if there is one;
+    the last one, written at its end, says that there is nothing left to do.
 
     Raises:
         TrainingDiverged: the loss is no longer finite.
+        DataError: the checkpoints are damaged, or of other data.
+        KeyboardInterrupt: the user stopped it.
     """
     trainee = Trainee(engine, config, digits.train.inputs.shape[1], method)
-    size, count = config.trainer.batch_size, len(digits.train)
-    an_epoch = math.ceil(count / size)
-    total = config.trainer.epochs * an_epoch
-    total = min(total, config.trainer.max_steps or total)
-    rates = learning_rates(
-        config.trainer.schedule, config.optimizer.lr, total, np.arange(total)
-    ).tolist()
-    epochs: list[Row] = []
-    steps: list[Row] = []
-    best = trainee.weights
-    while len(steps) < total and not (
-        method == "early stopping" and patience_is_over(epochs, config.model.patience)
-    ):
-        epoch, start = len(epochs) + 1, time.perf_counter()
-        for batch in batches_of(count, size, config.seed, epoch)[: total - len(steps)]:
-            rate = rates[len(steps)]
-            loss = trainee.step(digits.train.inputs[batch], digits.train.labels[batch], rate)
-            steps.append({"step": len(steps) + 1, "epoch": epoch, "lr": rate, "loss": loss})
-            if not math.isfinite(loss):
-                raise TrainingDiverged(
-                    f"the loss is {loss} at step {len(steps)} (epoch {epoch}) of the network that "
-                    "overfits; try a smaller optimizer.lr"
-                )
-        epochs.append(scores(trainee, digits, epoch) | {"seconds": time.perf_counter() - start})
-        if best_epoch(epochs) == epoch:
-            best = {name: weight.copy() for name, weight in trainee.weights.items()}
-    return Training(trainee, epochs, steps, best)
+    rates = all_rates(config, len(digits.train))
+    run.metrics |= {"epochs": 0, "steps": 0, "train_seconds": 0.0}
+    checkpoints = Checkpoints(trainee, run, config)
+    if checkpoints.restore():
+        print(f"  {method}: going on after step {run.metrics['steps']:,}", flush=True)
+    run.on_interrupt = checkpoints.keep
+    epochs = run.rows("history.csv")
+    last = math.ceil(len(rates) / math.ceil(len(digits.train) / config.trainer.batch_size))
+    with checkpoints:
+        while len(epochs) < last and not (
+            method == "early stopping" and patience_is_over(epochs, config.model.patience)
+        ):
+            train_epoch(trainee, digits.train, config, rates, run, checkpoints)
+            with checkpoints.no_step():
+                row = scores(trainee, digits, run.metrics["epochs"] + 1)
+            seconds = time.perf_counter() - checkpoints.epoch.start
+            run.add_row("history.csv", row | {"seconds": seconds})
+            epochs = run.rows("history.csv")
+            if best_epoch(epochs) == len(epochs):
+                trainee.best = copied(trainee.weights)
+            run.metrics["epochs"] = len(epochs)
+            run.metrics["train_seconds"] += seconds
+            checkpoints.epoch = EpochSoFar()
+        if config.trainer.checkpoint_seconds is not None:
+            checkpoints.write()
+    return Training(trainee, epochs, run.rows("steps.csv"))
+
+
+def all_rates(config: Config, count: int) -> list[float]:
+    """Return the learning rate of every step, for `count` examples."""
+    trainer = config.trainer
+    total = trainer.epochs * math.ceil(count / trainer.batch_size)
+    total = min(total, trainer.max_steps or total)
+    rates = learning_rates(trainer.schedule, config.optimizer.lr, total, np.arange(total))
+    found: list[float] = rates.tolist()
+    return found
+
+
+def train_epoch(
+    trainee: Trainee,
+    examples: Examples,
+    config: Config,
+    rates: Sequence[float],
+    run: RunFolder,
+    checkpoints: Checkpoints,
+) -> None:
+    """Take the steps that are left of an epoch and note each."""
+    epoch = run.metrics["epochs"] + 1
+    batches = batches_of(len(examples), config.trainer.batch_size, config.seed, epoch)
+    first = (epoch - 1) * len(batches)
+    # max_steps may cut the last epoch short
+    steps = list(zip(batches, rates[first:], strict=False))
+    for batch, rate in steps[run.metrics["steps"] - first :]:
+        loss = trainee.step(examples.inputs[batch], examples.labels[batch], rate)
+        number = run.metrics["steps"] = run.metrics["steps"] + 1
+        run.add_row("steps.csv", {"step": number, "epoch": epoch, "lr": rate, "loss": loss})
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss is {loss} at step {number} (epoch {epoch}) of the network that "
+                "overfits; try a smaller optimizer.lr"
+            )
+        checkpoints.after_step()
+        if checkpoints.due():
+            checkpoints.write()
 
 
 def scores(trainee: Trainee, digits: Digits, epoch: int) -> Row:
@@ -188,11 +263,25 @@ def patience_is_over(epochs: Sequence[Row], patience: int) -> bool:
     return bool(epochs) and len(epochs) - best_epoch(epochs) >= patience
 
 
-def compare(engine: Engine, config: Config, digits: Digits) -> Outcome:
+def trained(
+    engine: Engine, config: Config, digits: Digits, method: str, run: RunFolder
+) -> Training:
+    """Train in a folder of its own inside the run folder."""
+    folder = run.inside(f"trainings/{method.replace(' ', '_')}", config)
+    with folder.recording():
+        training = train(engine, config, digits, method, folder)
+        for name in ("history.csv", "steps.csv"):
+            folder.write_rows(name)
+    return training
+
+
+def compare(engine: Engine, config: Config, digits: Digits, run: RunFolder) -> Outcome:
     """Train with every method; return the picture and what early stopping picked."""
-    trainings = {method: train(engine, config, digits, method) for method in METHODS}
+    trainings = {method: trained(engine, config, digits, method, run) for method in METHODS}
     picked = trainings["early stopping"]
-    picked.trainee.weights = picked.best  # the test set is scored once, with each method's result
+    picked.trainee.weights = (
+        picked.trainee.best
+    )  # the test set is scored once, with each method's result
     tested = {method: one.trainee.score(digits.test) for method, one in trainings.items()}
     rows = [
         {"method": method} | {key: value for key, value in row.items() if key != "seconds"}
