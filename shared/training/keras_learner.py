@@ -55,7 +55,9 @@ class KerasLearner:
         # first differs where a run goes on.
         self._inputs = tf.TensorSpec(self.model.input.shape, self.model.input.dtype)
         self.set_rates(rates)
-        self._predict = graph(lambda inputs: self.model(inputs, training=False), [self._inputs])
+        self._predict = tf.function(
+            lambda inputs: self.model(inputs, training=False), input_signature=[self._inputs]
+        )
 
     def set_rates(self, rates: Rates) -> None:
         """Let the layers learn at these rates from now on; a frozen one keeps its statistics."""
@@ -67,7 +69,8 @@ class KerasLearner:
                                      for weight in layer.trainable_variables})  # fmt: skip
         self.parameters = sum(int(np.prod(w.shape)) for w in self.model.trainable_variables)
         signature = [self._inputs, tf.TensorSpec([None], tf.int64)]
-        self._step = graph(self._one_step, signature)  # another one
+        # Another graph. Nothing in it branches on a tensor: not to look for that is faster to trace.
+        self._step = tf.function(self._one_step, input_signature=signature, autograph=False)
 
     def placed(self, examples: Examples) -> Examples:
         """Return the examples as they are."""
@@ -137,14 +140,6 @@ class KerasLearner:
             **{f"optimizer/{number}/{v.name}": v for number, v in optimizer.items()},
             **{f"random/{number}": v for number, v in enumerate(others)},
         }
-
-
-def graph(function: Callable[..., Any], signature: list[tf.TensorSpec]) -> Any:
-    """Return the function, compiled into a graph when it is called first.
-
-    Nothing in it branches on a tensor: not to look for that saves a quarter of the compilation.
-    """
-    return tf.function(function, input_signature=signature, autograph=False)
 
 
 def mean_loss(loss: Loss, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
