@@ -69,7 +69,7 @@ class KerasLearner:
                                      for weight in layer.trainable_variables})  # fmt: skip
         self.parameters = sum(int(np.prod(w.shape)) for w in self.model.trainable_variables)
         signature = [self._inputs, tf.TensorSpec([None], tf.int64)]
-        # Another graph. Nothing in it branches on a tensor: not to look for that is faster to trace.
+        # Another graph; it branches on no tensor, and is traced faster where nobody looks for that.
         self._step = tf.function(self._one_step, input_signature=signature, autograph=False)
 
     def placed(self, examples: Examples) -> Examples:
