@@ -46,7 +46,7 @@ def grey_values(images: ImageData, config: Config) -> NDArray[np.float32]:
     """Return what the network is given for each of the 256 grey values, (256,)."""
     every = np.arange(FIELD * FIELD).clip(max=255).astype(np.uint8).reshape(1, FIELD, FIELD)
     one = replace(images, test_images=every, test_labels=np.zeros(1, np.int64))
-    values: NDArray[np.float32] = test_set(images, one, config).inputs.ravel()[:256]
+    values: NDArray[np.float32] = test_set(images, one, config).inputs[:].ravel()[:256]
     return values
 
 

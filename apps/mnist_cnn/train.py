@@ -1,7 +1,7 @@
 """Train a network on MNIST: data, model, loop, evaluation, top to bottom."""
 
 import importlib
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from apps.mnist_cnn.config import Config
 from shared.data import digits, mnist, store
-from shared.data.images import ImageData
+from shared.data.images import ImageData, Standardised
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.progress import download_progress
@@ -66,7 +66,7 @@ def load_images(config: Config) -> ImageData:
 
 
 def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:
-    """Return the examples to train, to validate and to test with; pixels standardised, float32.
+    """Return the examples to train, to validate and to test with: standardised images, float32.
 
     Mean and standard deviation are those of the training images. What is held back to validate is
     drawn by the seed from the training set; the test set stays as its authors made it.
@@ -83,11 +83,12 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
     values = np.arange(256) / 255
     mean = np.average(values, weights=counts)
     deviation = np.sqrt(np.average((values - mean) ** 2, weights=counts))
-    standardised = ((values - mean) / deviation).astype(np.float32)
+    table = ((values - mean) / deviation).astype(np.float32)
+    training, labels = images.train_images, images.train_labels
     return (
-        Examples(standardised[images.train_images[kept]], images.train_labels[kept]),
-        Examples(standardised[images.train_images[validated]], images.train_labels[validated]),
-        Examples(standardised[images.test_images], images.test_labels),
+        Examples(Standardised(training[kept], table), labels[kept]),
+        Examples(Standardised(training[validated], table), labels[validated]),
+        Examples(Standardised(images.test_images, table), images.test_labels),
     )
 
 
@@ -101,7 +102,12 @@ def build_learner(config: Config) -> Learner:
 def augmentation(config: Config) -> Augment:
     """Return what changes the training images of an epoch, in torch on the network's device."""
     name = "training.torch_augment" if config.framework == "torch" else "data.augment"
-    return partial(importlib.import_module(f"shared.{name}").shifted, pixels=config.data.shift)
+    shifted = importlib.import_module(f"shared.{name}").shifted
+
+    def augment(images: Standardised, random: np.random.Generator) -> Standardised:
+        return replace(images, pixels=shifted(images.pixels, random, config.data.shift))
+
+    return augment
 
 
 def draw(run: RunFolder, images: ImageData, test: Evaluation) -> None:

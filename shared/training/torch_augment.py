@@ -12,7 +12,8 @@ def shifted(images: torch.Tensor, random: np.random.Generator, pixels: int) -> t
     The same numbers are drawn and the same images made as in shared/data/augment.py.
 
     Args:
-        images: (N, height, width); their first pixel is taken for background, and fills the gaps.
+        images: (N, height, width), of any dtype; their first pixel is taken for background, and
+            fills the gaps.
         random: draws the ways.
         pixels: the longest way; 0 returns the images as they are.
     """

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shared.data.images import Standardised
 from shared.data.text import PAD, Sequences
 
 Rows = NDArray[np.int64]
@@ -39,19 +40,26 @@ class PlacedSequences:
         return self._ids[places].to(torch.int64).where(there, PAD)
 
 
-def placed(inputs: Any, device: torch.device) -> torch.Tensor | PlacedSequences:
+Placed = torch.Tensor | PlacedSequences | Standardised
+
+
+def placed(inputs: Any, device: torch.device) -> Placed:
     """Return inputs on a device; what is there stays as it is."""
     if isinstance(inputs, PlacedSequences):
         return inputs
     if isinstance(inputs, Sequences):
         return PlacedSequences(inputs, device)
+    if isinstance(inputs, Standardised):
+        parts = (torch.as_tensor(part).to(device) for part in (inputs.pixels, inputs.table))
+        return Standardised(*parts)
     return torch.as_tensor(inputs).to(device)
 
 
-def batch_of(
-    inputs: torch.Tensor | PlacedSequences, rows: torch.Tensor, same_rows: Rows
-) -> torch.Tensor:
+def batch_of(inputs: Placed, rows: torch.Tensor, same_rows: Rows) -> torch.Tensor:
     """Return the inputs of some rows; as PlacedSequences.batch."""
     if isinstance(inputs, PlacedSequences):
         return inputs.batch(rows, same_rows)
+    if isinstance(inputs, Standardised):
+        images: torch.Tensor = inputs.table.take(inputs.pixels[rows].long())
+        return images
     return inputs[rows]

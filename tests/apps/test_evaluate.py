@@ -75,8 +75,8 @@ def test_pixels_are_standardised_by_the_data_of_the_run(finished: Path, tmp_path
         "inverted", 255 - own.train_images, own.train_labels, 255 - own.test_images,
         own.test_labels, own.classes, own.embedded, own.source,
     )  # fmt: skip
-    usual = mnist_evaluate.test_set(own, own, config).inputs
-    other = mnist_evaluate.test_set(own, inverted, config).inputs
+    usual = mnist_evaluate.test_set(own, own, config).inputs[:]
+    other = mnist_evaluate.test_set(own, inverted, config).inputs[:]
     low, high = usual.min(), usual.max()
     np.testing.assert_allclose(other, low + high - usual, rtol=1e-5, atol=1e-5)
 

@@ -53,7 +53,7 @@ def test_the_split_keeps_the_test_set_out_and_uses_everything_else_once(tmp_path
     images = load_images(config)
     train_set, validation_set, test_set = split(images, config)
     assert (len(train_set), len(validation_set), len(test_set)) == (1150, 287, 360)
-    together = np.concatenate([train_set.inputs, validation_set.inputs])
+    together = np.concatenate([train_set.inputs[:], validation_set.inputs[:]])
     assert together.mean() == pytest.approx(0, abs=1e-5)
     assert together.std() == pytest.approx(1, abs=1e-5)
 

@@ -19,6 +19,7 @@ from apps.imdb_rnn.torch_model import build_model as reviews_model
 from apps.mnist_cnn.torch_model import build_model as images_model
 from apps.resnet_transfer.torch_model import build_model as pictures_model
 from shared.data import augment
+from shared.data.images import Standardised
 from shared.data.text import Documents, Sequences
 from shared.errors import TrainingDiverged
 from shared.training import numpy_learner, torch_learner
@@ -42,6 +43,12 @@ def reviews(keep: Any = "last") -> Sequences:
     return Sequences(Documents(ids, offsets, random.integers(0, 2, COUNT)), 6, keep)
 
 
+def grey_images() -> Standardised:
+    """Return images that are bytes until they are used."""
+    pixels = np.random.default_rng(2).integers(0, 256, (COUNT, 28, 28)).astype(np.uint8)
+    return Standardised(pixels, np.linspace(-1, 3, 256).astype(np.float32))
+
+
 def steps() -> list[tuple[np.ndarray, float]]:
     """Return an epoch's steps, the last batch smaller."""
     order = np.random.default_rng(1).permutation(COUNT)
@@ -57,6 +64,7 @@ NETWORKS: dict[str, tuple[str, list[str], Any, Any]] = {
     "rnn": ("imdb_rnn", ["model=rnn"], lambda c: reviews_model(c, 20), reviews()),
     "bow": ("imdb_rnn", ["model=bow"], lambda c: reviews_model(c, 20), reviews()),
     "attention": ("attention", [], lambda c: attention_model(c, 20, 2, False), reviews()),
+    "bytes": ("mnist_cnn", ["model=mlp"], images_model, grey_images()),
     "resnet": ("resnet_transfer", ["weights=none"], lambda c: pictures_model(c, 10),
                np.zeros((COUNT, 32, 32, 3), np.uint8)),
 }  # fmt: skip
@@ -145,9 +153,19 @@ def test_sequences_are_padded_on_the_device_as_elsewhere() -> None:
             np.testing.assert_array_equal(found.numpy(), sequences[rows])
 
 
+def test_bytes_are_standardised_on_the_device_as_elsewhere() -> None:
+    images = grey_images()
+    there = placed(images, torch.device("cpu"))
+    for rows, _ in [*steps(), (np.zeros(0, np.int64), 0.0)]:
+        found = batch_of(there, torch.from_numpy(rows), rows)
+        assert images[rows].dtype == np.float32
+        np.testing.assert_array_equal(found.numpy(), images[rows])
+        np.testing.assert_array_equal(found.numpy(), images.table[images.pixels][rows])
+
+
 @pytest.mark.parametrize("pixels", [0, 1, 2])
 def test_images_are_shifted_on_the_device_as_elsewhere(pixels: int) -> None:
-    images = np.random.default_rng(0).standard_normal((50, 9, 8), np.float32)
+    images = np.random.default_rng(0).integers(0, 256, (50, 9, 8)).astype(np.uint8)
     in_torch = shifted_there(torch.from_numpy(images), np.random.default_rng(3), pixels)
     in_numpy = augment.shifted(images, np.random.default_rng(3), pixels)
     np.testing.assert_array_equal(in_torch.numpy(), in_numpy)
