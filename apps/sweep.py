@@ -96,6 +96,7 @@ def sweep(words: Sequence[str]) -> int:
     place = folder or new_folder(keys.get("out"), search.app)
     lock = locked(place)
     try:
+        refuse_left_behind(place)
         write_result(place / SEARCH, OmegaConf.to_yaml(search.model_dump()).encode())
         return searched(place, search, new=folder is None)
     except KeyboardInterrupt:
@@ -221,6 +222,22 @@ def locked(folder: Path) -> int:
         return resume.lock(folder)
     except BlockingIOError:
         raise ConfigError(f"{folder}: this study is still going on, in another process") from None
+
+
+def refuse_left_behind(folder: Path) -> None:
+    """Refuse to go on beside a training that a killed study has left behind.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    from shared.sweeps.record import RUNS
+
+    for place in sorted((folder / RUNS).glob("*/")):
+        if resume.is_locked(place):
+            raise ConfigError(
+                f"{place}: its training still goes on, though its study was killed; wait for its "
+                "end or stop it"
+            )
 
 
 def searched(folder: Path, search: Search, new: bool) -> int:

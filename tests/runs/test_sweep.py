@@ -21,6 +21,7 @@ from apps.xor.config import Config
 from shared import command
 from shared.command import CONF
 from shared.errors import ConfigError, TrainingDiverged
+from shared.runs import resume
 from shared.runs.repeat import composed
 from shared.sweeps import ranges, record, trial
 from shared.sweeps.ranges import Search
@@ -350,6 +351,20 @@ def test_another_search_is_refused_in_the_folder_of_a_study(tmp_path: Path, fork
 
 
 XOR = ["app=xor", "framework=numpy", "trainer.epochs=2", "data.repeats=20"]
+
+
+def test_a_study_does_not_go_on_beside_what_it_has_left_behind(
+    tmp_path: Path, forks: Forks
+) -> None:
+    search = search_of(overrides=["model=mlp"])
+    (tmp_path / "search.yaml").write_text(OmegaConf.to_yaml(search.model_dump()))
+    (tmp_path / "trials" / "3").mkdir(parents=True)
+    held = resume.lock(tmp_path / "trials" / "3")
+    result = forks.run("apps.sweep", f"resume={tmp_path}")
+    os.close(held)
+    assert result.returncode == 2
+    assert f"{tmp_path}/trials/3: its training still goes on" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def swept(*words: str) -> subprocess.CompletedProcess[str]:
