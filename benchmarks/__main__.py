@@ -41,7 +41,7 @@ CASES = {
     "mnist": "15 minutes with the example, 2 without",
     "imdb": "10 minutes", "frozen_features": "1 minute", "convolution": "20 seconds",
     "recurrent": "10 seconds", "arithmetic": "30 seconds", "start": "2 minutes",
-    "encoding": "2 minutes", "memory": "3 minutes",
+    "encoding": "2 minutes", "memory": "3 minutes", "processes": "2 minutes",
 }  # fmt: skip
 ENVIRONMENTS = ("torch", "keras")  # whose versions are recorded
 

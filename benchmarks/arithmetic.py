@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.train import build_learner
-from benchmarks.rows import Measured, Row, in_turns, seconds
+from benchmarks.rows import Measured, Row, in_turns, seconds, within
 from shared.command import configuration
 from shared.training.fit import Examples
 from shared.training.precision import with_precision
@@ -57,13 +57,13 @@ def share(model: str, turns: int) -> Row:
     step = float(np.median(found[model])) / BATCHES
     low = config.trainer.precision == "bfloat16"
     limit = peak(torch.bfloat16 if low else torch.float32)
-    percent = 100 * operations / step / limit
+    percents = [100 * operations * BATCHES / seconds / limit for seconds in found[model]]
     note = (
         f"{operations / 1e9:.2f} thousand million operations in {1000 * step:.1f} ms; "
         f"{config.trainer.precision} peak {limit / 1e9:,.0f} thousand million a second"
     )
     what = f"a training step of `{model}`, of the peak of a matrix product"
-    return Row(what, percent, "%", "", None, "printed", True, len(found[model]), note)
+    return within(what, percents, "%", None, note)
 
 
 def measure(peers: Path | None, quick: bool) -> Measured:

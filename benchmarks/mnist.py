@@ -8,7 +8,6 @@ epoch and scores 10,000; ours trains with 51,000 and scores 9,000: our seconds a
 
 import math
 import re
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from benchmarks.rows import Measured, Row, times
 from shared.runs.record import ROOT
 
 SCALE = 60_000 / 51_000
+EPOCHS_TIMED = "trainer.epochs=3"
 SEEDS, KERAS_SEEDS, EPOCHS = 10, 3, 14
 BEGUN, ENDED = "training begins", "training has ended"  # lines of benchmarks/keras_example.py
 SCORE = re.compile(r"Accuracy: (\d+)/10000")
@@ -87,7 +87,12 @@ def keras_example(peers: Path) -> tuple[float, float]:
 
 def epoch_seconds(folder: Path, *overrides: str) -> list[float]:
     """Return the seconds of the epochs of one training but the first, in which much is set up."""
-    trained("mnist_cnn", folder, "trainer.epochs=3", *overrides)
+    trained("mnist_cnn", folder, EPOCHS_TIMED, *overrides)
+    return seconds_of_epochs(folder)
+
+
+def seconds_of_epochs(folder: Path) -> list[float]:
+    """Return the seconds of the epochs in a run folder, but the first."""
     lines = (folder / "history.csv").read_text().splitlines()
     column = lines[0].split(",").index("seconds")
     return [float(line.split(",")[column]) for line in lines[2:]]
@@ -141,5 +146,4 @@ def beside_keras(peers: Path, folder: Path, seeds: int) -> Row:
     assert mean >= reached, f"{mean:.2%} are less than the example's {reached:.2%}"
     note = f"`fast_cnn`: {mean:.2%}; the example: {reached:.2%}"
     what, against = "MNIST in Keras, seconds of training", "keras-team/keras demo_mnist_convnet.py"
-    own = statistics.median(seconds)
-    return Row(what, own, "s", against, theirs, "printed", True, seeds, note)
+    return times(what, seconds, against, [theirs], None, note)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+PRINTED = "printed"  # in the place of a goal
 Details = list[dict[str, str]]  # a table of its own, where a row is not enough
 
 
@@ -64,20 +65,29 @@ def times(
     ours: Sequence[float],
     against: str,
     theirs: Sequence[float],
-    goal: float,
+    goal: float | None,
     note: str = "",
 ) -> Row:
-    """Return the row of two lists of seconds; the goal is how often ours shall go into theirs."""
+    """Return the row of two lists of seconds; the goal is how often ours shall go into theirs.
+
+    Without a goal it is printed, and met.
+    """
     own, other = statistics.median(ours), statistics.median(theirs)
-    said = f"{goal:g} times faster" if goal >= 1 else f"at most {1 / goal:.2g} times slower"
-    return Row(what, own, "s", against, other, said, other / own >= goal, len(ours), note)
+    met = goal is None or other / own >= goal
+    if goal is None:
+        said = PRINTED
+    else:
+        said = f"{goal:g} times faster" if goal >= 1 else f"at most {1 / goal:.2g} times slower"
+    return Row(what, own, "s", against, other, said, met, len(ours), note)
 
 
-def within(what: str, values: Sequence[float], unit: str, goal: float, note: str = "") -> Row:
-    """Return the row of values of which the median shall not be above the goal."""
+def within(
+    what: str, values: Sequence[float], unit: str, goal: float | None, note: str = ""
+) -> Row:
+    """Return the row of values of which the median shall not be above the goal, if there is one."""
     own = statistics.median(values)
-    goal_in_words = f"at most {goal:,g} {unit}"
-    return Row(what, own, unit, "", None, goal_in_words, own <= goal, len(values), note)
+    said = PRINTED if goal is None else f"at most {goal:,g} {unit}"
+    return Row(what, own, unit, "", None, said, goal is None or own <= goal, len(values), note)
 
 
 def in_turns(

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import mnist
 from benchmarks.__main__ import main
 from benchmarks.process import BenchmarkError, lines_in_time, peak_memory
-from benchmarks.rows import Row, in_turns, table, times, within
+from benchmarks.rows import PRINTED, Row, in_turns, table, times, within
 from shared.runs.results import with_tables
 
 FAST_EXAMPLE = """\
@@ -52,6 +52,11 @@ def test_a_row_without_anything_beside_it_has_no_ratio() -> None:
     assert (cells["theirs"], cells["times as good"]) == ("", "")
     first, second = table([cells]).splitlines()
     assert first.index("goal") == second.index("at most")
+
+
+def test_what_has_no_goal_is_printed() -> None:
+    for row in (within("memory", [9e9], "MiB", None), times("an epoch", [9.0], "x", [1.0], None)):
+        assert (row.goal, row.met) == (PRINTED, True)
 
 
 def test_contenders_take_turns_and_the_first_calls_are_not_counted() -> None:
@@ -159,7 +164,7 @@ def test_the_table_is_made_of_the_file(tmp_path: Path) -> None:
                 "versions": {"numpy": "2"}, "hardware": hardware,
                 "git": {"commit": "0123456789abcdef", "dirty": False}} | facts  # fmt: skip
 
-    memory = Row("peak memory", 900.0, "MiB", "", None, "printed", True, 1)
+    memory = within("peak memory", [900.0], "MiB", None)
     content = {"start": case(within("--help", [0.6], "s", 0.7)), "memory": case(memory),
                "mnist": case(times("an epoch", [2.0], "the example", [10.0], 4))}  # fmt: skip
     (tmp_path / "bench.json").write_text(json.dumps(content))
@@ -176,7 +181,9 @@ def test_the_table_is_made_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["convolution", "recurrent", "arithmetic", "start", "memory"])
+@pytest.mark.parametrize(
+    "name", ["convolution", "recurrent", "arithmetic", "start", "memory", "processes"]
+)
 def test_a_case_is_measured(name: str, tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     assert main([f"case={name}", "quick=true", f"out={file}"]) == 0
