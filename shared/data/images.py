@@ -114,7 +114,8 @@ class Standardised:
 
     Attributes:
         pixels: uint8 (N, H, W).
-        table: what each of the 256 grey values becomes, float32 (256,).
+        table: what each of the 256 grey values becomes, float32 (256,). On a GPU both are tensors,
+            and batches are looked up in training/torch_inputs.py.
     """
 
     pixels: Any
@@ -125,5 +126,5 @@ class Standardised:
 
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
         """Return some images, float32 (n, H, W)."""
-        images: NDArray[np.float32] = self.table[self.pixels[rows]]
+        images: NDArray[np.float32] = self.table.take(self.pixels[rows])
         return images

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import sys
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
@@ -59,6 +60,7 @@ class RunFolder:
         self._inner = inner
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._inside: list[RunFolder] = []
+        self._warned: set[str] = set()
         self._log = RunLog(config if self.kept else None, path, resumed)
         self._unlock = weakref.finalize(self, os.close, lock) if lock is not None else None
 
@@ -97,7 +99,7 @@ class RunFolder:
         """Return a folder inside this one for another training, with this configuration.
 
         It has no metrics.json: what matters of it is in that of the whole run. Its checkpoints stay
-        until that is done.
+        until that is done, where nobody removes them before.
         """
         path = self.path / name
         if self.kept:
@@ -106,6 +108,7 @@ class RunFolder:
             _remove_leftovers(path)
         folder = RunFolder(path, resumed=self.resumed, config=config, inner=True)
         folder.metrics |= self.metrics
+        folder._warned = self._warned
         self._inside.append(folder)
         return folder
 
@@ -124,8 +127,9 @@ class RunFolder:
             with _interrupted_first(), self._resumable():
                 self._log.open()
                 yield
-            self.metrics["status"] = "done"
-            self.write_metrics()
+                self.metrics["status"] = "done"
+                self._count_resumptions()
+                self.write_metrics()
         except BaseException as error:
             self.metrics["status"] = _status(error)
             self.metrics["error"] = str(error)
@@ -135,12 +139,12 @@ class RunFolder:
                 self.write_metrics()
             raise
         finally:
-            self._log.close(self.metrics)
-            if self.metrics["status"] in ("done", "diverged") and not self._inner:
-                for folder in (self, *self._inside):
-                    folder.remove_checkpoints()
-            if self._unlock is not None:
-                self._unlock()
+            self.on_interrupt = None  # it may hold a whole network
+            try:
+                self._end()
+            finally:
+                if self._unlock is not None:
+                    self._unlock()
 
     @contextlib.contextmanager
     def _resumable(self) -> Iterator[None]:
@@ -148,13 +152,40 @@ class RunFolder:
         try:
             yield
         except KeyboardInterrupt as interrupt:
-            if self.on_interrupt is not None:
-                self.on_interrupt()
+            lost = ""
+            try:
+                if self.on_interrupt is not None:
+                    self.on_interrupt()
+            except KeyboardInterrupt:
+                lost = ", without a checkpoint of it"
             if isinstance(interrupt, Interrupted):
                 raise
-            steps = self.metrics.get("steps")
-            where = f"after step {steps}" if steps else "before the first step"
-            raise Interrupted(where) from None
+            raise Interrupted(f"{self._progress()}{lost}") from None
+
+    def _progress(self) -> str:
+        """Say how far the run is."""
+        if steps := self.metrics.get("steps"):
+            return f"after step {steps}{f' of {self.path.name}' if self._inner else ''}"
+        return "between its trainings" if self._inside else "before the first step"
+
+    def _count_resumptions(self) -> None:
+        """Note how often a run went on whose trainings inside did; any other one knows it."""
+        if self.resumed and self._inside:
+            counts = [folder.metrics.get("resumed", 1) for folder in (self, *self._inside)]
+            self.metrics["resumed"] = max(counts)
+
+    def _end(self) -> None:
+        """Remove what nobody goes on from, and close the log."""
+        if self.metrics["status"] in ("done", "diverged") and not self._inner:
+            for folder in (self, *self._inside):
+                folder.remove_checkpoints()
+        self._log.close(self.metrics)
+
+    def warn(self, text: str) -> None:
+        """Say something once, however many trainings inside the run come to it."""
+        if self.kept and text not in self._warned:
+            self._warned.add(text)
+            print(f"warning: {text}", file=sys.stderr)
 
     def remove(self, name: str) -> None:
         """Remove one file, if it is there."""

@@ -78,8 +78,9 @@ def begun(config: AppConfig, folder: Path, resumed: bool) -> MlflowLog:
     """Return the log of a new run; what is in the store of a resumed one is deleted there."""
     client = MlflowClient(f"sqlite:///{STORE.absolute()}")
     id_file = folder / RUN_ID
-    if resumed and id_file.exists():
-        client.delete_run(id_file.read_text().strip())
+    before = id_file.read_text().strip() if resumed and id_file.exists() else None
+    if before is not None:
+        client.delete_run(before)
     experiment = client.get_experiment_by_name(config.app)
     if experiment is None:
         place = (STORE.parent / "mlflow").absolute().as_uri()
@@ -92,8 +93,19 @@ def begun(config: AppConfig, folder: Path, resumed: bool) -> MlflowLog:
         tags[MLFLOW_PARENT_RUN_ID] = around.read_text().strip()
     run = client.create_run(number, run_name=folder.name, tags=tags)
     id_file.write_text(f"{run.info.run_id}\n")
+    if before is not None:
+        adopt(client, number, before, run.info.run_id)
     keys = hyperparameters(config).items()
     params = [Param(key, "null" if value is None else str(value)) for key, value in keys]
     for first in range(0, len(params), BATCH):
         client.log_batch(run.info.run_id, params=params[first : first + BATCH])
     return MlflowLog(client, run.info.run_id)
+
+
+def adopt(client: MlflowClient, experiment: str, before: str, now: str) -> None:
+    """Put the trainings inside a resumed run below its new entry; none of them runs now."""
+    inside = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{before}'"
+    for child in client.search_runs([experiment], inside):
+        client.set_tag(child.info.run_id, MLFLOW_PARENT_RUN_ID, now)
+        if child.info.status == "RUNNING":  # it was killed while its entry was closed
+            client.set_terminated(child.info.run_id, STATUS["interrupted"])

@@ -248,11 +248,10 @@ def check_origin(run: RunFolder, before: Mapping[str, Any]) -> None:
         keys = ", ".join(f"{key} is {now.get(key)} and was {before[key]}" for key in others)
         raise DataError(f"{run.path} cannot go on with other data: {keys}")
     others = [key for key in ENVIRONMENT if before[key] != now.get(key)]
-    if others and run.kept:
-        print(
-            f"warning: other {', '.join(others)} than when the checkpoint was written: the bits "
-            "may differ from those of a run without interruption",
-            file=sys.stderr,
+    if others:
+        run.warn(
+            f"other {', '.join(others)} than when the checkpoint was written: the bits may differ "
+            "from those of a run without interruption"
         )
 
 

@@ -201,7 +201,12 @@ def fit(
             run.write_rows("history.csv")
             checkpoints.epoch = EpochSoFar()
             progress.epoch(row)
-    run.on_interrupt = checkpoints.write  # what comes now may take long, and is not trained again
+
+        def keep() -> None:
+            checkpoints.write()
+            save_weights(learner, run)
+
+        run.on_interrupt = keep  # what comes now may take long, and no step is to be taken again
     if run.resumed:
         run.remove(WEIGHTS)  # those of the interruption
 
@@ -224,17 +229,26 @@ def refuse_another_training(config: AppConfig, run: RunFolder) -> None:
         )
 
 
-def restored(learner: Learner, run: RunFolder, config: AppConfig, total: int) -> Checkpoints:
+def restored(
+    learner: Stateful, run: RunFolder, config: AppConfig, total: int, speaker: str = ""
+) -> Checkpoints:
     """Return what writes the checkpoints; where a run is resumed, restore the last one and say so.
+
+    Args:
+        learner: what is trained.
+        run: the run folder.
+        config: the configuration of the training.
+        total: how many steps it has.
+        speaker: what each line begins with.
 
     Raises:
         DataError: the checkpoints are damaged, or of other data.
     """
     checkpoints = Checkpoints(learner, run, config)
     if checkpoints.restore():
-        print(f"going on after step {run.metrics['steps']:,} of {total:,}", flush=True)
+        print(f"{speaker}going on after step {run.metrics['steps']:,} of {total:,}", flush=True)
     elif run.resumed:
-        print("no checkpoint is there yet: beginning with the first step", flush=True)
+        print(f"{speaker}no checkpoint is there yet: beginning with the first step", flush=True)
     return checkpoints
 
 

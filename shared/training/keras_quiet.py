@@ -22,7 +22,7 @@ with tempfile.TemporaryFile() as notes:
     try:
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
-    except BaseException:
+    except Exception:
         notes.seek(0)
         os.write(stderr, notes.read())
         raise
@@ -31,4 +31,4 @@ with tempfile.TemporaryFile() as notes:
         os.dup2(stderr, 2)
         os.close(stderr)
         for name in unneeded:
-            del sys.modules[name]
+            sys.modules.pop(name, None)

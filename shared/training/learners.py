@@ -24,12 +24,12 @@ def learner_class(framework: str) -> Callable[..., Learner]:
                 raise ConfigError(
                     "Keras runs in this process: start one command for each framework"
                 )
-            with no_garbage():
+            with uncollected():
                 from shared.training.torch_learner import TorchLearner
 
             return TorchLearner
         case "keras":
-            with no_garbage():
+            with uncollected():
                 import shared.training.keras_quiet  # noqa: F401  (before Keras is imported)
                 from shared.training.keras_learner import KerasLearner
 
@@ -42,14 +42,16 @@ def learner_class(framework: str) -> Callable[..., Learner]:
 
 
 @contextlib.contextmanager
-def no_garbage() -> Iterator[None]:
-    """Look for no garbage meanwhile.
+def uncollected() -> Iterator[None]:
+    """Let the collector of garbage rest meanwhile.
 
     An import makes a hundred thousand objects that stay, and the collector goes through all of them
     again and again: a sixth of the time that it takes.
     """
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if enabled:
+            gc.enable()

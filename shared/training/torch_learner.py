@@ -242,7 +242,7 @@ def without_compiler(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim
 
     torch wraps some of them so that the compiler leaves them alone when it compiles their caller,
     and imports it for that: a third of the time until the first step (docs/performance.md). Here
-    nobody compiles a step, only networks.
+    nobody compiles a step, only networks, and no step is `differentiable`: it runs without grad.
     """
     wrapped = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
     methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in wrapped}

@@ -1,10 +1,12 @@
 """The run folder: one run, whole files, a status whatever happens."""
 
 import errno
+import itertools
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,6 +88,61 @@ def test_ctrl_c_anywhere_is_something_to_go_on_from(steps: int | None, tmp_path:
     assert str(interrupt.value) == ("after step 7" if steps else "before the first step")
     assert interrupt.value.folder == tmp_path
     assert kept == ["a checkpoint"]
+    assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "interrupted"
+
+
+def test_a_second_ctrl_c_does_not_wait_and_the_folder_is_named(tmp_path: Path) -> None:
+    run = RunFolder.claim(mnist_config(tmp_path))
+
+    def keep() -> None:
+        raise KeyboardInterrupt
+
+    run.on_interrupt = keep
+    run.metrics["steps"] = 7
+    with pytest.raises(Interrupted) as second, run.recording():
+        raise KeyboardInterrupt
+    assert str(second.value) == "after step 7, without a checkpoint of it"
+    assert second.value.folder == tmp_path
+
+
+def stopped_inside(run: RunFolder, steps: int) -> None:
+    """Press Ctrl-C in a training inside a run, after so many steps; after none, beside it."""
+    with run.recording():
+        inner = run.inside("trainings/third", mnist_config(run.path))
+        if not steps:
+            raise KeyboardInterrupt
+        with inner.recording():
+            inner.metrics["steps"] = steps
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_a_training_inside_says_which(tmp_path: Path) -> None:
+    run = RunFolder.claim(mnist_config(tmp_path))
+    with pytest.raises(Interrupted, match=r"^after step 7 of third$") as interrupt:
+        stopped_inside(run, 7)
+    assert interrupt.value.folder == tmp_path
+    again = RunFolder.claim(mnist_config(tmp_path, f"trainer.resume={tmp_path}"))
+    with pytest.raises(Interrupted, match=r"^between its trainings$"):
+        stopped_inside(again, 0)
+
+
+@pytest.mark.parametrize("name", ["write_metrics", "write_rows"])
+def test_ctrl_c_while_the_end_is_written_can_go_on(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder.claim(mnist_config(tmp_path))
+    run.metrics["steps"] = 7
+    write = getattr(RunFolder, name)
+    calls = itertools.count()
+
+    def interrupted(*given: Any) -> None:
+        if next(calls) == 0:
+            raise KeyboardInterrupt
+        write(*given)
+
+    monkeypatch.setattr(RunFolder, name, interrupted)
+    with pytest.raises(Interrupted, match=r"^after step 7$"), run.recording():
+        run.write_rows("steps.csv")
     assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "interrupted"
 
 

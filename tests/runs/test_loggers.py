@@ -1,5 +1,6 @@
 """TensorBoard and MLflow get what the run folder gets, and never cost a run."""
 
+import contextlib
 import csv
 import errno
 import itertools
@@ -181,13 +182,20 @@ def test_what_is_logged_is_what_is_written(logger: str, tmp_path: Path) -> None:
     assert parameters["debug"] == "null"
 
 
-def parent_in_store(folder: Path) -> Path:
-    """Return the folder of the run below which MLflow shows that of `folder`."""
+def entry_of(folder: Path) -> Any:
+    """Return what MLflow's store has of the run in a folder."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{Path('outputs/mlflow.db').absolute()}")
-    run = client.get_run((folder / "mlflow_run.txt").read_text().strip())
-    return Path(client.get_run(run.data.tags["mlflow.parentRunId"]).data.tags["run_folder"])
+    return client.get_run((folder / "mlflow_run.txt").read_text().strip())
+
+
+def parent_in_store(folder: Path) -> Path:
+    """Return the folder of the run below which MLflow shows that of `folder`."""
+    parent = entry_of(folder).data.tags["mlflow.parentRunId"]
+    (around,) = [p for p in folder.parents if (p / "mlflow_run.txt").exists()]
+    assert entry_of(around).info.run_id == parent
+    return around
 
 
 @pytest.mark.parametrize("logger", LOGGERS)
@@ -209,6 +217,26 @@ def test_a_training_inside_a_run_has_a_log_of_its_own(logger: str, tmp_path: Pat
     assert parameters["optimizer.lr"] != "0.25"
     if logger == "mlflow":
         assert parent_in_store(folder.path) == run.path
+
+
+def test_a_training_that_has_ended_stays_below_a_run_that_goes_on(tmp_path: Path) -> None:
+    """Killed while the log of the second one was closed, which then runs no more."""
+    words = [*SMALL, "logger=mlflow"]
+    config = mnist_config(tmp_path / "run", *words)
+    run = RunFolder.claim(config)
+    with contextlib.suppress(ZeroDivisionError), run.recording():
+        for name in ("first", "second"):
+            inner = run.inside(name, config)
+            inner._log.open()
+            if name == "first":
+                inner._log.close({"status": "done"})
+        crash()
+    again = RunFolder.claim(mnist_config(run.path, *words, f"trainer.resume={run.path}"))
+    with again.recording():
+        pass
+    for name, status in (("first", "FINISHED"), ("second", "KILLED")):
+        assert parent_in_store(run.path / name) == run.path
+        assert entry_of(run.path / name).info.status == status
 
 
 @pytest.mark.parametrize("logger", LOGGERS)

@@ -155,12 +155,14 @@ def test_sequences_are_padded_on_the_device_as_elsewhere() -> None:
 
 def test_bytes_are_standardised_on_the_device_as_elsewhere() -> None:
     images = grey_images()
-    there = placed(images, torch.device("cpu"))
+    assert placed(images, torch.device("cpu")) is images
+    there = Standardised(torch.from_numpy(images.pixels), torch.from_numpy(images.table))
     for rows, _ in [*steps(), (np.zeros(0, np.int64), 0.0)]:
         found = batch_of(there, torch.from_numpy(rows), rows)
         assert images[rows].dtype == np.float32
-        np.testing.assert_array_equal(found.numpy(), images[rows])
-        np.testing.assert_array_equal(found.numpy(), images.table[images.pixels][rows])
+        here = batch_of(images, torch.from_numpy(rows), rows)
+        for batch in (found, here):
+            np.testing.assert_array_equal(batch.numpy(), images.table[images.pixels][rows])
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 2])

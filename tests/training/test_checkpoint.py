@@ -261,16 +261,28 @@ def test_without_a_checkpoint_it_begins_again(
     assert results(run_dir) == results(whole)
 
 
+@pytest.mark.parametrize("place", ["steps.csv", "afterwards"])
 def test_ctrl_c_after_the_last_step_costs_no_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the test set is scored, say."""
+    """While the rows of all steps are written, or the test set is scored."""
     run_dir, whole = tmp_path / "run", train(small(tmp_path / "whole", *MLP))
+    write_rows = RunFolder.write_rows
+
+    def interrupted(run: RunFolder, name: str) -> None:
+        write_rows(run, name)
+        if name == "steps.csv":
+            ctrl_c()
+
     with monkeypatch.context() as patch:
-        patch.setattr(f"{__name__}.save_weights", lambda *given: ctrl_c())
+        if place == "steps.csv":
+            patch.setattr(RunFolder, "write_rows", interrupted)
+        else:
+            patch.setattr(f"{__name__}.save_weights", lambda *given: ctrl_c())
         with pytest.raises(Interrupted, match=f"^after step {STEPS}$"):
             train(small(run_dir, *MLP))
     assert steps_of(run_dir) == [STEPS]
+    assert (run_dir / "weights.safetensors").exists()
     at_step(monkeypatch, 1, crash)
     train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
     assert results(run_dir) == results(whole)

@@ -29,7 +29,7 @@ from shared.backprop import NaNError, l1_penalty, l2_penalty
 from shared.errors import TrainingDiverged
 from shared.runs.folder import RunFolder
 from shared.training.checkpoint import Checkpoints, EpochSoFar
-from shared.training.fit import Examples, batches_of
+from shared.training.fit import Examples, batches_of, restored
 from shared.training.losses import example_losses, predicted_classes
 from shared.training.numpy_learner import build_optimizer, load_slots, slots_of
 from shared.training.schedule import learning_rates
@@ -66,7 +66,7 @@ class Trainee:
 
     Attributes:
         weights: after the last step, by name.
-        best: those after the epoch with the lowest validation loss so far.
+        best: those after the epoch with the lowest validation loss so far; at first, the same.
     """
 
     def __init__(self, engine: Engine, config: Config, inputs: int, method: str) -> None:
@@ -125,9 +125,12 @@ class Trainee:
         Raises:
             ValueError, KeyError: a name is missing, or a shape does not fit.
         """
-        for name, value in self.weights.items():
-            value[...] = arrays[f"weights/{name}"]
-            self.best[name][...] = arrays[f"best/{name}"]
+        for kind, own in (("weights", self.weights), ("best", self.best)):
+            for name, value in own.items():
+                given = arrays[f"{kind}/{name}"]
+                if given.shape != value.shape:
+                    raise ValueError(f"{kind}/{name}: expected {value.shape}, given {given.shape}")
+                value[...] = given
         load_slots(self.optimizer, arrays)
         self.optimizer.t = numbers["steps"]
         self.masks_rng.bit_generator.state = numbers["random"]
@@ -177,31 +180,28 @@ def train(engine: Engine, config: Config, digits: Digits, method: str, run: RunF
     """
     trainee = Trainee(engine, config, digits.train.inputs.shape[1], method)
     rates = all_rates(config, len(digits.train))
+    an_epoch = math.ceil(len(digits.train) / config.trainer.batch_size)
+    epochs_in_all = math.ceil(len(rates) / an_epoch)
     run.metrics |= {"epochs": 0, "steps": 0, "train_seconds": 0.0}
-    checkpoints = Checkpoints(trainee, run, config)
-    if checkpoints.restore():
-        print(f"  {method}: going on after step {run.metrics['steps']:,}", flush=True)
+    checkpoints = restored(trainee, run, config, len(rates), f"  {method}: ")
     run.on_interrupt = checkpoints.keep
-    epochs = run.rows("history.csv")
-    last = math.ceil(len(rates) / math.ceil(len(digits.train) / config.trainer.batch_size))
     with checkpoints:
-        while len(epochs) < last and not (
-            method == "early stopping" and patience_is_over(epochs, config.model.patience)
+        while run.metrics["epochs"] < epochs_in_all and not (
+            method == "early stopping"
+            and patience_is_over(run.rows("history.csv"), config.model.patience)
         ):
             train_epoch(trainee, digits.train, config, rates, run, checkpoints)
             with checkpoints.no_step():
                 row = scores(trainee, digits, run.metrics["epochs"] + 1)
             seconds = time.perf_counter() - checkpoints.epoch.start
             run.add_row("history.csv", row | {"seconds": seconds})
-            epochs = run.rows("history.csv")
-            if best_epoch(epochs) == len(epochs):
-                trainee.best = copied(trainee.weights)
-            run.metrics["epochs"] = len(epochs)
+            run.metrics["epochs"] += 1
             run.metrics["train_seconds"] += seconds
+            if best_epoch(run.rows("history.csv")) == run.metrics["epochs"]:
+                trainee.best = copied(trainee.weights)
             checkpoints.epoch = EpochSoFar()
-        if config.trainer.checkpoint_seconds is not None:
-            checkpoints.write()
-    return Training(trainee, epochs, run.rows("steps.csv"))
+        checkpoints.write()
+    return Training(trainee, run.rows("history.csv"), run.rows("steps.csv"))
 
 
 def all_rates(config: Config, count: int) -> list[float]:
@@ -209,9 +209,9 @@ def all_rates(config: Config, count: int) -> list[float]:
     trainer = config.trainer
     total = trainer.epochs * math.ceil(count / trainer.batch_size)
     total = min(total, trainer.max_steps or total)
-    rates = learning_rates(trainer.schedule, config.optimizer.lr, total, np.arange(total))
-    found: list[float] = rates.tolist()
-    return found
+    numbers = np.arange(total)
+    return [float(rate) for rate in
+            learning_rates(trainer.schedule, config.optimizer.lr, total, numbers)]  # fmt: skip
 
 
 def train_epoch(
@@ -269,19 +269,19 @@ def trained(
     """Train in a folder of its own inside the run folder."""
     folder = run.inside(f"trainings/{method.replace(' ', '_')}", config)
     with folder.recording():
-        training = train(engine, config, digits, method, folder)
-        for name in ("history.csv", "steps.csv"):
-            folder.write_rows(name)
-    return training
+        try:
+            return train(engine, config, digits, method, folder)
+        finally:
+            for name in ("history.csv", "steps.csv"):
+                folder.write_rows(name)
 
 
 def compare(engine: Engine, config: Config, digits: Digits, run: RunFolder) -> Outcome:
     """Train with every method; return the picture and what early stopping picked."""
     trainings = {method: trained(engine, config, digits, method, run) for method in METHODS}
     picked = trainings["early stopping"]
-    picked.trainee.weights = (
-        picked.trainee.best
-    )  # the test set is scored once, with each method's result
+    # The test set is scored once, with each method's result.
+    picked.trainee.weights = picked.trainee.best
     tested = {method: one.trainee.score(digits.test) for method, one in trainings.items()}
     rows = [
         {"method": method} | {key: value for key, value in row.items() if key != "seconds"}
