@@ -17,8 +17,8 @@ from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.train import build_learner
 from benchmarks.rows import Measured, Row, in_turns, seconds, within
 from shared.command import configuration
+from shared.training.automatic import without_auto
 from shared.training.fit import Examples
-from shared.training.precision import with_precision
 
 SIZE = 2048  # rows and columns of the matrices, which together leave every cache
 BATCHES, TURNS, UNCOUNTED, COUNTED = 16, 5, 1, 2
@@ -28,7 +28,7 @@ MODELS = ("cnn", "fast_cnn")
 def learner(model: str) -> tuple[Any, Config]:
     """Return a learner as `make train-mnist model=MODEL` makes it, and its configuration."""
     words = [f"model={model}", "run_dir=unused"]
-    config = with_precision(configuration("mnist_cnn", Config, words))
+    config = without_auto(configuration("mnist_cnn", Config, words))
     return build_learner(config), config
 
 

@@ -20,8 +20,8 @@ from apps.resnet_transfer.tasks import load_target, split
 from benchmarks.rows import Measured, times
 from shared.command import configuration
 from shared.runs.folder import RunFolder
+from shared.training.automatic import without_auto
 from shared.training.fit import evaluate
-from shared.training.precision import with_precision
 
 EPOCHS = 10
 PER_CLASS = 500
@@ -32,7 +32,7 @@ def frozen(folder: Path, features: str, *overrides: str) -> Config:
     """Return a configuration in mode `frozen`."""
     words = ["transfer.mode=frozen", f"transfer.features={features}", f"run_dir={folder}",
              f"trainer.epochs={EPOCHS}", f"data.per_class={PER_CLASS}", *overrides]  # fmt: skip
-    return with_precision(configuration("resnet_transfer", Config, words))
+    return without_auto(configuration("resnet_transfer", Config, words))
 
 
 def seconds_and_accuracy(features: str, *overrides: str) -> tuple[float, float]:

@@ -192,9 +192,9 @@ def _checked(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
         refuse_missing(config.logger)
     if config.trainer.resume is not None and processes.rank() == 0:
         from shared.runs.resume import to_resume  # takes NumPy and more: `--help` needs none of it
-        from shared.training.precision import with_precision
+        from shared.training.automatic import without_auto
 
-        to_resume(with_precision(config))  # a wrong one is refused before any data is loaded
+        to_resume(without_auto(config))  # a wrong one is refused before any data is loaded
     return config
 
 

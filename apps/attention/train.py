@@ -15,6 +15,7 @@ from shared.runs.finished import read_metrics, read_status
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.record import facts
+from shared.training.automatic import without_auto
 from shared.training.fit import (
     Batches,
     Evaluation,
@@ -26,7 +27,6 @@ from shared.training.fit import (
     save_weights,
 )
 from shared.training.learners import learner_class
-from shared.training.precision import with_precision
 from shared.training.split import hold_back
 from shared.training.texts import load_texts, split_texts
 from shared.training.together import agreed
@@ -45,7 +45,7 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set cannot be had.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = with_precision(config)
+    config = without_auto(config)
     data, (train_set, validation_set, test_set) = load(config)
     run = RunFolder.claim(config)
     run.metrics |= facts(

@@ -19,8 +19,8 @@ from apps.imdb_rnn.config import Config
 from shared.command import reported
 from shared.errors import ConfigError
 from shared.runs.finished import read_config, read_metrics, write_result
+from shared.training.automatic import without_auto
 from shared.training.fit import load_weights
-from shared.training.precision import with_precision
 
 REVIEWS = 100
 
@@ -36,7 +36,7 @@ def gradient_norms(folder: Path) -> dict[str, NDArray[np.float64]]:
     from apps.imdb_rnn.train import build_learner
     from shared.training.texts import load_texts, split_texts
 
-    config = with_precision(read_config(folder, Config))
+    config = without_auto(read_config(folder, Config))
     metrics = read_metrics(folder)
     if config.model.name == "bow":
         raise ConfigError(f"{folder}: a bag of words has no time steps; choose an lstm or an rnn")

@@ -10,6 +10,7 @@ from shared.data.text import TextData
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.record import facts
+from shared.training.automatic import without_auto
 from shared.training.fit import (
     Evaluation,
     Examples,
@@ -20,7 +21,6 @@ from shared.training.fit import (
     save_weights,
 )
 from shared.training.learners import learner_class
-from shared.training.precision import with_precision
 from shared.training.texts import load_texts, split_texts
 
 
@@ -32,7 +32,7 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set cannot be had.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = with_precision(config)
+    config = without_auto(config)
     texts = load_texts(config.data)
     train_set, validation_set, test_set = split_texts(texts, config)
     run = RunFolder.claim(config)

@@ -14,9 +14,9 @@ from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.progress import download_progress
 from shared.runs.record import facts
+from shared.training.automatic import without_auto
 from shared.training.fit import Augment, Evaluation, Examples, Learner, evaluate, fit, save_weights
 from shared.training.learners import learner_class
-from shared.training.precision import with_precision
 from shared.training.split import hold_back
 
 
@@ -28,7 +28,7 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set cannot be had.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = with_precision(config)
+    config = without_auto(config)
     images = load_images(config)
     train_set, validation_set, test_set = split(images, config)
     run = RunFolder.claim(config)

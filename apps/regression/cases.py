@@ -16,7 +16,7 @@ from shared.command import CONF, HYDRA_VERSION_BASE
 from shared.config import AppConfig, Count, Positive, Section, validate
 from shared.errors import ConfigError
 from shared.regression.plan import FEWEST, LOOKS
-from shared.training.precision import with_precision
+from shared.training.automatic import without_auto
 
 FOLDER = CONF / "regression"
 SOURCES = ("real", "embedded")
@@ -81,7 +81,7 @@ class Case(Section):
             raise ConfigError(str(error).splitlines()[0]) from error
         schema = importlib.import_module(f"apps.{self.app}.config").Config
         config: AppConfig = validate(schema, values)
-        return with_precision(config)
+        return without_auto(config)
 
     def comparable(self, source: str) -> dict[str, Any]:
         """Return the part of the configuration that a baseline must share."""

@@ -18,8 +18,8 @@ from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
 from shared.files import write_atomically
 from shared.runs.folder import RunFolder
+from shared.training.automatic import without_auto
 from shared.training.fit import evaluate
-from shared.training.precision import with_precision
 from shared.training.together import agreed
 
 FORM = 1  # of the source task; another number where its training changes
@@ -46,7 +46,7 @@ def source_config(config: Config) -> Config:
         config.transfer.model_dump() | {"mode": "scratch", "scratch_rate": 1.0}
     )
     data = config.data.model_copy(update={"per_class": source.per_class, "test_limit": None})
-    return with_precision(
+    return without_auto(
         config.model_copy(
             update={
                 "framework": "torch", "seed": source.seed, "optimizer": optimizer,

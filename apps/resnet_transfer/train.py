@@ -11,8 +11,8 @@ from shared.data.images import ImageData
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.record import facts
+from shared.training.automatic import without_auto
 from shared.training.fit import Evaluation, Examples, evaluate, save_weights
-from shared.training.precision import with_precision
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set or the first weights cannot be had, or are damaged.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = with_precision(config)
+    config = without_auto(config)
     if config.transfer.mode == "compare":
         from apps.resnet_transfer.compare import compare
 

@@ -12,9 +12,9 @@ from shared.backprop.activations import sigmoid
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.record import facts
+from shared.training.automatic import without_auto
 from shared.training.fit import Indices, Learner, batches_of, evaluate, fit, save_weights
 from shared.training.learners import learner_class
-from shared.training.precision import with_precision
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def train(config: Config) -> dict[str, Any]:
         ConfigError: the run folder cannot be used.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = with_precision(config)
+    config = without_auto(config)
     rows = problem.examples(config.model.inputs)
     run = RunFolder.claim(config)
     run.metrics |= facts(config, problem.TRUTH_TABLE, train=len(rows), test=len(rows))

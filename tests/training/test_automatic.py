@@ -1,10 +1,11 @@
-"""trainer.precision=auto asks the processor."""
+"""What `auto` means, here trainer.precision=auto, which asks the processor."""
 
 from pathlib import Path
 
 import pytest
 
-from shared.training import precision
+from shared.processor import processor_flags
+from shared.training import automatic
 from tests.helpers import mnist_config
 
 
@@ -21,18 +22,18 @@ def test_auto_is_bfloat16_where_the_processor_multiplies_it(
 ) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n")
-    found = precision.processor_flags(cpuinfo)
+    found = processor_flags(cpuinfo)
     assert found == set(flags.split())
-    monkeypatch.setattr(precision, "processor_flags", lambda: found)
-    config = precision.with_precision(mnist_config(tmp_path, "trainer.precision=auto"))
+    monkeypatch.setattr(automatic, "processor_flags", lambda: found)
+    config = automatic.without_auto(mnist_config(tmp_path, "trainer.precision=auto"))
     assert config.trainer.precision == meaning
 
 
 def test_a_system_that_does_not_tell_gets_float32(tmp_path: Path) -> None:
-    assert precision.processor_flags(tmp_path / "missing") == set()
+    assert processor_flags(tmp_path / "missing") == set()
 
 
 @pytest.mark.parametrize("given", ["float32", "bfloat16", "float64"])
 def test_what_is_given_stays(given: str, tmp_path: Path) -> None:
     config = mnist_config(tmp_path, f"trainer.precision={given}")
-    assert precision.with_precision(config) is config
+    assert automatic.without_auto(config) is config
