@@ -210,6 +210,10 @@ def _check_machine(config: AppConfig) -> None:
 
         device_of(config.trainer)
         check_compiler(config.trainer)
+    if hasattr(config.model, "pooling") and processes.rank() == 0:
+        from shared.training.automatic import check_pooling
+
+        check_pooling(config)
 
 
 def configuration(app: str, schema: type[AnyAppConfig], overrides: Sequence[str]) -> AnyAppConfig:

@@ -18,6 +18,7 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Pooling = Literal["auto", "sparse", "plain"]  # how gradients pass through max pooling
 
 
 class Section(BaseModel):
@@ -244,6 +245,12 @@ class AppConfig(Section):
 
 
 AnyAppConfig = TypeVar("AnyAppConfig", bound=AppConfig)
+
+
+def can_be_sparse(config: AppConfig) -> bool:
+    """Whether pooling=sparse is possible with this framework and arithmetic."""
+    trainer = config.trainer
+    return config.framework != "numpy" and trainer.precision != "float64" and not trainer.compile
 
 
 def validate(schema: type[AnyAppConfig], values: Mapping[str, Any]) -> AnyAppConfig:

@@ -11,7 +11,7 @@ from tests.helpers import ROOT
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras"}
 GROUND_FLOOR = (
     "shared.backprop", "shared.data", "shared.regression", "shared.config", "shared.errors",
-    "shared.files", "shared.nested",
+    "shared.files", "shared.native", "shared.nested", "shared.processor",
 )  # fmt: skip
 MIDDLE_FLOOR = ("shared.training", "shared.parity", "shared.runs", "shared.command")
 APP_FILES = {

@@ -2,14 +2,29 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from shared.config import AppConfig, Count, Probability, Section, SplitData
+from shared.config import (
+    AppConfig,
+    Count,
+    Pooling,
+    Probability,
+    Section,
+    SplitData,
+    can_be_sparse,
+)
 
 Channels = Annotated[
     list[Count], Field(min_length=2, max_length=2, description="of the two convolutions")
 ]
 Hidden = Annotated[Count, Field(description="width of the dense layer")]
+Gradients = Annotated[
+    Pooling,
+    Field(
+        description="gradients through max pooling: sparse: by C code that leaves the zeros out; "
+        "plain: by the framework; auto: sparse where it is faster and there is a C compiler"
+    ),
+]
 
 
 class Cnn(Section):
@@ -20,12 +35,14 @@ class Cnn(Section):
         list[Probability],
         Field(min_length=2, max_length=2, description="after the pooling; before the last layer"),
     ]
+    pooling: Gradients = "plain"  # as it was before there was another one
 
 
 class FastCnn(Section):
     name: Literal["fast_cnn"]
     channels: Channels
     hidden: Hidden
+    pooling: Gradients = "plain"
 
 
 class Mlp(Section):
@@ -62,3 +79,13 @@ class Config(AppConfig):
     app: Literal["mnist_cnn"]
     model: Annotated[Cnn | FastCnn | Mlp, Field(discriminator="name")]
     data: Annotated[Mnist | Digits, Field(discriminator="name")]
+
+    @model_validator(mode="after")
+    def _pooling_has_its_arithmetic(self) -> "Config":
+        sparse = getattr(self.model, "pooling", "plain") == "sparse"
+        if sparse and not can_be_sparse(self):
+            raise ValueError(
+                "model.pooling=sparse computes in float32 and bfloat16, for torch and Keras, and "
+                "without trainer.compile; model.pooling=plain computes in all"
+            )
+        return self

@@ -6,6 +6,7 @@ from keras import layers
 from apps.mnist_cnn.config import Cnn, FastCnn, Mlp
 from shared.training.keras_initializers import torch_initializers
 from shared.training.keras_layers import ByteDropout
+from shared.training.keras_pooling import ConvMaxPool2D
 
 CLASSES = 10
 SIDE = 28  # pixels
@@ -24,8 +25,8 @@ def keras_cnn(config: Cnn) -> keras.Model:
     x = layers.Reshape((SIDE, SIDE, 1))(images)
     x = layers.Conv2D(first, 3, name="conv1", **torch_initializers(9))(x)
     x = layers.ReLU()(x)
-    x = layers.Conv2D(second, 3, name="conv2", **torch_initializers(9 * first))(x)
-    x = layers.MaxPooling2D(2)(x)
+    initial = torch_initializers(9 * first)
+    x = ConvMaxPool2D(second, 3, config.pooling, name="conv2", **initial)(x)
     x = layers.ReLU()(x)  # ReLU of the maximum is the maximum of ReLU
     x = ByteDropout(config.dropout[0])(layers.Flatten()(x))
     x = layers.Dense(config.hidden, name="fc1", **torch_initializers(features))(x)
@@ -49,8 +50,8 @@ def keras_fast_cnn(config: FastCnn) -> keras.Model:
     x = layers.Conv2D(first, 5, name="conv1", **torch_initializers(25, bias=False))(x)
     x = layers.MaxPooling2D(2)(x)
     x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="norm1")(x))
-    x = layers.Conv2D(second, 5, name="conv2", **torch_initializers(25 * first, bias=False))(x)
-    x = layers.MaxPooling2D(2)(x)
+    initial = torch_initializers(25 * first, bias=False)
+    x = ConvMaxPool2D(second, 5, config.pooling, name="conv2", **initial)(x)
     x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="norm2")(x))
     x = layers.Dense(config.hidden, name="fc1", **torch_initializers(features))(layers.Flatten()(x))
     x = layers.ReLU()(x)

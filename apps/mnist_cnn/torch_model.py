@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from apps.mnist_cnn.config import Cnn, FastCnn, Mlp
 from shared.training.torch_layers import ByteDropout
+from shared.training.torch_pooling import max_pooled
 
 CLASSES = 10
 SIDE = 28  # pixels
@@ -22,6 +23,7 @@ class TorchCnn(nn.Module):
     def __init__(self, config: Cnn) -> None:
         super().__init__()
         first, second = config.channels
+        self.pooling = config.pooling
         pooled = (SIDE - 4) // 2  # two 3x3 convolutions without padding, then 2x2 pooling
         self.conv1 = nn.Conv2d(1, first, kernel_size=3)
         self.conv2 = nn.Conv2d(first, second, kernel_size=3)
@@ -32,7 +34,8 @@ class TorchCnn(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = F.relu_(self.conv1(images[:, None]))
-        x = F.relu_(F.max_pool2d(self.conv2(x), 2))  # ReLU of the maximum is the maximum of ReLU
+        x = max_pooled(self.conv2, x, self.pooling)
+        x = F.relu_(x)  # ReLU of the maximum is the maximum of ReLU
         x = self.dropout1(x.flatten(1))
         x = self.dropout2(F.relu_(self.fc1(x)))
         logits: torch.Tensor = self.fc2(x)
@@ -49,6 +52,7 @@ class TorchFastCnn(nn.Module):
     def __init__(self, config: FastCnn) -> None:
         super().__init__()
         first, second = config.channels
+        self.pooling = config.pooling
         pooled = ((SIDE - 4) // 2 - 4) // 2  # 5x5 convolution and 2x2 pooling, twice
         self.conv1 = nn.Conv2d(1, first, kernel_size=5, bias=False)
         self.norm1 = nn.BatchNorm2d(first)
@@ -59,7 +63,7 @@ class TorchFastCnn(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = F.relu_(self.norm1(F.max_pool2d(self.conv1(images[:, None]), 2)))
-        x = F.relu_(self.norm2(F.max_pool2d(self.conv2(x), 2)))
+        x = F.relu_(self.norm2(max_pooled(self.conv2, x, self.pooling)))
         logits: torch.Tensor = self.fc2(F.relu_(self.fc1(x.flatten(1))))
         return logits
 

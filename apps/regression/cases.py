@@ -25,6 +25,7 @@ SOURCES = ("real", "embedded")
 ELSEWHERE = (
     "seed", "run_dir", "logger", "cache", "data.root", "data.cache", "data.download",
     "trainer.checkpoint_seconds", "trainer.resume", "trainer.device", "trainer.compile",
+    "model.pooling",
 )  # fmt: skip
 
 Overrides = Annotated[list[str], Field(description="KEY=VALUE, as on the command line")]

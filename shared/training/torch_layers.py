@@ -1,7 +1,7 @@
 """Layers in PyTorch with the meaning of torch's own: faster, or over several processes."""
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -9,6 +9,7 @@ from torch import nn
 from shared.training.torch_processes import Share, Sum
 
 LEVELS = 256  # values of a byte
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by their bytes
 
 
 class ByteDropout(nn.Module):
@@ -43,8 +44,31 @@ class ByteDropout(nn.Module):
         count = math.prod(shape)
         words = torch.empty(-(-count // 8), dtype=torch.int64, device=x.device)
         words.random_(-(2**63), None)
-        kept = words.view(torch.uint8)[:count].view(shape)[rows] >= self.zeros
-        return x * kept * (LEVELS / (LEVELS - self.zeros))
+        drawn = words.view(torch.uint8)[:count].view(shape)[rows].to(INTEGERS[x.element_size()])
+        # The sign of the difference, in all bits: ones where the byte is not one of the `zeros`.
+        kept = (self.zeros - 1 - drawn) >> (8 * x.element_size() - 1)
+        masked: torch.Tensor = Masked.apply(x, kept)
+        return masked * (LEVELS / (LEVELS - self.zeros))
+
+
+class Masked(torch.autograd.Function):
+    """x where all bits of a mask of integers as wide as x are ones, 0 where none is.
+
+    A product with zeros and ones is the same; torch takes ten times as long for it in bfloat16.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return x and zeros."""
+        ctx.save_for_backward(mask)
+        return (x.view(mask.dtype) & mask).view(x.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Return dy and zeros."""
+        (mask,) = ctx.saved_tensors
+        return (dy.view(mask.dtype) & mask).view(dy.dtype), None
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -1,4 +1,4 @@
-"""What `auto` means, here trainer.precision=auto, which asks the processor."""
+"""trainer.precision=auto asks the processor; model.pooling=auto: tests/native/test_library.py."""
 
 from pathlib import Path
 
@@ -35,5 +35,5 @@ def test_a_system_that_does_not_tell_gets_float32(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["float32", "bfloat16", "float64"])
 def test_what_is_given_stays(given: str, tmp_path: Path) -> None:
-    config = mnist_config(tmp_path, f"trainer.precision={given}")
+    config = mnist_config(tmp_path, f"trainer.precision={given}", "model.pooling=plain")
     assert automatic.without_auto(config) is config

@@ -1,0 +1,1 @@
+"""C code for what no library does fast: compiled on the machine that runs it, when it is needed."""

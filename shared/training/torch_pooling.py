@@ -1,0 +1,72 @@
+"""A convolution and the max pooling after it, with a backward pass that leaves zeros out."""
+
+from typing import Any, cast
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from shared.config import Pooling
+from shared.native import conv_pool
+
+
+def max_pooled(conv: nn.Conv2d, x: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    """Return max_pool2d(conv(x), 2), (N, K, H', W'), for x (N, C, H, W).
+
+    Args:
+        conv: has no padding and takes steps of one; x is in bfloat16 where it computes in that.
+        x: float32, float64 or bfloat16.
+        pooling: how the gradients are computed that training asks for: "sparse" by
+            shared/native/conv_pool.c, on the processor and not in float64; else by torch.
+    """
+    native = x.device.type == "cpu" and x.dtype != torch.float64 and not compiling()
+    if pooling == "sparse" and conv.training and native:
+        return cast(torch.Tensor, ConvMaxPool.apply(x, conv.weight, conv.bias))
+    return F.max_pool2d(conv(x), 2)
+
+
+def compiling() -> bool:
+    """Whether torch follows what is computed, for its compiler or to export it."""
+    return torch.compiler.is_compiling()
+
+
+class ConvMaxPool(torch.autograd.Function):
+    """max_pool2d(conv2d(x, weight, bias), 2); its output is contiguous, channels first."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the maxima, in bfloat16 under autocast to that."""
+        y = F.conv2d(x, weight, bias)
+        maxima, where = conv_pool.max_pool(numbers(channels_last(y)), torch.get_num_threads())
+        ctx.save_for_backward(x.to(y.dtype), weight.to(y.dtype), torch.from_numpy(where))
+        ctx.has_bias = bias is not None
+        return torch.from_numpy(maxima).view(y.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients of x, in its dtype, and of weight and bias, in float32."""
+        x, weight, where = ctx.saved_tensors
+        dx, dw, db = conv_pool.gradients(
+            numbers(channels_last(x)),
+            numbers(channels_last(weight.float())),
+            numbers(dy.contiguous()),
+            where.numpy(),
+            torch.get_num_threads(),
+        )
+        images = torch.from_numpy(dx).view(x.dtype).permute(0, 3, 1, 2)
+        weights = torch.from_numpy(dw).permute(0, 3, 1, 2)
+        return images, weights, torch.from_numpy(db) if ctx.has_bias else None
+
+
+def channels_last(images: torch.Tensor) -> torch.Tensor:
+    """Return (N, C, H, W) as (N, H, W, C), copied where it does not lie so in memory already."""
+    return images.detach().permute(0, 2, 3, 1).contiguous()
+
+
+def numbers(values: torch.Tensor) -> NDArray[Any]:
+    """Return values as an array that shares their memory; of bfloat16 the bits."""
+    return (values.view(torch.uint16) if values.dtype == torch.bfloat16 else values).numpy()

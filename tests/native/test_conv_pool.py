@@ -1,0 +1,233 @@
+"""The C code for a convolution and its max pooling, against torch in float64 and plain torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from shared.native import conv_pool, library
+
+try:
+    library.built()
+except library.NoCompiler as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+# float32 rounds to 6e-8; a sum of up to 200,000 products, of both signs, to a few times that.
+ROUNDING = 3e-6
+HALF_ULP = 2**-8  # of bfloat16, relative
+
+
+@dataclass
+class Layer:
+    """A convolution with inputs and a gradient, all numbers exact in bfloat16."""
+
+    x: torch.Tensor  # (N, C, H, W)
+    weight: torch.Tensor  # (K, C, R, S)
+    bias: torch.Tensor  # (K,)
+    seed: int = 0
+
+    @classmethod
+    def drawn(
+        cls, n: int, c: int, h: int, w: int, k: int, r: int, s: int, seed: int = 0
+    ) -> "Layer":
+        generator = torch.Generator().manual_seed(seed)
+
+        def drawn(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=generator).bfloat16().float()
+
+        return cls(drawn(n, c, h, w), drawn(k, c, r, s), drawn(k), seed)
+
+    def upstream(self, shape: torch.Size) -> torch.Tensor:
+        """Return a gradient with zeros in it, as ReLU and dropout leave them."""
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        gradient = torch.randn(shape, generator=generator).bfloat16()
+        return (gradient * (torch.rand(shape, generator=generator) < 0.4)).float()
+
+    def places(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return y in float32, and where torch finds its maxima in their windows."""
+        y = F.conv2d(self.x, self.weight, self.bias)
+        _, index = F.max_pool2d(y, 2, return_indices=True)
+        row, column = index // y.shape[3], index % y.shape[3]
+        return y, row % 2 * 2 + column % 2
+
+    def expected(self) -> tuple[NDArray[Any], ...]:
+        """Return dx, dw and db in float64 by torch's autograd; the maxima are those of float32."""
+        _, places = self.places()
+        wide = [t.double().requires_grad_() for t in (self.x, self.weight, self.bias)]
+        out = F.conv2d(wide[0], wide[1], wide[2])
+        windows = F.unfold(out.flatten(0, 1)[:, None], 2, stride=2)
+        windows = windows.view(*out.shape[:2], 4, *places.shape[2:])
+        maxima = windows.gather(2, places[:, :, None])[:, :, 0]
+        maxima.backward(self.upstream(maxima.shape).double())
+        return tuple(t.grad.numpy() for t in wide if t.grad is not None)
+
+    def found(self, low: bool = False, threads: int = 2) -> tuple[NDArray[Any], ...]:
+        """Return dx, dw and db by the C code, in torch's order of axes."""
+        y, _ = self.places()
+        maxima, where = conv_pool.max_pool(arrays(y.permute(0, 2, 3, 1), False), threads)
+        dy = self.upstream(torch.Size(maxima.shape))
+        dx, dw, db = conv_pool.gradients(
+            arrays(self.x.permute(0, 2, 3, 1), low),
+            arrays(self.weight.permute(0, 2, 3, 1), False),
+            arrays(dy, low),
+            where,
+            threads,
+        )
+        return wide(dx).transpose(0, 3, 1, 2), dw.transpose(0, 3, 1, 2), db
+
+
+def arrays(values: torch.Tensor, low: bool) -> NDArray[Any]:
+    """Return contiguous float32, or the bits of bfloat16."""
+    values = values.contiguous()
+    return (values.bfloat16().view(torch.uint16) if low else values).numpy()
+
+
+def wide(values: NDArray[Any]) -> NDArray[Any]:
+    """Return bits of bfloat16 as float32, anything else as it is."""
+    if values.dtype != np.uint16:
+        return values
+    return (values.astype(np.uint32) << 16).view(np.float32)
+
+
+def difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Return the largest difference, relative to the largest number."""
+    with np.errstate(invalid="ignore"):  # of what a planted fault has not written
+        return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-30))
+
+
+def wrong(layer: Layer, low: bool) -> list[str]:
+    """Return which gradients are not what they should be."""
+    bounds = {"dx": HALF_ULP + ROUNDING if low else ROUNDING, "dw": ROUNDING, "db": ROUNDING}
+    pairs = zip(bounds, layer.found(low), layer.expected(), strict=True)
+    return [name for name, found, exact in pairs if not difference(found, exact) <= bounds[name]]
+
+
+# Odd and even, a block of images and a bit more, runs shorter and longer than registers hold.
+LAYERS = [
+    (1, 1, 2, 2, 1, 1, 1),
+    (9, 3, 9, 8, 5, 3, 3),
+    (17, 16, 12, 12, 32, 5, 5),
+    (8, 32, 10, 11, 7, 3, 3),
+    (2, 64, 7, 9, 3, 3, 3),
+    (3, 43, 6, 6, 4, 1, 3),
+    (2, 5, 6, 12, 4, 4, 1),
+]
+
+
+@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("sizes", LAYERS, ids=str)
+def test_the_gradients_are_those_of_float64(sizes: tuple[int, ...], low: bool) -> None:
+    assert wrong(Layer.drawn(*sizes), low) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    *(st.integers(1, high) for high in (18, 20, 6, 6, 9, 4, 4)), st.booleans(), st.integers(0, 99)
+)
+def test_any_sizes(
+    n: int, c: int, more_h: int, more_w: int, k: int, r: int, s: int, low: bool, seed: int
+) -> None:
+    layer = Layer.drawn(n, c, r + more_h, s + more_w, k, r, s, seed)
+    assert wrong(layer, low) == []
+
+
+@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+def test_maxima_and_places_are_torchs_own(low: bool) -> None:
+    """With many equal numbers, both zeros, infinities and NaN."""
+    generator = np.random.default_rng(0)
+    choice = np.array([0.0, -0.0, 1.0, 2.0, -1.0, np.inf, -np.inf, np.nan], np.float32)
+    y = torch.from_numpy(generator.choice(choice, (5, 7, 9, 11)))
+    expected, index = F.max_pool2d(y, 2, return_indices=True)
+    maxima, where = conv_pool.max_pool(arrays(y.permute(0, 2, 3, 1), low), 2)
+    assert np.array_equal(wide(maxima), expected.numpy(), equal_nan=True)
+    places = index // 11 % 2 * 2 + index % 11 % 2
+    assert np.array_equal(where, places.numpy())
+    assert len(set(where.ravel().tolist())) == 4
+
+
+def test_the_bits_do_not_depend_on_threads() -> None:
+    layer = Layer.drawn(37, 8, 12, 12, 16, 3, 3)
+    one, two, three = (layer.found(threads=count) for count in (1, 2, 3))
+    for first, second, third in zip(one, two, three, strict=True):
+        assert first.tobytes() == second.tobytes() == third.tobytes()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+def test_what_is_not_finite_stays_so(value: float, low: bool) -> None:
+    """Else a training that diverges would go on."""
+    layer = Layer.drawn(2, 4, 6, 6, 3, 3, 3)
+    layer.x[1, 2, 3, 3] = value
+    _, dw, _ = layer.found(low)
+    assert not np.isfinite(dw).all()
+    layer = Layer.drawn(2, 4, 6, 6, 3, 3, 3)
+    layer.weight[1, 2, 1, 1] = value
+    dx, _, _ = layer.found(low)
+    assert not np.isfinite(dx).all()
+
+
+def test_bfloat16_is_rounded_to_nearest_even() -> None:
+    """One product: dX is dY times W, halfway between two numbers of bfloat16 and beside it."""
+    dy = torch.tensor([1 + 2**-7, 1 + 3 * 2**-7, 1 + 2**-6, -1 - 2**-7]).view(4, 1, 1, 1)
+    weight = np.array([1 + 2**-7], np.float32).reshape(1, 1, 1, 1)
+    x = np.zeros((4, 2, 2, 1), np.uint16)
+    where = np.full((4, 1, 1, 1), 2, np.uint8)
+    dx, _, _ = conv_pool.gradients(x, weight, arrays(dy, True), where, 1)
+    expected = torch.zeros(4, 2, 2)
+    expected[:, 1, 0] = (dy * float(weight[0, 0, 0, 0])).bfloat16().float().ravel()
+    assert np.array_equal(wide(dx)[..., 0], expected.numpy())
+
+
+FAULTS = {
+    "the last of equal maxima": ("(value > most[k])", "(value >= most[k])"),
+    "NaN is overlooked": (" | (value != value)", ""),
+    "the kernel's rows turned": ("x + r * s->width", "x + (s->rows - 1 - r) * s->width"),
+    "the place in the window forgotten": ("2 * (place / 4 % d->pooled_width) + (place & 1)",
+                                          "2 * (place / 4 % d->pooled_width)"),
+    "a run too short": ("run / LANES) {", "(run - 1) / LANES) {"),
+    "one image of each block left out": ("n = block * IMAGES_A_BLOCK;",
+                                         "n = block * IMAGES_A_BLOCK + 1;"),
+    "no gradient of the bias": ("db[k] += own.factors[i];", ";"),
+    "the input's gradient is not cleared": ("memset(gradient, 0, 4 * (d.image + d.run));", ";"),
+    "bfloat16 cut off": ("bits + 0x7fff + (bits >> 16 & 1)", "bits"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_planted_faults_are_found(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = library.SOURCE.read_text()
+    right, faulty = FAULTS[name]
+    assert source.count(right) == 1
+    (tmp_path / "faulty.c").write_text(source.replace(right, faulty))
+    monkeypatch.setattr(library, "SOURCE", tmp_path / "faulty.c")
+    monkeypatch.setattr(library, "CACHE", tmp_path)
+    loaded = library.library.__wrapped__  # without what is remembered
+    monkeypatch.setattr(library, "built", library.built.__wrapped__)
+    faulty_library = loaded()
+    monkeypatch.setattr(conv_pool, "library", lambda: faulty_library)
+    checks: list[Callable[[], Any]] = [
+        *(lambda sizes=sizes, low=low: check(sizes, low) for sizes in LAYERS for low in (0, 1)),
+        lambda: test_maxima_and_places_are_torchs_own(False),
+        test_bfloat16_is_rounded_to_nearest_even,
+    ]
+    failed = []
+    for step in checks:
+        try:
+            step()
+        except AssertionError as error:
+            failed.append(error)
+    assert failed
+
+
+def check(sizes: tuple[int, ...], low: int) -> None:
+    assert wrong(Layer.drawn(*sizes), bool(low)) == []

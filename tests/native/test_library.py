@@ -1,0 +1,149 @@
+"""The C code is compiled once, where there is a compiler; where there is none, that is said."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from apps.mnist_cnn.config import Config
+from shared.errors import ConfigError
+from shared.native import library
+from shared.training.automatic import check_pooling, without_auto
+from tests.helpers import mnist_config
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_compiled_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the code be compiled into an empty folder, and forget that afterwards."""
+    monkeypatch.setattr(library, "CACHE", tmp_path / "cache")
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    library.built.cache_clear()
+    library.library.cache_clear()
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A compiler that counts how often it is started, and makes an empty library."""
+    program, calls = tmp_path / "my cc", tmp_path / "calls"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >>"{calls}"\nwhile [ "$1" != -o ]; do shift; done\n: >"$2"\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("CC", f"'{program}' -pipe")
+    return calls
+
+
+def decided(config: Config) -> str:
+    return str(getattr(without_auto(config).model, "pooling", None))
+
+
+def test_it_is_compiled_once_for_a_source_and_its_flags(
+    compiler: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = library.built()
+    assert first.parent == tmp_path / "cache"
+    forget()
+    assert library.built() == first
+    assert compiler.read_text().count("\n") == 1
+    assert compiler.read_text().startswith("-pipe -std=gnu11")
+    forget()
+    other = tmp_path / "other.c"
+    other.write_text(library.SOURCE.read_text() + "\n")
+    monkeypatch.setattr(library, "SOURCE", other)
+    assert library.built() != first
+    forget()
+    monkeypatch.setattr(library, "processor_flags", lambda: {"another"})
+    assert library.built().is_file()
+    assert compiler.read_text().count("\n") == 3
+    assert len(list((tmp_path / "cache").iterdir())) == 3, "and nothing else is left there"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_to(compiler: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir(mode=0o500)
+    assert library.built().is_file()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_cache_that_is_no_folder(compiler: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    assert library.built().is_file()
+
+
+def test_what_cannot_be_loaded_is_said(compiler: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be loaded: .*; delete it to try again"):
+        library.library()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("/nowhere/cc -pipe", "there is no C compiler /nowhere/cc: install gcc, or name one in"),
+        ("sh -c 'echo no such flag >&2; exit 3'", "the C compiler sh fails: no such flag"),
+        ("false", "the C compiler false fails: status 1"),
+    ],
+)
+def test_without_a_compiler(
+    command: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`auto` goes on and says what is missing, and `sparse` is refused."""
+    monkeypatch.setenv("CC", command)
+    config = mnist_config(tmp_path / "run")
+    check_pooling(config)
+    said = capsys.readouterr().err
+    assert said.startswith(f"note: {message}")
+    assert said.endswith("without it (model.pooling=plain) training takes longer\n")
+    assert decided(config) == "plain"
+    with pytest.raises(ConfigError, match=message):
+        check_pooling(mnist_config(tmp_path / "run", "model.pooling=sparse"))
+    for word in ("model.pooling=plain", "framework=numpy", "model=mlp"):
+        check_pooling(mnist_config(tmp_path / "run", word))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        ([], "sparse"),
+        (["model=fast_cnn"], "sparse"),
+        (["framework=keras"], "sparse"),
+        (["framework=keras", "model=fast_cnn"], "plain"),
+        (["framework=numpy"], "plain"),
+        (["trainer.precision=float64"], "plain"),
+        (["trainer.compile=true", "trainer.device=cpu"], "plain"),
+        (["model.pooling=plain"], "plain"),
+        (["framework=keras", "model=fast_cnn", "model.pooling=sparse"], "sparse"),
+    ],
+    ids=str,
+)
+def test_what_auto_means(words: list[str], meaning: str, compiler: Path, tmp_path: Path) -> None:
+    config = mnist_config(tmp_path / "run", *words)
+    check_pooling(config)
+    assert decided(config) == meaning
+    assert compiler.exists() == (meaning == "sparse")
+
+
+@pytest.mark.parametrize(
+    "words", [["framework=numpy"], ["trainer.precision=float64"], ["trainer.compile=true"]], ids=str
+)
+def test_what_sparse_cannot_be_is_refused(words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"model\.pooling=sparse computes in float32 and bfloat16"
+    ):
+        mnist_config(tmp_path / "run", "model.pooling=sparse", *words)
+
+
+def test_a_model_without_pooling_compiles_nothing(compiler: Path, tmp_path: Path) -> None:
+    without_auto(mnist_config(tmp_path / "run", "model=mlp"))
+    assert not compiler.exists()

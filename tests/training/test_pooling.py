@@ -1,0 +1,122 @@
+"""model.pooling=sparse is model.pooling=plain: the layers, and whole trainings."""
+
+import csv
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from shared.config import Pooling
+from shared.native import conv_pool, library
+from shared.training.keras_pooling import ConvMaxPool2D
+from shared.training.torch_pooling import max_pooled
+from tests.helpers import trained
+
+try:
+    library.built()
+except library.NoCompiler as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+Gradients = dict[str, NDArray[np.float32]]
+# dX is rounded to bfloat16 both times, and plain dW and db are sums that are rounded to it at last.
+BOUNDS = {"float32": 3e-6, "bfloat16": 2**-7}
+
+
+def in_torch(pooling: Pooling, precision: str, bias: bool) -> Gradients:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(16, 24, 3, bias=bias)
+    x = torch.randn(20, 16, 11, 12).bfloat16().float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        pooled = max_pooled(conv, x, pooling)
+    assert pooled.dtype == getattr(torch, precision)
+    upstream = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+    pooled.backward(upstream.to(pooled.dtype))
+    found = {"y": pooled, "x": x.grad}
+    found |= {name: weight.grad for name, weight in conv.named_parameters()}
+    return {
+        name: values.detach().float().numpy()
+        for name, values in found.items()
+        if values is not None
+    }
+
+
+def in_keras(pooling: Pooling, precision: str, bias: bool) -> Gradients:
+    keras.utils.set_random_seed(0)
+    policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    layer = ConvMaxPool2D(24, 3, pooling, use_bias=bias, dtype=policy)
+    random = np.random.default_rng(0)
+    x = tf.cast(tf.constant(random.standard_normal((20, 12, 11, 16), np.float32)), tf.bfloat16)
+    x, upstream = tf.cast(x, precision), random.standard_normal((20, 5, 4, 24), np.float32)
+
+    @tf.function
+    def step() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            pooled = layer(x, training=True)
+        watched = [x, *layer.trainable_variables]
+        return [pooled, *tape.gradient(pooled, watched, tf.cast(upstream, pooled.dtype))]
+
+    layer.build(x.shape)
+    names = ["y", "x", *(variable.name for variable in layer.trainable_variables)]
+    return {
+        name: tf.cast(tensor, tf.float32).numpy()
+        for name, tensor in zip(names, step(), strict=True)
+    }
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layer", [in_torch, in_keras], ids=["torch", "keras"])
+def test_the_layers_do_the_same(layer: object, precision: str, bias: bool) -> None:
+    assert callable(layer)
+    plain, sparse = layer("plain", precision, bias), layer("sparse", precision, bias)
+    assert len(plain) == 3 + bias
+    assert plain.keys() == sparse.keys()
+    for name, expected in plain.items():
+        scale = np.abs(expected).max()
+        assert np.abs(sparse[name] - expected).max() <= BOUNDS[precision] * scale, name
+    assert np.abs(sparse["y"] - plain["y"]).max() <= 1e-6 * np.abs(plain["y"]).max()
+
+
+def test_only_training_takes_the_c_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is scored, asked or exported does not need a compiler."""
+
+    def refused(*_: object) -> None:
+        raise AssertionError("the C code was asked")
+
+    monkeypatch.setattr(conv_pool, "max_pool", refused)
+    conv, x = nn.Conv2d(1, 2, 3), torch.randn(1, 1, 8, 8)
+    max_pooled(conv.eval(), x.requires_grad_(), "sparse").sum().backward()
+    max_pooled(conv.train(), x, "plain")
+    max_pooled(conv.double(), x.double(), "sparse")
+    max_pooled(nn.Conv2d(1, 2, 3, device="meta"), x.to("meta"), "sparse")
+    with pytest.raises(AssertionError, match="was asked"):
+        max_pooled(conv.float(), x, "sparse")
+    layer = ConvMaxPool2D(2, 3, "sparse")
+    layer(tf.zeros((1, 8, 8, 1)), training=False)
+    layer = ConvMaxPool2D(2, 3, "sparse", dtype="float64")
+    layer(tf.zeros((1, 8, 8, 1), tf.float64), training=True)
+
+
+def losses(folder: Path) -> NDArray[np.float64]:
+    with open(folder / "steps.csv", newline="") as file:
+        return np.array([float(row["loss"]) for row in csv.DictReader(file)])
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+@pytest.mark.parametrize("model", ["cnn", "fast_cnn"])
+def test_trainings_take_the_same_steps(framework: str, model: str, tmp_path: Path) -> None:
+    """In float32, whose roundings training amplifies from one step to the next."""
+    words = [f"framework={framework}", f"model={model}", "data=digits", "trainer.max_steps=12",
+             "trainer.precision=float32"]  # fmt: skip
+    plain = losses(trained("mnist_cnn", tmp_path / "plain", *words, "model.pooling=plain"))
+    sparse = losses(trained("mnist_cnn", tmp_path / "sparse", *words, "model.pooling=sparse"))
+    assert len(plain) == 12
+    assert plain[0] == pytest.approx(sparse[0], rel=1e-6)
+    np.testing.assert_allclose(sparse, plain, rtol=1e-3)
+    assert not np.array_equal(sparse, plain), "the one is the other"
