@@ -1,35 +1,73 @@
-"""What share of the machine's arithmetic a training step uses.
+"""How long a training step on MNIST takes, and what share of the machine's arithmetic it uses.
 
 The limit is measured, not read from a data sheet: the fastest product of two large matrices that
 torch makes here, in the same precision with the same threads. The operations of a step are those of
-its products and convolutions, forward and backward, counted by torch; a multiplication with its
-addition is two.
+its products and convolutions, forward and backward, counted by torch, and by ourselves where
+`model.pooling=sparse` leaves zeros out; a multiplication with its addition is two. The images are
+real ones: how many zeros there are depends on them.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from apps.mnist_cnn.config import Config
-from apps.mnist_cnn.train import build_learner
-from benchmarks.rows import Measured, Row, in_turns, seconds, within
+from apps.mnist_cnn.train import build_learner, load_images, split
+from benchmarks.rows import Measured, Row, in_turns, seconds, times, within
 from shared.command import configuration
+from shared.native import conv_pool
 from shared.training.automatic import without_auto
 from shared.training.fit import Examples
 
 SIZE = 2048  # rows and columns of the matrices, which together leave every cache
-BATCHES, TURNS, UNCOUNTED, COUNTED = 16, 5, 1, 2
-MODELS = ("cnn", "fast_cnn")
+BATCHES, TURNS, UNCOUNTED, COUNTED = 32, 5, 1, 2
+STEPS = (["model=cnn"], ["model=fast_cnn"], ["model=cnn", "trainer.precision=float32"])
 
 
-def learner(model: str) -> tuple[Any, Config]:
-    """Return a learner as `make train-mnist model=MODEL` makes it, and its configuration."""
-    words = [f"model={model}", "run_dir=unused"]
-    config = without_auto(configuration("mnist_cnn", Config, words))
-    return build_learner(config), config
+class Step:
+    """A learner as `make train-mnist WORDS` makes it, and a few batches of real images.
+
+    Attributes:
+        config: its configuration.
+        batches: how many.
+    """
+
+    def __init__(self, *words: str) -> None:
+        config = configuration("mnist_cnn", Config, [*words, "run_dir=unused"])
+        self.config = without_auto(config)
+        self._learner = build_learner(self.config)
+        training, _, _ = split(load_images(self.config), self.config)
+        size = self.config.trainer.batch_size
+        self.batches = min(BATCHES, len(training) // size)  # few where MNIST cannot be had
+        count = self.batches * size
+        self._examples = Examples(training.inputs[:count], training.labels[:count])
+        self._steps = [(batch, 1e-3) for batch in np.split(np.arange(count), self.batches)]
+
+    def take_all(self) -> None:
+        """Take a step with each batch."""
+        list(self._learner.train(self._examples, self._steps))
+
+    def operations(self) -> float:
+        """Return how many operations a step takes, the mean of all batches."""
+        left = 0
+
+        def counted(x: Any, weight: Any, dy: Any, *others: Any) -> Any:
+            nonlocal left
+            left += 4 * np.count_nonzero(dy) * weight[0].size  # two products for each of them
+            return gradients(x, weight, dy, *others)
+
+        gradients = conv_pool.gradients
+        with (
+            mock.patch.object(conv_pool, "gradients", counted),
+            FlopCounterMode(display=False) as counter,
+        ):
+            self.take_all()
+        return (counter.get_total_flops() + left) / self.batches
 
 
 def peak(dtype: torch.dtype) -> float:
@@ -39,33 +77,29 @@ def peak(dtype: torch.dtype) -> float:
     return 2 * SIZE**3 / fastest
 
 
-def share(model: str, turns: int) -> Row:
-    """Return the row of a model's training step."""
-    trained, config = learner(model)
-    random, batch = np.random.default_rng(0), config.trainer.batch_size
-    examples = Examples(
-        random.standard_normal((BATCHES * batch, 28, 28), np.float32),
-        random.integers(0, 10, BATCHES * batch),
-    )
-    steps = [(part, 1e-3) for part in np.split(np.arange(BATCHES * batch), BATCHES)]
-    with FlopCounterMode(display=False) as counter:
-        list(trained.train(examples, steps[:1]))
-    operations = counter.get_total_flops()
-    found = in_turns(
-        {model: lambda: list(trained.train(examples, steps))}, turns, UNCOUNTED, COUNTED
-    )
-    step = float(np.median(found[model])) / BATCHES
-    low = config.trainer.precision == "bfloat16"
-    limit = peak(torch.bfloat16 if low else torch.float32)
-    percents = [100 * operations * BATCHES / seconds / limit for seconds in found[model]]
+def rows(words: list[str], turns: int) -> Iterator[Row]:
+    """Yield a step beside the one that multiplies zeros, and its share of the peak."""
+    steps = {pooling: Step(*words, f"model.pooling={pooling}") for pooling in ("sparse", "plain")}
+    for step in steps.values():
+        step.take_all()  # the first steps are slow, and leave other zeros than later ones
+    taken = {pooling: step.take_all for pooling, step in steps.items()}
+    found = {
+        pooling: [duration / steps[pooling].batches for duration in durations]
+        for pooling, durations in in_turns(taken, turns, UNCOUNTED, COUNTED).items()
+    }
+    trainer = steps["sparse"].config.trainer
+    what = f"a training step of `{steps['sparse'].config.model.name}` in {trainer.precision}"
+    yield times(what, found["sparse"], "model.pooling=plain", found["plain"], None)
+    limit = peak(torch.bfloat16 if trainer.precision == "bfloat16" else torch.float32)
+    operations = {pooling: step.operations() for pooling, step in steps.items()}
+    percents = [100 * operations["sparse"] / duration / limit for duration in found["sparse"]]
     note = (
-        f"{operations / 1e9:.2f} thousand million operations in {1000 * step:.1f} ms; "
-        f"{config.trainer.precision} peak {limit / 1e9:,.0f} thousand million a second"
+        f"{operations['sparse'] / 1e9:.2f} thousand million operations, with the zeros "
+        f"{operations['plain'] / 1e9:.2f}; {limit / 1e9:,.0f} a second at the peak"
     )
-    what = f"a training step of `{model}`, of the peak of a matrix product"
-    return within(what, percents, "%", None, note)
+    yield within("the same, of the peak of a matrix product", percents, "%", None, note)
 
 
 def measure(peers: Path | None, quick: bool) -> Measured:
-    """Return a row for each model."""
-    return [share(model, 1 if quick else TURNS) for model in MODELS], []
+    """Return two rows for each model and precision."""
+    return [row for words in STEPS for row in rows(words, 1 if quick else TURNS)], []
