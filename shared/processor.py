@@ -9,5 +9,5 @@ def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
         return set()
-    flags = [line.partition(":")[2] for line in lines if line.startswith("flags")]
+    flags = [line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))]
     return set(flags[0].split()) if flags else set()

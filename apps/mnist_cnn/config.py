@@ -85,7 +85,7 @@ class Config(AppConfig):
         sparse = getattr(self.model, "pooling", "plain") == "sparse"
         if sparse and not can_be_sparse(self):
             raise ValueError(
-                "model.pooling=sparse computes in float32 and bfloat16, for torch and Keras, and "
-                "without trainer.compile; model.pooling=plain computes in all"
+                "model.pooling=sparse computes in float32 or bfloat16, for torch or Keras, on the "
+                "processor, without trainer.compile; model.pooling=plain computes everywhere"
             )
         return self

@@ -10,7 +10,8 @@
 
    For a kernel's row r the numbers of all s and c lie side by side, where channels are last: both
    lines add a multiple of one run of S * C numbers to another (`add_runs`). A run of weights is
-   padded with zeros to whole vectors; what is read or added behind the end of one counts for nothing.
+   padded with zeros to whole vectors; what is read or added behind the end of one counts for nothing,
+   as long as the gradients are finite.
 
    Threads share the images in blocks of IMAGES_A_BLOCK. Each block has a gradient of the weights of
    its own, and the caller adds them up in their order: so the result does not depend on how many
@@ -23,6 +24,7 @@
 
 #define LANES 16 /* float32 numbers in a vector of 64 bytes; shorter ones are made of it elsewhere */
 #define IMAGES_A_BLOCK 8
+const int64_t lanes = LANES, images_a_block = IMAGES_A_BLOCK; /* conv_pool.py reads them */
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 typedef struct {
@@ -235,7 +237,8 @@ int pool(const Sizes *s, const void *y, void *pooled, uint8_t *where, int thread
 }
 
 /* dy, where: (images, filters, windows); x, dx: (images, height, width, channels); w: (rows,
-   filters, run); dw: (blocks, filters, rows, run) and db: (blocks, filters), zero before. Returns whether there was not enough memory. */
+   filters, run); dw: (blocks, filters, rows, run) and db: (blocks, filters), zero before. Returns
+   whether there was not enough memory. */
 int backward(const Sizes *s, const void *x, const float *w, const void *dy, const uint8_t *where,
              void *dx, float *dw, float *db, int threads)
 {

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 from shared.native.library import library
 
-LANES = 16  # numbers of a vector in conv_pool.c
-IMAGES_A_BLOCK = 8  # of which each has a gradient of the weights of its own there
-
 
 class Sizes(ctypes.Structure):
     """The sizes of a convolution, in the order of conv_pool.c."""
@@ -74,13 +71,17 @@ def gradients(
     """
     images, height, width, channels = x.shape
     filters, rows, columns, _ = weight.shape
-    low = x.dtype == np.uint16
-    sizes = Sizes(images, height, width, channels, filters, rows, columns, low)
+    pooled = images, filters, (height - rows + 1) // 2, (width - columns + 1) // 2
+    if not (dy.shape == where.shape == pooled and dy.dtype == x.dtype):
+        raise ValueError(f"expected gradients {pooled} in {x.dtype}, given {dy.shape} {dy.dtype}")
+    bits = x.dtype == np.uint16
+    sizes = Sizes(images, height, width, channels, filters, rows, columns, bits)
     length = columns * channels
-    run = -(-length // LANES) * LANES
+    lanes, images_a_block = _constant("lanes"), _constant("images_a_block")
+    run = -(-length // lanes) * lanes
     padded = np.zeros((rows, filters, run), np.float32)
     padded[:, :, :length] = weight.transpose(1, 0, 2, 3).reshape(rows, filters, length)
-    blocks = -(-images // IMAGES_A_BLOCK)
+    blocks = -(-images // images_a_block)
     dw = np.zeros((blocks, filters, rows, run), np.float32)
     db = np.zeros((blocks, filters), np.float32)
     dx = np.empty_like(x)
@@ -89,8 +90,13 @@ def gradients(
     return dx, dw.sum(0)[:, :, :length].reshape(weight.shape), db.sum(0)
 
 
+def _constant(name: str) -> int:
+    return ctypes.c_int64.in_dll(library(), name).value
+
+
 def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
-    assert array.flags.c_contiguous
+    if array.dtype not in (np.float32, np.uint16, np.uint8) or not array.flags.c_contiguous:
+        raise ValueError(f"expected contiguous float32 or bits of bfloat16, given {array.dtype}")
     return ctypes.c_void_p(array.ctypes.data)
 
 

@@ -8,6 +8,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,37 +23,26 @@ FLAGS = (
     "-ffp-contract=fast",  # a product and its sum are one instruction, as in torch
     "-fno-trapping-math",  # nobody asks which comparison met a NaN
 )
+LOAD = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
 
 
 class NoCompiler(ConfigError):
     """The C code cannot be compiled or loaded here; the message says why, in a line or two."""
 
 
-@functools.cache
 def built() -> Path:
-    """Return the compiled library, which takes half a second where there is none yet.
+    """Return the compiled library, which takes a second where there is none yet.
 
-    It is kept for this source, these flags and a processor with these instructions. It is not
-    loaded here, so that one who asks before torch is imported leaves it its own OpenMP.
+    It is kept for this source, this compiler and a processor with these instructions. It is not
+    loaded in this process, so that torch, imported later, brings its own OpenMP.
 
     Raises:
-        NoCompiler: there is no C compiler, or it fails.
+        NoCompiler: there is no C compiler, or it fails, or what it makes cannot be loaded.
     """
-    told = [SOURCE.read_text(), *FLAGS, platform.platform(), *sorted(processor_flags())]
-    digest = hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
-    place = CACHE / f"conv_pool-{digest}.so"
-    if place.is_file():
-        return place
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder, place.name)
-        _compile(made)
-        try:
-            place.parent.mkdir(exist_ok=True)
-            write_atomically(place, made.read_bytes())
-        except OSError:  # a checkout that cannot be written to: compiled again by each process
-            place = Path(_of_this_process().name, place.name)
-            shutil.copy(made, place)
-    return place
+    found = _built_or_why_not()
+    if isinstance(found, Path):
+        return found
+    raise NoCompiler(found)
 
 
 @functools.cache
@@ -66,27 +56,60 @@ def library() -> ctypes.CDLL:
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise NoCompiler(f"{path} cannot be loaded: {error}; delete it to try again") from error
-
-
-def _compile(place: Path) -> None:
-    command = shlex.split(os.environ.get("CC") or "cc")
-    try:
-        done = subprocess.run(
-            [*command, *FLAGS, "-o", str(place), str(SOURCE)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError as error:
-        raise NoCompiler(
-            f"there is no C compiler {command[0]}: install gcc, or name one in the variable CC"
-        ) from error
-    if done.returncode != 0:
-        said = next(iter(done.stderr.strip().splitlines()), f"status {done.returncode}")
-        raise NoCompiler(f"the C compiler {command[0]} fails: {said}")
+        raise NoCompiler(f"{path} cannot be loaded: {error}") from error
 
 
 @functools.cache
-def _of_this_process() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="conv_pool_")
+def _built_or_why_not() -> Path | str:
+    try:
+        command = shlex.split(os.environ.get("CC") or "cc")
+    except ValueError as error:
+        return f"the variable CC is no command: {error}"
+    program = shutil.which(command[0]) if command else None
+    if program is None:
+        name = command[0] if command else "in the variable CC"
+        return f"there is no C compiler {name}: install gcc, or name one in the variable CC"
+    changed = os.stat(program).st_mtime_ns
+    told = [SOURCE.read_text(), *command, program, str(changed), *FLAGS, platform.machine()]
+    told += [*platform.libc_ver(), *sorted(processor_flags())]
+    digest = hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
+    place = CACHE / f"conv_pool-{digest}.so"
+    try:
+        return place if place.is_file() else _compiled([program, *command[1:]], place)
+    except OSError as error:
+        return f"C code cannot be compiled: {error}"
+
+
+def _compiled(command: list[str], place: Path) -> Path | str:
+    """Return where the library is, `place` if that can be written, or why there is none."""
+    program, made = command[0], Path(_folder_of_this_process().name, place.name)
+    done = subprocess.run(
+        [*command, *FLAGS, "-o", str(made), str(SOURCE)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        said = next((line for line in lines if "error" in line.lower()), lines[-1])
+        return f"the C compiler {program} fails: {said}"
+    try:
+        place.parent.mkdir(exist_ok=True)
+        write_atomically(place, made.read_bytes())
+    except OSError:  # a checkout that cannot be written to: each process compiles it again
+        place = made
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOAD, str(place)], capture_output=True, text=True
+    )
+    if loaded.returncode != 0:
+        if place != made:
+            place.unlink(missing_ok=True)
+        said = next(iter(reversed(loaded.stderr.strip().splitlines())), str(loaded.returncode))
+        return f"what the C compiler {program} makes cannot be loaded: {said}"
+    return place
+
+
+@functools.cache
+def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="conv_pool_")  # removed when the process ends

@@ -40,6 +40,7 @@ def facts(config: AppConfig, data: DataSet, **examples: int) -> dict[str, Any]:
         "framework": config.framework,
         "model": config.model.name,  # type: ignore[attr-defined]  # every application's has one
         "precision": config.trainer.precision,
+        **({"pooling": config.model.pooling} if hasattr(config.model, "pooling") else {}),
         "dataset": data.name,
         "dataset_source": data.source,
         "dataset_sha256": data.sha256,

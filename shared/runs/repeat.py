@@ -27,6 +27,8 @@ ADDED = {
     for key, field in schema.model_fields.items()
     if not field.is_required()
 }
+# What a run from before there was this key was made with, where that is not the default.
+BEFORE = {"model.pooling": "plain"}
 # Text that needs no quotes, and words that mean something else to Hydra without them.
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 NOT_TEXT = {"null", "true", "false", "nan", "inf"}
@@ -63,6 +65,7 @@ def overrides(values: Mapping[str, Any]) -> list[str]:
         if composed(app, tuple(choices))[group]["name"] != name:
             choices.append(f"{group}={name}")
     defaults, wanted = flat(composed(app, tuple(choices))), flat(values)
+    wanted = {key: value for key, value in BEFORE.items() if key in defaults} | wanted
     for one, other, what in ((wanted, defaults, "unknown"), (defaults, wanted, "missing")):
         if strange := [key for key in one if key not in other and key not in {OWN, *ADDED}]:
             raise ConfigError(f"made by another version: the key {strange[0]} is {what}")

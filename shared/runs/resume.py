@@ -14,11 +14,12 @@ from shared.runs.finished import read_config, read_status
 
 RUNS = Path("outputs")  # where conf/base.yaml puts run folders
 LATEST = "latest"
-# Where things lie, and how often a checkpoint is written. Another number of threads or
-# another device may change the bits, which shared/training/checkpoint.py says.
+# Where things lie, and how often a checkpoint is written. Another number of threads,
+# another device or pooling may change the bits, which shared/training/checkpoint.py says.
 MAY_DIFFER = {
     "run_dir", "logger", "data.root", "data.download", "trainer.checkpoint_seconds",
     "trainer.resume", "trainer.threads", "trainer.device", "trainer.compile",
+    "model.pooling",
 }  # fmt: skip
 
 

@@ -42,7 +42,8 @@ def check_pooling(config: AppConfig) -> None:
             built()
         case "auto" if sparse_pays(config) and (reason := why_not_sparse()):
             print(
-                f"note: {reason}; without it (model.pooling=plain) training takes longer",
+                f"note: {reason}; on the processor training takes longer without "
+                "(model.pooling=plain says that this is meant)",
                 file=sys.stderr,
             )
 

@@ -37,7 +37,7 @@ DIGITS = 16  # of the digest in the name, hexadecimal: chance does not hit them
 NAME = re.compile(rf"checkpoint_(\d+)_([0-9a-f]{{{DIGITS}}})\.safetensors")
 ROWS = ("history.csv", "steps.csv")
 ORIGIN = ("dataset_sha256", "model")  # a model's name may say which weights it began with
-ENVIRONMENT = ("versions", "hardware", "git")
+ENVIRONMENT = ("versions", "hardware", "git", "pooling")
 
 
 class Stateful(Protocol):
@@ -247,7 +247,7 @@ def check_origin(run: RunFolder, before: Mapping[str, Any]) -> None:
     if others := [key for key in ORIGIN if before[key] != now.get(key)]:
         keys = ", ".join(f"{key} is {now.get(key)} and was {before[key]}" for key in others)
         raise DataError(f"{run.path} cannot go on with other data: {keys}")
-    others = [key for key in ENVIRONMENT if before[key] != now.get(key)]
+    others = [key for key in ENVIRONMENT if before.get(key) != now.get(key)]
     if others:
         run.warn(
             f"other {', '.join(others)} than when the checkpoint was written: the bits may differ "

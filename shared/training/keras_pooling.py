@@ -9,7 +9,10 @@ import tensorflow as tf
 
 from shared.config import Pooling
 from shared.native import conv_pool
+from shared.native.library import library
 from shared.runs.record import available_cores
+
+DTYPES = (tf.float32, tf.bfloat16)
 
 
 class ConvMaxPool2D(keras.layers.Conv2D):
@@ -27,15 +30,24 @@ class ConvMaxPool2D(keras.layers.Conv2D):
     def __init__(self, filters: int, kernel_size: int, pooling: Pooling, **options: Any) -> None:
         super().__init__(filters, kernel_size, **options)
         self.pooling = pooling
+        plain = self.padding == "valid" and self.activation is keras.activations.linear
+        if not plain or (*self.strides, *self.dilation_rate, self.groups) != (1,) * 5:
+            raise ValueError("expected a convolution without padding, steps, groups and activation")
+        if pooling == "sparse":
+            library()  # here, where it can say that it cannot be loaded; not in TensorFlow's graph
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return the maxima of the convolution's 2x2 windows."""
-        if not training or self.pooling == "plain" or x.dtype == tf.float64:
+        if not training or self.pooling != "sparse" or x.dtype not in DTYPES:
             return tf.nn.max_pool2d(super().call(x), 2, 2, "VALID")
         kernel = tf.cast(self.kernel, x.dtype)
         maxima = tf.transpose(conv_max_pool(x, kernel), [0, 2, 3, 1])
         # The maximum of sums with the same number is the sum with the maximum.
         return maxima + tf.cast(self.bias, x.dtype) if self.use_bias else maxima
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what such a layer is made with."""
+        return {**super().get_config(), "pooling": self.pooling}
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         """Return the shape of what `call` returns."""

@@ -54,7 +54,8 @@ class ByteDropout(nn.Module):
 class Masked(torch.autograd.Function):
     """x where all bits of a mask of integers as wide as x are ones, 0 where none is.
 
-    A product with zeros and ones is the same; torch takes ten times as long for it in bfloat16.
+    A product with zeros and ones is the same for finite x; torch takes several times as long for
+    it in bfloat16.
     """
 
     @staticmethod

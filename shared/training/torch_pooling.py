@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from shared.config import Pooling
 from shared.native import conv_pool
 
+DTYPES = (torch.float32, torch.bfloat16)
+
 
 def max_pooled(conv: nn.Conv2d, x: torch.Tensor, pooling: Pooling) -> torch.Tensor:
     """Return max_pool2d(conv(x), 2), (N, K, H', W'), for x (N, C, H, W).
@@ -20,15 +22,10 @@ def max_pooled(conv: nn.Conv2d, x: torch.Tensor, pooling: Pooling) -> torch.Tens
         pooling: how the gradients are computed that training asks for: "sparse" by
             shared/native/conv_pool.c, on the processor and not in float64; else by torch.
     """
-    native = x.device.type == "cpu" and x.dtype != torch.float64 and not compiling()
-    if pooling == "sparse" and conv.training and native:
+    native = x.device.type == "cpu" and x.dtype in DTYPES
+    if pooling == "sparse" and conv.training and native and not torch.compiler.is_compiling():
         return cast(torch.Tensor, ConvMaxPool.apply(x, conv.weight, conv.bias))
     return F.max_pool2d(conv(x), 2)
-
-
-def compiling() -> bool:
-    """Whether torch follows what is computed, for its compiler or to export it."""
-    return torch.compiler.is_compiling()
 
 
 class ConvMaxPool(torch.autograd.Function):
@@ -38,7 +35,7 @@ class ConvMaxPool(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return the maxima, in bfloat16 under autocast to that."""
+        """Return the maxima, in bfloat16 under autocast to that; they may be changed in place."""
         y = F.conv2d(x, weight, bias)
         maxima, where = conv_pool.max_pool(numbers(channels_last(y)), torch.get_num_threads())
         ctx.save_for_backward(x.to(y.dtype), weight.to(y.dtype), torch.from_numpy(where))
@@ -48,12 +45,15 @@ class ConvMaxPool(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Return the gradients of x, in its dtype, and of weight and bias, in float32."""
+        """Return the gradients of x, in the maxima's dtype, and of weight and bias, in float32.
+
+        All of them, asked for or not: a layer that learns nothing is not in training mode.
+        """
         x, weight, where = ctx.saved_tensors
         dx, dw, db = conv_pool.gradients(
             numbers(channels_last(x)),
             numbers(channels_last(weight.float())),
-            numbers(dy.contiguous()),
+            numbers(dy.detach().contiguous()),
             where.numpy(),
             torch.get_num_threads(),
         )

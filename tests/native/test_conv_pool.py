@@ -1,5 +1,6 @@
 """The C code for a convolution and its max pooling, against torch in float64 and plain torch."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,8 @@ from torch.nn import functional as F
 
 from shared.native import conv_pool, library
 
-try:
-    library.built()
-except library.NoCompiler as error:
-    pytest.skip(str(error), allow_module_level=True)
+if shutil.which("cc") is None:  # where there is one, tests/native/test_library.py compiles
+    pytest.skip("there is no C compiler", allow_module_level=True)
 
 # float32 rounds to 6e-8; a sum of up to 200,000 products, of both signs, to a few times that.
 ROUNDING = 3e-6
@@ -160,18 +159,52 @@ def test_the_bits_do_not_depend_on_threads() -> None:
         assert first.tobytes() == second.tobytes() == third.tobytes()
 
 
+def test_each_block_of_images_is_summed_by_itself() -> None:
+    """Else threads would write to the same numbers, at times at the same time."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((21, 7, 7, 6), np.float32)
+    weight = random.standard_normal((5, 3, 3, 6), np.float32)
+    dy = random.standard_normal((21, 5, 2, 2), np.float32)
+    where = random.integers(0, 4, dy.shape, np.uint8)
+    dx, dw, db = conv_pool.gradients(x, weight, dy, where, 2)
+    apart = [
+        conv_pool.gradients(x[part], weight, dy[part], where[part], 1)
+        for part in (slice(0, 8), slice(8, 16), slice(16, 21))
+    ]
+    assert np.array_equal(dx, np.concatenate([part[0] for part in apart]))
+    assert np.array_equal(dw, apart[0][1] + apart[1][1] + apart[2][1])
+    assert np.array_equal(db, apart[0][2] + apart[1][2] + apart[2][2])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
 def test_what_is_not_finite_stays_so(value: float, low: bool) -> None:
-    """Else a training that diverges would go on."""
+    """Else a training that diverges would go on. What has nothing to do with it stays finite."""
     layer = Layer.drawn(2, 4, 6, 6, 3, 3, 3)
     layer.x[1, 2, 3, 3] = value
-    _, dw, _ = layer.found(low)
-    assert not np.isfinite(dw).all()
+    dx, dw, _ = layer.found(low)
+    assert not np.isfinite(dw[:, 2]).all()
+    assert np.isfinite(dw[:, [0, 1, 3]]).all()
+    assert np.isfinite(dx).all()
     layer = Layer.drawn(2, 4, 6, 6, 3, 3, 3)
     layer.weight[1, 2, 1, 1] = value
-    dx, _, _ = layer.found(low)
-    assert not np.isfinite(dx).all()
+    dx, dw, _ = layer.found(low)
+    assert not np.isfinite(dx[:, 2]).all()
+    assert np.isfinite(dx[:, [0, 1, 3]]).all()
+    assert np.isfinite(dw).all()
+
+
+def test_arrays_of_another_kind_are_refused() -> None:
+    y = np.zeros((1, 4, 4, 3), np.float32)
+    with pytest.raises(ValueError, match="float32 or bits of bfloat16, given float16"):
+        conv_pool.max_pool(y.astype(np.float16), 1)
+    with pytest.raises(ValueError, match="contiguous"):
+        conv_pool.max_pool(y[:, :, :, ::2], 1)
+    maxima, where = conv_pool.max_pool(y, 1)
+    weight = np.zeros((3, 1, 1, 2), np.float32)
+    for dy in (maxima[:, :2], maxima.astype(np.float64)):
+        with pytest.raises(ValueError, match="expected gradients"):
+            conv_pool.gradients(np.zeros((1, 4, 4, 2), np.float32), weight, dy, where, 1)
 
 
 def test_bfloat16_is_rounded_to_nearest_even() -> None:
@@ -195,6 +228,7 @@ FAULTS = {
     "a run too short": ("run / LANES) {", "(run - 1) / LANES) {"),
     "one image of each block left out": ("n = block * IMAGES_A_BLOCK;",
                                          "n = block * IMAGES_A_BLOCK + 1;"),
+    "all blocks in one sum": ("dw + block * s->filters", "dw + 0 * s->filters"),
     "no gradient of the bias": ("db[k] += own.factors[i];", ";"),
     "the input's gradient is not cleared": ("memset(gradient, 0, 4 * (d.image + d.run));", ";"),
     "bfloat16 cut off": ("bits + 0x7fff + (bits >> 16 & 1)", "bits"),
@@ -211,14 +245,15 @@ def test_planted_faults_are_found(
     (tmp_path / "faulty.c").write_text(source.replace(right, faulty))
     monkeypatch.setattr(library, "SOURCE", tmp_path / "faulty.c")
     monkeypatch.setattr(library, "CACHE", tmp_path)
-    loaded = library.library.__wrapped__  # without what is remembered
-    monkeypatch.setattr(library, "built", library.built.__wrapped__)
-    faulty_library = loaded()
+    library._built_or_why_not.cache_clear()
+    faulty_library = library.library.__wrapped__()  # without what is remembered
+    library._built_or_why_not.cache_clear()
     monkeypatch.setattr(conv_pool, "library", lambda: faulty_library)
     checks: list[Callable[[], Any]] = [
         *(lambda sizes=sizes, low=low: check(sizes, low) for sizes in LAYERS for low in (0, 1)),
         lambda: test_maxima_and_places_are_torchs_own(False),
         test_bfloat16_is_rounded_to_nearest_even,
+        test_each_block_of_images_is_summed_by_itself,
     ]
     failed = []
     for step in checks:

@@ -95,6 +95,14 @@ def test_a_run_from_before_a_key_was_there_is_repeated() -> None:
     assert overrides(values) == []
 
 
+def test_a_run_from_before_there_was_pooling_was_plain() -> None:
+    values = values_of("mnist_cnn", ["model=fast_cnn"])
+    values["model"] = {k: v for k, v in values["model"].items() if k != "pooling"}
+    assert overrides(values) == ["model=fast_cnn", "model.pooling=plain"]
+    values = values_of("mnist_cnn", ["model=mlp"])
+    assert overrides(values) == ["model=mlp"]
+
+
 def test_a_key_that_the_run_had_not_is_said() -> None:
     values = values_of("xor", [])
     del values["corrections"]

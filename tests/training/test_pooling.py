@@ -1,6 +1,7 @@
 """model.pooling=sparse is model.pooling=plain: the layers, and whole trainings."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import keras
@@ -10,17 +11,16 @@ import tensorflow as tf
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional as F
 
 from shared.config import Pooling
-from shared.native import conv_pool, library
+from shared.native import conv_pool
 from shared.training.keras_pooling import ConvMaxPool2D
 from shared.training.torch_pooling import max_pooled
 from tests.helpers import trained
 
-try:
-    library.built()
-except library.NoCompiler as error:
-    pytest.skip(str(error), allow_module_level=True)
+if shutil.which("cc") is None:  # where there is one, tests/native/test_library.py compiles
+    pytest.skip("there is no C compiler", allow_module_level=True)
 
 Gradients = dict[str, NDArray[np.float32]]
 # dX is rounded to bfloat16 both times, and plain dW and db are sums that are rounded to it at last.
@@ -35,8 +35,9 @@ def in_torch(pooling: Pooling, precision: str, bias: bool) -> Gradients:
         pooled = max_pooled(conv, x, pooling)
     assert pooled.dtype == getattr(torch, precision)
     upstream = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
-    pooled.backward(upstream.to(pooled.dtype))
-    found = {"y": pooled, "x": x.grad}
+    found: dict[str, torch.Tensor | None] = {"y": pooled.detach().clone()}
+    F.relu_(pooled).backward(upstream.to(pooled.dtype))  # in place, as the networks do it
+    found |= {"x": x.grad}
     found |= {name: weight.grad for name, weight in conv.named_parameters()}
     return {
         name: values.detach().float().numpy()
@@ -101,6 +102,14 @@ def test_only_training_takes_the_c_code(monkeypatch: pytest.MonkeyPatch) -> None
     layer(tf.zeros((1, 8, 8, 1)), training=False)
     layer = ConvMaxPool2D(2, 3, "sparse", dtype="float64")
     layer(tf.zeros((1, 8, 8, 1), tf.float64), training=True)
+
+
+def test_only_plain_convolutions_are_taken() -> None:
+    for options in ({"padding": "same"}, {"strides": 2}, {"activation": "relu"}):
+        with pytest.raises(ValueError, match="expected a convolution without padding"):
+            ConvMaxPool2D(2, 3, "plain", **options)
+    layer = ConvMaxPool2D(2, 3, "sparse", name="conv")
+    assert ConvMaxPool2D.from_config(layer.get_config()).pooling == "sparse"
 
 
 def losses(folder: Path) -> NDArray[np.float64]:
