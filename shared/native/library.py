@@ -72,17 +72,24 @@ def _built_or_why_not() -> Path | str:
     changed = os.stat(program).st_mtime_ns
     told = [SOURCE.read_text(), *command, program, str(changed), *FLAGS, platform.machine()]
     told += [*platform.libc_ver(), *sorted(processor_flags())]
-    digest = hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
-    place = CACHE / f"conv_pool-{digest}.so"
+    name = f"conv_pool-{_digest(chr(0).join(told).encode())}"
     try:
-        return place if place.is_file() else _compiled([program, *command[1:]], place)
+        for kept in CACHE.glob(f"{name}-*.so"):
+            if kept.stem == f"{name}-{_digest(kept.read_bytes())}":
+                return kept
+            kept.unlink(missing_ok=True)  # a damaged one could end the process without a word
+        return _compiled([program, *command[1:]], name)
     except OSError as error:
         return f"C code cannot be compiled: {error}"
 
 
-def _compiled(command: list[str], place: Path) -> Path | str:
-    """Return where the library is, `place` if that can be written, or why there is none."""
-    program, made = command[0], Path(_folder_of_this_process().name, place.name)
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _compiled(command: list[str], name: str) -> Path | str:
+    """Return where the library is, in the cache if that can be written, or why there is none."""
+    program, made = command[0], Path(_folder_of_this_process().name, name)
     done = subprocess.run(
         [*command, *FLAGS, "-o", str(made), str(SOURCE)],
         capture_output=True,
@@ -95,8 +102,10 @@ def _compiled(command: list[str], place: Path) -> Path | str:
         said = next((line for line in lines if "error" in line.lower()), lines[-1])
         return f"the C compiler {program} fails: {said}"
     try:
+        content = made.read_bytes()
+        place = CACHE / f"{name}-{_digest(content)}.so"
         place.parent.mkdir(exist_ok=True)
-        write_atomically(place, made.read_bytes())
+        write_atomically(place, content)
     except OSError:  # a checkout that cannot be written to: each process compiles it again
         place = made
     loaded = subprocess.run(

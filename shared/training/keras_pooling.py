@@ -33,13 +33,12 @@ class ConvMaxPool2D(keras.layers.Conv2D):
         plain = self.padding == "valid" and self.activation is keras.activations.linear
         if not plain or (*self.strides, *self.dilation_rate, self.groups) != (1,) * 5:
             raise ValueError("expected a convolution without padding, steps, groups and activation")
-        if pooling == "sparse":
-            library()  # here, where it can say that it cannot be loaded; not in TensorFlow's graph
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return the maxima of the convolution's 2x2 windows."""
         if not training or self.pooling != "sparse" or x.dtype not in DTYPES:
             return tf.nn.max_pool2d(super().call(x), 2, 2, "VALID")
+        library()  # while the graph is made: what it raises would come out of it as another error
         kernel = tf.cast(self.kernel, x.dtype)
         maxima = tf.transpose(conv_max_pool(x, kernel), [0, 2, 3, 1])
         # The maximum of sums with the same number is the sum with the maximum.

@@ -77,6 +77,17 @@ def test_it_is_compiled_once_for_a_source_and_its_flags(
     assert len(list((tmp_path / "cache").iterdir())) == 4, "and nothing else is left there"
 
 
+@pytest.mark.parametrize("left", [0, 3000])
+def test_a_damaged_library_is_compiled_again(left: int, compiler: Path) -> None:
+    place = library.built()
+    whole = place.read_bytes()
+    place.write_bytes(whole[:left])
+    forget()
+    assert library.built().read_bytes() == whole
+    assert library.library().made is not None
+    assert compiler.read_text().count("\n") == 2
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_to(compiler: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir(mode=0o500)

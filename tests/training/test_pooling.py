@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from shared.config import Pooling
 from shared.native import conv_pool
+from shared.training import keras_pooling
 from shared.training.keras_pooling import ConvMaxPool2D
 from shared.training.torch_pooling import max_pooled
 from tests.helpers import trained
@@ -91,6 +92,7 @@ def test_only_training_takes_the_c_code(monkeypatch: pytest.MonkeyPatch) -> None
         raise AssertionError("the C code was asked")
 
     monkeypatch.setattr(conv_pool, "max_pool", refused)
+    monkeypatch.setattr(keras_pooling, "library", refused)
     conv, x = nn.Conv2d(1, 2, 3), torch.randn(1, 1, 8, 8)
     max_pooled(conv.eval(), x.requires_grad_(), "sparse").sum().backward()
     max_pooled(conv.train(), x, "plain")
@@ -100,6 +102,8 @@ def test_only_training_takes_the_c_code(monkeypatch: pytest.MonkeyPatch) -> None
         max_pooled(conv.float(), x, "sparse")
     layer = ConvMaxPool2D(2, 3, "sparse")
     layer(tf.zeros((1, 8, 8, 1)), training=False)
+    with pytest.raises(AssertionError, match="was asked"):
+        layer(tf.zeros((1, 8, 8, 1)), training=True)
     layer = ConvMaxPool2D(2, 3, "sparse", dtype="float64")
     layer(tf.zeros((1, 8, 8, 1), tf.float64), training=True)
 
