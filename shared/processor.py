@@ -1,13 +1,25 @@
-"""What the processor can do."""
+"""What the processor is called and what it can do, where the system tells."""
 
+import platform
 from pathlib import Path
 
+CPUINFO = Path("/proc/cpuinfo")
 
-def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+
+def cpu_name() -> str:
+    """Return the processor's name, or its architecture where the system does not tell."""
+    return _first("model name", CPUINFO) or platform.processor() or platform.machine()
+
+
+def processor_flags(cpuinfo: Path = CPUINFO) -> set[str]:
     """Return the names of the processor's features; none where the system does not tell."""
+    return set((_first("flags", cpuinfo) or _first("Features", cpuinfo)).split())
+
+
+def _first(key: str, cpuinfo: Path) -> str:
+    """Return what stands behind a key for the first core, nothing where it is not there."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
-        return set()
-    flags = [line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))]
-    return set(flags[0].split()) if flags else set()
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

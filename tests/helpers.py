@@ -1,11 +1,14 @@
 """What several tests need: configurations, and applications run as a user runs them."""
 
+import functools
 import importlib
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from scipy.stats import t
 
 from apps.mnist_cnn.config import Config
 from shared.command import configuration
+from shared.native import library
 
 ROOT = Path(__file__).parents[1]
 FALSE_ALARM = 0.001  # how often a training may be called worse although nothing got worse
@@ -54,6 +58,22 @@ def run_mnist(
         text=True,
         timeout=TIMEOUT,
     )
+
+
+@functools.cache
+def no_c_compiler() -> str | None:
+    """Return why no C at all can be compiled here as shared/native is; None where it can.
+
+    Where it can, a mistake in the code there is no reason to leave out a test.
+    """
+    command = shlex.split(os.environ.get("CC") or "cc")
+    with tempfile.TemporaryDirectory() as folder:
+        command += [*library.FLAGS, "-o", f"{folder}/one.so", "-x", "c", "-"]
+        try:
+            done = subprocess.run(command, input="int one;", capture_output=True, text=True)
+        except OSError as error:
+            return f"there is no C compiler: {error}"
+    return None if done.returncode == 0 else f"no C can be compiled: {done.stderr.strip()}"
 
 
 def lowest_expected(app: str, framework: str, model: str, dataset: str) -> float:

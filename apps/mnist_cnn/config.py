@@ -1,6 +1,6 @@
 """The keys that only this application has."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,7 @@ Gradients = Annotated[
 
 
 class Cnn(Section):
+    SPARSE_PAYS: ClassVar = {"torch", "keras"}  # where it makes a step faster: docs/performance.md
     name: Literal["cnn"]
     channels: Channels
     hidden: Hidden
@@ -39,6 +40,7 @@ class Cnn(Section):
 
 
 class FastCnn(Section):
+    SPARSE_PAYS: ClassVar = {"torch"}
     name: Literal["fast_cnn"]
     channels: Channels
     hidden: Hidden

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from shared import processes
 from shared.config import AppConfig
+from shared.processor import cpu_name
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"], "numpy": []}
@@ -76,16 +77,6 @@ def available_cores() -> int:
     else:
         cores = os.cpu_count() or 1
     return max(1, cores // processes.local_count())
-
-
-def cpu_name() -> str:
-    """Return the processor's name, or its architecture where the system does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def memory_gib() -> float | None:

@@ -263,8 +263,7 @@ def benchmark_block(name: str, results: Path) -> str:
     if not together and name not in measured:
         raise ConfigError(f"no figures of the benchmark {name}: make bench case={name}")
     cases = list(measured.values()) if together else [measured[name]]
-    # A case by itself shows its details, where it has any.
-    rows = [row for case in cases for row in (not together and case["details"]) or case["rows"]]
+    rows = [row for case in cases for row in case["rows" if together else "details"]]
     columns = [column for column in rows[0] if any(row[column] for row in rows)]
     if name == "goals":
         rows = [row for row in rows if row["goal"] != "printed"]

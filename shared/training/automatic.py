@@ -10,9 +10,6 @@ from shared.processor import processor_flags
 # without them convert back and forth, which is slower than float32 (docs/performance.md).
 BFLOAT16_INSTRUCTIONS = {"amx_bf16", "avx512_bf16"}
 
-# Where sparse gradients make a training step faster (docs/performance.md).
-SPARSE_PAYS = {("torch", "cnn"), ("torch", "fast_cnn"), ("keras", "cnn")}
-
 
 def without_auto(config: AnyAppConfig) -> AnyAppConfig:
     """Return the configuration with each `auto` but that of the device replaced by what it means.
@@ -50,8 +47,7 @@ def check_pooling(config: AppConfig) -> None:
 
 def sparse_pays(config: AppConfig) -> bool:
     """Whether sparse gradients are possible, and faster, with this framework and network."""
-    name = getattr(config.model, "name", None)
-    return can_be_sparse(config) and (config.framework, name) in SPARSE_PAYS
+    return can_be_sparse(config) and config.framework in getattr(config.model, "SPARSE_PAYS", ())
 
 
 def why_not_sparse() -> str | None:

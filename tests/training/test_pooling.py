@@ -1,7 +1,6 @@
 """model.pooling=sparse is model.pooling=plain: the layers, and whole trainings."""
 
 import csv
-import shutil
 from pathlib import Path
 
 import keras
@@ -18,10 +17,10 @@ from shared.native import conv_pool
 from shared.training import keras_pooling
 from shared.training.keras_pooling import ConvMaxPool2D
 from shared.training.torch_pooling import max_pooled
-from tests.helpers import trained
+from tests.helpers import no_c_compiler, trained
 
-if shutil.which("cc") is None:  # where there is one, tests/native/test_library.py compiles
-    pytest.skip("there is no C compiler", allow_module_level=True)
+if reason := no_c_compiler():
+    pytest.skip(reason, allow_module_level=True)
 
 Gradients = dict[str, NDArray[np.float32]]
 # dX is rounded to bfloat16 both times, and plain dW and db are sums that are rounded to it at last.
