@@ -23,7 +23,7 @@ help: ## show this list
 	@echo
 	@echo '  any KEY=VALUE goes to the application: make train-mnist optimizer.lr=0.01 trainer.epochs=2'
 	@echo '  all keys of an application: .venv/bin/python -m apps.mnist_cnn --help'
-	@echo '  a run once more: .venv/bin/python -m apps.rerun RUN_FOLDER'
+	@echo '  a run once more: .venv/bin/python -m tools.rerun RUN_FOLDER'
 	@echo '  its metrics once more: .venv/bin/python -m apps.mnist_cnn.evaluate RUN_FOLDER [data=NAME]'
 	@echo '  what its network says: .venv/bin/python -m apps.mnist_cnn.predict RUN_FOLDER PICTURE ...'
 	@echo '  its network as ONNX: .venv/bin/python -m apps.mnist_cnn.export RUN_FOLDER'
@@ -70,28 +70,28 @@ train-gradient-flow: $(READY) ## pictures of what gradients do (framework=numpy,
 	@$(RUN) -m apps.gradient_flow $(OVERRIDES)
 
 .PHONY: sweep
-sweep: $(READY) ## search for the best values (app=mnist_cnn; resume=FOLDER goes on; --help of apps.sweep)
-	@$(RUN) -m apps.sweep $(OVERRIDES)
+sweep: $(READY) ## search for the best values (app=mnist_cnn; resume=FOLDER goes on; --help of tools.sweep)
+	@$(RUN) -m tools.sweep $(OVERRIDES)
 
 .PHONY: report
 report: $(READY) ## one HTML page of all runs in outputs/ (ARGS='FOLDER ... --out FILE': others)
-	@$(RUN) -m shared.runs.report $(ARGS)
+	@$(RUN) -m tools.report $(ARGS)
 
 .PHONY: gradcheck
 gradcheck: $(READY) ## hold the backward passes by hand against torch, Keras and finite differences
-	@$(RUN) -m tests.gradients $(ARGS)
+	@$(RUN) -m tools.gradcheck $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## measure beside what people would use instead (case=NAME, peers=PATH; docs/performance.md)
-	@$(RUN) -m benchmarks $(OVERRIDES)
+	@$(RUN) -m tools.bench $(OVERRIDES)
 
 .PHONY: regress
 regress: $(READY) ## has anything become less accurate? (case=NAME: one case; docs/regression-gate.md)
-	@$(RUN) -m apps.regress $(OVERRIDES)
+	@$(RUN) -m tools.regress $(OVERRIDES)
 
 .PHONY: bless
 bless: $(READY) ## record a new baseline of a case (case=NAME) and print old against new
-	@$(RUN) -m apps.regress --bless $(OVERRIDES)
+	@$(RUN) -m tools.regress --bless $(OVERRIDES)
 
 .PHONY: test
 test: $(READY) ## the tests, without the slow ones
@@ -109,7 +109,7 @@ lint: $(READY) ## ruff and mypy
 
 .PHONY: results
 results: $(READY) ## write the tables in README.md anew from the recorded runs
-	@$(RUN) -m shared.runs.results
+	@$(RUN) -m tools.results
 
 .PHONY: lock
 lock: $(READY) ## resolve pyproject.toml to requirements.lock

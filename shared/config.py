@@ -67,9 +67,7 @@ class Adagrad(Section):
     name: Literal["adagrad"]
     formula: Formula
     lr: LearningRate
-    initial_accumulator_value: Annotated[
-        NotNegative, Field(description="where the sum of squares starts")
-    ]
+    initial_accumulator_value: Annotated[NotNegative, Field(description="where the sum of squares starts")]
     eps: Eps
     weight_decay: WeightDecay
 
@@ -79,8 +77,7 @@ class Adam(Section):
     formula: Formula
     lr: LearningRate
     betas: Annotated[
-        list[Fraction],
-        Field(min_length=2, max_length=2, description="share of each moment that stays"),
+        list[Fraction], Field(min_length=2, max_length=2, description="share of each moment that stays")
     ]
     eps: Eps
     weight_decay: WeightDecay
@@ -106,8 +103,7 @@ class Trainer(Section):
     threads: Annotated[Count | None, Field(description="null: all cores that this process may use")]
     max_steps: Annotated[Count | None, Field(description="stop after so many steps")]
     clip_norm: Annotated[
-        Positive | None,
-        Field(description="scale the gradients down when their norm together is above this"),
+        Positive | None, Field(description="scale the gradients down when their norm together is above this")
     ]
     # These have defaults because a config.yaml written before there were any lacks them.
     device: Annotated[
@@ -118,8 +114,7 @@ class Trainer(Section):
         bool, Field(description="let torch compile the network, which needs a C++ compiler")
     ] = False
     checkpoint_seconds: Annotated[
-        NotNegative | None,
-        Field(description="between two checkpoints; 0: one after every step; null: none"),
+        NotNegative | None, Field(description="between two checkpoints; 0: one after every step; null: none")
     ] = 60.0
     resume: Annotated[
         str | None,
@@ -178,9 +173,7 @@ class TextFolder(Texts):
     root: Annotated[
         str, Field(min_length=1, description="PATH/CLASS/*.txt, or PATH/{train,test}/CLASS/*.txt")
     ]
-    test_fraction: Annotated[
-        Fraction, Field(description="of the texts, where the folder does not say which")
-    ]
+    test_fraction: Annotated[Fraction, Field(description="of the texts, where the folder does not say which")]
 
 
 TextChoice = Annotated[Imdb | Reviews | TextFolder, Field(discriminator="name")]
@@ -191,9 +184,7 @@ class AppConfig(Section):
 
     app: Annotated[str, Field(description="which application this is")]
     framework: Annotated[Literal["torch", "keras", "numpy"], Field(description="who computes")]
-    seed: Annotated[
-        int, Field(ge=0, lt=2**32, description="same seed, same machine: the same bits")
-    ]
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="same seed, same machine: the same bits")]
     debug: Annotated[
         Literal["smoke", "overfit"] | None,
         Field(description="smoke: a few steps, in seconds; overfit: a few examples by heart"),
@@ -214,8 +205,7 @@ class AppConfig(Section):
         formula = getattr(self.optimizer, "formula", "torch")
         if formula == "keras" and self.framework == "torch":
             raise ValueError(
-                "optimizer.formula=keras needs framework=keras or numpy "
-                f"(given framework={self.framework})"
+                f"optimizer.formula=keras needs framework=keras or numpy (given framework={self.framework})"
             )
         return self
 
@@ -223,13 +213,10 @@ class AppConfig(Section):
     def _device_has_its_framework(self) -> "AppConfig":
         trainer = self.trainer
         if self.framework != "torch" and trainer.compile:
-            raise ValueError(
-                f"trainer.compile=true needs framework=torch (given framework={self.framework})"
-            )
+            raise ValueError(f"trainer.compile=true needs framework=torch (given framework={self.framework})")
         if self.framework != "torch" and trainer.device not in ("auto", "cpu"):
             raise ValueError(
-                f"trainer.device={trainer.device} needs framework=torch "
-                f"(given framework={self.framework})"
+                f"trainer.device={trainer.device} needs framework=torch (given framework={self.framework})"
             )
         if (trainer.device, trainer.precision) == ("mps", "float64"):
             raise ValueError("trainer.device=mps knows no trainer.precision=float64")
@@ -347,9 +334,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
     close_last = difflib.get_close_matches(last, by_last_name, n=1, cutoff=0.8)
     if close or close_last:
-        return (
-            f"unknown key {key}: did you mean {close[0] if close else by_last_name[close_last[0]]}?"
-        )
+        return f"unknown key {key}: did you mean {close[0] if close else by_last_name[close_last[0]]}?"
     siblings = [name for name in known if section and name.rpartition(".")[0] == section]
     if siblings:
         return f"unknown key {key}: the keys here are {', '.join(siblings)}"

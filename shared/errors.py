@@ -1,6 +1,6 @@
 """The errors that a user can cause or must know of, each with its exit status.
 
-The message is one to three lines that say what is wrong and what to do; `shared/command.py` prints
+The message is one to three lines that say what is wrong and what to do; `shared/cli.py` prints
 it without a traceback. Any other exception is a defect of ours and keeps its traceback (status 1).
 """
 

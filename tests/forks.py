@@ -51,7 +51,7 @@ def serve() -> None:
     """Fork for each line of the standard input; the fork runs the command and ends with it."""
     from hydra.core.plugins import Plugins
 
-    import shared.command  # noqa: F401  (Hydra and pydantic; no framework)
+    import shared.cli  # noqa: F401  (Hydra and pydantic; no framework)
 
     Plugins.instance()  # which Hydra looks for when it is first used
     for line in sys.stdin:

@@ -16,7 +16,7 @@ from typing import Any
 from scipy.stats import t
 
 from apps.mnist_cnn.config import Config
-from shared.command import configuration
+from shared.cli import configuration
 from shared.native import library
 
 ROOT = Path(__file__).parents[1]
@@ -44,9 +44,7 @@ def trained(app: str, folder: Path, *overrides: str) -> Path:
 
 
 def run_mnist(
-    *arguments: str,
-    environment: Mapping[str, str] | None = None,
-    preexec: Callable[[], None] | None = None,
+    *arguments: str, environment: Mapping[str, str] | None = None, preexec: Callable[[], None] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m apps.mnist_cnn` and wait for it."""
     return subprocess.run(

@@ -10,14 +10,27 @@ from tests.helpers import ROOT
 
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras"}
 GROUND_FLOOR = (
-    "shared.backprop", "shared.data", "shared.regression", "shared.config", "shared.errors",
-    "shared.files", "shared.native", "shared.nested", "shared.processor",
-)  # fmt: skip
-MIDDLE_FLOOR = ("shared.training", "shared.parity", "shared.runs", "shared.command")
+    "shared.backprop",
+    "shared.data",
+    "accuracy_gate",
+    "shared.config",
+    "shared.errors",
+    "shared.files",
+    "shared.native",
+    "shared.nested",
+    "shared.processor",
+)
+MIDDLE_FLOOR = ("shared.training", "shared.parity", "shared.runs", "shared.cli")
 APP_FILES = {
-    "__init__.py", "__main__.py", "config.py", "train.py", "torch_model.py", "keras_model.py",
-    "numpy_model.py", "README.md",
-}  # fmt: skip
+    "__init__.py",
+    "__main__.py",
+    "config.py",
+    "train.py",
+    "torch_model.py",
+    "keras_model.py",
+    "numpy_model.py",
+    "README.md",
+}
 TOOLS = {"evaluate.py", "predict.py", "export.py"}  # where a run keeps its network
 
 SOURCES = sorted([*ROOT.glob("shared/**/*.py"), *ROOT.glob("apps/**/*.py")])
@@ -75,9 +88,7 @@ def test_every_app_has_the_same_files_and_functions(app: Path) -> None:
         missing |= TOOLS - {path.name for path in app.iterdir()}
     assert not missing
     assert (ROOT / "conf" / f"{app.name}.yaml").is_file()
-    functions = {"train": "train"} | {
-        f"{name}_model": "build_model" for name in ("torch", "keras", "numpy")
-    }
+    functions = {"train": "train"} | {f"{name}_model": "build_model" for name in ("torch", "keras", "numpy")}
     for file, function in functions.items():
         tree = ast.parse((app / f"{file}.py").read_text())
         defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -34,13 +34,11 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run a command of the README as it stands, in the repository's folder."""
     # Not MAKEFLAGS and the like: they belong to the make that may be running these tests.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MA")}
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-    )
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def is_tool(words: list[str]) -> bool:
-    """Whether a command is about a run that has ended: apps.APP.TOOL RUN, or apps.rerun RUN."""
+    """Whether a command is about a run that has ended: apps.APP.TOOL RUN, or tools.rerun RUN."""
     return any(re.fullmatch(r"apps\.\w+\.\w+|apps\.rerun", word) for word in words)
 
 
@@ -108,7 +106,7 @@ def test_a_command_works(command: str, tmp_path: Path) -> None:
     if "--help" not in words and not is_tool(words):
         train(words, tmp_path)
         return
-    if "apps.rerun" in words:
+    if "tools.rerun" in words:
         words += ["--out", f"{tmp_path}/again"]
     result = run(words)
     assert result.returncode == 0, result.stderr

@@ -38,9 +38,7 @@ class MultiHead(Section):
     @model_validator(mode="after")
     def _heads_divide_the_embedding(self) -> "MultiHead":
         if self.embedding % self.heads:
-            raise ValueError(
-                f"model.heads={self.heads} does not divide model.embedding={self.embedding}"
-            )
+            raise ValueError(f"model.heads={self.heads} does not divide model.embedding={self.embedding}")
         return self
 
 
@@ -61,17 +59,14 @@ class Recall(SplitData):
         int, Field(ge=4, multiple_of=2, description="different values; half occur in an example")
     ]
     pairs: Annotated[Count, Field(description="pairs of key and value in an example")]
-    longer: Annotated[
-        list[Count], Field(description="numbers of pairs that it is tested with besides")
-    ]
+    longer: Annotated[list[Count], Field(description="numbers of pairs that it is tested with besides")]
 
     @model_validator(mode="after")
     def _lengths_are_possible(self) -> "Recall":
         for key, pairs in [("pairs", self.pairs), *(("longer", pairs) for pairs in self.longer)]:
             if pairs > self.keys:
                 raise ValueError(
-                    f"data.{key}: {pairs} pairs need as many different keys "
-                    f"(given data.keys={self.keys})"
+                    f"data.{key}: {pairs} pairs need as many different keys (given data.keys={self.keys})"
                 )
             if pairs % (self.values // 2):
                 raise ValueError(

@@ -9,9 +9,9 @@ from apps.attention.config import Config
 from apps.attention.train import build_learner, limited, load
 from shared.data.recall import RecallData
 from shared.data.text import TextData
-from shared.training.evaluation import Application, main
-from shared.training.fit import Examples
+from shared.training.loop import Examples
 from shared.training.texts import split_texts
+from tools.evaluate import Application, main
 
 
 def test_set(own: RecallData | TextData, other: RecallData | TextData, config: Config) -> Examples:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from apps.attention import pictures
 from apps.attention.pictures import HeatMap
+from shared.charts import ColoredText, colored_words
 from shared.data.recall import RecallData
 from shared.data.text import TextData
-from shared.runs.pictures import ColouredText, coloured_words
-from shared.training.fit import Evaluation, Examples
+from shared.training.loop import Evaluation, Examples
 
 Look = Callable[[NDArray[np.int64]], NDArray[np.float64]]  # ids (N, T) to weights (N, heads, S)
 
@@ -33,10 +33,15 @@ def looked_up(look: Look, data: RecallData, title: str) -> bytes:
     rows = [f"{names[key]}?" for key in keys[:shown]]
     columns = [f"{names[k]} {names[v]}" for k, v in zip(keys[:shown], values[:shown], strict=True)]
     maps = [
-        HeatMap(weights[:shown, head, :shown], rows, columns,
-                f"head {head + 1} of {heads}" if heads > 1 else "", range(shown))
+        HeatMap(
+            weights[:shown, head, :shown],
+            rows,
+            columns,
+            f"head {head + 1} of {heads}" if heads > 1 else "",
+            range(shown),
+        )
         for head in range(min(heads, HEADS))
-    ]  # fmt: skip
+    ]
     cut = f", the first {shown} of {len(keys)}" if shown < len(keys) else ""
     x_label = f"pair of key and value{cut}; outlined: the pair that holds the answer"
     return pictures.heat_maps(maps, title, x_label, "key that is asked for", 1, side_by_side=True)
@@ -68,8 +73,8 @@ def strips(look: Look, data: TextData, test: Evaluation, test_set: Examples, tit
     return pictures.heat_maps(maps, title, "token", "", highest, side_by_side=False)
 
 
-def coloured(look: Look, data: TextData, test: Evaluation, test_set: Examples, title: str) -> bytes:
-    """Return a PNG of a test review of each of two classes, its words coloured by their weight.
+def colored(look: Look, data: TextData, test: Evaluation, test_set: Examples, title: str) -> bytes:
+    """Return a PNG of a test review of each of two classes, its words colored by their weight.
 
     With several heads it is the mean of their weights.
     """
@@ -78,8 +83,8 @@ def coloured(look: Look, data: TextData, test: Evaluation, test_set: Examples, t
         ids = test_set.inputs[np.array([number])]
         weights = look(ids)[0].mean(axis=0)
         verdict = _verdict(data, test, test_set, number)
-        texts.append(ColouredText(data.decode(ids[0]), 100 * weights, verdict))
-    return coloured_words(texts, title, "attention weight (%)")
+        texts.append(ColoredText(data.decode(ids[0]), 100 * weights, verdict))
+    return colored_words(texts, title, "attention weight (%)")
 
 
 def _one_of_each(test_set: Examples, length: int) -> list[int]:

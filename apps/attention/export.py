@@ -8,8 +8,8 @@ import sys
 from apps.attention.config import Config
 from apps.attention.evaluate import APPLICATION
 from shared.data.recall import RecallData
-from shared.training.evaluation import Finished
-from shared.training.export import Export, main
+from tools.evaluate import Finished
+from tools.export import Export, main
 
 
 def meaning(run: Finished[Config]) -> str:

@@ -28,9 +28,8 @@ class NumpyNetwork(Module):
     """
 
     def __init__(
-        self, config: Model, tokens: int, outputs: int, paired: bool, dtype: type,
-        rng: np.random.Generator,
-    ) -> None:  # fmt: skip
+        self, config: Model, tokens: int, outputs: int, paired: bool, dtype: type, rng: np.random.Generator
+    ) -> None:
         super().__init__()
         size = config.embedding
         self.tokens, self.paired = tokens, paired
@@ -93,9 +92,7 @@ class NumpySingleHead(NumpyNetwork):
         self._add(query=self.query, key=self.key, value=self.value)
 
     def mix(self, question: Array, items: Array, there: Array) -> tuple[Array, Array]:
-        projected = (
-            self.query.forward(question), self.key.forward(items), self.value.forward(items)
-        )  # fmt: skip
+        projected = (self.query.forward(question), self.key.forward(items), self.value.forward(items))
         mixed = self.attention.forward(*projected, there)
         return mixed, self.attention.weights[:, None]
 
@@ -155,7 +152,9 @@ def build_model(
 ) -> Module:
     """Return the network that `config.name` names; see torch_model.py."""
     networks: dict[type, Any] = {
-        SingleHead: NumpySingleHead, MultiHead: NumpyMultiHead, MeanPooling: NumpyMeanPooling
-    }  # fmt: skip
+        SingleHead: NumpySingleHead,
+        MultiHead: NumpyMultiHead,
+        MeanPooling: NumpyMeanPooling,
+    }
     network: Module = networks[type(config)](config, tokens, outputs, paired, dtype, rng)
     return network

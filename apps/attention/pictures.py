@@ -1,4 +1,4 @@
-"""The pictures that only this application has: weights as colours; accuracy by length."""
+"""The pictures that only this application has: weights as colors; accuracy by length."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from shared.runs.pictures import BLUE, FONT_SIZE, GREY, ORANGE
+from shared.charts import BLUE, FONT_SIZE, GREY, ORANGE
 
-COLOURS = "Blues"  # from light to dark: readable without seeing colours at all
+COLOURS = "Blues"  # from light to dark: readable without seeing colors at all
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,7 @@ class HeatMap:
 
 
 def heat_maps(
-    maps: Sequence[HeatMap],
-    title: str,
-    x_label: str,
-    y_label: str,
-    highest: float,
-    side_by_side: bool,
+    maps: Sequence[HeatMap], title: str, x_label: str, y_label: str, highest: float, side_by_side: bool
 ) -> bytes:
     """Return a PNG of one or more heat maps on one scale.
 
@@ -49,7 +44,7 @@ def heat_maps(
         title: what they show.
         x_label: what a column is.
         y_label: what a row is.
-        highest: the weight that the darkest colour stands for.
+        highest: the weight that the darkest color stands for.
         side_by_side: two in a row; one below the other otherwise.
     """
     columns = 2 if side_by_side and len(maps) > 1 else 1
@@ -61,8 +56,9 @@ def heat_maps(
     grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False).ravel())
     for axes, one in zip(grid, maps, strict=False):
         image = axes.imshow(one.weights, cmap=COLOURS, vmin=0, vmax=highest, aspect="auto")
-        axes.set_xticks(range(len(one.columns)), one.columns, rotation=90, fontsize=FONT_SIZE - 2,
-                        parse_math=False)  # fmt: skip
+        axes.set_xticks(
+            range(len(one.columns)), one.columns, rotation=90, fontsize=FONT_SIZE - 2, parse_math=False
+        )
         axes.set_yticks(range(len(one.rows)), one.rows, fontsize=FONT_SIZE - 2)
         axes.set_title(one.title, fontsize=FONT_SIZE, parse_math=False)
         for row, column in enumerate(one.marked):
@@ -89,14 +85,17 @@ def accuracy_by_length(
     """
     figure = Figure(figsize=(11, 6), layout="constrained")
     axes = figure.subplots()
-    for (label, curve), style in zip(accuracies.items(), (("o-", BLUE), ("s--", ORANGE)),
-                                     strict=False):  # fmt: skip
+    for (label, curve), style in zip(accuracies.items(), (("o-", BLUE), ("s--", ORANGE)), strict=False):
         values = [100 * accuracy for accuracy in curve.values()]
         axes.plot(list(curve), values, style[0], color=style[1], lw=2.5, ms=9, label=label)
         axes.annotate(
-            f"{values[0]:.1f} %", (next(iter(curve)), values[0]), (8, 8),
-            textcoords="offset points", fontsize=FONT_SIZE, color=style[1],
-        )  # fmt: skip
+            f"{values[0]:.1f} %",
+            (next(iter(curve)), values[0]),
+            (8, 8),
+            textcoords="offset points",
+            fontsize=FONT_SIZE,
+            color=style[1],
+        )
     axes.axhline(100 * chance, color="black", ls=":", lw=2, label=f"guessing: {100 * chance:.1f} %")
     axes.axvline(trained, color=GREY, lw=8, alpha=0.4, zorder=0, label=f"trained with {trained}")
     axes.set_xticks(sorted({pairs for curve in accuracies.values() for pairs in curve}))

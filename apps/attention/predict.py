@@ -25,10 +25,10 @@ from shared.data.recall import RecallData
 from shared.data.text import UNKNOWN, tokenizer
 from shared.errors import ConfigError
 from shared.runs.finished import read_config
-from shared.training.evaluation import Finished, restored
 from shared.training.losses import class_probabilities
-from shared.training.prediction import Answer, Question, main
 from shared.training.texts import known_words
+from tools.evaluate import Finished, restored
+from tools.predict import Answer, Question, main
 
 SHOWN = 8  # words or pairs that are printed
 
@@ -67,10 +67,13 @@ def looked_up(run: Finished[Config], text: str) -> Answer:
         lines.append(f"{rows[-1]}: {heaviest(pairs, row)}")
     where = names[:-1:2].index(names[-1])
     drawn = pictures.heat_maps(
-        [pictures.HeatMap(weights, rows, pairs, "", [where] * len(rows))], said,
-        "pair of key and value; outlined: the pair that holds the answer", "", 1,
+        [pictures.HeatMap(weights, rows, pairs, "", [where] * len(rows))],
+        said,
+        "pair of key and value; outlined: the pair that holds the answer",
+        "",
+        1,
         side_by_side=False,
-    )  # fmt: skip
+    )
     return Answer("\n".join(lines), drawn)
 
 
@@ -107,7 +110,7 @@ def weighed(run: Finished[Config], text: str) -> Answer:
     Raises:
         ConfigError: the text has no words, or none that the network knows.
     """
-    from shared.runs import pictures  # matplotlib takes a second to import
+    from shared import charts  # matplotlib takes a second to import
 
     data = run.config.data
     assert isinstance(data, Texts)
@@ -119,14 +122,12 @@ def weighed(run: Finished[Config], text: str) -> Answer:
     if unknown := int((ids == UNKNOWN).sum()):
         lines.append(f"{unknown} of {len(words)} words are not known")
     lines.append(f"weight: {heaviest(words, weights)}")
-    coloured = pictures.ColouredText(words, 100 * weights, lines[0])
+    colored = charts.ColoredText(words, 100 * weights, lines[0])
     title = "How much each word weighed"
-    return Answer("\n".join(lines), pictures.coloured_words([coloured], title, "weight (%)"))
+    return Answer("\n".join(lines), charts.colored_words([colored], title, "weight (%)"))
 
 
-def asked(
-    run: Finished[Config], ids: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def asked(run: Finished[Config], ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the probabilities (C,) and the weights (heads, S) for ids (T,)."""
     probabilities = class_probabilities(run.learner.loss, run.learner.logits(ids[None]))[0]
     weights = network_of(run.config).attention_weights(run.learner.model, ids[None])[0]
@@ -140,9 +141,12 @@ def heaviest(names: Sequence[str], weights: NDArray[np.float64]) -> str:
 
 
 QUESTION = Question(
-    "apps.attention.predict", (__doc__ or "").splitlines()[0], "INPUT",
-    "pairs and a key, or a text; - reads a text from the standard input", opened,
-)  # fmt: skip
+    "apps.attention.predict",
+    (__doc__ or "").splitlines()[0],
+    "INPUT",
+    "pairs and a key, or a text; - reads a text from the standard input",
+    opened,
+)
 
 if __name__ == "__main__":
     sys.exit(main(QUESTION))

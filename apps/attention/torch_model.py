@@ -95,9 +95,7 @@ class TorchMeanPooling(TorchNetwork):
         return weights @ self.value(items), weights[:, None]
 
 
-def attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
-) -> Pair:
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> Pair:
     """Return the mixture of the values and the weights, softmax(q k^T / sqrt(E)).
 
     Scaled dot-product attention (Vaswani et al. 2017, equation 1). Where the mask is False, a query

@@ -11,12 +11,13 @@ from apps.attention.config import Config, MeanPooling, Recall
 from shared.data import recall
 from shared.data.recall import RecallData
 from shared.data.text import TextData
+from shared.runs.environment import facts
 from shared.runs.finished import read_metrics, read_status
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
-from shared.runs.record import facts
-from shared.training.automatic import without_auto
-from shared.training.fit import (
+from shared.training.auto import resolve_auto
+from shared.training.frameworks import learner_class
+from shared.training.loop import (
     Batches,
     Evaluation,
     Examples,
@@ -26,10 +27,9 @@ from shared.training.fit import (
     fit,
     save_weights,
 )
-from shared.training.learners import learner_class
 from shared.training.split import hold_back
 from shared.training.texts import load_texts, split_texts
-from shared.training.together import agreed
+from shared.training.together import broadcast_from_rank0
 
 Sets = tuple[Examples, Examples, Examples]
 
@@ -45,7 +45,7 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set cannot be had.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = without_auto(config)
+    config = resolve_auto(config)
     data, (train_set, validation_set, test_set) = load(config)
     run = RunFolder.claim(config)
     run.metrics |= facts(
@@ -92,9 +92,8 @@ def load(config: Config) -> tuple[RecallData | TextData, Sets]:
     data = recall.load(settings.keys, settings.values, settings.pairs, settings.longer)
     order = np.random.default_rng([config.seed, 0]).permutation(len(data.train))
     kept, validated = hold_back(
-        order[: settings.train_limit], settings.validation_fraction, config.trainer.batch_size,
-        data.name,
-    )  # fmt: skip
+        order[: settings.train_limit], settings.validation_fraction, config.trainer.batch_size, data.name
+    )
     return data, (
         Examples(data.train.ids[kept], data.train.labels[kept]),
         Examples(data.train.ids[validated], data.train.labels[validated]),
@@ -133,9 +132,7 @@ def network_of(config: Config) -> Any:
     return importlib.import_module(f"apps.attention.{config.framework}_model")
 
 
-def at_all_lengths(
-    learner: Learner, data: RecallData, test: Evaluation, config: Config
-) -> dict[str, Any]:
+def at_all_lengths(learner: Learner, data: RecallData, test: Evaluation, config: Config) -> dict[str, Any]:
     """Return the accuracy by the number of pairs, and that of guessing."""
     assert isinstance(config.data, Recall)
     accuracies = {config.data.pairs: test.accuracy}
@@ -150,7 +147,7 @@ def with_mean_pooling(config: Config, run: RunFolder) -> Config:
     sizes = config.model.model_dump(include={"embedding", "std", "dropout"})
     model = MeanPooling(name="mean_pooling", **sizes)
     folder = run.path / "mean_pooling"
-    begun = agreed(lambda: run.resumed and (folder / "config.yaml").exists())
+    begun = broadcast_from_rank0(lambda: run.resumed and (folder / "config.yaml").exists())
     trainer = config.trainer.model_copy(update={"resume": str(folder) if begun else None})
     return config.model_copy(update={"model": model, "trainer": trainer, "run_dir": str(folder)})
 
@@ -158,7 +155,7 @@ def with_mean_pooling(config: Config, run: RunFolder) -> Config:
 def trained_once(config: Config) -> dict[str, Any]:
     """Train, or go on, and return the metrics; those that are there where that run is done."""
     begun = config.trainer.resume
-    done = agreed(
+    done = broadcast_from_rank0(
         lambda: read_metrics(Path(begun)) if begun and read_status(Path(begun)) == "done" else None
     )
     return done or train(config)
@@ -173,26 +170,30 @@ def comparison(metrics: dict[str, Any]) -> str:
 
 
 def draw(
-    run: RunFolder, learner: Any, config: Config, data: RecallData | TextData, test: Evaluation,
+    run: RunFolder,
+    learner: Any,
+    config: Config,
+    data: RecallData | TextData,
+    test: Evaluation,
     test_set: Examples,
-) -> None:  # fmt: skip
+) -> None:
     """Write curves.png, confusion.png and attention.png, and words.png of texts."""
     from apps.attention import examples  # matplotlib takes a second to import
-    from shared.runs import pictures
+    from shared import charts
 
     title = f"{config.model.name} in {config.framework} on {data.name}"
     last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = pictures.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
+    curves = charts.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
     run.write("curves.png", curves)
     right = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test examples right"
-    confusion = pictures.confusion(test_set.labels, test.predictions, data.classes, right)
+    confusion = charts.confusion(test_set.labels, test.predictions, data.classes, right)
     run.write("confusion.png", confusion)
     look = partial(network_of(config).attention_weights, learner.model)
     if isinstance(data, RecallData):
         run.write("attention.png", examples.looked_up(look, data, title))
     else:
         run.write("attention.png", examples.strips(look, data, test, test_set, title))
-        run.write("words.png", examples.coloured(look, data, test, test_set, title))
+        run.write("words.png", examples.colored(look, data, test, test_set, title))
 
 
 def draw_lengths(run: RunFolder, config: Config, data: RecallData) -> None:

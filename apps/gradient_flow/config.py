@@ -17,7 +17,7 @@ class Networks(Section):
     ]
     width: Annotated[Count, Field(description="of the deep networks' hidden layers")]
     deviation: Annotated[
-        Positive, Field(description="standard deviation of the weights of initialisation `normal`")
+        Positive, Field(description="standard deviation of the weights of initialization `normal`")
     ]
     recurrent: Annotated[Count, Field(description="width of the RNN and the LSTM")]
     clip_steps: Annotated[Count, Field(description="steps of the RNN with and without clipping")]
@@ -26,9 +26,7 @@ class Networks(Section):
     l1: Annotated[NotNegative, Field(description="strength of the L1 penalty that is compared")]
     l2: Annotated[NotNegative, Field(description="strength of the L2 penalty that is compared")]
     dropout: Annotated[Fraction, Field(description="share of zeros in the dropout compared")]
-    patience: Annotated[
-        Count, Field(description="early stopping: epochs without a lower validation loss")
-    ]
+    patience: Annotated[Count, Field(description="early stopping: epochs without a lower validation loss")]
 
 
 class FewDigits(Data):
@@ -36,9 +34,7 @@ class FewDigits(Data):
     batch: Annotated[
         int, Field(ge=2, le=IMAGES, description="images whose gradient is taken, by depth and time")
     ]
-    train_examples: Annotated[
-        Count, Field(description="so few that a network learns them by heart")
-    ]
+    train_examples: Annotated[Count, Field(description="so few that a network learns them by heart")]
     validation_examples: Annotated[Count, Field(description="for early stopping")]
     wrong_labels: Annotated[
         float, Field(ge=0, le=0.5, description="share of the training labels drawn at random")

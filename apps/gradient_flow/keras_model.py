@@ -8,15 +8,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from apps.gradient_flow.networks import (
-    CLASSES,
-    Array,
-    Dense,
-    Gradients,
-    Network,
-    Recurrent,
-    Weights,
-)
+from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Network, Recurrent, Weights
 from shared.training.keras_learner import set_threads
 
 ACTIVATIONS = {"sigmoid": "sigmoid", "tanh": "tanh", "ReLU": "relu"}
@@ -46,14 +38,10 @@ def keras_dense(network: Dense) -> keras.Model:
     x = inputs = keras.Input((network.inputs,), dtype=DTYPE)
     factors, hidden = [], []
     for layer in range(1, network.depth + 1):
-        linear = layers.Dense(
-            network.width, use_bias=not network.norm, name=f"linear{layer}", **EMPTY
-        )
+        linear = layers.Dense(network.width, use_bias=not network.norm, name=f"linear{layer}", **EMPTY)
         y = linear(x)
         if network.norm:
-            y = layers.BatchNormalization(
-                momentum=0.9, epsilon=1e-5, dtype=DTYPE, name=f"norm{layer}"
-            )(y)
+            y = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=DTYPE, name=f"norm{layer}")(y)
         if network.activation != "none":
             y = layers.Activation(ACTIVATIONS[network.activation], dtype=DTYPE)(y)
         if network.dropout:

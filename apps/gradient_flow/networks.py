@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.training.learners import learner_class
+from shared.training.frameworks import learner_class
 
 Array = NDArray[np.float64]
 Weights = dict[str, Array]  # by torch's names
@@ -27,7 +27,7 @@ class Dense:
     """`depth` hidden layers h_l = activation(norm(W_l h_(l-1) + b_l)), then a linear layer.
 
     With `residual` every layer from the second on adds its input: h_l = h_(l-1) + ... With `norm`
-    batch normalisation takes the place of the bias. Inputs (N, inputs) to logits (N, 10).
+    batch normalization takes the place of the bias. Inputs (N, inputs) to logits (N, 10).
 
     Attributes:
         activation: "sigmoid", "tanh", "ReLU" or "none".
@@ -111,9 +111,13 @@ class Engine(Protocol):
         """Return the network in this framework, float64; its weights are given with each call."""
 
     def gradients(
-        self, model: Any, weights: Weights, inputs: Array, labels: NDArray[np.int64],
+        self,
+        model: Any,
+        weights: Weights,
+        inputs: Array,
+        labels: NDArray[np.int64],
         masks: Sequence[NDArray[np.bool_]] = (),
-    ) -> Gradients:  # fmt: skip
+    ) -> Gradients:
         """Return loss and gradients; `masks` (N, width), one a layer, True keeps: dropout."""
 
     def logits(self, model: Any, weights: Weights, inputs: Array) -> Array:
@@ -131,22 +135,20 @@ def engine(framework: str) -> Engine:
 
 
 def initial_weights(
-    network: Network, initialisation: str, deviation: float, rng: np.random.Generator
+    network: Network, initialization: str, deviation: float, rng: np.random.Generator
 ) -> Weights:
-    """Return weights: matrices as `initialisation` says, biases 0, batch norm's gamma 1."""
+    """Return weights: matrices as `initialization` says, biases 0, batch norm's gamma 1."""
     weights = {}
     for name, shape in network.shapes().items():
         if len(shape) == 2:
-            weights[name] = matrix(shape, initialisation, deviation, rng)
+            weights[name] = matrix(shape, initialization, deviation, rng)
         else:
             value = 1.0 if name.startswith("norm") and name.endswith("weight") else 0.0
             weights[name] = np.full(shape, value)
     return weights
 
 
-def matrix(
-    shape: tuple[int, ...], initialisation: str, deviation: float, rng: np.random.Generator
-) -> Array:
+def matrix(shape: tuple[int, ...], initialization: str, deviation: float, rng: np.random.Generator) -> Array:
     """Return a matrix (outputs, inputs) of random weights.
 
     normal: N(0, deviation^2).
@@ -156,11 +158,11 @@ def matrix(
     arXiv:1312.6120, section 3); uniformly distributed thanks to the signs (Mezzadri 2007).
 
     Raises:
-        ValueError: there is no initialisation of this name.
+        ValueError: there is no initialization of this name.
     """
     outputs, inputs = shape
     random = rng.standard_normal((outputs, inputs))
-    match initialisation:
+    match initialization:
         case "normal":
             return deviation * random
         case "Glorot":
@@ -172,14 +174,11 @@ def matrix(
             q, r = np.linalg.qr(tall)
             q = q * np.sign(np.diag(r))
             return np.ascontiguousarray(q if outputs >= inputs else q.T)
-    raise ValueError(f"expected an initialisation of {INITIALISATIONS}, given {initialisation}")
+    raise ValueError(f"expected an initialization of {INITIALISATIONS}, given {initialization}")
 
 
 def recurrent_weights(
-    network: Recurrent,
-    rng: np.random.Generator,
-    forget_bias: float = 0.0,
-    gain: float | None = None,
+    network: Recurrent, rng: np.random.Generator, forget_bias: float = 0.0, gain: float | None = None
 ) -> Weights:
     """Return weights from U(-1/sqrt(hidden), 1/sqrt(hidden)), torch's range; biases 0.
 

@@ -35,9 +35,7 @@ class NumpyDense(Module):
         inputs = network.inputs
         for layer in range(1, network.depth + 1):
             bias = not network.norm
-            self._add(
-                **{f"linear{layer}": Linear(inputs, network.width, bias, dtype=float, rng=rng)}
-            )
+            self._add(**{f"linear{layer}": Linear(inputs, network.width, bias, dtype=float, rng=rng)})
             if network.norm:
                 self._add(**{f"norm{layer}": BatchNorm1d(network.width, dtype=float)})
             if network.activation != "none":

@@ -67,9 +67,7 @@ def _table(rows: Sequence[Row]) -> str:
     """Return a table that can be unfolded; numbers in three digits."""
     head = "".join(f'<th scope="col">{html.escape(key)}</th>' for key in rows[0])
     body = "\n".join(
-        "<tr>"
-        + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row.values())
-        + "</tr>"
+        "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row.values()) + "</tr>"
         for row in rows
     )
     return f"""<details open><summary>Table</summary>

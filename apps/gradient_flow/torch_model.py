@@ -8,18 +8,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from apps.gradient_flow.networks import (
-    CLASSES,
-    Array,
-    Dense,
-    Gradients,
-    Network,
-    Recurrent,
-    Weights,
-)
-from shared import processes
+from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Network, Recurrent, Weights
+from shared import distributed
+from shared.training.torch_distributed import Share, add_up
 from shared.training.torch_layers import over_processes
-from shared.training.torch_processes import Share, add_up
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "ReLU": torch.relu}
 
@@ -33,9 +25,7 @@ class TorchDense(nn.Module):
         self.network = network
         inputs = network.inputs
         for layer in range(1, network.depth + 1):
-            self.add_module(
-                f"linear{layer}", nn.Linear(inputs, network.width, bias=not network.norm)
-            )
+            self.add_module(f"linear{layer}", nn.Linear(inputs, network.width, bias=not network.norm))
             if network.norm:
                 self.add_module(f"norm{layer}", nn.BatchNorm1d(network.width))
             inputs = network.width
@@ -83,7 +73,7 @@ def prepare(threads: int) -> None:
 def build_model(network: Network) -> TorchDense | TorchRecurrent:
     """Return the network in torch, float64."""
     model = TorchDense(network) if isinstance(network, Dense) else TorchRecurrent(network)
-    if processes.count() > 1:
+    if distributed.world_size() > 1:
         over_processes(model, model.share)
     return model.double()
 
@@ -117,7 +107,7 @@ def gradients(
 
 def summed(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return the sums over all processes of what each has."""
-    if processes.count() == 1:
+    if distributed.world_size() == 1:
         return list(tensors)
     return [add_up(tensor.contiguous()) for tensor in tensors]
 
@@ -140,6 +130,6 @@ def logits(model: nn.Module, weights: Weights, inputs: Array) -> Array:
 
 
 def _load(model: nn.Module, weights: Weights) -> None:
-    """Copy the weights in; batch normalisation's running statistics are left alone."""
+    """Copy the weights in; batch normalization's running statistics are left alone."""
     state = {name: torch.from_numpy(value) for name, value in weights.items()}
     model.load_state_dict(state, strict=False)

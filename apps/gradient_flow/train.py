@@ -19,13 +19,13 @@ from apps.gradient_flow.figures import (
 from apps.gradient_flow.figures.figure import Figure
 from apps.gradient_flow.networks import Array, Engine, engine
 from apps.gradient_flow.page import page
+from shared import charts
 from shared.data import digits
 from shared.data.images import ImageData
-from shared.runs import pictures
+from shared.runs.environment import available_cores, facts
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
-from shared.runs.record import available_cores, facts
-from shared.training.fit import Examples, refuse_another_training, write_weights
+from shared.training.loop import Examples, refuse_another_training, write_weights
 
 PAGE = "gradient_flow.html"
 BLOCK = 2  # pixels a side that become one for the dense networks: 28 x 28 to 14 x 14
@@ -82,7 +82,7 @@ def by_network(backend: Engine, config: Config, images: ImageData) -> Iterator[F
 def split(images: ImageData, config: Config) -> overfitting.Digits:
     """Return the few examples to train with, those to validate with, and the test set.
 
-    The first two are drawn from the training set by the seed. Pixels are standardised by the mean
+    The first two are drawn from the training set by the seed. Pixels are standardized by the mean
     and deviation of the examples to train with, of whose labels a share is drawn anew at random.
     """
     count = config.data.train_examples
@@ -126,10 +126,8 @@ def record(run: RunFolder, outcome: overfitting.Outcome) -> None:
             run.add_row(name, row)
         run.write_rows(name)
     scores = {"loss": outcome.loss, "accuracy": outcome.accuracy}
-    title = (
-        f"Early stopping: tested with the weights of epoch {overfitting.best_epoch(picked.epochs)}"
-    )
-    curves = pictures.curves(picked.steps, picked.epochs, title, scores)
+    title = f"Early stopping: tested with the weights of epoch {overfitting.best_epoch(picked.epochs)}"
+    curves = charts.curves(picked.steps, picked.epochs, title, scores)
     run.write("curves.png", curves)
     write_weights(picked.trainee.best, run)
     run.metrics |= {

@@ -8,9 +8,9 @@ import sys
 from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.train import build_learner
 from shared.data.text import TextData
-from shared.training.evaluation import Application, main
-from shared.training.fit import Examples
+from shared.training.loop import Examples
 from shared.training.texts import load_texts, split_texts
+from tools.evaluate import Application, main
 
 
 def test_set(own: TextData, other: TextData, config: Config) -> Examples:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from apps.imdb_rnn.evaluate import APPLICATION
-from shared.training.export import Export, main
+from tools.export import Export, main
 
 
 def written(network: Any) -> Any:
@@ -17,11 +17,15 @@ def written(network: Any) -> Any:
 
 
 EXPORT = Export(
-    APPLICATION, "ids", ("batch", "length"),
-    lambda run: "ids (batch, length): an id is a line of the run's vocabulary.txt, counted from "
-    "0, and 0 is padding, on the right",
+    APPLICATION,
+    "ids",
+    ("batch", "length"),
+    lambda run: (
+        "ids (batch, length): an id is a line of the run's vocabulary.txt, counted from "
+        "0, and 0 is padding, on the right"
+    ),
     written,
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     sys.exit(main(EXPORT, "apps.imdb_rnn.export"))

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.imdb_rnn.config import Config
-from shared.command import reported
+from shared.cli import reported
 from shared.errors import ConfigError
 from shared.runs.finished import read_config, read_metrics, write_result
-from shared.training.automatic import without_auto
-from shared.training.fit import load_weights
+from shared.training.auto import resolve_auto
+from shared.training.loop import load_weights
 
 REVIEWS = 100
 
@@ -36,7 +36,7 @@ def gradient_norms(folder: Path) -> dict[str, NDArray[np.float64]]:
     from apps.imdb_rnn.train import build_learner
     from shared.training.texts import load_texts, split_texts
 
-    config = without_auto(read_config(folder, Config))
+    config = resolve_auto(read_config(folder, Config))
     metrics = read_metrics(folder)
     if config.model.name == "bow":
         raise ConfigError(f"{folder}: a bag of words has no time steps; choose an lstm or an rnn")
@@ -76,20 +76,25 @@ def main() -> int:
                 if name in series:  # the same network twice: by its folder
                     name = f"{name} ({run})"
                 series[name] = norms
-        from shared.runs import pictures  # matplotlib takes a second to import
+        from shared import charts  # matplotlib takes a second to import
 
         sizes = {len(values) for values in series.values()}
         if len(sizes) > 1:
             raise ConfigError("these runs read reviews of different lengths; data.longest differs")
-        picture = pictures.lines(
-            np.arange(sizes.pop()), series, "How much of the gradient reaches earlier words",
-            "words before the last one", "norm of the gradient of the logit",
-        )  # fmt: skip
+        picture = charts.lines(
+            np.arange(sizes.pop()),
+            series,
+            "How much of the gradient reaches earlier words",
+            "words before the last one",
+            "norm of the gradient of the logit",
+        )
         write_result(arguments.picture, picture)
         for name, values in series.items():
             far = len(values) // 2
-            print(f"{name}: {values[0]:.1e} at the last word, {values[far:].max():.1e} at most "
-                  f"{far} words before it or earlier")  # fmt: skip
+            print(
+                f"{name}: {values[0]:.1e} at the last word, {values[far:].max():.1e} at most "
+                f"{far} words before it or earlier"
+            )
         print(f"picture: {arguments.picture}")
 
     return reported(action)

@@ -49,9 +49,7 @@ class NumpyLstm(Module):
 class NumpyRnn(Module):
     """`TorchRnn` in NumPy; ids (N, T) to logits (N, outputs)."""
 
-    def __init__(
-        self, config: Rnn, tokens: int, outputs: int, dtype: type, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, config: Rnn, tokens: int, outputs: int, dtype: type, rng: np.random.Generator) -> None:
         super().__init__()
         self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
         self.embedding.params["weight"] *= EMBEDDING_STD
@@ -80,9 +78,7 @@ class NumpyBow(Module):
     Backward of the weighted mean: every embedding gets the mean's gradient times its weight.
     """
 
-    def __init__(
-        self, config: Bow, tokens: int, outputs: int, dtype: type, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, config: Bow, tokens: int, outputs: int, dtype: type, rng: np.random.Generator) -> None:
         super().__init__()
         self.tokens, self.buckets = tokens, config.buckets
         self.embedding = Embedding(tokens + config.buckets, config.embedding, dtype=dtype, rng=rng)
@@ -118,13 +114,9 @@ def embedding_gradients(
     return model.embedded, model.dembedded
 
 
-def head(
-    size: int, dropout: float, outputs: int, dtype: type, rng: np.random.Generator
-) -> Sequential:
+def head(size: int, dropout: float, outputs: int, dtype: type, rng: np.random.Generator) -> Sequential:
     """Return dropout and the last layer, on numbers (N, size)."""
-    return Sequential(
-        dropout=Dropout(dropout, rng=rng), fc=Linear(size, outputs, dtype=dtype, rng=rng)
-    )
+    return Sequential(dropout=Dropout(dropout, rng=rng), fc=Linear(size, outputs, dtype=dtype, rng=rng))
 
 
 def one_bias(layer: LSTM | RNN) -> None:

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from apps.imdb_rnn.config import Config
 from shared.data.text import UNKNOWN, tokenizer
 from shared.runs.finished import read_checked, read_config, read_metrics
-from shared.training.fit import Learner, load_weights
+from shared.training.loop import Learner, load_weights
 from shared.training.losses import class_probabilities
-from shared.training.prediction import Answer, Question, main
 from shared.training.texts import known_words
+from tools.predict import Answer, Question, main
 
 SHOWN = 8  # words each way
 
@@ -145,15 +145,15 @@ def described(prediction: Prediction) -> str:
 
 def draw(prediction: Prediction) -> bytes:
     """Return the picture of the text."""
-    from shared.runs import pictures  # matplotlib takes a second to import
+    from shared import charts  # matplotlib takes a second to import
 
     best = prediction.predicted
-    text = pictures.ColouredText(
+    text = charts.ColoredText(
         prediction.words, prediction.effects, f"{best}: {prediction.probabilities[best]:.1%}"
     )
     label = f"against (< 0) and towards (> 0) {prediction.towards}, in logits"
     title = "Which words moved it: gradient times input"
-    return pictures.coloured_words([text], title, label, signed=True)
+    return charts.colored_words([text], title, label, signed=True)
 
 
 def answered(reader: Reader, text: str) -> Answer:

@@ -51,7 +51,11 @@ class OnnxRnn(nn.Module):
         biases = torch.cat([own("bias_ih_l0"), own("bias_hh_l0")])
         weights = (own("weight_ih_l0")[None], own("weight_hh_l0")[None], biases[None])
         states = torch.onnx.ops.symbolic(
-            "RNN", (x.transpose(0, 1), *weights), {"hidden_size": size},
-            dtype=x.dtype, shape=(x.shape[1], 1, x.shape[0], size), version=OPSET,
-        )  # fmt: skip
+            "RNN",
+            (x.transpose(0, 1), *weights),
+            {"hidden_size": size},
+            dtype=x.dtype,
+            shape=(x.shape[1], 1, x.shape[0], size),
+            version=OPSET,
+        )
         return states[:, 0].transpose(0, 1), None

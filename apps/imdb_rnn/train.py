@@ -7,20 +7,12 @@ from typing import Any
 
 from apps.imdb_rnn.config import Config
 from shared.data.text import TextData
+from shared.runs.environment import facts
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
-from shared.runs.record import facts
-from shared.training.automatic import without_auto
-from shared.training.fit import (
-    Evaluation,
-    Examples,
-    Learner,
-    batches_by_length,
-    evaluate,
-    fit,
-    save_weights,
-)
-from shared.training.learners import learner_class
+from shared.training.auto import resolve_auto
+from shared.training.frameworks import learner_class
+from shared.training.loop import Evaluation, Examples, Learner, batches_by_length, evaluate, fit, save_weights
 from shared.training.texts import load_texts, split_texts
 
 
@@ -32,7 +24,7 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set cannot be had.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = without_auto(config)
+    config = resolve_auto(config)
     texts = load_texts(config.data)
     train_set, validation_set, test_set = split_texts(texts, config)
     run = RunFolder.claim(config)
@@ -43,9 +35,7 @@ def train(config: Config) -> dict[str, Any]:
         learner = build_learner(config, len(texts.vocabulary), len(texts.classes))
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)
-        batches = partial(
-            batches_by_length, train_set.inputs.lengths, config.trainer.batch_size, config.seed
-        )
+        batches = partial(batches_by_length, train_set.inputs.lengths, config.trainer.batch_size, config.seed)
         fit(learner, train_set, validation_set, config, run, batches=batches)
         test = evaluate(learner, test_set)
         run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
@@ -75,12 +65,12 @@ def write_vocabulary(run: RunFolder, texts: TextData) -> None:
 
 def draw(run: RunFolder, texts: TextData, test: Evaluation, test_set: Examples) -> None:
     """Write curves.png and confusion.png."""
-    from shared.runs import pictures  # matplotlib takes a second to import
+    from shared import charts  # matplotlib takes a second to import
 
     title = f"{run.metrics['model']} in {run.metrics['framework']} on {texts.name}"
     last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = pictures.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
+    curves = charts.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
     run.write("curves.png", curves)
     title = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test reviews right"
-    confusion = pictures.confusion(test_set.labels, test.predictions, texts.classes, title)
+    confusion = charts.confusion(test_set.labels, test.predictions, texts.classes, title)
     run.write("confusion.png", confusion)

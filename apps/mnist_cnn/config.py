@@ -4,19 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from shared.config import (
-    AppConfig,
-    Count,
-    Pooling,
-    Probability,
-    Section,
-    SplitData,
-    can_be_sparse,
-)
+from shared.config import AppConfig, Count, Pooling, Probability, Section, SplitData, can_be_sparse
 
-Channels = Annotated[
-    list[Count], Field(min_length=2, max_length=2, description="of the two convolutions")
-]
+Channels = Annotated[list[Count], Field(min_length=2, max_length=2, description="of the two convolutions")]
 Hidden = Annotated[Count, Field(description="width of the dense layer")]
 Gradients = Annotated[
     Pooling,
@@ -56,8 +46,7 @@ class Mlp(Section):
 
 class Images(SplitData):
     shift: Annotated[
-        int,
-        Field(ge=0, le=8, description="pixels that a training image may move, at random, each way"),
+        int, Field(ge=0, le=8, description="pixels that a training image may move, at random, each way")
     ]
 
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.train import build_learner, load_images, split
 from shared.data.images import ImageData
-from shared.training.evaluation import Application, main
-from shared.training.fit import Examples
+from shared.training.loop import Examples
+from tools.evaluate import Application, main
 
 
 def test_set(own: ImageData, other: ImageData, config: Config) -> Examples:
-    """Return the test images of `other`, standardised as the network knows it: by its own."""
+    """Return the test images of `other`, standardized as the network knows it: by its own."""
     mixed = replace(own, test_images=other.test_images, test_labels=other.test_labels)
     return split(mixed, config)[2]
 

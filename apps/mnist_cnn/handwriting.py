@@ -1,6 +1,6 @@
 """A picture of one digit, brought to the form in which MNIST's digits are.
 
-MNIST scales each digit into a box of 20x20 pixels, its aspect kept, and places its centre of mass
+MNIST scales each digit into a box of 20x20 pixels, its aspect kept, and places its center of mass
 in the middle of a field of 28x28 (LeCun et al. 1998, section III.A): at pixel 14, as the test set
 shows. A picture comes to that form in these steps.
 
@@ -19,7 +19,7 @@ from PIL import Image
 from shared.errors import DataError
 
 BOX, FIELD = 20, 28  # pixels a side
-MIDDLE = 14  # the pixel where the centre of mass goes
+MIDDLE = 14  # the pixel where the center of mass goes
 GRAIN = 0.15  # of full ink
 CONTRAST = 32  # of 255: with less between paper and ink there is nothing on the picture
 
@@ -52,23 +52,23 @@ def mnist_form(picture: Image.Image, name: str) -> Digit:
     return Digit(placed(scaled(cropped(ink))), dark)
 
 
-def ink_of(grey: NDArray[np.float64], name: str) -> tuple[NDArray[np.float64], bool]:
+def ink_of(gray: NDArray[np.float64], name: str) -> tuple[NDArray[np.float64], bool]:
     """Return how much ink is where, (H, W), 0 to 1, and whether it is dark.
 
     Args:
-        grey: (H, W), 0 is black, 255 is white.
+        gray: (H, W), 0 is black, 255 is white.
         name: for the message.
 
     Raises:
         DataError: paper and ink are hardly told apart.
     """
-    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     paper = float(np.median(edge))
-    darker, lighter = paper - grey.min(), grey.max() - paper
+    darker, lighter = paper - gray.min(), gray.max() - paper
     dark, most = bool(darker >= lighter), max(darker, lighter)
     if most < CONTRAST:
         raise DataError(f"{name}: there is nothing on it: from paper to ink {most:.0f} of 255")
-    ink = (paper - grey if dark else grey - paper) / most
+    ink = (paper - gray if dark else gray - paper) / most
     return np.where(ink < GRAIN, 0.0, ink), dark
 
 
@@ -88,12 +88,12 @@ def scaled(ink: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def placed(ink: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return the field, uint8 (28, 28), with the centre of mass of the ink in the middle."""
+    """Return the field, uint8 (28, 28), with the center of mass of the ink in the middle."""
     corner = []
     for axis in (0, 1):
         along = ink.sum(axis=1 - axis)
-        centre = along @ np.arange(len(along)) / along.sum()
-        corner.append(min(max(0, round(MIDDLE - centre)), FIELD - len(along)))
+        center = along @ np.arange(len(along)) / along.sum()
+        corner.append(min(max(0, round(MIDDLE - center)), FIELD - len(along)))
     (top, left), (height, width) = corner, ink.shape
     field = np.zeros((FIELD, FIELD), dtype=np.uint8)
     field[top : top + height, left : left + width] = np.rint(255 * ink)

@@ -23,9 +23,9 @@ from apps.mnist_cnn.handwriting import FIELD, Digit, mnist_form
 from shared.data.images import ImageData
 from shared.data.pictures import decode_whole, read
 from shared.runs.finished import read_config
-from shared.training.evaluation import Finished, restored
 from shared.training.losses import class_probabilities
-from shared.training.prediction import Answer, Question, main
+from tools.evaluate import Finished, restored
+from tools.predict import Answer, Question, main
 
 TOP = 3  # classes that are printed
 DRAWN = 600  # pixels a side of the picture, at most
@@ -39,11 +39,11 @@ def opened(folder: Path) -> Callable[[str], Answer]:
         DataError: data or weights are missing, damaged, or not what they were.
     """
     run = restored(APPLICATION, folder, read_config(folder, Config))
-    return partial(answered, run, grey_values(run.data, run.config))
+    return partial(answered, run, gray_values(run.data, run.config))
 
 
-def grey_values(images: ImageData, config: Config) -> NDArray[np.float32]:
-    """Return what the network is given for each of the 256 grey values, (256,)."""
+def gray_values(images: ImageData, config: Config) -> NDArray[np.float32]:
+    """Return what the network is given for each of the 256 gray values, (256,)."""
     every = np.arange(FIELD * FIELD).clip(max=255).astype(np.uint8).reshape(1, FIELD, FIELD)
     one = replace(images, test_images=every, test_labels=np.zeros(1, np.int64))
     values: NDArray[np.float32] = test_set(images, one, config).inputs[:].ravel()[:256]
@@ -56,7 +56,7 @@ def answered(run: Finished[Config], values: NDArray[np.float32], file: str) -> A
     Raises:
         DataError: it is no picture, a damaged one, or there is nothing on it.
     """
-    from shared.runs import pictures  # matplotlib takes a second to import
+    from shared import charts  # matplotlib takes a second to import
 
     picture = decode_whole(read(Path(file)), file)
     digit = mnist_form(picture, file)
@@ -66,27 +66,26 @@ def answered(run: Finished[Config], values: NDArray[np.float32], file: str) -> A
     most = zip(names[:TOP], probabilities[order], strict=False)
     shown = ", ".join(f"{name} {probability:.1%}" for name, probability in most)
     picture.thumbnail((DRAWN, DRAWN))
-    images = {
-        f"the picture: {digit.taken}": np.asarray(picture),
-        "what the network saw": digit.pixels,
-    }
+    images = {f"the picture: {digit.taken}": np.asarray(picture), "what the network saw": digit.pixels}
     title = f"{Path(file).name}: {run.metrics['model']} in {run.metrics['framework']}"
-    drawn = pictures.prediction(images, names, probabilities[order], title)
+    drawn = charts.prediction(images, names, probabilities[order], title)
     return Answer(f"{file}: {shown} ({digit.taken})", drawn)
 
 
-def probabilities_of(
-    run: Finished[Config], values: NDArray[np.float32], digit: Digit
-) -> NDArray[np.float64]:
+def probabilities_of(run: Finished[Config], values: NDArray[np.float32], digit: Digit) -> NDArray[np.float64]:
     """Return the probability of each class, (10,)."""
     logits = run.learner.logits(values[digit.pixels][None])
     return class_probabilities(run.learner.loss, logits)[0]
 
 
 QUESTION = Question(
-    "apps.mnist_cnn.predict", (__doc__ or "").splitlines()[0], "PICTURE",
-    "a file: PNG, JPEG, TIFF, BMP, GIF or WebP", opened, files=True,
-)  # fmt: skip
+    "apps.mnist_cnn.predict",
+    (__doc__ or "").splitlines()[0],
+    "PICTURE",
+    "a file: PNG, JPEG, TIFF, BMP, GIF or WebP",
+    opened,
+    files=True,
+)
 
 if __name__ == "__main__":
     sys.exit(main(QUESTION))

@@ -45,7 +45,7 @@ class TorchCnn(nn.Module):
 class TorchFastCnn(nn.Module):
     """A quarter of a `cnn` step's work; images (N, 28, 28) to logits (N, 10).
 
-    Pooling comes right after each convolution, and batch normalisation (Ioffe and Szegedy 2015,
+    Pooling comes right after each convolution, and batch normalization (Ioffe and Szegedy 2015,
     arXiv:1502.03167), which makes a convolution's bias superfluous, allows a high learning rate.
     """
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from apps.mnist_cnn.config import Config
 from shared.data import digits, mnist, store
-from shared.data.images import ImageData, Standardised
+from shared.data.images import ImageData, Standardized
+from shared.runs.environment import facts
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.progress import download_progress
-from shared.runs.record import facts
-from shared.training.automatic import without_auto
-from shared.training.fit import Augment, Evaluation, Examples, Learner, evaluate, fit, save_weights
-from shared.training.learners import learner_class
+from shared.training.auto import resolve_auto
+from shared.training.frameworks import learner_class
+from shared.training.loop import Augment, Evaluation, Examples, Learner, evaluate, fit, save_weights
 from shared.training.split import hold_back
 
 
@@ -28,7 +28,7 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set cannot be had.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = without_auto(config)
+    config = resolve_auto(config)
     images = load_images(config)
     train_set, validation_set, test_set = split(images, config)
     run = RunFolder.claim(config)
@@ -66,7 +66,7 @@ def load_images(config: Config) -> ImageData:
 
 
 def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:
-    """Return the examples to train, to validate and to test with: standardised images, float32.
+    """Return the examples to train, to validate and to test with: standardized images, float32.
 
     Mean and standard deviation are those of the training images. What is held back to validate is
     drawn by the seed from the training set; the test set stays as its authors made it.
@@ -78,7 +78,7 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
     kept, validated = hold_back(
         order, config.data.validation_fraction, config.trainer.batch_size, images.name
     )
-    # There are 256 grey values: one table serves all pixels.
+    # There are 256 gray values: one table serves all pixels.
     counts = np.bincount(images.train_images.ravel(), minlength=256)
     values = np.arange(256) / 255
     mean = np.average(values, weights=counts)
@@ -86,9 +86,9 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
     table = ((values - mean) / deviation).astype(np.float32)
     training, labels = images.train_images, images.train_labels
     return (
-        Examples(Standardised(training[kept], table), labels[kept]),
-        Examples(Standardised(training[validated], table), labels[validated]),
-        Examples(Standardised(images.test_images, table), images.test_labels),
+        Examples(Standardized(training[kept], table), labels[kept]),
+        Examples(Standardized(training[validated], table), labels[validated]),
+        Examples(Standardized(images.test_images, table), images.test_labels),
     )
 
 
@@ -104,7 +104,7 @@ def augmentation(config: Config) -> Augment:
     name = "training.torch_augment" if config.framework == "torch" else "data.augment"
     shifted = importlib.import_module(f"shared.{name}").shifted
 
-    def augment(images: Standardised, random: np.random.Generator) -> Standardised:
+    def augment(images: Standardized, random: np.random.Generator) -> Standardized:
         return replace(images, pixels=shifted(images.pixels, random, config.data.shift))
 
     return augment
@@ -112,12 +112,12 @@ def augmentation(config: Config) -> Augment:
 
 def draw(run: RunFolder, images: ImageData, test: Evaluation) -> None:
     """Write curves.png and confusion.png."""
-    from shared.runs import pictures  # matplotlib takes a second to import
+    from shared import charts  # matplotlib takes a second to import
 
     title = f"{run.metrics['model']} in {run.metrics['framework']} on {images.name}"
     last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = pictures.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
+    curves = charts.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
     run.write("curves.png", curves)
     title = f"{title}: {test.accuracy:.2%} of {len(images.test_labels):,} test images right"
-    confusion = pictures.confusion(images.test_labels, test.predictions, images.classes, title)
+    confusion = charts.confusion(images.test_labels, test.predictions, images.classes, title)
     run.write("confusion.png", confusion)

@@ -1,4 +1,4 @@
-"""The three modes beside each other, by number of labelled pictures, over several seeds."""
+"""The three modes beside each other, by number of labeled pictures, over several seeds."""
 
 import contextlib
 import io
@@ -13,10 +13,10 @@ from apps.resnet_transfer.tasks import load_target, split
 from apps.resnet_transfer.weights import starting_weights
 from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
+from shared.runs.environment import facts
 from shared.runs.folder import RunFolder
-from shared.runs.record import facts
-from shared.training.fit import evaluate
-from shared.training.together import agreed
+from shared.training.loop import evaluate
+from shared.training.together import broadcast_from_rank0
 
 MODES = ("finetune", "frozen", "scratch")
 ALL = "all"  # pictures a class
@@ -77,9 +77,7 @@ def with_steps(config: Config, examples: int) -> Config:
     an_epoch = math.ceil(examples / config.trainer.batch_size)
     steps = max(config.transfer.steps, config.transfer.least_epochs * an_epoch)
     steps = min(steps, config.trainer.max_steps or steps)
-    trainer = config.trainer.model_copy(
-        update={"epochs": math.ceil(steps / an_epoch), "max_steps": steps}
-    )
+    trainer = config.trainer.model_copy(update={"epochs": math.ceil(steps / an_epoch), "max_steps": steps})
     return config.model_copy(update={"trainer": trainer})
 
 
@@ -92,7 +90,7 @@ def trained_once(config: Config, start: Start, images: ImageData, run: RunFolder
     count = config.data.per_class
     name = f"{config.transfer.mode}_{ALL if count is None else count}_seed_{config.seed}"
     folder = run.inside(f"trainings/{name}", config)
-    ended = agreed(lambda: before(folder))
+    ended = broadcast_from_rank0(lambda: before(folder))
     if ended is None:
         with folder.recording():
             ended = trained(config, start, images, folder) | {"dataset_sha256": images.sha256}
@@ -150,8 +148,7 @@ def trained(config: Config, start: Start, images: ImageData, folder: RunFolder) 
 def scores(rows: list[Row], mode: str, count: int | str | None) -> list[float]:
     """Return the test accuracies of a mode with a number of pictures a class, by seed."""
     count = ALL if count is None else count
-    return [row["test_accuracy"] for row in rows
-            if (row["mode"], row["per_class"]) == (mode, count)]  # fmt: skip
+    return [row["test_accuracy"] for row in rows if (row["mode"], row["per_class"]) == (mode, count)]
 
 
 def line(rows: list[Row], mode: str, count: int | None) -> str:
@@ -201,12 +198,11 @@ def draw(run: RunFolder, images: ImageData) -> None:
     examples = sorted({row["train_examples"] for row in rows})
     points = {
         mode: [
-            [row["test_accuracy"] for row in rows
-             if row["mode"] == mode and row["train_examples"] == count]
+            [row["test_accuracy"] for row in rows if row["mode"] == mode and row["train_examples"] == count]
             for count in examples
         ]
         for mode in MODES
-    }  # fmt: skip
+    }
     title = (
         f"{run.metrics['model']} in {run.metrics['framework']}, weights from "
         f"{run.metrics['weights']}\n{images.name}: {', '.join(images.classes)}"

@@ -15,9 +15,7 @@ Counts = Annotated[list[Count | None], Field(min_length=1)]
 
 class ResNet(Section):
     name: Literal["resnet18", "resnet34", "resnet50"]
-    width: Annotated[
-        Count, Field(description="channels of the first stage; ImageNet's weights have 64")
-    ]
+    width: Annotated[Count, Field(description="channels of the first stage; ImageNet's weights have 64")]
     stem: Annotated[
         Literal["imagenet", "small"],
         Field(
@@ -32,17 +30,10 @@ class Pictures(Data):
     validation_fraction: Annotated[
         Fraction, Field(description="of the training set, kept back before any is chosen")
     ]
-    per_class: Annotated[
-        Count | None, Field(description="labelled pictures a class to train with; null: all")
-    ]
-    test_limit: Annotated[
-        Count | None, Field(description="so many at most, drawn by the seed; null: all")
-    ]
+    per_class: Annotated[Count | None, Field(description="labeled pictures a class to train with; null: all")]
+    test_limit: Annotated[Count | None, Field(description="so many at most, drawn by the seed; null: all")]
     mirror: Annotated[bool, Field(description="whether a training picture may be mirrored")]
-    shift: Annotated[
-        int,
-        Field(ge=0, le=64, description="pixels that a training picture may move, each way"),
-    ]
+    shift: Annotated[int, Field(ge=0, le=64, description="pixels that a training picture may move, each way")]
 
 
 class Cifar10(Pictures):
@@ -77,9 +68,7 @@ class DigitPictures(Pictures):
 
 class ImageFolder(Pictures):
     name: Literal["image_folder"]
-    root: Annotated[
-        str, Field(min_length=1, description="PATH/CLASS/*, or PATH/{train,test}/CLASS/*")
-    ]
+    root: Annotated[str, Field(min_length=1, description="PATH/CLASS/*, or PATH/{train,test}/CLASS/*")]
     test_fraction: Annotated[
         Fraction, Field(description="of the pictures, where the folder does not say which")
     ]
@@ -113,7 +102,7 @@ class Transfer(Section):
     ]
     scratch_rate: Annotated[Positive, Field(description="scratch: times optimizer.lr")]
     frozen_rate: Annotated[Positive, Field(description="frozen: times optimizer.lr")]
-    counts: Annotated[Counts, Field(description="compare: labelled pictures a class; null: all")]
+    counts: Annotated[Counts, Field(description="compare: labeled pictures a class; null: all")]
     seeds: Annotated[Count, Field(description="compare: how many seeds, from `seed` on")]
     steps: Annotated[Count, Field(description="compare: of each training, whatever the number")]
     least_epochs: Annotated[
@@ -126,18 +115,13 @@ class Source(Section):
     batch_size: Annotated[int, Field(ge=2, description="of the source task")]
     lr: Annotated[Positive, Field(description="of the source task, at its highest")]
     weight_decay: Annotated[NotNegative, Field(description="of the source task")]
-    per_class: Annotated[
-        Count | None, Field(description="pictures a class of the source task; null: all")
-    ]
+    per_class: Annotated[Count | None, Field(description="pictures a class of the source task; null: all")]
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         Field(description="of the source task; auto: bfloat16 where the CPU multiplies it fast"),
     ]
     seed: Annotated[
-        int,
-        Field(
-            ge=0, lt=2**32, description="of the source task, which is learned once for all `seed`s"
-        ),
+        int, Field(ge=0, lt=2**32, description="of the source task, which is learned once for all `seed`s")
     ]
 
 
@@ -154,8 +138,7 @@ class Config(AppConfig):
         ),
     ]
     weights_sha256: Annotated[
-        str | None,
-        Field(pattern="^[0-9a-f]{8,64}$", description="how the digest of a weights file begins"),
+        str | None, Field(pattern="^[0-9a-f]{8,64}$", description="how the digest of a weights file begins")
     ]
     cache: Annotated[str, Field(min_length=1, description="where the source task's weights are")]
     transfer: Transfer
@@ -165,8 +148,7 @@ class Config(AppConfig):
     def _imagenet_has_its_width(self) -> "Config":
         if self.weights == "imagenet" and self.model.width != IMAGENET_WIDTH:
             raise ValueError(
-                f"weights=imagenet needs model.width={IMAGENET_WIDTH} (given "
-                f"model.width={self.model.width})"
+                f"weights=imagenet needs model.width={IMAGENET_WIDTH} (given model.width={self.model.width})"
             )
         return self
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.runs.pictures import BLUE, FONT_SIZE, GREEN, ORANGE, draw_probabilities
+from shared.charts import BLUE, FONT_SIZE, GREEN, ORANGE, draw_probabilities
 
 STYLES = {
     "finetune": (BLUE, "o", "finetune: all layers learn, the backbone slower"),
@@ -22,7 +22,7 @@ STYLES = {
 def learning_curves(
     counts: Sequence[float], points: Mapping[str, Sequence[Sequence[float]]], title: str
 ) -> bytes:
-    """Return a PNG of test accuracy over the number of labelled pictures a class.
+    """Return a PNG of test accuracy over the number of labeled pictures a class.
 
     Args:
         counts: pictures a class, rising.
@@ -32,22 +32,22 @@ def learning_curves(
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     axes = figure.subplots()
     for mode, by_count in points.items():
-        colour, marker, label = STYLES[mode]
+        color, marker, label = STYLES[mode]
         values = [100 * np.array(one) for one in by_count]
         mean = np.array([one.mean() for one in values])
-        axes.plot(counts, mean, f"{marker}-", color=colour, lw=2.5, markersize=9, label=label)
-        axes.fill_between(counts, [one.min() for one in values], [one.max() for one in values],
-                          color=colour, alpha=0.2, lw=0)  # fmt: skip
+        axes.plot(counts, mean, f"{marker}-", color=color, lw=2.5, markersize=9, label=label)
+        axes.fill_between(
+            counts, [one.min() for one in values], [one.max() for one in values], color=color, alpha=0.2, lw=0
+        )
         for count, one in zip(counts, values, strict=True):
-            axes.plot([count] * len(one), one, ".", color=colour, markersize=5)
+            axes.plot([count] * len(one), one, ".", color=color, markersize=5)
     axes.set_xscale("log")
     axes.set_xticks(counts, [f"{count:,.0f}" for count in counts])
     axes.minorticks_off()
-    axes.set_xlabel("labelled pictures a class", fontsize=FONT_SIZE)
+    axes.set_xlabel("labeled pictures a class", fontsize=FONT_SIZE)
     axes.set_ylabel("test accuracy (%)", fontsize=FONT_SIZE)
     seeds = len(next(iter(points.values()))[0])
-    axes.set_title(f"{title}\nlines: means of {seeds} seeds; bands: lowest to highest",
-                   fontsize=FONT_SIZE)  # fmt: skip
+    axes.set_title(f"{title}\nlines: means of {seeds} seeds; bands: lowest to highest", fontsize=FONT_SIZE)
     axes.tick_params(labelsize=FONT_SIZE - 2)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -11,8 +11,8 @@ from apps.resnet_transfer.learning import build_learner
 from apps.resnet_transfer.tasks import divided, load_target
 from shared.data.images import ImageData
 from shared.errors import ConfigError
-from shared.training.evaluation import Application, main
-from shared.training.fit import Examples
+from shared.training.loop import Examples
+from tools.evaluate import Application, main
 
 
 def test_set(own: ImageData, other: ImageData, config: Config) -> Examples:

@@ -6,13 +6,17 @@ python -m apps.resnet_transfer.export RUN [--out FILE]
 import sys
 
 from apps.resnet_transfer.evaluate import APPLICATION
-from shared.training.export import Export, main
+from tools.export import Export, main
 
 EXPORT = Export(
-    APPLICATION, "pictures", ("batch",),
-    lambda run: f"pictures (batch, {run.config.data.size}, {run.config.data.size}, 3), uint8: red, "
-    "green and blue, 0 to 255",
-)  # fmt: skip
+    APPLICATION,
+    "pictures",
+    ("batch",),
+    lambda run: (
+        f"pictures (batch, {run.config.data.size}, {run.config.data.size}, 3), uint8: red, "
+        "green and blue, 0 to 255"
+    ),
+)
 
 if __name__ == "__main__":
     sys.exit(main(EXPORT, "apps.resnet_transfer.export"))

@@ -21,13 +21,11 @@ def convolution(x: Any, outputs: int, size: int, stride: int, name: str) -> Any:
     if size > 1:
         x = layers.ZeroPadding2D(size // 2)(x)
     draw = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    return layers.Conv2D(
-        outputs, size, stride, use_bias=False, kernel_initializer=draw, name=name
-    )(x)  # fmt: skip
+    return layers.Conv2D(outputs, size, stride, use_bias=False, kernel_initializer=draw, name=name)(x)
 
 
 def norm(x: Any, name: str) -> Any:
-    """Normalise by the batch; Keras's momentum is what stays, torch's what is new."""
+    """Normalize by the batch; Keras's momentum is what stays, torch's what is new."""
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
@@ -36,9 +34,8 @@ def block(x: Any, kind: str, width: int, stride: int, name: str) -> Any:
     outputs = width * EXPANSION[kind]
     basic = kind == "BasicBlock"
     plan = (
-        [(width, 3, stride), (width, 3, 1)] if basic
-        else [(width, 1, 1), (width, 3, stride), (outputs, 1, 1)]
-    )  # fmt: skip
+        [(width, 3, stride), (width, 3, 1)] if basic else [(width, 1, 1), (width, 3, stride), (outputs, 1, 1)]
+    )
     y = x
     for number, (channels, size, step) in enumerate(plan, start=1):
         y = norm(convolution(y, channels, size, step, f"{name}.conv{number}"), f"{name}.bn{number}")
@@ -85,9 +82,7 @@ def build_model(config: ResNet, classes: int) -> keras.Model:
 def build_head(config: ResNet, features: int, classes: int) -> keras.Model:
     """Return the last layer alone; features (N, features) to logits (N, classes)."""
     given = keras.Input((features,))
-    return keras.Model(
-        given, layers.Dense(classes, name="fc", **torch_initializers(features))(given)
-    )
+    return keras.Model(given, layers.Dense(classes, name="fc", **torch_initializers(features))(given))
 
 
 def features(learner: Any, images: Array) -> Array:

@@ -15,15 +15,9 @@ from apps.resnet_transfer.shapes import HEAD, STAGES, State, is_head
 from shared.data.augment import mirrored_and_moved
 from shared.errors import DataError
 from shared.runs.folder import RunFolder
-from shared.training.fit import (
-    EVALUATION_BATCH,
-    Augment,
-    Examples,
-    fit,
-    unchanged,
-)
-from shared.training.learners import learner_class
-from shared.training.rates import ALL, Rates
+from shared.training.frameworks import learner_class
+from shared.training.loop import EVALUATION_BATCH, Augment, Examples, fit, unchanged
+from shared.training.lr_scale import ALL, LrScales
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ def network(framework: str) -> ModuleType:
     return importlib.import_module(f"apps.resnet_transfer.{framework}_model")
 
 
-def build_learner(config: Config, classes: int, rates: Rates = ALL) -> Any:
+def build_learner(config: Config, classes: int, rates: LrScales = ALL) -> Any:
     """Return the network, with drawn weights, and its loop."""
     build = partial(network(config.framework).build_model, classes=classes)
     return learner_class(config.framework)(build, config, rates=rates)
@@ -72,8 +66,11 @@ def fitting(start: Start, own: State, config: Config) -> dict[str, NDArray[Any]]
     """
 
     def backbone(state: State) -> dict[str, NDArray[Any]]:
-        return {name: value for name, value in state.items()
-                if not is_head(name) and not name.endswith("num_batches_tracked")}  # fmt: skip
+        return {
+            name: value
+            for name, value in state.items()
+            if not is_head(name) and not name.endswith("num_batches_tracked")
+        }
 
     given, wanted = backbone(start.state), backbone(own)
     problems = [
@@ -94,7 +91,7 @@ def fitting(start: Start, own: State, config: Config) -> dict[str, NDArray[Any]]
     return {name: value.astype(wanted[name].dtype) for name, value in given.items()}
 
 
-def rates_of(config: Config, epoch: int = 1) -> Rates:
+def rates_of(config: Config, epoch: int = 1) -> LrScales:
     """Return how fast each part learns in this epoch, counted from 1, times optimizer.lr."""
     transfer = config.transfer
     parts = ("", *STAGES, HEAD)
@@ -146,13 +143,10 @@ def learn(
 
     def unfreeze(epoch: int) -> None:
         rates = rates_of(config, epoch)
-        if rates != learner.rates:
-            learner.set_rates(rates)
+        if rates != learner.lr_scales:
+            learner.set_lr_scales(rates)
 
-    fit(
-        learner, train_set, validation_set, config, run, augmentation(config),
-        before_epoch=unfreeze,
-    )  # fmt: skip
+    fit(learner, train_set, validation_set, config, run, augmentation(config), before_epoch=unfreeze)
     return learner
 
 
@@ -170,9 +164,7 @@ def learn_head(
     validated = None if validation_set is None else with_features(learner, validation_set, config)
     count = train_features.inputs.shape[1]
     build = partial(module.build_head, features=count, classes=classes)
-    head: Any = learner_class(config.framework)(
-        build, config, rates={"": config.transfer.frozen_rate}
-    )  # fmt: skip
+    head: Any = learner_class(config.framework)(build, config, rates={"": config.transfer.frozen_rate})
     own = module.state(learner.model)
     module.load_state(head.model, {name: value for name, value in own.items() if is_head(name)})
     fit(head, train_features, validated, config, run)

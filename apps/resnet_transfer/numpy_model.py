@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from apps.resnet_transfer.config import ResNet
-from apps.resnet_transfer.shapes import BLOCKS, EXPANSION, standardised
+from apps.resnet_transfer.shapes import BLOCKS, EXPANSION, standardized
 from shared.backprop import (
     AdaptiveAvgPool2d,
     Array,
@@ -49,11 +49,11 @@ class NumpyResNet(Sequential):
     dtype: type = np.float32
 
     def forward(self, images: Array) -> Array:
-        return super().forward(standardised(images, self.dtype))
+        return super().forward(standardized(images, self.dtype))
 
     def features(self, images: Array) -> Array:
         """Return what the last layer is given, (N, F)."""
-        x = standardised(images, self.dtype)
+        x = standardized(images, self.dtype)
         for name, layer in self.children.items():
             if name != "fc":
                 x = layer.forward(x)
@@ -68,14 +68,13 @@ class Maker:
 
     def conv(self, inputs: int, outputs: int, size: int, stride: int = 1) -> Conv2d:
         """Return a convolution without bias; its weights are normal with variance 2 / fan_out."""
-        layer = Conv2d(inputs, outputs, size, stride, size // 2, bias=False, dtype=self.dtype,
-                       rng=self.rng)  # fmt: skip
+        layer = Conv2d(inputs, outputs, size, stride, size // 2, bias=False, dtype=self.dtype, rng=self.rng)
         weight = layer.params["weight"]
         weight[...] = self.rng.normal(0, np.sqrt(2 / (outputs * size**2)), weight.shape)
         return layer
 
     def norm(self, channels: int) -> BatchNorm2d:
-        """Return batch normalisation."""
+        """Return batch normalization."""
         return BatchNorm2d(channels, dtype=self.dtype)
 
     def block(self, kind: str, inputs: int, width: int, stride: int) -> Block:
@@ -125,9 +124,7 @@ def build_model(config: ResNet, dtype: type, rng: np.random.Generator, classes: 
     return network
 
 
-def build_head(
-    config: ResNet, dtype: type, rng: np.random.Generator, features: int, classes: int
-) -> Module:
+def build_head(config: ResNet, dtype: type, rng: np.random.Generator, features: int, classes: int) -> Module:
     """Return the last layer alone; features (N, features) to logits (N, classes)."""
     return Sequential(fc=Linear(features, classes, dtype=dtype, rng=rng))
 

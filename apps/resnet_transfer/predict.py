@@ -20,19 +20,23 @@ from apps.resnet_transfer.shapes import State
 from shared.data import pictures
 from shared.errors import ConfigError, DataError
 from shared.runs.finished import read_config, read_metrics, read_weights
-from shared.training import prediction
-from shared.training.prediction import Answer, Question
+from tools import predict
+from tools.predict import Answer, Question
 
 TOP = 5  # classes that are shown
 KERAS_NAMES = {
-    "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
-    "moving_mean": "running_mean", "moving_variance": "running_var",
-}  # fmt: skip
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Predict; return the exit status: 2 for a wrong command, 3 for what cannot be read."""
-    return prediction.main(QUESTION, words)
+    return predict.main(QUESTION, words)
 
 
 def opened(folder: Path) -> Callable[[str], Answer]:
@@ -82,9 +86,7 @@ def loaded(module: Any, config: Config, classes: list[str], state: State, run: P
         raise DataError(f"{run}: its weights do not fit its configuration ({error})") from error
 
 
-def answered(
-    module: Any, network: Any, config: Config, classes: list[str], path: Path
-) -> Answer:  # fmt: skip
+def answered(module: Any, network: Any, config: Config, classes: list[str], path: Path) -> Answer:
     """Return the most probable classes of one picture, and a drawing of what was looked at.
 
     Raises:
@@ -96,17 +98,22 @@ def answered(
     probabilities, heat, stage = module.explain(network, picture)
     order = np.argsort(-probabilities)[:TOP]
     names = [classes[number] for number in order]
-    shown = ", ".join(f"{name} {probabilities[number]:.1%}"
-                      for name, number in zip(names, order, strict=True))  # fmt: skip
+    shown = ", ".join(
+        f"{name} {probabilities[number]:.1%}" for name, number in zip(names, order, strict=True)
+    )
     title = f"{path.name}: {config.model.name}, Grad-CAM of {stage}"
     drawn = drawing.prediction(picture, names, probabilities[order], heat, title)
     return Answer(f"{path}: {shown}", drawn)
 
 
 QUESTION = Question(
-    "apps.resnet_transfer.predict", (__doc__ or "").splitlines()[0], "PICTURE",
-    "a file: PNG, JPEG, TIFF, BMP, GIF or WebP", opened, files=True,
-)  # fmt: skip
+    "apps.resnet_transfer.predict",
+    (__doc__ or "").splitlines()[0],
+    "PICTURE",
+    "a file: PNG, JPEG, TIFF, BMP, GIF or WebP",
+    opened,
+    files=True,
+)
 
 if __name__ == "__main__":
     sys.exit(main())

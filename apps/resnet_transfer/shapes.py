@@ -24,7 +24,7 @@ HEAD = "fc"
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
-def standardised(images: NDArray[Any], dtype: type) -> NDArray[Any]:
+def standardized(images: NDArray[Any], dtype: type) -> NDArray[Any]:
     """Return pictures (N, H, W, 3) of 0 to 255 as (N, 3, H, W) of mean 0 and deviation 1."""
     pixels = (images.astype(np.float64) / 255 - MEAN) / STD
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2).astype(dtype))

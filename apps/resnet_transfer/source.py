@@ -18,9 +18,9 @@ from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
 from shared.files import write_atomically
 from shared.runs.folder import RunFolder
-from shared.training.automatic import without_auto
-from shared.training.fit import evaluate
-from shared.training.together import agreed
+from shared.training.auto import resolve_auto
+from shared.training.loop import evaluate
+from shared.training.together import broadcast_from_rank0
 
 FORM = 1  # of the source task; another number where its training changes
 
@@ -32,42 +32,53 @@ def source_config(config: Config) -> Config:
     """
     source = config.source
     optimizer = Momentum(
-        name="momentum", formula="torch", lr=source.lr, momentum=0.9, nesterov=True,
+        name="momentum",
+        formula="torch",
+        lr=source.lr,
+        momentum=0.9,
+        nesterov=True,
         weight_decay=source.weight_decay,
-    )  # fmt: skip
+    )
     trainer = config.trainer.model_copy(
         update={
-            "epochs": source.epochs, "batch_size": source.batch_size, "schedule": "one_cycle",
-            "clip_norm": None, "max_steps": None,
+            "epochs": source.epochs,
+            "batch_size": source.batch_size,
+            "schedule": "one_cycle",
+            "clip_norm": None,
+            "max_steps": None,
             "precision": source.precision,
         }
-    )  # fmt: skip
+    )
     transfer = Transfer.model_validate(
         config.transfer.model_dump() | {"mode": "scratch", "scratch_rate": 1.0}
     )
     data = config.data.model_copy(update={"per_class": source.per_class, "test_limit": None})
-    return without_auto(
+    return resolve_auto(
         config.model_copy(
             update={
-                "framework": "torch", "seed": source.seed, "optimizer": optimizer,
-                "trainer": trainer, "transfer": transfer, "data": data,
+                "framework": "torch",
+                "seed": source.seed,
+                "optimizer": optimizer,
+                "trainer": trainer,
+                "transfer": transfer,
+                "data": data,
             }
         )
-    )  # fmt: skip
+    )
 
 
 def key(config: Config, images: ImageData) -> str:
     """Return a digest of everything that the weights depend on; `config` is the source task's."""
     facts = {
-        "form": FORM, "data": images.sha256, "model": config.model.model_dump(),
-        "trainer": config.trainer.model_dump(
-            exclude={"checkpoint_seconds", "resume", "device", "compile"}
-        ),
+        "form": FORM,
+        "data": images.sha256,
+        "model": config.model.model_dump(),
+        "trainer": config.trainer.model_dump(exclude={"checkpoint_seconds", "resume", "device", "compile"}),
         "optimizer": config.optimizer.model_dump(),
         "augmentation": [config.data.mirror, config.data.shift],
         "examples": [config.data.per_class, config.data.validation_fraction],
         "seed": config.seed,
-    }  # fmt: skip
+    }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -85,7 +96,7 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
     config = source_config(config)
     path = Path(config.cache) / f"{config.model.name}_{key(config, images)}.safetensors"
     with locked(path, run):
-        state, facts = agreed(lambda: read(path))
+        state, facts = broadcast_from_rank0(lambda: read(path))
         if state is None:
             folder = run.inside("source", config)
             with folder.recording():
@@ -123,17 +134,19 @@ def pretrain(
     config: Config, images: ImageData, folder: RunFolder
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Train on the source task; return the weights and what they reach on its test set."""
-    print(
-        f"source task: {config.source.epochs} epochs of {images.name}, kept for the next time",
-        flush=True,
-    )
+    print(f"source task: {config.source.epochs} epochs of {images.name}, kept for the next time", flush=True)
     train_set, validation_set, test_set = split(images, config)
     learner = learn(config, DRAWN, (train_set, validation_set), len(images.classes), folder)
     test = evaluate(learner, test_set)
     folder.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
-    facts = {"test_accuracy": test.accuracy, "test_examples": len(test_set),
-             "train_examples": len(train_set), "train_seconds": folder.metrics["train_seconds"],
-             "epochs": config.trainer.epochs, "precision": config.trainer.precision}  # fmt: skip
+    facts = {
+        "test_accuracy": test.accuracy,
+        "test_examples": len(test_set),
+        "train_examples": len(train_set),
+        "train_seconds": folder.metrics["train_seconds"],
+        "epochs": config.trainer.epochs,
+        "precision": config.trainer.precision,
+    }
     return network("torch").state(learner.model), facts
 
 

@@ -10,7 +10,7 @@ from shared.data import cifar10, digits, pictures, store
 from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
 from shared.runs.progress import download_progress
-from shared.training.fit import Examples
+from shared.training.loop import Examples
 from shared.training.split import hold_back
 
 OLD_DIGITS, NEW_DIGITS = tuple("01234"), tuple("56789")  # of the source task, and to be learned
@@ -25,9 +25,7 @@ def load_target(config: Config) -> ImageData:
     """
     data = config.data
     if isinstance(data, ImageFolder):
-        return pictures.load_folder(
-            Path(data.root), data.size, data.test_fraction, cache=Path(data.cache)
-        )
+        return pictures.load_folder(Path(data.root), data.size, data.test_fraction, cache=Path(data.cache))
     if isinstance(data, DigitPictures):
         return digit_pictures(NEW_DIGITS, data.size)
     try:
@@ -72,16 +70,22 @@ def load_cifar10(root: str, download: bool) -> ImageData:
 
 
 def digit_pictures(names: Sequence[str], size: int) -> ImageData:
-    """Return the embedded digits of these names in three equal colours."""
-    grey = digits.load()
+    """Return the embedded digits of these names in three equal colors."""
+    gray = digits.load()
     images = ImageData(
-        grey.name, _coloured(grey.train_images), grey.train_labels, _coloured(grey.test_images),
-        grey.test_labels, grey.classes, grey.embedded, grey.source,
-    )  # fmt: skip
+        gray.name,
+        _colored(gray.train_images),
+        gray.train_labels,
+        _colored(gray.test_images),
+        gray.test_labels,
+        gray.classes,
+        gray.embedded,
+        gray.source,
+    )
     return resized(only(images, names, "data.classes"), size)
 
 
-def _coloured(images: np.ndarray) -> np.ndarray:
+def _colored(images: np.ndarray) -> np.ndarray:
     return np.repeat(images[..., None], 3, axis=3)
 
 
@@ -107,18 +111,29 @@ def only(images: ImageData, names: Sequence[str], key: str) -> ImageData:
         kept = place[labels] >= 0
         arrays += [pixels[kept], place[labels[kept]]]
     return ImageData(
-        f"{images.name} ({len(names)} classes)", arrays[0], arrays[1], arrays[2], arrays[3],
-        tuple(names), images.embedded, images.source,
-    )  # fmt: skip
+        f"{images.name} ({len(names)} classes)",
+        arrays[0],
+        arrays[1],
+        arrays[2],
+        arrays[3],
+        tuple(names),
+        images.embedded,
+        images.source,
+    )
 
 
 def resized(images: ImageData, size: int) -> ImageData:
     """Return the data set with pictures of `size` pixels a side."""
     return ImageData(
-        images.name, pictures.resized(images.train_images, size), images.train_labels,
-        pictures.resized(images.test_images, size), images.test_labels, images.classes,
-        images.embedded, images.source,
-    )  # fmt: skip
+        images.name,
+        pictures.resized(images.train_images, size),
+        images.train_labels,
+        pictures.resized(images.test_images, size),
+        images.test_labels,
+        images.classes,
+        images.embedded,
+        images.source,
+    )
 
 
 def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:
@@ -138,7 +153,7 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
     if config.transfer.mode != "frozen" and one_value_left(config, count):
         raise ConfigError(
             f"trainer.batch_size={config.trainer.batch_size} leaves a batch of a single picture "
-            f"({count} examples), of which batch normalisation knows one value a map: choose "
+            f"({count} examples), of which batch normalization knows one value a map: choose "
             "another batch size"
         )
     return train_set, validation_set, test_set
@@ -180,8 +195,6 @@ def _of_each_class(order: np.ndarray, images: ImageData, count: int) -> np.ndarr
     for label, name in enumerate(images.classes):
         own = order[images.train_labels[order] == label]
         if len(own) < count:
-            raise ConfigError(
-                f"data.per_class={count}: {name} has {len(own):,} pictures to train with"
-            )
+            raise ConfigError(f"data.per_class={count}: {name} has {len(own):,} pictures to train with")
         chosen.append(own[:count])
     return np.sort(np.concatenate(chosen))

@@ -18,8 +18,11 @@ def load(config: ResNet, classes: int, state: State) -> TorchResNet:
         ValueError: the weights are those of another network.
     """
     network = TorchResNet(config, classes)
-    counted = {name: value.numpy() for name, value in network.state_dict().items()
-               if name.endswith("num_batches_tracked")}  # fmt: skip
+    counted = {
+        name: value.numpy()
+        for name, value in network.state_dict().items()
+        if name.endswith("num_batches_tracked")
+    }
     try:
         load_state(network, counted | dict(state))
     except RuntimeError as error:

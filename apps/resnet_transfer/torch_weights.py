@@ -15,8 +15,7 @@ from apps.resnet_transfer.files import check_digest
 from shared.errors import DataError
 
 PATIENCE = 5.0  # seconds for the server to answer
-ENUMS = {"resnet18": "ResNet18_Weights", "resnet34": "ResNet34_Weights",
-         "resnet50": "ResNet50_Weights"}  # fmt: skip
+ENUMS = {"resnet18": "ResNet18_Weights", "resnet34": "ResNet34_Weights", "resnet50": "ResNet50_Weights"}
 
 
 class NotToBeHad(DataError):
@@ -98,9 +97,7 @@ def read(path: Path, expected: str | None = None) -> dict[str, NDArray[Any]]:
             f"{path}: no state dict that can be read without running code ({reason}); save "
             "network.state_dict() with torch.save, or take safetensors"
         ) from error
-    if not isinstance(loaded, dict) or not all(
-        isinstance(value, torch.Tensor) for value in loaded.values()
-    ):
+    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise DataError(f"{path}: not a state dict: save network.state_dict() with torch.save")
     try:
         return {

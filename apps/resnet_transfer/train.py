@@ -8,11 +8,11 @@ from apps.resnet_transfer.learning import learn
 from apps.resnet_transfer.tasks import load_target, split
 from apps.resnet_transfer.weights import starting_weights
 from shared.data.images import ImageData
+from shared.runs.environment import facts
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
-from shared.runs.record import facts
-from shared.training.automatic import without_auto
-from shared.training.fit import Evaluation, Examples, evaluate, save_weights
+from shared.training.auto import resolve_auto
+from shared.training.loop import Evaluation, Examples, evaluate, save_weights
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set or the first weights cannot be had, or are damaged.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = without_auto(config)
+    config = resolve_auto(config)
     if config.transfer.mode == "compare":
         from apps.resnet_transfer.compare import compare
 
@@ -38,9 +38,7 @@ def train(config: Config) -> dict[str, Any]:
         start = starting_weights(config, images, run)
         run.metrics |= described(config, start.name, images)
         announce = partial(say, run)
-        learner = learn(
-            config, start, (train_set, validation_set), len(images.classes), run, announce
-        )
+        learner = learn(config, start, (train_set, validation_set), len(images.classes), run, announce)
         test = evaluate(learner, test_set)
         run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
         print(conclusion(run.metrics), flush=True)
@@ -70,15 +68,15 @@ def say(run: RunFolder, learner: Any) -> None:
 
 def draw(run: RunFolder, images: ImageData, test: Evaluation, test_set: Examples) -> None:
     """Write curves.png and confusion.png."""
-    from shared.runs import pictures  # matplotlib takes a second to import
+    from shared import charts  # matplotlib takes a second to import
 
     title = f"{run.metrics['model']}, in {run.metrics['framework']} on {images.name}"
     last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = pictures.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
+    curves = charts.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
     run.write("curves.png", curves)
     title = (
         f"{run.metrics['model']}, in {run.metrics['framework']}:\n"
         f"{test.accuracy:.2%} of {len(test_set):,} test pictures right"
     )
-    confusion = pictures.confusion(test_set.labels, test.predictions, images.classes, title)
+    confusion = charts.confusion(test_set.labels, test.predictions, images.classes, title)
     run.write("confusion.png", confusion)

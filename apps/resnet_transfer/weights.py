@@ -84,9 +84,7 @@ def from_file(path: Path, expected: str | None = None) -> dict[str, NDArray[Any]
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise DataError(f"{path}: not a file of safetensors, or damaged ({error})") from error
     except (TypeError, AttributeError) as error:  # bfloat16, say, and the float8 types
-        raise DataError(
-            f"{path}: of a type that NumPy has not ({error}): save it in float32"
-        ) from error
+        raise DataError(f"{path}: of a type that NumPy has not ({error}): save it in float32") from error
 
 
 def checked(path: Path, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

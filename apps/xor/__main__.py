@@ -3,7 +3,7 @@
 from typing import Any
 
 from apps.xor.config import Config
-from shared.command import main
+from shared.cli import main
 
 
 def train(config: Config) -> dict[str, Any]:

@@ -14,20 +14,15 @@ class TwoLayer(Section):
     inputs: Annotated[int, Field(ge=2, le=3, description="2; 3: with a column of ones")]
     hidden: Annotated[Count, Field(description="width of the hidden layer")]
     bias: Annotated[bool, Field(description="whether the layers have biases")]
-    loss: Annotated[
-        Literal["binary_cross_entropy", "squared_error"], Field(description="what is minimised")
-    ]
+    loss: Annotated[Literal["binary_cross_entropy", "squared_error"], Field(description="what is minimized")]
     published_seed: Annotated[
-        int | None,
-        Field(ge=0, lt=2**32, description="draw the weights from 0 to 1 as the tutorials do"),
+        int | None, Field(ge=0, lt=2**32, description="draw the weights from 0 to 1 as the tutorials do")
     ]
 
 
 class Xor(Data):
     name: Literal["xor"]
-    repeats: Annotated[
-        int, Field(ge=1, le=100_000, description="passes over the four rows in an epoch")
-    ]
+    repeats: Annotated[int, Field(ge=1, le=100_000, description="passes over the four rows in an epoch")]
 
 
 class Config(AppConfig):

@@ -38,16 +38,14 @@ VARIANTS = [
     Variant("A: 2-3-1, no biases, gradient without 2/N, lr 0.1", 2, 3, False, "squared_error", 0.2),
     Variant("D: 3-4-1, biases, gradient without 2/N, lr 0.1", 3, 4, True, "squared_error", 0.2),
     Variant("D with the loss's own gradient, lr 0.1", 3, 4, True, "squared_error", 0.1),
-    Variant(
-        "D with cross-entropy and its gradient, lr 0.1", 3, 4, True, "binary_cross_entropy", 0.1
-    ),
+    Variant("D with cross-entropy and its gradient, lr 0.1", 3, 4, True, "binary_cross_entropy", 0.1),
     Variant("the same, lr 1", 3, 4, True, "binary_cross_entropy", 1.0),
 ]
 
 
 def compare(run: RunFolder) -> None:
     """Train every variant; write corrections.csv and corrections.png, and say what came out."""
-    from shared.runs import pictures
+    from shared import charts
 
     errors = {variant.label: squared_errors(variant) for variant in VARIANTS}
     steps = np.arange(0, STEPS + 1, EVERY)
@@ -56,7 +54,7 @@ def compare(run: RunFolder) -> None:
         run.add_row("corrections.csv", {"step": steps[step], **row})
     run.write_rows("corrections.csv")
     title = "XOR: what each correction changes"
-    run.write("corrections.png", pictures.lines(steps, errors, title, "step", "mean squared error"))
+    run.write("corrections.png", charts.lines(steps, errors, title, "step", "mean squared error"))
     print(f"mean squared error after {STEPS:,} steps, one correction after the other:")
     for label, error in errors.items():
         print(f"  {error[-1]:.6f}  {label}", flush=True)

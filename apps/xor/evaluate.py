@@ -8,7 +8,7 @@ import sys
 from apps.xor import problem
 from apps.xor.config import Config
 from apps.xor.train import build_learner
-from shared.training.evaluation import Application, main
+from tools.evaluate import Application, main
 
 APPLICATION = Application(
     Config,

@@ -6,13 +6,17 @@ python -m apps.xor.export RUN [--out FILE]
 import sys
 
 from apps.xor.evaluate import APPLICATION
-from shared.training.export import Export, main
+from tools.export import Export, main
 
 EXPORT = Export(
-    APPLICATION, "rows", ("batch",),
-    lambda run: f"rows (batch, {run.config.model.inputs}): two bits"
-    f"{' and a one' if run.config.model.inputs == 3 else ''}",
-)  # fmt: skip
+    APPLICATION,
+    "rows",
+    ("batch",),
+    lambda run: (
+        f"rows (batch, {run.config.model.inputs}): two bits"
+        f"{' and a one' if run.config.model.inputs == 3 else ''}"
+    ),
+)
 
 if __name__ == "__main__":
     sys.exit(main(EXPORT, "apps.xor.export"))

@@ -11,9 +11,7 @@ from shared.training.keras_initializers import torch_initializers
 def build_model(config: TwoLayer) -> keras.Model:
     """Return `TorchTwoLayer` in Keras; inputs (N, 2 or 3) to logits (N, 1)."""
     inputs = keras.Input((config.inputs,))
-    fc1 = layers.Dense(
-        config.hidden, name="fc1", **torch_initializers(config.inputs, bias=config.bias)
-    )
+    fc1 = layers.Dense(config.hidden, name="fc1", **torch_initializers(config.inputs, bias=config.bias))
     fc2 = layers.Dense(1, name="fc2", **torch_initializers(config.hidden, bias=config.bias))
     model = keras.Model(inputs, fc2(keras.activations.sigmoid(fc1(inputs))))
     weights = published_weights(config)

@@ -18,8 +18,8 @@ from apps.xor.evaluate import APPLICATION
 from apps.xor.train import probabilities
 from shared.errors import ConfigError
 from shared.runs.finished import read_config
-from shared.training.evaluation import Finished, restored
-from shared.training.prediction import Answer, Question, main
+from tools.evaluate import Finished, restored
+from tools.predict import Answer, Question, main
 
 LARGEST = 1e6  # in a row: what is larger cannot be drawn
 
@@ -48,27 +48,28 @@ def row_of(text: str) -> NDArray[np.float64]:
     except ValueError:
         row = []
     if len(row) != 2 or not all(abs(value) <= LARGEST for value in row):
-        raise ConfigError(
-            f"{text!r} is no row: give two numbers up to {LARGEST:,.0f} as in 0,1 or 0.5,0.25"
-        )
+        raise ConfigError(f"{text!r} is no row: give two numbers up to {LARGEST:,.0f} as in 0,1 or 0.5,0.25")
     return np.array(row)
 
 
 def draw(run: Finished[Config], row: NDArray[np.float64], label: int, title: str) -> bytes:
     """Return the picture of what the network says around a row."""
-    from shared.runs import pictures  # matplotlib takes a second to import
+    from shared import charts  # matplotlib takes a second to import
 
     side = np.linspace(min(0, row.min()) - 0.5, max(1, row.max()) + 0.5, 101)
     points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     surface = probabilities(run.learner, run.config, points).reshape(len(side), len(side))
     corner = "upper right" if row[1] < side.mean() else "lower right"  # away from the row
-    return pictures.decision(side, surface, row[None], np.array([label]), title, corner)
+    return charts.decision(side, surface, row[None], np.array([label]), title, corner)
 
 
 QUESTION = Question(
-    "apps.xor.predict", (__doc__ or "").splitlines()[0], "ROW", "two numbers, as in 0,1",
+    "apps.xor.predict",
+    (__doc__ or "").splitlines()[0],
+    "ROW",
+    "two numbers, as in 0,1",
     lambda folder: partial(answered, restored(APPLICATION, folder, read_config(folder, Config))),
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     sys.exit(main(QUESTION))

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from apps.xor import problem
 from apps.xor.config import Config
 from shared.backprop.activations import sigmoid
+from shared.runs.environment import facts
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
-from shared.runs.record import facts
-from shared.training.automatic import without_auto
-from shared.training.fit import Indices, Learner, batches_of, evaluate, fit, save_weights
-from shared.training.learners import learner_class
+from shared.training.auto import resolve_auto
+from shared.training.frameworks import learner_class
+from shared.training.loop import Indices, Learner, batches_of, evaluate, fit, save_weights
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def train(config: Config) -> dict[str, Any]:
         ConfigError: the run folder cannot be used.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = without_auto(config)
+    config = resolve_auto(config)
     rows = problem.examples(config.model.inputs)
     run = RunFolder.claim(config)
     run.metrics |= facts(config, problem.TRUTH_TABLE, train=len(rows), test=len(rows))
@@ -68,9 +68,7 @@ def truth_table(learner: Learner, config: Config) -> str:
     )
 
 
-def probabilities(
-    learner: Learner, config: Config, points: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def probabilities(learner: Learner, config: Config, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probability of class 1 at points (N, 2), (N,)."""
     logits = learner.logits(problem.with_ones(points, config.model.inputs))
     return np.asarray(sigmoid(logits)[:, 0])
@@ -79,17 +77,17 @@ def probabilities(
 def draw(run: RunFolder, learner: Learner, config: Config) -> None:
     """Write curves.png and decision.png, and with `corrections` corrections.png and .csv."""
     from apps.xor.corrections import compare
-    from shared.runs import pictures  # matplotlib takes a second to import
+    from shared import charts  # matplotlib takes a second to import
 
     title = f"{config.model.name} in {config.framework} on XOR"
     last = {"loss": run.metrics["test_loss"], "accuracy": run.metrics["test_accuracy"]}
     loss = config.model.loss.replace("_", " ")
-    curves = pictures.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last, loss)
+    curves = charts.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last, loss)
     run.write("curves.png", curves)
     side = np.linspace(-0.5, 1.5, 101)
     points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     surface = probabilities(learner, config, points).reshape(len(side), len(side))
     labels = problem.examples(2).labels
-    run.write("decision.png", pictures.decision(side, surface, problem.ROWS, labels, title))
+    run.write("decision.png", charts.decision(side, surface, problem.ROWS, labels, title))
     if config.corrections:
         compare(run)

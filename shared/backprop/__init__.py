@@ -9,13 +9,7 @@ from shared.backprop.activations import GELU, ReLU, Sigmoid, Softmax, Tanh
 from shared.backprop.attention import MultiheadAttention, ScaledDotProductAttention
 from shared.backprop.conv import AdaptiveAvgPool2d, AvgPool2d, Conv2d, MaxPool2d
 from shared.backprop.linear import Dropout, Embedding, Flatten, Linear
-from shared.backprop.losses import (
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    MSELoss,
-    l1_penalty,
-    l2_penalty,
-)
+from shared.backprop.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, l1_penalty, l2_penalty
 from shared.backprop.module import Array, Module, NaNError, Residual, Sequential
 from shared.backprop.norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from shared.backprop.optimizers import (
@@ -31,10 +25,43 @@ from shared.backprop.optimizers import (
 from shared.backprop.recurrent import GRU, LSTM, RNN
 
 __all__ = [
-    "GELU", "GRU", "LSTM", "RNN", "SGD", "Adagrad", "Adam", "AdamW", "AdaptiveAvgPool2d", "Array",
-    "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d", "BatchNorm2d", "Conv2d", "CrossEntropyLoss",
-    "Dropout", "Embedding", "Flatten", "LayerNorm", "Linear", "MSELoss", "MaxPool2d", "Module",
-    "MultiheadAttention", "NaNError", "Optimizer", "RMSprop", "ReLU", "Residual",
-    "ScaledDotProductAttention", "Sequential", "Sigmoid", "Softmax", "Tanh", "clip_grad_norm_",
-    "clip_grad_value_", "l1_penalty", "l2_penalty",
-]  # fmt: skip
+    "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "AdaptiveAvgPool2d",
+    "Array",
+    "AvgPool2d",
+    "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "LayerNorm",
+    "Linear",
+    "MSELoss",
+    "MaxPool2d",
+    "Module",
+    "MultiheadAttention",
+    "NaNError",
+    "Optimizer",
+    "RMSprop",
+    "ReLU",
+    "Residual",
+    "ScaledDotProductAttention",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "l1_penalty",
+    "l2_penalty",
+]

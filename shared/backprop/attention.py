@@ -65,8 +65,9 @@ class ScaledDotProductAttention(Module):
             )
         mask = np.broadcast_to(mask, shape)
         if not mask.any(axis=-1).all():
-            raise ValueError(f"{self}: expected a mask that leaves every query a key; "
-                             f"in {mask.shape} a row is all False")  # fmt: skip
+            raise ValueError(
+                f"{self}: expected a mask that leaves every query a key; in {mask.shape} a row is all False"
+            )
         return mask
 
 
@@ -126,8 +127,7 @@ class MultiheadAttention(Module):
         matrices = np.split(self.params["in_proj_weight"], 3)
         biases = np.split(self.params.get("in_proj_bias", np.zeros(3, dtype)), 3)
         heads = [
-            self._apart(x @ matrix.T + bias)
-            for x, matrix, bias in zip(inputs, matrices, biases, strict=True)
+            self._apart(x @ matrix.T + bias) for x, matrix, bias in zip(inputs, matrices, biases, strict=True)
         ]
         mixed = self._together(self.attention.forward(heads[0], heads[1], heads[2], mask))
         y = self.children["out_proj"].forward(mixed)

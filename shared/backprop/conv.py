@@ -35,8 +35,9 @@ class _Window(Module):
         """Return x with `value` around it; refuse images in which no window fits."""
         (ph, pw), (eh, ew) = self.padding, self._extent()
         if x.shape[2] + 2 * ph < eh or x.shape[3] + 2 * pw < ew:
-            raise ValueError(f"{self}: expected images of {eh - 2 * ph} x {ew - 2 * pw} pixels or "
-                             f"more, given {x.shape}")  # fmt: skip
+            raise ValueError(
+                f"{self}: expected images of {eh - 2 * ph} x {ew - 2 * pw} pixels or more, given {x.shape}"
+            )
         if ph == pw == 0:
             return x
         return np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
@@ -270,5 +271,4 @@ def _pair(size: int | Pair) -> Pair:
 def _check_padding(layer: _Window) -> None:
     """Refuse padding that could fill a whole window."""
     if any(2 * p > k for p, k in zip(layer.padding, layer.kernel_size, strict=True)):
-        raise ValueError(f"{layer}: expected padding up to half of the window, given "
-                         f"{layer.padding}")  # fmt: skip
+        raise ValueError(f"{layer}: expected padding up to half of the window, given {layer.padding}")

@@ -30,7 +30,7 @@ class Module(ABC):
         params: the parameters by torch's names for them; change them in place (`param -= step`).
         grads: their gradients, by the same names.
         buffers: what is kept but not trained (running statistics).
-        training: whether dropout drops and batch normalisation normalises with the batch.
+        training: whether dropout drops and batch normalization normalizes with the batch.
     """
 
     def __init__(self) -> None:
@@ -80,9 +80,7 @@ class Module(ABC):
         given = {name: np.asarray(value) for name, value in state.items()}
         for name, value in own.items():
             if given[name].shape != value.shape:
-                raise ValueError(
-                    f"{self}: expected {name} {value.shape}, given {given[name].shape}"
-                )
+                raise ValueError(f"{self}: expected {name} {value.shape}, given {given[name].shape}")
         for name, value in own.items():
             value[...] = given[name]
 
@@ -111,9 +109,7 @@ class Module(ABC):
         for name, child in self.children.items():
             self.grads |= {f"{name}.{key}": value for key, value in child.grads.items()}
 
-    def _check(
-        self, what: str, x: Array, shape: tuple[Size, ...], dtype: DTypeLike | None = None
-    ) -> None:
+    def _check(self, what: str, x: Array, shape: tuple[Size, ...], dtype: DTypeLike | None = None) -> None:
         """Refuse what does not fit: "..." stands for any number of axes in front.
 
         Raises:
@@ -126,8 +122,7 @@ class Module(ABC):
         sizes = shape[1:] if open_ended else shape
         given = x.shape[x.ndim - len(sizes) :] if open_ended else x.shape
         fits = len(given) == len(sizes) and all(
-            isinstance(size, str) or size == number
-            for size, number in zip(sizes, given, strict=True)
+            isinstance(size, str) or size == number for size, number in zip(sizes, given, strict=True)
         )
         if not fits:
             wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
@@ -206,9 +201,7 @@ class Residual(Module):
         return dx + passed
 
 
-def uniform(
-    rng: np.random.Generator | None, bound: float, shape: tuple[int, ...], dtype: DTypeLike
-) -> Array:
+def uniform(rng: np.random.Generator | None, bound: float, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """Draw initial values from U(-bound, bound)."""
     rng = rng or np.random.default_rng()
     return rng.uniform(-bound, bound, shape).astype(dtype)

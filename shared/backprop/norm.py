@@ -1,4 +1,4 @@
-"""Layers that normalise: by the statistics of the batch, or of each example."""
+"""Layers that normalize: by the statistics of the batch, or of each example."""
 
 from collections.abc import Sequence
 
@@ -65,15 +65,15 @@ class _BatchNorm(Module):
                     f"{self}: expected two values a channel or more to train with, given {x.shape}"
                 )
             mean = x.mean(axis=axes)
-            centred = x - self._wide(mean, x)
-            var = (centred * centred).mean(axis=axes)
+            centerd = x - self._wide(mean, x)
+            var = (centerd * centerd).mean(axis=axes)
             running_mean += self.momentum * (mean - running_mean)
             running_var += self.momentum * (var * (count / (count - 1)) - running_var)
             self.buffers["num_batches_tracked"] += 1
         else:
-            centred, var = x - self._wide(running_mean, x), running_var
+            centerd, var = x - self._wide(running_mean, x), running_var
         scale = 1 / np.sqrt(var + self.eps)
-        xhat = centred * self._wide(scale, x)
+        xhat = centerd * self._wide(scale, x)
         y = xhat
         if "weight" in self.params:
             y = xhat * self._wide(self.params["weight"], x) + self._wide(self.params["bias"], x)
@@ -98,14 +98,14 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of x (N, C) or (N, C, L), y like x."""
+    """Batch normalization of x (N, C) or (N, C, L), y like x."""
 
     __doc__ += _BatchNorm.__doc__ or ""
     shapes = ("NC", "NCL")
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalisation of x (N, C, H, W), y like x."""
+    """Batch normalization of x (N, C, H, W), y like x."""
 
     __doc__ += _BatchNorm.__doc__ or ""
     shapes = ("NCHW",)
@@ -149,9 +149,9 @@ class LayerNorm(Module):
         """Return y."""
         self._check("an input", x, ("...", *self.normalized_shape), self.dtype)
         axes = tuple(range(-len(self.normalized_shape), 0))
-        centred = x - x.mean(axis=axes, keepdims=True)
-        scale = 1 / np.sqrt((centred * centred).mean(axis=axes, keepdims=True) + self.eps)
-        xhat = centred * scale
+        centerd = x - x.mean(axis=axes, keepdims=True)
+        scale = 1 / np.sqrt((centerd * centerd).mean(axis=axes, keepdims=True) + self.eps)
+        xhat = centerd * scale
         y = xhat * self.params.get("weight", 1) + self.params.get("bias", 0)
         return self._keep(np.asarray(y, self.dtype), xhat, scale, axes)
 

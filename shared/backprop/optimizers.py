@@ -29,18 +29,12 @@ class Optimizer(ABC):
     decoupled = False  # whether wd w is taken off the weight in torch's formula too
 
     def __init__(
-        self,
-        params: Mapping[str, Array],
-        lr: float,
-        weight_decay: float = 0.0,
-        *,
-        formula: str = "torch",
+        self, params: Mapping[str, Array], lr: float, weight_decay: float = 0.0, *, formula: str = "torch"
     ) -> None:
         if formula not in ("torch", "keras"):
             raise ValueError(f"{self}: expected formula torch or keras, given {formula}")
         if not lr >= 0 or not weight_decay >= 0:
-            raise ValueError(f"{self}: expected lr and weight_decay from 0, given {lr} and "
-                             f"{weight_decay}")  # fmt: skip
+            raise ValueError(f"{self}: expected lr and weight_decay from 0, given {lr} and {weight_decay}")
         self.params, self.lr, self.weight_decay = dict(params), lr, weight_decay
         self.keras = formula == "keras"
         self.t = 0

@@ -153,9 +153,7 @@ class _Recurrent(Module):
         lengths = np.asarray(lengths)
         fits = lengths.shape == (count,) and np.issubdtype(lengths.dtype, np.integer)
         if not fits or lengths.min() < 1 or lengths.max() > steps:
-            raise ValueError(
-                f"{self}: expected {count} lengths from 1 to {steps}, given {lengths.tolist()}"
-            )
+            raise ValueError(f"{self}: expected {count} lengths from 1 to {steps}, given {lengths.tolist()}")
         return (np.arange(steps)[:, None] < lengths)[:, :, None]
 
 
@@ -207,9 +205,7 @@ class LSTM(_Recurrent):
         (dh, dc), (i, f, g, o, c_before, tanh_c) = dstate, kept
         dc = dc + dh * o * (1 - tanh_c * tanh_c)
         do, di, dg, df = dh * tanh_c, dc * g, dc * i, dc * c_before
-        dz = np.concatenate(
-            [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)], axis=1
-        )
+        dz = np.concatenate([di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)], axis=1)
         return dz, dz, (np.zeros_like(dh), dc * f)
 
 

@@ -28,9 +28,7 @@ PUBLISHED = store.FileSet(
     name="cifar10",
     title="CIFAR-10",
     files=(
-        store.SourceFile(
-            ARCHIVE, 170_498_071, "c58f30108f718f92721af3b95e74349a", 170_498_071, packed=False
-        ),
+        store.SourceFile(ARCHIVE, 170_498_071, "c58f30108f718f92721af3b95e74349a", 170_498_071, packed=False),
     ),
     mirrors=("https://www.cs.toronto.edu/~kriz/",),
 )
@@ -79,13 +77,17 @@ def _subset(archive: Path, cache: Path, say: store.Say) -> ImageData:
         say(f"decoding {sum(counts):,} pictures of {archive}, once")
         images = _decoded_subset(archive)
         pictures.keep_array(kept, images, say)
-    train, test = (
-        np.repeat(np.arange(len(CLASSES)), count) for count in SUBSET_COUNTS.values()
-    )  # fmt: skip
+    train, test = (np.repeat(np.arange(len(CLASSES)), count) for count in SUBSET_COUNTS.values())
     return ImageData(
-        "cifar10_subset", images[: counts[0]], train, images[counts[0] :], test, CLASSES,
-        embedded=False, source=f"archive {archive}",
-    )  # fmt: skip
+        "cifar10_subset",
+        images[: counts[0]],
+        train,
+        images[counts[0] :],
+        test,
+        CLASSES,
+        embedded=False,
+        source=f"archive {archive}",
+    )
 
 
 def _decoded_subset(archive: Path) -> NDArray[np.uint8]:
@@ -148,12 +150,5 @@ def _published(content: bytes, source: str) -> ImageData:
         images = rows.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
         arrays += [np.ascontiguousarray(images), labels]
     return ImageData(
-        "cifar10",
-        arrays[0],
-        arrays[1],
-        arrays[2],
-        arrays[3],
-        CLASSES,
-        embedded=False,
-        source=source,
+        "cifar10", arrays[0], arrays[1], arrays[2], arrays[3], CLASSES, embedded=False, source=source
     )

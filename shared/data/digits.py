@@ -20,7 +20,7 @@ def load() -> ImageData:
     """Return the digits in MNIST's form: 1,437 training and 360 test images, uint8 (N, 28, 28).
 
     The last 360 are the test set. They are not drawn at random, because the digits stand in the
-    order in which they were collected and neighbours come from the same writer: a shuffled split
+    order in which they were collected and neighbors come from the same writer: a shuffled split
     would put each writer on both sides and flatter the test accuracy.
 
     All arithmetic on pixels is exact, so the digest is the same on every machine.
@@ -56,10 +56,10 @@ def _enlarge(images: np.ndarray) -> np.ndarray:
 def _bilinear_weights(size: int, new_size: int) -> tuple[np.ndarray, int]:
     """Return the int64 (new_size, size) matrix that resizes a line of pixels, and its row sum.
 
-    Pixels are areas and their values belong to their centres ("half-pixel centres"): the centre of
+    Pixels are areas and their values belong to their centers ("half-pixel centers"): the center of
     output pixel i lies at `(i + 1/2) * size / new_size - 1/2` in input pixels. Counted in units
     of 1 / (2 * new_size) that is a whole number, so the weights are whole numbers too. Beyond the
-    outermost centres the edge pixel is repeated.
+    outermost centers the edge pixel is repeated.
     """
     unit = 2 * new_size
     weights = np.zeros((new_size, size), dtype=np.int64)
@@ -71,7 +71,7 @@ def _bilinear_weights(size: int, new_size: int) -> tuple[np.ndarray, int]:
 
 
 def _center(digits: np.ndarray) -> np.ndarray:
-    """Place uint8 (N, 20, 20) digits in (N, 28, 28) fields, centre of mass in the middle.
+    """Place uint8 (N, 20, 20) digits in (N, 28, 28) fields, center of mass in the middle.
 
     MNIST does the same. Shifts are whole pixels, and a digit never leaves its field.
     """

@@ -17,7 +17,7 @@ class ImageData:
 
     Attributes:
         name: The data set's short name, such as `"mnist"`.
-        train_images: uint8, shape (N, H, W), 0 is background, 255 is full ink; or of colours,
+        train_images: uint8, shape (N, H, W), 0 is background, 255 is full ink; or of colors,
             (N, H, W, 3), red, green and blue.
         train_labels: int64, shape (N,); an index into `classes`.
         test_images: uint8, shape (M, H, W) or (M, H, W, 3).
@@ -107,14 +107,14 @@ class ImageData:
 
 
 @dataclass(frozen=True, eq=False)
-class Standardised:
-    """Grey images kept as bytes; what is taken out of them comes standardised.
+class Standardized:
+    """Gray images kept as bytes; what is taken out of them comes standardized.
 
     A quarter of the memory of float32, to keep and to change: a batch is looked up in 0.1 ms.
 
     Attributes:
         pixels: uint8 (N, H, W).
-        table: what each of the 256 grey values becomes, float32 (256,). On a GPU both are tensors,
+        table: what each of the 256 gray values becomes, float32 (256,). On a GPU both are tensors,
             and batches are looked up in training/torch_inputs.py.
     """
 

@@ -24,9 +24,7 @@ PUBLISHED = store.FileSet(
     name="imdb",
     title="IMDB",
     files=(
-        store.SourceFile(
-            ARCHIVE, 84_125_825, "7c2ac02c03563afcf9b574c7e56c153a", 84_125_825, packed=False
-        ),
+        store.SourceFile(ARCHIVE, 84_125_825, "7c2ac02c03563afcf9b574c7e56c153a", 84_125_825, packed=False),
     ),
     mirrors=("https://ai.stanford.edu/~amaas/data/sentiment/",),
 )
@@ -69,10 +67,7 @@ def load(
         if fallback is None:
             raise
         say(str(error))
-        say(
-            "Going on without IMDB: generated reviews stand in. "
-            "Their accuracy says nothing about IMDB's."
-        )
+        say("Going on without IMDB: generated reviews stand in. Their accuracy says nothing about IMDB's.")
         return reviews.load(settings)
 
     def make() -> tuple[text.Documents, text.Documents, tuple[str, ...]]:
@@ -123,9 +118,7 @@ def _read_archive(path: Path) -> Reviews:
                     place = f"{path}: {member.name}"
                     named.setdefault((split, label), {})[name] = _decoded(review, place)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, OSError) as error:
-        raise DataError(
-            f"{path}: damaged or cut short ({error}); delete it, or get it again"
-        ) from error
+        raise DataError(f"{path}: damaged or cut short ({error}); delete it, or get it again") from error
     return {key: [texts[name] for name in sorted(texts)] for key, texts in named.items()}
 
 

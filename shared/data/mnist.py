@@ -25,10 +25,7 @@ PUBLISHED = store.FileSet(
         store.SourceFile(TEST_IMAGES, 7_840_016, "2646ac647ad5339dbf082846283269ea", 1_648_877),
         store.SourceFile(TEST_LABELS, 10_008, "27ae3e4e09519cfbb04c329615203637", 4_542),
     ),
-    mirrors=(
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "http://yann.lecun.com/exdb/mnist/",
-    ),
+    mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
 )
 
 UNSIGNED_BYTE = 0x08  # IDX's code of the one element type that MNIST uses
@@ -108,9 +105,7 @@ def read_idx(content: bytes, name: str) -> np.ndarray:
         )
     header_size = 4 + 4 * dimensions[0]
     if len(content) < header_size:
-        raise DataError(
-            f"{name}: cut short in the header: {len(content)} bytes, expected {header_size}"
-        )
+        raise DataError(f"{name}: cut short in the header: {len(content)} bytes, expected {header_size}")
     shape = tuple(np.frombuffer(content[4:header_size], dtype=">u4").tolist())
     size = header_size + math.prod(shape)
     if len(content) != size:

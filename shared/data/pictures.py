@@ -1,6 +1,6 @@
 """Pictures of any kind and size, decoded to one: uint8 (size, size, 3); and folders of them.
 
-What comes out is what a person sees: turned as the camera says, grey and CMYK as red, green and
+What comes out is what a person sees: turned as the camera says, gray and CMYK as red, green and
 blue, 16 and 32 bits brought down to 8, transparency on white. What cannot be decoded to its last
 line is refused.
 """
@@ -58,7 +58,7 @@ def decode(content: bytes, name: str, size: int) -> Pixels:
 
 
 def decode_whole(content: bytes, name: str) -> Image.Image:
-    """Return the picture in `content` as it is seen, in its own size: 8 bits a colour.
+    """Return the picture in `content` as it is seen, in its own size: 8 bits a color.
 
     Raises:
         DataError: as `decode`.
@@ -73,17 +73,15 @@ def decode_whole(content: bytes, name: str) -> Image.Image:
                         f"{MOST_PIXELS:,} at most: make it smaller, or take it out"
                     )
                 image.load()
-                return _in_colour(ImageOps.exif_transpose(image))  # colours keep no EXIF
+                return _in_color(ImageOps.exif_transpose(image))  # colors keep no EXIF
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         kind = "too large" if isinstance(error, Image.DecompressionBombError) else "not a picture"
         raise DataError(f"{name}: {kind}: take it out, or put the right file there") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{name}: damaged or cut short ({error}): take it out, or copy it again"
-        ) from error
+        raise DataError(f"{name}: damaged or cut short ({error}): take it out, or copy it again") from error
 
 
-def _in_colour(image: Image.Image) -> Image.Image:
+def _in_color(image: Image.Image) -> Image.Image:
     """Return an image of any mode in red, green and blue, 8 bits each."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N"):  # 16 bits: the high ones are kept
         values = np.asarray(image).astype(np.int64).clip(0, 65535) // 257
@@ -98,7 +96,7 @@ def _in_colour(image: Image.Image) -> Image.Image:
 
 
 def _without_a_scale(values: NDArray[np.float64]) -> Pixels:
-    """Return the grey values of 32 bits, integers or not, of which no format says what white is.
+    """Return the gray values of 32 bits, integers or not, of which no format says what white is.
 
     It is the smallest of `WHITES` that no value exceeds. Where one is negative, or larger than all
     of these, black is the smallest and white the largest value. What is not a number is black.
@@ -117,9 +115,7 @@ def resized(images: Pixels, size: int) -> Pixels:
         return images
     scaled = np.empty((len(images), size, size, 3), np.uint8)
     for number, image in enumerate(images):
-        scaled[number] = np.asarray(
-            Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
-        )
+        scaled[number] = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
     return scaled
 
 
@@ -207,13 +203,22 @@ def load_folder(
         train, test = _split(_listed(root), root, test_fraction)
     classes = tuple(sorted(train))
     paths = [[path for one in classes for path in split.get(one, [])] for split in (train, test)]
-    labels = [np.repeat(np.arange(len(classes)), [len(split.get(one, [])) for one in classes])
-              for split in (train, test)]  # fmt: skip
+    labels = [
+        np.repeat(np.arange(len(classes)), [len(split.get(one, [])) for one in classes])
+        for split in (train, test)
+    ]
     train_images, test_images = _decoded(paths, size, cache, say)
     return ImageData(
-        name, train_images, labels[0], test_images, labels[1], classes, embedded=False,
-        source=f"folder {root}", own_classes=True,
-    )  # fmt: skip
+        name,
+        train_images,
+        labels[0],
+        test_images,
+        labels[1],
+        classes,
+        embedded=False,
+        source=f"folder {root}",
+        own_classes=True,
+    )
 
 
 def _listed(folder: Path) -> Files:
@@ -222,14 +227,15 @@ def _listed(folder: Path) -> Files:
         raise DataError(f"{folder}: there is no such folder; data.root=PATH names the pictures")
     found = {
         place.name: sorted(
-            path for path in place.iterdir()
+            path
+            for path in place.iterdir()
             if path.suffix.lower() in SUFFIXES
             and not path.name.startswith(".")
             and path.is_file()  # no pipe, and no link that leads nowhere
         )
         for place in sorted(folder.iterdir())
         if place.is_dir() and not place.name.startswith(".")
-    }  # fmt: skip
+    }
     if len(found) < 2:
         raise DataError(
             f"{folder}: expected a folder for each of at least two classes, with pictures in it; "
@@ -237,9 +243,7 @@ def _listed(folder: Path) -> Files:
         )
     for name, paths in found.items():
         if not paths:
-            raise DataError(
-                f"{folder / name}: this class has no pictures ({', '.join(sorted(SUFFIXES))})"
-            )
+            raise DataError(f"{folder / name}: this class has no pictures ({', '.join(sorted(SUFFIXES))})")
     return found
 
 

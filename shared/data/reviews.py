@@ -17,18 +17,50 @@ CLASSES = ("neg", "pos")
 
 GOOD = ("good", "great", "wonderful", "brilliant", "touching", "funny", "superb", "charming")
 BAD = ("bad", "awful", "terrible", "dull", "boring", "silly", "poor", "annoying")
-THINGS = ("the film", "the plot", "the acting", "the music", "the ending", "the script", "the cast",
-          "the camera", "the dialogue", "the story", "the director", "the first half")  # fmt: skip
-FILLERS = ("in the least", "by any means", "at any moment", "in my opinion", "as others say",
-           "however you look at it", "if you ask me", "for a minute")  # fmt: skip
-NEUTRAL = ("i saw it last week with my brother .", "it runs for two hours .", "there is a sequel .",
-           "it was shot in canada .", "the theatre was half full .", "my sister came along .",
-           "it is based on a book .", "they show a train , a lake and a dog .")  # fmt: skip
+THINGS = (
+    "the film",
+    "the plot",
+    "the acting",
+    "the music",
+    "the ending",
+    "the script",
+    "the cast",
+    "the camera",
+    "the dialogue",
+    "the story",
+    "the director",
+    "the first half",
+)
+FILLERS = (
+    "in the least",
+    "by any means",
+    "at any moment",
+    "in my opinion",
+    "as others say",
+    "however you look at it",
+    "if you ask me",
+    "for a minute",
+)
+NEUTRAL = (
+    "i saw it last week with my brother .",
+    "it runs for two hours .",
+    "there is a sequel .",
+    "it was shot in canada .",
+    "the theatre was half full .",
+    "my sister came along .",
+    "it is based on a book .",
+    "they show a train , a lake and a dog .",
+)
 
 # What introduces the judgement that holds, and what the other one.
-CUES = (("in the end", "at first"), ("i say", "they say"), ("in truth", "in the trailer"),
-        ("for me", "for my brother"), ("now that i saw it", "before i saw it"),
-        ("in the cinema", "on paper"))  # fmt: skip
+CUES = (
+    ("in the end", "at first"),
+    ("i say", "they say"),
+    ("in truth", "in the trailer"),
+    ("for me", "for my brother"),
+    ("now that i saw it", "before i saw it"),
+    ("in the cinema", "on paper"),
+)
 
 
 def load(settings: Settings) -> TextData:
@@ -36,9 +68,7 @@ def load(settings: Settings) -> TextData:
     random = np.random.default_rng(SEED)
     texts, labels = zip(*(generate(count, random) for count in (TRAIN, TEST)), strict=True)
     train, test, vocabulary = text.encode(texts, labels, settings, say=lambda line: None)
-    return TextData(
-        "reviews", train, test, vocabulary, CLASSES, embedded=True, source="generated here"
-    )
+    return TextData("reviews", train, test, vocabulary, CLASSES, embedded=True, source="generated here")
 
 
 def generate(count: int, random: np.random.Generator) -> tuple[list[str], list[int]]:

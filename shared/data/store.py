@@ -343,9 +343,7 @@ class _Mirror(_Place):
         while chunk := response.read(CHUNK):
             received += chunk
             if len(received) > limit:
-                raise _Unusable(
-                    f"more than {limit:,} bytes come, {file.download_size:,} were expected"
-                )
+                raise _Unusable(f"more than {limit:,} bytes come, {file.download_size:,} were expected")
             if self._progress is not None:
                 self._progress(file.name, len(received), file.download_size)
         return bytes(received)

@@ -195,28 +195,21 @@ def encode(
                 say(f"splitting texts into words: {done:,} of {total:,}")
     counts = Counter(token for document in tokens[0] for token in document)
     vocab = Vocab(
-        counts,
-        max_size=settings.vocabulary_size,
-        min_freq=settings.min_frequency,
-        specials=list(SPECIALS),
+        counts, max_size=settings.vocabulary_size, min_freq=settings.min_frequency, specials=list(SPECIALS)
     )
     if len(vocab) == len(SPECIALS):
         raise DataError(
-            f"no word occurs {settings.min_frequency} times in the training texts; "
-            "lower data.min_frequency"
+            f"no word occurs {settings.min_frequency} times in the training texts; lower data.min_frequency"
         )
     ids_of = dict(vocab.stoi)
     ids_of.pop(SPECIALS[PAD], None)  # a text that says "<pad>" says an unknown word
     train, test = (
-        _documents(split, split_labels, ids_of)
-        for split, split_labels in zip(tokens, labels, strict=True)
+        _documents(split, split_labels, ids_of) for split, split_labels in zip(tokens, labels, strict=True)
     )
     return train, test, tuple(vocab.itos)
 
 
-def _documents(
-    tokens: Sequence[Sequence[str]], labels: Sequence[int], ids_of: dict[str, int]
-) -> Documents:
+def _documents(tokens: Sequence[Sequence[str]], labels: Sequence[int], ids_of: dict[str, int]) -> Documents:
     """Return tokens as ids; a document without any is one unknown word."""
     encoded = [[ids_of.get(token, UNKNOWN) for token in words] or [UNKNOWN] for words in tokens]
     offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)

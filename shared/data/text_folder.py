@@ -39,27 +39,26 @@ def load(root: Path, settings: Settings, test_fraction: float, say: Say = print)
         train, test = (_read(root / split) for split in SPLITS)
         unknown = sorted(set(test) - set(train))
         if unknown:
-            raise DataError(
-                f"{root / 'test'}: the class {unknown[0]} has no folder in {root / 'train'}"
-            )
+            raise DataError(f"{root / 'test'}: the class {unknown[0]} has no folder in {root / 'train'}")
     else:
         train, test = _split(_read(root), root, test_fraction)
     classes = sorted(train)
-    pairs = [[(one, texts) for one in classes for texts in split.get(one, [])]
-             for split in (train, test)]  # fmt: skip
+    pairs = [[(one, texts) for one in classes for texts in split.get(one, [])] for split in (train, test)]
     texts = [[content for _, content in split] for split in pairs]
     labels = [[classes.index(one) for one, _ in split] for split in pairs]
     train_set, test_set, vocabulary = text.cached(
-        root,
-        _digest(texts, labels),
-        settings,
-        lambda: text.encode(texts, labels, settings, say),
-        say,
+        root, _digest(texts, labels), settings, lambda: text.encode(texts, labels, settings, say), say
     )
     return TextData(
-        "text_folder", train_set, test_set, vocabulary, tuple(classes), embedded=False,
-        source=f"folder {root}", own_classes=True,
-    )  # fmt: skip
+        "text_folder",
+        train_set,
+        test_set,
+        vocabulary,
+        tuple(classes),
+        embedded=False,
+        source=f"folder {root}",
+        own_classes=True,
+    )
 
 
 def _read(folder: Path) -> Texts:

@@ -51,11 +51,7 @@ def max_pool(y: NDArray[Any], threads: int) -> tuple[NDArray[Any], NDArray[np.ui
 
 
 def gradients(
-    x: NDArray[Any],
-    weight: NDArray[np.float32],
-    dy: NDArray[Any],
-    where: NDArray[np.uint8],
-    threads: int,
+    x: NDArray[Any], weight: NDArray[np.float32], dy: NDArray[Any], where: NDArray[np.uint8], threads: int
 ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
     """Return dX, dW and db of a convolution without padding, in steps of one, and 2x2 max pooling.
 

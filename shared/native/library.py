@@ -108,9 +108,7 @@ def _compiled(command: list[str], name: str) -> Path | str:
         write_atomically(place, content)
     except OSError:  # a checkout that cannot be written to: each process compiles it again
         place = made
-    loaded = subprocess.run(
-        [sys.executable, "-c", LOAD, str(place)], capture_output=True, text=True
-    )
+    loaded = subprocess.run([sys.executable, "-c", LOAD, str(place)], capture_output=True, text=True)
     if loaded.returncode != 0:
         if place != made:
             place.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ layers like torch's, but lays their weights out otherwise:
     dense                     (out, in)                          (in, out)
     dense after the flatten   columns: channel, height, width    rows: height, width, channel
     convolution               (out, in, height, width)           (height, width, in, out)
-    batch normalisation       counts its batches as well         does not
+    batch normalization       counts its batches as well         does not
     RNN, LSTM, GRU            (gates H, in), (gates H, H)         (in, gates H), (H, gates H)
     biases of RNN and LSTM    two, b_ih and b_hh                  one, their sum
     gates of the GRU          r, z, n; two biases                 z, r, n; one of (2, 3 H)
@@ -140,11 +140,11 @@ def _to_keras(layer: keras.Layer, own: State, flattened: Shape | None) -> list[A
     """Return a layer's weights as Keras has them, in the order of its `get_weights`."""
     match layer:
         case keras.layers.SimpleRNN() | keras.layers.LSTM():
-            return [own["weight_ih_l0"].T, own["weight_hh_l0"].T,
-                    own["bias_ih_l0"] + own["bias_hh_l0"]]  # fmt: skip
+            return [own["weight_ih_l0"].T, own["weight_hh_l0"].T, own["bias_ih_l0"] + own["bias_hh_l0"]]
         case keras.layers.GRU():
-            ih, hh, b_ih, b_hh = (_swapped_gates(own[f"{name}_l0"]) for name in
-                                  ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))  # fmt: skip
+            ih, hh, b_ih, b_hh = (
+                _swapped_gates(own[f"{name}_l0"]) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
             return [ih.T, hh.T, np.stack([b_ih, b_hh])]
         case keras.layers.MultiHeadAttention():
             return _attention_to_keras(layer.num_heads, own)
@@ -169,12 +169,20 @@ def _to_torch(layer: keras.Layer, flattened: Shape | None) -> dict[str, Array]:
     match layer:
         case keras.layers.SimpleRNN() | keras.layers.LSTM():
             kernel, recurrent, bias = values
-            return {"weight_ih_l0": kernel.T, "weight_hh_l0": recurrent.T,
-                    "bias_ih_l0": bias, "bias_hh_l0": np.zeros_like(bias)}  # fmt: skip
+            return {
+                "weight_ih_l0": kernel.T,
+                "weight_hh_l0": recurrent.T,
+                "bias_ih_l0": bias,
+                "bias_hh_l0": np.zeros_like(bias),
+            }
         case keras.layers.GRU():
             kernel, recurrent, biases = values
-            weights = {"weight_ih_l0": kernel.T, "weight_hh_l0": recurrent.T,
-                       "bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}  # fmt: skip
+            weights = {
+                "weight_ih_l0": kernel.T,
+                "weight_hh_l0": recurrent.T,
+                "bias_ih_l0": biases[0],
+                "bias_hh_l0": biases[1],
+            }
             return {name: _swapped_gates(value) for name, value in weights.items()}
         case keras.layers.MultiHeadAttention():
             return _attention_to_torch(values)
@@ -189,8 +197,7 @@ def _to_torch(layer: keras.Layer, flattened: Shape | None) -> dict[str, Array]:
         case keras.layers.Embedding():
             names = ["weight"]
         case _:
-            raise ValueError(f"{layer.name}: weights of a {type(layer).__name__} cannot be "
-                             "carried over")  # fmt: skip
+            raise ValueError(f"{layer.name}: weights of a {type(layer).__name__} cannot be carried over")
     return dict(zip(names, values, strict=False))
 
 

@@ -15,7 +15,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from shared.config import AnyAppConfig, validate
 from shared.errors import ConfigError, DataError
 from shared.files import write_atomically
-from shared.runs.record import git_state
+from shared.runs.environment import git_state
 
 WEIGHTS = "weights.safetensors"
 COMMIT = re.compile(r"[0-9a-f]{7,64}")

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from shared import processes
+from shared import distributed
 from shared.config import AppConfig
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import resume
 from shared.runs.loggers import RunLog
-from shared.training.together import agreed
+from shared.training.together import broadcast_from_rank0
 
 # The name that conf/base.yaml gives: two runs of the same second get different folders.
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
@@ -53,7 +53,7 @@ class RunFolder:
         inner: bool = False,
     ) -> None:
         self.path = path
-        self.kept = processes.rank() == 0
+        self.kept = distributed.rank() == 0
         self.metrics: dict[str, Any] = {}
         self.resumed = resumed
         self.on_interrupt: Callable[[], None] | None = None
@@ -74,8 +74,8 @@ class RunFolder:
             ConfigError: the folder holds a run already, or cannot be written; the interrupted run
                 is not there, has ended, goes on elsewhere, or has another configuration.
         """
-        claimed = cls._claim(config) if processes.rank() == 0 else None
-        path = agreed(lambda: str(claimed.path) if claimed else "")
+        claimed = cls._claim(config) if distributed.rank() == 0 else None
+        path = broadcast_from_rank0(lambda: str(claimed.path) if claimed else "")
         return claimed or cls(Path(path), resumed=config.trainer.resume is not None)
 
     @classmethod

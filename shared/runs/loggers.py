@@ -107,8 +107,7 @@ class RunLog:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             assert self._config is not None
             print(
-                f"warning: logger={self._config.logger} is left out from here on: {reason}",
-                file=sys.stderr,
+                f"warning: logger={self._config.logger} is left out from here on: {reason}", file=sys.stderr
             )
 
 

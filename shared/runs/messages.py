@@ -27,8 +27,7 @@ def epoch_line(row: Row, epochs: int) -> str:
     validation = ""
     if "validation_loss" in row:
         validation = (
-            f"validation loss {row['validation_loss']:.4f}  "
-            f"accuracy {row['validation_accuracy']:.2%}  "
+            f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.2%}  "
         )
     return (
         f"epoch {int(row['epoch'])}/{epochs}  loss {row['train_loss']:.4f}  "

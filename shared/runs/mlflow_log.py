@@ -69,9 +69,7 @@ def open_log(config: AppConfig, folder: Path, resumed: bool) -> MlflowLog:
             return begun(config, folder, resumed)
         except MlflowException as error:
             reason = str(error).splitlines()[0]
-            raise ConfigError(
-                f"logger=mlflow: {STORE}: {reason}\ntrain without it: logger=null"
-            ) from error
+            raise ConfigError(f"logger=mlflow: {STORE}: {reason}\ntrain without it: logger=null") from error
 
 
 def begun(config: AppConfig, folder: Path, resumed: bool) -> MlflowLog:

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from shared.command import CONF, HYDRA_VERSION_BASE
+from shared.cli import CONF, HYDRA_VERSION_BASE
 from shared.config import AppConfig, Trainer
 from shared.errors import ConfigError
 from shared.nested import flat

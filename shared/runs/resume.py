@@ -17,10 +17,17 @@ LATEST = "latest"
 # Where things lie, and how often a checkpoint is written. Another number of threads,
 # another device or pooling may change the bits, which shared/training/checkpoint.py says.
 MAY_DIFFER = {
-    "run_dir", "logger", "data.root", "data.download", "trainer.checkpoint_seconds",
-    "trainer.resume", "trainer.threads", "trainer.device", "trainer.compile",
+    "run_dir",
+    "logger",
+    "data.root",
+    "data.download",
+    "trainer.checkpoint_seconds",
+    "trainer.resume",
+    "trainer.threads",
+    "trainer.device",
+    "trainer.compile",
     "model.pooling",
-}  # fmt: skip
+}
 
 
 def lock(folder: Path) -> int:

@@ -36,8 +36,7 @@ class TensorBoardLog:
         for key, value in hyperparameters(config).items():
             _set(start.hparams[key], value)
         self._hparams(
-            hparams.SESSION_START_INFO_TAG,
-            plugin_data_pb2.HParamsPluginData(session_start_info=start),
+            hparams.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start)
         )
         self._file.flush()
 
@@ -57,9 +56,7 @@ class TensorBoardLog:
             status=api_pb2.STATUS_SUCCESS if status == "done" else api_pb2.STATUS_FAILURE,
             end_time_secs=time.time(),
         )
-        self._hparams(
-            hparams.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end)
-        )
+        self._hparams(hparams.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
         self._file.close()
 
     def _hparams(self, tag: str, content: plugin_data_pb2.HParamsPluginData) -> None:

@@ -29,7 +29,7 @@ from shared.config import AppConfig
 from shared.errors import ConfigError, DataError, LostProcess
 from shared.runs import resume
 from shared.runs.folder import CHECKPOINTS, RunFolder
-from shared.training.together import agreed, anywhere
+from shared.training.together import any_rank, broadcast_from_rank0
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -125,10 +125,7 @@ class Checkpoints:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
@@ -154,7 +151,7 @@ class Checkpoints:
             KeyboardInterrupt: the user asked for it while the step was taken.
             LostProcess: of several processes one has ended.
         """
-        self._interrupted = self.stopped_together = anywhere(self._interrupted)
+        self._interrupted = self.stopped_together = any_rank(self._interrupted)
         self._stop_if_interrupted()
 
     def due(self) -> bool:
@@ -204,7 +201,7 @@ class Checkpoints:
             self.write()
         more()
         if self.stopped_together:
-            agreed(lambda: None)
+            broadcast_from_rank0(lambda: None)
 
     def restore(self) -> bool:
         """Go on from the last good checkpoint of a resumed run, if there is one; say whether.
@@ -212,7 +209,7 @@ class Checkpoints:
         Raises:
             DataError: all checkpoints are damaged, or it is one of other data.
         """
-        found = agreed(lambda: last_good(self._run.path) if self._run.resumed else None)
+        found = broadcast_from_rank0(lambda: last_good(self._run.path) if self._run.resumed else None)
         if found is None:
             return False
         self._before, arrays, facts = found
@@ -231,9 +228,7 @@ class Checkpoints:
             sums = {key: facts[key] for key in ("loss", "hits", "seen")}
             self.epoch = EpochSoFar(**sums, start=time.perf_counter() - facts["seconds"])
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{self._before} is no checkpoint of this training ({error})"
-            ) from error
+            raise DataError(f"{self._before} is no checkpoint of this training ({error})") from error
         return True
 
 
@@ -257,11 +252,7 @@ def check_origin(run: RunFolder, before: Mapping[str, Any]) -> None:
 
 def below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
     """Return the arrays whose names begin with a prefix, without it."""
-    return {
-        name.removeprefix(prefix): value
-        for name, value in arrays.items()
-        if name.startswith(prefix)
-    }
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 def packed(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> bytes:
@@ -322,9 +313,7 @@ def columns(run: RunFolder) -> tuple[Arrays, dict[str, list[str]]]:
     return arrays, names
 
 
-def restore_rows(
-    run: RunFolder, arrays: Mapping[str, NDArray[Any]], names: Mapping[str, list[str]]
-) -> None:
+def restore_rows(run: RunFolder, arrays: Mapping[str, NDArray[Any]], names: Mapping[str, list[str]]) -> None:
     """Give a run the rows from which `columns` has made arrays."""
     for name, own in names.items():
         values = [arrays[f"rows/{name}/{column}"].tolist() for column in own]

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from shared.config import AppConfig
 from shared.errors import ConfigError
-from shared.runs.record import available_cores
-from shared.training.fit import Examples, Indices
+from shared.runs.environment import available_cores
 from shared.training.keras_optimizers import build_optimizer, set_factors
+from shared.training.loop import Examples, Indices
 from shared.training.losses import Loss
+from shared.training.lr_scale import ALL, LrScales, factor
 from shared.training.memory import keep_freed_memory
-from shared.training.rates import ALL, Rates, factor
 
 
 class KerasLearner:
@@ -26,7 +26,7 @@ class KerasLearner:
         config: seed, threads, precision and optimizer are taken from here.
         loss: what it is trained on.
         rates: how fast its parts learn; a part with the factor 0 stays as it is, the statistics of
-            its batch normalisation included.
+            its batch normalization included.
     """
 
     asynchronous = False  # train yields numbers
@@ -36,7 +36,7 @@ class KerasLearner:
         build: Callable[[Any], keras.Model],
         config: AppConfig,
         loss: Loss = "cross_entropy",
-        rates: Rates = ALL,
+        rates: LrScales = ALL,
     ) -> None:
         keep_freed_memory()
         set_threads(config.trainer.threads or available_cores())
@@ -54,19 +54,25 @@ class KerasLearner:
         # One graph for batches of all sizes: another one may round otherwise, and which batch comes
         # first differs where a run goes on.
         self._inputs = tf.TensorSpec(self.model.input.shape, self.model.input.dtype)
-        self.set_rates(rates)
+        self.set_lr_scales(rates)
         self._predict = tf.function(
             lambda inputs: self.model(inputs, training=False), input_signature=[self._inputs]
         )
 
-    def set_rates(self, rates: Rates) -> None:
+    def set_lr_scales(self, rates: LrScales) -> None:
         """Let the layers learn at these rates from now on; a frozen one keeps its statistics."""
-        self.rates = rates
+        self.lr_scales = rates
         factors = {layer.name: factor(layer.name, rates) for layer in self.model.layers}
         for layer in self.model.layers:
             layer.trainable = factors[layer.name] > 0
-        set_factors(self.optimizer, {weight.path: factors[layer.name] for layer in self.model.layers
-                                     for weight in layer.trainable_variables})  # fmt: skip
+        set_factors(
+            self.optimizer,
+            {
+                weight.path: factors[layer.name]
+                for layer in self.model.layers
+                for weight in layer.trainable_variables
+            },
+        )
         self.parameters = sum(int(np.prod(w.shape)) for w in self.model.trainable_variables)
         signature = [self._inputs, tf.TensorSpec([None], tf.int64)]
         # Another graph; it branches on no tensor, and is traced faster where nobody looks for that.

@@ -31,13 +31,9 @@ class TorchOptimizer(keras.optimizers.Optimizer):
             return
         super().build(variables)
         for variable in variables:
-            self.state.append(
-                [self.add_variable_from_reference(variable, name) for name in self.state_names]
-            )
+            self.state.append([self.add_variable_from_reference(variable, name) for name in self.state_names])
 
-    def update_step(
-        self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable
-    ) -> None:
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable) -> None:
         """Take one step of one variable."""
         rate = self.rate(learning_rate, variable)
         gradient = gradient + self.options.weight_decay * variable
@@ -117,9 +113,7 @@ class TorchAdam(TorchOptimizer):
 class TorchAdamW(TorchAdam):
     """Adam after w *= 1 - lr * weight_decay; the gradient stays as it is."""
 
-    def update_step(
-        self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable
-    ) -> None:
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable) -> None:
         rate = self.rate(learning_rate, variable)
         variable.assign_sub(rate * self.options.weight_decay * variable)
         state = self.state[self._get_variable_index(variable)]
@@ -163,16 +157,12 @@ def keras_formula(config: Optimizer) -> keras.optimizers.Optimizer:
     common = {"learning_rate": config.lr, "weight_decay": decay}
     match config:
         case Momentum():
-            return keras.optimizers.SGD(
-                momentum=config.momentum, nesterov=config.nesterov, **common
-            )
+            return keras.optimizers.SGD(momentum=config.momentum, nesterov=config.nesterov, **common)
         case RMSprop():
             return keras.optimizers.RMSprop(rho=config.alpha, epsilon=config.eps, **common)
         case Adagrad():
             return keras.optimizers.Adagrad(
-                initial_accumulator_value=config.initial_accumulator_value,
-                epsilon=config.eps,
-                **common,
+                initial_accumulator_value=config.initial_accumulator_value, epsilon=config.eps, **common
             )
         case Adam():
             kind = keras.optimizers.Adam if config.name == "adam" else keras.optimizers.AdamW

@@ -10,7 +10,7 @@ import tensorflow as tf
 from shared.config import Pooling
 from shared.native import conv_pool
 from shared.native.library import library
-from shared.runs.record import available_cores
+from shared.runs.environment import available_cores
 
 DTYPES = (tf.float32, tf.bfloat16)
 
@@ -77,9 +77,7 @@ def conv_max_pool(
         shaped = tf.ensure_shape(dw, kernel.shape)
         return tf.ensure_shape(values(dx, x.dtype), x.shape), tf.cast(shaped, kernel.dtype)
 
-    return tf.ensure_shape(
-        values(maxima, y.dtype), [None, filters, height // 2, width // 2]
-    ), gradient
+    return tf.ensure_shape(values(maxima, y.dtype), [None, filters, height // 2, width // 2]), gradient
 
 
 def bits(numbers: tf.Tensor) -> tf.Tensor:

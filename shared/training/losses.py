@@ -15,9 +15,7 @@ from shared.backprop.activations import sigmoid, softmax
 Loss = Literal["cross_entropy", "binary_cross_entropy", "squared_error"]
 
 
-def example_losses(
-    loss: Loss, logits: NDArray[np.float64], labels: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def example_losses(loss: Loss, logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the loss of each example, shape (N,)."""
     if loss == "cross_entropy":
         return cross_entropy(logits, labels)

@@ -12,12 +12,12 @@ from shared import backprop
 from shared.backprop import Array, Module
 from shared.config import AppConfig, Optimizer
 from shared.errors import TrainingDiverged
-from shared.runs.record import available_cores
+from shared.runs.environment import available_cores
 from shared.training.checkpoint import below
-from shared.training.fit import Examples, Indices
+from shared.training.loop import Examples, Indices
 from shared.training.losses import Loss, predicted_classes
+from shared.training.lr_scale import ALL, LrScales, factor, part
 from shared.training.memory import keep_freed_memory
-from shared.training.rates import ALL, Rates, factor, part
 
 
 class NumpyLearner:
@@ -29,7 +29,7 @@ class NumpyLearner:
         config: seed, threads, precision and optimizer are taken from here.
         loss: what it is trained on.
         rates: how fast its parts learn; a part with the factor 0 stays as it is, the statistics of
-            its batch normalisation included.
+            its batch normalization included.
     """
 
     asynchronous = False  # train yields numbers
@@ -39,7 +39,7 @@ class NumpyLearner:
         build: Callable[[Any, type, np.random.Generator], Module],
         config: AppConfig,
         loss: Loss = "cross_entropy",
-        rates: Rates = ALL,
+        rates: LrScales = ALL,
     ) -> None:
         keep_freed_memory()
         threadpoolctl.threadpool_limits(config.trainer.threads or available_cores(), "blas")
@@ -53,11 +53,11 @@ class NumpyLearner:
             key: build_optimizer(weights, config.optimizer)
             for key, weights in parts(self.model.params, rates).items()
         }
-        self.set_rates(rates)
+        self.set_lr_scales(rates)
 
-    def set_rates(self, rates: Rates) -> None:
+    def set_lr_scales(self, rates: LrScales) -> None:
         """Let the network learn at these rates from now on; its parts stay the same."""
-        self.rates = rates
+        self.lr_scales = rates
         trained = (w.size for name, w in self.model.params.items() if factor(name, rates) > 0)
         self.parameters = sum(trained)
 
@@ -71,7 +71,7 @@ class NumpyLearner:
         """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
         inputs = examples.inputs
         for name, layer in named_layers(self.model):
-            layer.training = factor(name, self.rates) > 0  # statistics of frozen layers stay
+            layer.training = factor(name, self.lr_scales) > 0  # statistics of frozen layers stay
         for batch, rate in steps:
             try:
                 yield self._step(self._floats(inputs[batch]), examples.labels[batch], rate)
@@ -83,14 +83,15 @@ class NumpyLearner:
             logits = self.model.forward(inputs)
             loss = self.criterion.forward(logits, labels)
             self.model.backward(self.criterion.backward())
-            gradients = {name: self.model.grads[name] for name in self.model.params
-                         if factor(name, self.rates) > 0}  # fmt: skip
+            gradients = {
+                name: self.model.grads[name] for name in self.model.params if factor(name, self.lr_scales) > 0
+            }
             if self.clip_norm is not None:
                 backprop.clip_grad_norm_(gradients, self.clip_norm)
             for key, optimizer in self.optimizers.items():
-                if self.rates[key] > 0:
+                if self.lr_scales[key] > 0:
                     # a NumPy float64 would make float64 of all
-                    optimizer.lr = float(rate) * self.rates[key]
+                    optimizer.lr = float(rate) * self.lr_scales[key]
                     optimizer.step(gradients)
         return float(loss), int((predicted_classes(self.loss, logits) == labels).sum())
 
@@ -162,7 +163,7 @@ def named_layers(module: Module, name: str = "") -> Iterator[tuple[str, Module]]
         yield from named_layers(child, f"{name}.{key}" if name else key)
 
 
-def parts(params: dict[str, Array], rates: Rates) -> dict[str, dict[str, Array]]:
+def parts(params: dict[str, Array], rates: LrScales) -> dict[str, dict[str, Array]]:
     """Return the parameters of each part that has a learning rate of its own."""
     found: dict[str, dict[str, Array]] = {}
     for name, weight in params.items():

@@ -10,9 +10,7 @@ START = 1 / 25  # where it starts, as a share of the peak
 END = 1 / 10_000  # where it ends
 
 
-def learning_rates(
-    schedule: str, peak: float, total: int, steps: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def learning_rates(schedule: str, peak: float, total: int, steps: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the learning rate of each of `steps`, counted from 0, of a training of `total` steps.
 
     `constant` is `peak` throughout. `one_cycle` goes up to `peak` and down again, half a cosine

@@ -9,18 +9,10 @@ from numpy.typing import NDArray
 
 from shared.config import AppConfig, Imdb, Reviews, TextFolder, Texts
 from shared.data import imdb, reviews, store, text_folder
-from shared.data.text import (
-    UNKNOWN,
-    Documents,
-    Sequences,
-    Settings,
-    TextData,
-    ids_of_words,
-    tokenizer,
-)
+from shared.data.text import UNKNOWN, Documents, Sequences, Settings, TextData, ids_of_words, tokenizer
 from shared.errors import ConfigError
 from shared.runs.progress import download_progress
-from shared.training.fit import Examples
+from shared.training.loop import Examples
 from shared.training.split import hold_back
 
 
@@ -37,9 +29,13 @@ def load_texts(data: Imdb | Reviews | TextFolder) -> TextData:
         return text_folder.load(Path(data.root), settings, data.test_fraction)
     with download_progress() as progress:
         return imdb.load(
-            Path(data.root), store.archives_folder(), settings, data.download, data.fallback,
+            Path(data.root),
+            store.archives_folder(),
+            settings,
+            data.download,
+            data.fallback,
             progress=progress,
-        )  # fmt: skip
+        )
 
 
 def split_texts(texts: TextData, config: AppConfig) -> tuple[Examples, Examples, Examples]:
@@ -56,13 +52,13 @@ def split_texts(texts: TextData, config: AppConfig) -> tuple[Examples, Examples,
     assert isinstance(data, Texts)
     random = np.random.default_rng([config.seed, 0])
     order = random.permutation(len(texts.train))[: data.train_limit]
-    kept, validated = hold_back(
-        order, data.validation_fraction, config.trainer.batch_size, texts.name
-    )
+    kept, validated = hold_back(order, data.validation_fraction, config.trainer.batch_size, texts.name)
     tested = random.permutation(len(texts.test))[: data.test_limit]
     train, validation, test = (
-        texts.train.take(kept), _by_length(texts.train, validated), _by_length(texts.test, tested)
-    )  # fmt: skip
+        texts.train.take(kept),
+        _by_length(texts.train, validated),
+        _by_length(texts.test, tested),
+    )
     return (
         Examples(Sequences(train, data.longest, data.keep), train.labels),
         Examples(Sequences(validation, data.longest, data.keep), validation.labels),
@@ -75,9 +71,7 @@ def _by_length(documents: Documents, which: NDArray[np.int64]) -> Documents:
     return documents.take(which[np.argsort(documents.lengths[which], kind="stable")])
 
 
-def known_words(
-    text: str, vocabulary: Sequence[str], data: Texts
-) -> tuple[list[str], NDArray[np.int64]]:
+def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list[str], NDArray[np.int64]]:
     """Return the words of a text that a network reads, and their ids, (T,).
 
     Args:
@@ -110,6 +104,4 @@ def from_standard_input() -> str:
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"the text is not UTF-8 ({error.reason} at byte {error.start})"
-        ) from error
+        raise ConfigError(f"the text is not UTF-8 ({error.reason} at byte {error.start})") from error

@@ -3,45 +3,45 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from shared import processes
+from shared import distributed
 
 T = TypeVar("T")
 
 
-def agreed(decide: Callable[[], T]) -> T:
+def broadcast_from_rank0(decide: Callable[[], T]) -> T:
     """Return what the first process decides, in all of them; the others do not ask.
 
     Raises:
         LostProcess: a process has ended.
     """
-    if processes.count() == 1:
+    if distributed.world_size() == 1:
         return decide()
-    from shared.training import torch_processes
+    from shared.training import torch_distributed
 
-    return torch_processes.from_first(decide() if processes.rank() == 0 else None)
+    return torch_distributed.from_first(decide() if distributed.rank() == 0 else None)
 
 
-def gathered(own: T) -> list[T]:
+def all_gather(own: T) -> list[T]:
     """Return what each process has, by their ranks, in all of them.
 
     Raises:
         LostProcess: a process has ended.
     """
-    if processes.count() == 1:
+    if distributed.world_size() == 1:
         return [own]
-    from shared.training import torch_processes
+    from shared.training import torch_distributed
 
-    return torch_processes.from_all(own)
+    return torch_distributed.from_all(own)
 
 
-def anywhere(flag: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Return whether a flag is set in any process, in all of them.
 
     Raises:
         LostProcess: a process has ended.
     """
-    if processes.count() == 1:
+    if distributed.world_size() == 1:
         return flag
-    from shared.training import torch_processes
+    from shared.training import torch_distributed
 
-    return torch_processes.largest(float(flag)) > 0
+    return torch_distributed.largest(float(flag)) > 0

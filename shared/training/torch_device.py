@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from shared import processes
+from shared import distributed
 from shared.config import Trainer
 from shared.errors import ConfigError
 
@@ -20,7 +20,7 @@ def device_of(trainer: Trainer) -> torch.device:
     Raises:
         ConfigError: it is not there.
     """
-    enough = torch.cuda.is_available() and torch.cuda.device_count() >= processes.local_count()
+    enough = torch.cuda.is_available() and torch.cuda.device_count() >= distributed.local_world_size()
     kind = trainer.device
     if kind == "auto":
         kind = "cuda" if enough else "cpu"
@@ -28,7 +28,7 @@ def device_of(trainer: Trainer) -> torch.device:
         case "cuda" if not enough:
             raise ConfigError(
                 f"trainer.device=cuda: PyTorch finds {torch.cuda.device_count()} CUDA devices for "
-                f"{processes.local_count()} of these processes on this machine\n"
+                f"{distributed.local_world_size()} of these processes on this machine\n"
                 "trainer.device=cpu needs none"
             )
         case "mps" if not torch.backends.mps.is_available():
@@ -36,10 +36,10 @@ def device_of(trainer: Trainer) -> torch.device:
                 "trainer.device=mps: PyTorch finds no Apple GPU on this machine\n"
                 "trainer.device=cpu needs none"
             )
-        case "mps" if processes.count() > 1:
+        case "mps" if distributed.world_size() > 1:
             raise ConfigError("trainer.device=mps takes one process: start it without torchrun")
         case "cuda":
-            return torch.device("cuda", processes.local_rank())
+            return torch.device("cuda", distributed.local_rank())
     return torch.device(kind)
 
 
@@ -49,7 +49,7 @@ def check_compiler(trainer: Trainer) -> None:
     Raises:
         ConfigError: it does not, or there are several processes.
     """
-    if trainer.compile and processes.count() > 1:
+    if trainer.compile and distributed.world_size() > 1:
         raise ConfigError("trainer.compile=true takes one process: start it without torchrun")
     if not trainer.compile or device_of(trainer).type != "cpu":
         return

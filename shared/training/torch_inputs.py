@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.data.images import Standardised
+from shared.data.images import Standardized
 from shared.data.text import PAD, Sequences
 
 Rows = NDArray[np.int64]
@@ -40,7 +40,7 @@ class PlacedSequences:
         return self._ids[places].to(torch.int64).where(there, PAD)
 
 
-Placed = torch.Tensor | PlacedSequences | Standardised
+Placed = torch.Tensor | PlacedSequences | Standardized
 
 
 def placed(inputs: Any, device: torch.device) -> Placed:
@@ -49,11 +49,11 @@ def placed(inputs: Any, device: torch.device) -> Placed:
         return inputs
     if isinstance(inputs, Sequences):
         return PlacedSequences(inputs, device)
-    if isinstance(inputs, Standardised):
+    if isinstance(inputs, Standardized):
         if device.type == "cpu":  # where NumPy looks up in half of the time
             return inputs
         parts = (torch.as_tensor(part).to(device) for part in (inputs.pixels, inputs.table))
-        return Standardised(*parts)
+        return Standardized(*parts)
     return torch.as_tensor(inputs).to(device)
 
 
@@ -61,9 +61,9 @@ def batch_of(inputs: Placed, rows: torch.Tensor, same_rows: Rows) -> torch.Tenso
     """Return the inputs of some rows; as PlacedSequences.batch."""
     if isinstance(inputs, PlacedSequences):
         return inputs.batch(rows, same_rows)
-    if isinstance(inputs, Standardised) and isinstance(inputs.pixels, torch.Tensor):
+    if isinstance(inputs, Standardized) and isinstance(inputs.pixels, torch.Tensor):
         images: torch.Tensor = inputs.table.take(inputs.pixels[rows].long())
         return images
-    if isinstance(inputs, Standardised):
+    if isinstance(inputs, Standardized):
         return torch.from_numpy(inputs[same_rows])
     return inputs[rows]

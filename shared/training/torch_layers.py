@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from shared.training.torch_processes import Share, Sum
+from shared.training.torch_distributed import Share, Sum
 
 LEVELS = 256  # values of a byte
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by their bytes
@@ -73,7 +73,7 @@ class Masked(torch.autograd.Function):
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch normalisation whose statistics are those of a whole batch, of which x is a share.
+    """Batch normalization whose statistics are those of a whole batch, of which x is a share.
 
     torch.nn.SyncBatchNorm does the same, on GPUs alone.
 
@@ -84,7 +84,7 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
     share: Share
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x (N, C, ...) normalised for each channel, in its own dtype."""
+        """Return x (N, C, ...) normalized for each channel, in its own dtype."""
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None
@@ -96,14 +96,14 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         channels = (-1, *(1 for _ in x.shape[2:]))
         count = self.share.size * math.prod(x.shape[2:])
         mean = Sum.apply(values.sum(others) * self.counted()) / count
-        centred = values - mean.view(channels)
-        variance = Sum.apply((centred**2).sum(others) * self.counted()) / count
+        centerd = values - mean.view(channels)
+        variance = Sum.apply((centerd**2).sum(others) * self.counted()) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         scale = self.weight / (variance + self.eps).sqrt()
-        return (centred * scale.view(channels) + self.bias.view(channels)).to(x.dtype)
+        return (centerd * scale.view(channels) + self.bias.view(channels)).to(x.dtype)
 
     def counted(self) -> float:
         """Return 0 for a share of no examples, in place of which one stands; else 1."""

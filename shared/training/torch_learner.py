@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from shared import processes
+from shared import distributed
 from shared.config import AppConfig, Optimizer
-from shared.runs.record import available_cores
+from shared.runs.environment import available_cores
 from shared.training.checkpoint import below
-from shared.training.fit import Examples, Indices
+from shared.training.loop import Examples, Indices
 from shared.training.losses import Loss
+from shared.training.lr_scale import ALL, LrScales, factor, part
 from shared.training.memory import keep_freed_memory
-from shared.training.rates import ALL, Rates, factor, part
 from shared.training.torch_device import device_of
+from shared.training.torch_distributed import Share
 from shared.training.torch_inputs import batch_of, placed
 from shared.training.torch_layers import over_processes
-from shared.training.torch_processes import Share
 
 
 class TorchLearner:
@@ -33,7 +33,7 @@ class TorchLearner:
         config: seed, threads, device, precision and optimizer are taken from here.
         loss: what it is trained on.
         rates: how fast its parts learn; a part with the factor 0 stays as it is, the statistics of
-            its batch normalisation included.
+            its batch normalization included.
 
     Attributes:
         asynchronous: whether the device goes on by itself: what it is asked for is waited for.
@@ -44,7 +44,7 @@ class TorchLearner:
         build: Callable[[Any], nn.Module],
         config: AppConfig,
         loss: Loss = "cross_entropy",
-        rates: Rates = ALL,
+        rates: LrScales = ALL,
     ) -> None:
         keep_freed_memory()
         torch.set_num_threads(config.trainer.threads or available_cores())
@@ -62,16 +62,16 @@ class TorchLearner:
         self.clip_norm = config.trainer.clip_norm
         self.share = Share()
         self.model = build(config.model).to(self.device, self.dtype)
-        if processes.count() > 1:
+        if distributed.world_size() > 1:
             over_processes(self.model, self.share)
         if config.trainer.compile:
             compile_network(self.model)
         self.optimizer = build_optimizer(self.model, config.optimizer, rates)
-        self.set_rates(rates)
+        self.set_lr_scales(rates)
 
-    def set_rates(self, rates: Rates) -> None:
+    def set_lr_scales(self, rates: LrScales) -> None:
         """Let the network learn at these rates from now on; its parts stay the same."""
-        self.rates = rates
+        self.lr_scales = rates
         for group in self.optimizer.param_groups:
             for weight in group["params"]:
                 weight.requires_grad_(rates[group["part"]] > 0)
@@ -82,9 +82,7 @@ class TorchLearner:
         labels: Any = torch.as_tensor(examples.labels).to(self.device)
         return Examples(placed(examples.inputs, self.device), labels)
 
-    def train(
-        self, examples: Examples, steps: Sequence[tuple[Indices, float]]
-    ) -> Iterator[tuple[Any, Any]]:
+    def train(self, examples: Examples, steps: Sequence[tuple[Indices, float]]) -> Iterator[tuple[Any, Any]]:
         """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits.
 
         On a GPU nothing waits for it from the first step to the last, and what is yielded are
@@ -101,7 +99,7 @@ class TorchLearner:
         for (batch, rate), rows in zip(steps, batches, strict=True):
             share = self.share.take(len(batch))
             own = rows[share]
-            set_learning_rate(self.optimizer, rate, self.rates)
+            set_learning_rate(self.optimizer, rate, self.lr_scales)
             self.optimizer.zero_grad()
             with self._autocast():
                 logits = self.model(self._floats(batch_of(inputs, own, batch[share])))
@@ -169,7 +167,7 @@ class TorchLearner:
     def _training_mode(self) -> None:
         """Switch to it, but for frozen layers: their statistics would follow the batches."""
         for name, module in self.model.named_modules():
-            module.training = factor(name, self.rates) > 0
+            module.training = factor(name, self.lr_scales) > 0
 
     def _floats(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the inputs in the network's dtype; integers (indices of words) stay integers."""
@@ -210,9 +208,7 @@ def hits(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     return (predicted == labels).sum()
 
 
-def build_optimizer(
-    model: nn.Module, config: Optimizer, rates: Rates = ALL
-) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, config: Optimizer, rates: LrScales = ALL) -> torch.optim.Optimizer:
     """Return torch's own optimizer of that name: `optimizer.formula` is `torch` here.
 
     It has a group of parameters for each of the `rates`; `part` says which.
@@ -250,7 +246,7 @@ def without_compiler(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim
     return type(optimizer.__name__, (optimizer,), methods)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, rates: Rates = ALL) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, rates: LrScales = ALL) -> None:
     """Use `rate` from the next step on, in each group times the factor of its part."""
     for group in optimizer.param_groups:
         group["lr"] = rate * rates[group["part"]]

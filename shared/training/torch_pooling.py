@@ -32,9 +32,7 @@ class ConvMaxPool(torch.autograd.Function):
     """max_pool2d(conv2d(x, weight, bias), 2); its output is contiguous, channels first."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
-    ) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Return the maxima, in bfloat16 under autocast to that; they may be changed in place."""
         y = F.conv2d(x, weight, bias)
         maxima, where = conv_pool.max_pool(numbers(channels_last(y)), torch.get_num_threads())

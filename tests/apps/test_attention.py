@@ -22,12 +22,12 @@ from shared.data import recall
 from shared.data.text import PAD
 from shared.errors import ConfigError
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
-from shared.training.fit import Examples
 from shared.training.keras_learner import KerasLearner
+from shared.training.loop import Examples
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.torch_learner import TorchLearner
-from tests.gradients.entries import double_precision
 from tests.helpers import ROOT, app_config
+from tools.gradcheck.entries import double_precision
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 MODELS = ["single_head", "multi_head", "mean_pooling"]
@@ -95,9 +95,7 @@ def test_attention_is_torchs_function(seed: int) -> None:
     constants = [tf.constant(array) for array in inputs]
     with tf.GradientTape() as tape:
         tape.watch(constants)
-        of_keras, keras_weights = keras_model.attention(
-            constants[0], constants[1], constants[2], mask
-        )
+        of_keras, keras_weights = keras_model.attention(constants[0], constants[1], constants[2], mask)
     in_keras = tape.gradient(of_keras, constants, upstream)
     for name, output in (("torch", of_torch.detach()), ("keras", of_keras), ("numpy", of_numpy)):
         close(output, expected.detach(), name)
@@ -144,9 +142,8 @@ def test_heads_are_those_of_the_frameworks_layers(heads: int) -> None:
     with tf.GradientTape() as tape:
         tape.watch(constants)
         of_keras, scores = in_keras(
-            constants[0], constants[2], constants[1], attention_mask=mask,
-            return_attention_scores=True,
-        )  # fmt: skip
+            constants[0], constants[2], constants[1], attention_mask=mask, return_attention_scores=True
+        )
     of_tape = tape.gradient(of_keras, [*constants, *in_keras.trainable_variables], upstream)
     close(own, expected.detach(), "NumPy")
     close(of_keras, expected.detach(), "Keras")
@@ -279,8 +276,7 @@ def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> Non
         torch_to_keras(learners["torch"].model, learners["keras"].model)
         torch_to_numpy(learners["torch"].model, learners["numpy"].model)
         losses = {
-            name: [loss for loss, _ in learner.train(data, steps)]
-            for name, learner in learners.items()
+            name: [loss for loss, _ in learner.train(data, steps)] for name, learner in learners.items()
         }
     close(losses["keras"], losses["torch"], "Keras's losses")
     close(losses["numpy"], losses["torch"], "NumPy's losses")
@@ -353,21 +349,37 @@ def test_the_data_are_the_same_every_time() -> None:
 
 # Whole runs
 
-FILES = {"config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png", "confusion.png",
-         "weights.safetensors", "attention.png"}  # fmt: skip
+FILES = {
+    "config.yaml",
+    "metrics.json",
+    "history.csv",
+    "steps.csv",
+    "curves.png",
+    "confusion.png",
+    "weights.safetensors",
+    "attention.png",
+}
 
 
 @pytest.mark.parametrize("framework", ["keras", "numpy"])  # torch: in the small task below
 def test_a_run_leaves_everything_behind(framework: str, tmp_path: Path) -> None:
-    config = attention_config(tmp_path, f"framework={framework}", "model=multi_head",
-                              "debug=smoke", "data.longer=[24]")  # fmt: skip
+    config = attention_config(
+        tmp_path, f"framework={framework}", "model=multi_head", "debug=smoke", "data.longer=[24]"
+    )
     metrics = train(config)
     assert {path.name for path in tmp_path.iterdir()} == FILES | {"lengths.png", "mean_pooling"}
     twin = tmp_path / "mean_pooling"
     assert {path.name for path in twin.iterdir()} == FILES | {"lengths.png"}
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
-    expected = {"app": "attention", "dataset": "recall", "embedded": False, "test_examples": 256,
-                "chance": 0.125, "framework": framework, "status": "done"}  # fmt: skip
+    expected = {
+        "app": "attention",
+        "dataset": "recall",
+        "embedded": False,
+        "test_examples": 256,
+        "chance": 0.125,
+        "framework": framework,
+        "status": "done",
+    }
     assert {key: metrics[key] for key in expected} == expected
     assert list(metrics["accuracy_by_pairs"]) == ["16", "24"]
     of_twin = json.loads((twin / "metrics.json").read_text())
@@ -375,7 +387,7 @@ def test_a_run_leaves_everything_behind(framework: str, tmp_path: Path) -> None:
     assert of_twin["accuracy_by_pairs"] == metrics["mean_pooling"]["accuracy_by_pairs"]
 
 
-def test_a_run_on_texts_colours_their_words(tmp_path: Path) -> None:
+def test_a_run_on_texts_colors_their_words(tmp_path: Path) -> None:
     config = attention_config(tmp_path, "data=reviews", "debug=smoke")
     metrics = train(config)
     assert {path.name for path in tmp_path.iterdir()} == FILES | {"words.png", "vocabulary.txt"}
@@ -385,8 +397,15 @@ def test_a_run_on_texts_colours_their_words(tmp_path: Path) -> None:
 
 def test_attention_looks_up_and_the_mean_guesses(tmp_path: Path) -> None:
     """A small task, in seconds; the whole one is slow."""
-    chosen = ["data.keys=16", "data.values=4", "data.pairs=4", "data.longer=[8, 16]",
-              "data.train_limit=10000", "trainer.epochs=4", "optimizer.lr=0.01"]  # fmt: skip
+    chosen = [
+        "data.keys=16",
+        "data.values=4",
+        "data.pairs=4",
+        "data.longer=[8, 16]",
+        "data.train_limit=10000",
+        "trainer.epochs=4",
+        "optimizer.lr=0.01",
+    ]
     metrics = train(attention_config(tmp_path, *chosen))
     assert min(metrics["accuracy_by_pairs"].values()) >= 0.99
     assert max(metrics["mean_pooling"]["accuracy_by_pairs"].values()) < 0.54
@@ -419,9 +438,7 @@ def test_the_whole_task(framework: str, model: str, tmp_path: Path) -> None:
         (["data.keys=99999"], r"data\.keys should be less than or equal to 2000"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(
-    overrides: list[str], message: str, tmp_path: Path
-) -> None:
+def test_what_is_wrong_is_said_in_one_line(overrides: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         load(attention_config(tmp_path, *overrides))
     assert "\n" not in str(error.value)

@@ -46,12 +46,17 @@ from shared.runs.folder import RunFolder
 from tests.forks import Forks
 from tests.helpers import ROOT, TIMEOUT, app_config
 
-FIGURES = ["activations", "depth", "remedies", "time", "clipping", "learning_rates", "valley",
-           "overfitting"]  # fmt: skip
+FIGURES = ["activations", "depth", "remedies", "time", "clipping", "learning_rates", "valley", "overfitting"]
 FILES = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "csv")} | {
-    "config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png", "weights.safetensors",
-    "gradient_flow.html", "trainings",
-}  # fmt: skip
+    "config.yaml",
+    "metrics.json",
+    "history.csv",
+    "steps.csv",
+    "curves.png",
+    "weights.safetensors",
+    "gradient_flow.html",
+    "trainings",
+}
 GAP = "gap: test minus training loss"
 OTHERS = ["torch", pytest.param("keras", marks=pytest.mark.slow)]
 
@@ -96,14 +101,23 @@ def test_a_run_makes_every_file(smoke: tuple[Path, str]) -> None:
     assert {path.name for path in folder.iterdir()} == FILES
     assert "test: accuracy" in said
     metrics = json.loads((folder / "metrics.json").read_text())
-    expected = {"app": "gradient_flow", "framework": "numpy", "model": "networks", "epochs": 1,
-                "dataset": "digits", "embedded": True, "test_examples": 360, "status": "done",
-                "seed": 0, "train_examples": 200, "steps": 4}  # fmt: skip
+    expected = {
+        "app": "gradient_flow",
+        "framework": "numpy",
+        "model": "networks",
+        "epochs": 1,
+        "dataset": "digits",
+        "embedded": True,
+        "test_examples": 360,
+        "status": "done",
+        "seed": 0,
+        "train_examples": 200,
+        "steps": 4,
+    }
     assert {key: metrics[key] for key in expected} == expected
     shapes = Dense(196, 16, 2, "ReLU").shapes().values()
     assert metrics["parameters"] == sum(int(np.prod(shape)) for shape in shapes)
-    needed = {"dataset_sha256", "test_accuracy", "test_loss", "train_seconds", "versions",
-              "hardware", "git"}  # fmt: skip
+    needed = {"dataset_sha256", "test_accuracy", "test_loss", "train_seconds", "versions", "hardware", "git"}
     assert needed <= metrics.keys()
 
 
@@ -259,8 +273,14 @@ def test_the_trainings_are_those_of_autograd(framework: str, tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", ["torch", "keras"])
 def test_the_command_works_in_every_framework(framework: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "apps.gradient_flow", "debug=smoke", f"framework={framework}",
-               f"hydra.run.dir={tmp_path}/run"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "apps.gradient_flow",
+        "debug=smoke",
+        f"framework={framework}",
+        f"hydra.run.dir={tmp_path}/run",
+    ]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
@@ -287,9 +307,7 @@ def test_finite_differences_agree(network: Network) -> None:
 
     def slope(change_of: Callable[[float], tuple[dict[str, np.ndarray], np.ndarray]]) -> float:
         step = 1e-5
-        losses = [
-            backend.gradients(model, *change_of(sign * step), labels).loss for sign in (1, -1)
-        ]
+        losses = [backend.gradients(model, *change_of(sign * step), labels).loss for sign in (1, -1)]
         return (losses[0] - losses[1]) / (2 * step)
 
     for name in weights:
@@ -317,10 +335,10 @@ def test_the_flow_is_the_gradient_of_a_layers_output(residual: bool) -> None:
         )
 
 
-def flows(network: Dense, initialisation: str, seed: int = 0) -> list[float]:
+def flows(network: Dense, initialization: str, seed: int = 0) -> list[float]:
     inputs, labels = random_batch(32, network.inputs)
     rng = np.random.default_rng(seed)
-    weights = initial_weights(network, initialisation, 1.0, rng)
+    weights = initial_weights(network, initialization, 1.0, rng)
     backend = engine("numpy")
     found = backend.gradients(backend.build_model(network), weights, inputs, labels)
     return [norm(one) for one in found.flow]
@@ -350,14 +368,14 @@ def test_sigmoids_gradient_vanishes_at_least_as_its_slope_says() -> None:
 @pytest.mark.parametrize("shape", [(300, 300), (200, 300), (300, 200)])
 def test_initial_weights_have_the_deviation_that_is_named(shape: tuple[int, int]) -> None:
     expected = {"normal": 0.3, "Glorot": (2 / sum(shape)) ** 0.5, "He": (2 / shape[1]) ** 0.5}
-    for initialisation, deviation in expected.items():
-        drawn = matrix(shape, initialisation, 0.3, np.random.default_rng(0))
+    for initialization, deviation in expected.items():
+        drawn = matrix(shape, initialization, 0.3, np.random.default_rng(0))
         assert drawn.shape == shape
         assert drawn.std() == pytest.approx(deviation, rel=0.02)
     square = matrix(shape, "orthogonal", 0.3, np.random.default_rng(0))
     gram = square @ square.T if shape[0] <= shape[1] else square.T @ square
     np.testing.assert_allclose(gram, np.eye(min(shape)), atol=1e-12)
-    with pytest.raises(ValueError, match="expected an initialisation"):
+    with pytest.raises(ValueError, match="expected an initialization"):
         matrix(shape, "zeros", 1.0, np.random.default_rng(0))
 
 
@@ -406,8 +424,11 @@ def test_every_optimizer_goes_its_way_at_its_best_rate() -> None:
         one = where(rows, optimizer=name)
         assert len(one) == valley.STEPS + 1
         assert one[-1]["f"] < 0.01 * one[0]["f"]
-        ends = [points[-1][2] for rate in valley.RATES
-                if len(points := valley.path(make, rate)) == valley.STEPS + 1]  # fmt: skip
+        ends = [
+            points[-1][2]
+            for rate in valley.RATES
+            if len(points := valley.path(make, rate)) == valley.STEPS + 1
+        ]
         assert one[-1]["f"] == min(ends)
     names = re.findall(r"([A-Za-z]+) [\d.e-]+ \(rate", valley.caption(rows))
     by_value = sorted(names, key=lambda name: float(where(rows, optimizer=name)[-1]["f"]))
@@ -444,9 +465,11 @@ def test_the_activations_are_torchs() -> None:
     import torch
 
     kinds: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-        "sigmoid": torch.sigmoid, "tanh": torch.tanh, "ReLU": torch.relu,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "ReLU": torch.relu,
         "GELU": torch.nn.functional.gelu,
-    }  # fmt: skip
+    }
     rows = activations.measure()
     for name, function in kinds.items():
         one = where(rows, function=name)
@@ -518,9 +541,7 @@ def test_patience() -> None:
 def trained(tmp_path: Path, method: str, *overrides: str) -> overfitting.Training:
     """Train in NumPy, in a folder of its own."""
     config = flow_config("-", *overrides)
-    return overfitting.train(
-        engine("numpy"), config, few(config), method, RunFolder(tmp_path / method)
-    )
+    return overfitting.train(engine("numpy"), config, few(config), method, RunFolder(tmp_path / method))
 
 
 def test_penalties_make_the_weights_smaller_and_l1_makes_zeros(tmp_path: Path) -> None:
@@ -563,10 +584,16 @@ def test_a_training_takes_no_more_steps_than_it_may(tmp_path: Path) -> None:
 
 # Five trainings of 28 steps; early stopping, the second one, takes 12.
 SMALL = [
-    "model.depths=[3]", "model.width=6", "model.recurrent=6", "model.clip_steps=3",
-    "model.hidden=32", "model.patience=1", "trainer.epochs=7", "optimizer.lr=0.1",
+    "model.depths=[3]",
+    "model.width=6",
+    "model.recurrent=6",
+    "model.clip_steps=3",
+    "model.hidden=32",
+    "model.patience=1",
+    "trainer.epochs=7",
+    "optimizer.lr=0.1",
     "data.wrong_labels=0.5",
-]  # fmt: skip
+]
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -586,9 +613,7 @@ def content(folder: Path) -> dict[str, Any]:
     return found
 
 
-def stopped(
-    monkeypatch: pytest.MonkeyPatch, config: Config, after: int, action: Callable[[], None]
-) -> None:
+def stopped(monkeypatch: pytest.MonkeyPatch, config: Config, after: int, action: Callable[[], None]) -> None:
     """Do something while a step is taken, the `after`th of this process."""
     counter, step = itertools.count(1), overfitting.Trainee.step
 
@@ -640,15 +665,14 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(
     assert content(run_dir) == content(whole)
     # a step that ends with Ctrl-C is taken, one that crashes is not
     done = sum(stops) if action == "ctrl_c" else sum(stop - 1 for stop in stops)
-    rows = sum(len((path / "steps.csv").read_text().splitlines()) - 1
-               for path in (whole / "trainings").iterdir())  # fmt: skip
+    rows = sum(
+        len((path / "steps.csv").read_text().splitlines()) - 1 for path in (whole / "trainings").iterdir()
+    )
     assert taken == rows - done, "nothing is trained twice"
     assert ("going on after step" in capsys.readouterr().out) == (done > 0)
 
 
-def test_ctrl_c_between_the_trainings_loses_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_between_the_trainings_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the picture is drawn, and while the gradients before it are computed."""
     whole, run_dir = tmp_path / "whole", tmp_path / "run"
     app.train(flow_config(whole, *SMALL))
@@ -688,11 +712,15 @@ def by_layer() -> list[Row]:
 
 def test_the_caption_by_layer(by_layer: list[Row]) -> None:
     said = depth.depth_caption(by_layer)
-    for claim in ("sigmoid with Glorot weights: vanishes", "tanh with Glorot weights: stays",
-                  "tanh with orthogonal weights: stays", "ReLU with He weights: stays",
-                  "ReLU with normal weights: explodes"):  # fmt: skip
+    for claim in (
+        "sigmoid with Glorot weights: vanishes",
+        "tanh with Glorot weights: stays",
+        "tanh with orthogonal weights: stays",
+        "ReLU with He weights: stays",
+        "ReLU with normal weights: explodes",
+    ):
         assert claim in said
-    he = where(by_layer, activation="ReLU", initialisation="He", network="plain")
+    he = where(by_layer, activation="ReLU", initialization="He", network="plain")
     expected = he[0]["gradient_of_output"] / he[-1]["gradient_of_output"]
     assert f"({number(expected)} times" in said
     flat = [row | {"gradient_of_output": 1.0} for row in by_layer]
@@ -701,7 +729,7 @@ def test_the_caption_by_layer(by_layer: list[Row]) -> None:
 
 def test_the_weights_gradient_explodes_in_all_layers_alike(by_layer: list[Row]) -> None:
     """As the README says."""
-    rows = where(by_layer, activation="ReLU", initialisation="normal", network="plain")
+    rows = where(by_layer, activation="ReLU", initialization="normal", network="plain")
     of_weights, of_outputs = (
         np.array(column(rows[1:], f"gradient_of_{what}")) for what in ("weights", "output")
     )
@@ -717,8 +745,7 @@ def test_the_caption_of_the_remedies(by_layer: list[Row]) -> None:
         ratios = [row[remedy] for row in depth.table(by_layer)]
         assert f"{remedy}: {number(min(ratios))} to {number(max(ratios))}" in said
         assert len(ratios) == 3 * len(INITIALISATIONS)
-    flat = [row | ({"gradient_of_output": 1.0} if row["network"] == "plain" else {})
-            for row in by_layer]  # fmt: skip
+    flat = [row | ({"gradient_of_output": 1.0} if row["network"] == "plain" else {}) for row in by_layer]
     assert "that of: plain" in depth.remedies_caption(flat)
 
 
@@ -730,13 +757,11 @@ def test_batch_normalisation_takes_out_the_size_of_the_weights() -> None:
         network = Dense(16, 16, 8, "ReLU", norm=with_norm)
         weights = initial_weights(network, "He", 1.0, np.random.default_rng(0))
         larger = {
-            name: 10 * w if w.ndim == 2 and name.startswith("linear") else w
-            for name, w in weights.items()
+            name: 10 * w if w.ndim == 2 and name.startswith("linear") else w for name, w in weights.items()
         }
         model = backend.build_model(network)
         norms = [
-            [norm(one) for one in backend.gradients(model, w, inputs, labels).flow]
-            for w in (weights, larger)
+            [norm(one) for one in backend.gradients(model, w, inputs, labels).flow] for w in (weights, larger)
         ]
         grown = norms[1][0] / norms[1][-1] / (norms[0][0] / norms[0][-1])
         assert grown == (pytest.approx(1, rel=0.01) if with_norm else pytest.approx(1e7, rel=0.5))
@@ -748,8 +773,12 @@ def test_the_caption_by_time_step() -> None:
     inputs = (inputs - inputs.mean()) / inputs.std()
     rows = recurrent.measure(engine("numpy"), flow_config("-"), inputs, images.train_labels[:32])
     said = recurrent.caption(rows)
-    for claim in ("RNN, torch's weights: vanishes", "RNN, orthogonal weights times 3: explodes",
-                  "LSTM, forget bias 0: vanishes", "LSTM, forget bias 3: stays"):  # fmt: skip
+    for claim in (
+        "RNN, torch's weights: vanishes",
+        "RNN, orthogonal weights times 3: explodes",
+        "LSTM, forget bias 0: vanishes",
+        "LSTM, forget bias 3: stays",
+    ):
         assert claim in said
     ratios = [recurrent.ratio(where(rows, network=case)) for case in recurrent.CASES]
     assert all(number(ratio) in said for ratio in ratios)
@@ -769,8 +798,7 @@ def test_the_caption_of_clipping() -> None:
     assert on[-1]["loss"] < off[-1]["loss"] - 1
     assert ": lower with it" in figure.caption
     assert number(max(column(on, "norm_used"))) + " at most (limit 1)" in figure.caption
-    exchanged = [row | {"clipping": "on" if row["clipping"] == "off" else "off"}
-                 for row in figure.rows]  # fmt: skip
+    exchanged = [row | {"clipping": "on" if row["clipping"] == "off" else "off"} for row in figure.rows]
     assert ": not lower with it" in clipping.caption(exchanged, 1.0)
 
 

@@ -19,13 +19,17 @@ NEEDS_IMDB = pytest.mark.skipif(
 
 @pytest.mark.slow
 @NEEDS_IMDB
-@pytest.mark.parametrize(("framework", "model"), [("torch", "lstm"), ("torch", "bow"),
-                                                  ("keras", "bow"), ("numpy", "bow")])  # fmt: skip
-def test_a_training_is_as_accurate_as_the_recorded_ones(
-    framework: str, model: str, tmp_path: Path
-) -> None:
-    overrides = ["data.download=false", "data.fallback=null", f"framework={framework}",
-                 f"model={model}", "seed=100"]  # fmt: skip
+@pytest.mark.parametrize(
+    ("framework", "model"), [("torch", "lstm"), ("torch", "bow"), ("keras", "bow"), ("numpy", "bow")]
+)
+def test_a_training_is_as_accurate_as_the_recorded_ones(framework: str, model: str, tmp_path: Path) -> None:
+    overrides = [
+        "data.download=false",
+        "data.fallback=null",
+        f"framework={framework}",
+        f"model={model}",
+        "seed=100",
+    ]
     metrics = train(app_config("imdb_rnn", tmp_path, *overrides))
     assert metrics["dataset"] == "imdb"
     assert metrics["test_examples"] == 25_000
@@ -38,8 +42,11 @@ def test_the_recorded_runs_reach_what_is_promised(model: str, least: float) -> N
     runs = json.loads((ROOT / "docs" / "results" / "imdb_rnn.json").read_text())
     means = {}
     for framework in ("torch", "keras"):
-        scores = [run["test_accuracy"] for run in runs if run["dataset"] == "imdb"
-                  and (run["framework"], run["model"]) == (framework, model)]  # fmt: skip
+        scores = [
+            run["test_accuracy"]
+            for run in runs
+            if run["dataset"] == "imdb" and (run["framework"], run["model"]) == (framework, model)
+        ]
         assert len(scores) >= 5
         means[framework] = statistics.mean(scores)
     assert means["torch"] >= least

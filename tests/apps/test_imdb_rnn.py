@@ -20,8 +20,8 @@ from shared.data.text import PAD
 from shared.errors import ConfigError, DataError
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.runs.finished import read_metrics, read_weights
-from shared.training.fit import Examples, batches_by_length
 from shared.training.keras_learner import KerasLearner
+from shared.training.loop import Examples, batches_by_length
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.texts import load_texts, split_texts
 from shared.training.torch_learner import TorchLearner
@@ -119,8 +119,14 @@ def test_padding_is_never_read(model: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> None:
     """With clipping that is at work, and dropout off."""
-    chosen = [f"model={model}", "model.dropout=0.0", "trainer.precision=float64",
-              "trainer.clip_norm=0.05", "optimizer.eps=1e-4", *SMALL[model]]  # fmt: skip
+    chosen = [
+        f"model={model}",
+        "model.dropout=0.0",
+        "trainer.precision=float64",
+        "trainer.clip_norm=0.05",
+        "optimizer.eps=1e-4",
+        *SMALL[model],
+    ]
     random = np.random.default_rng(0)
     data = Examples(random.integers(1, TOKENS, (32, 8)), random.integers(0, 2, 32))
     steps = [(random.permutation(32)[:16], 0.01 / (1 + step)) for step in range(10)]
@@ -137,8 +143,7 @@ def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> Non
         torch_to_keras(learners["torch"].model, learners["keras"].model)
         torch_to_numpy(learners["torch"].model, learners["numpy"].model)
         losses = {
-            name: [loss for loss, _ in learner.train(data, steps)]
-            for name, learner in learners.items()
+            name: [loss for loss, _ in learner.train(data, steps)] for name, learner in learners.items()
         }
     finally:
         keras.config.set_floatx("float32")
@@ -157,16 +162,30 @@ def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_leaves_everything_behind(framework: str, model: str, tmp_path: Path) -> None:
-    config = imdb_config(tmp_path, f"framework={framework}", f"model={model}", "debug=smoke",
-                         "model.embedding=8")  # fmt: skip
+    config = imdb_config(
+        tmp_path, f"framework={framework}", f"model={model}", "debug=smoke", "model.embedding=8"
+    )
     metrics = train(config)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png", "confusion.png",
-        "weights.safetensors", "vocabulary.txt",
-    }  # fmt: skip
+        "config.yaml",
+        "metrics.json",
+        "history.csv",
+        "steps.csv",
+        "curves.png",
+        "confusion.png",
+        "weights.safetensors",
+        "vocabulary.txt",
+    }
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
-    expected = {"app": "imdb_rnn", "dataset": "reviews", "embedded": True, "test_examples": 256,
-                "model": model, "framework": framework, "status": "done"}  # fmt: skip
+    expected = {
+        "app": "imdb_rnn",
+        "dataset": "reviews",
+        "embedded": True,
+        "test_examples": 256,
+        "model": model,
+        "framework": framework,
+        "status": "done",
+    }
     assert {key: metrics[key] for key in expected} == expected
 
 
@@ -196,8 +215,10 @@ def test_gradients_of_what_is_read(model: str, tmp_path: Path) -> None:
     direction = np.random.default_rng(1).normal(size=embedded.shape) * 1e-6
     batch = torch.from_numpy(ids)
     with torch.no_grad():
-        logits = [in_torch.read(torch.from_numpy(embedded + step), batch)[:, 0].numpy()
-                  for step in (direction, -direction)]  # fmt: skip
+        logits = [
+            in_torch.read(torch.from_numpy(embedded + step), batch)[:, 0].numpy()
+            for step in (direction, -direction)
+        ]
         np.testing.assert_allclose(
             in_torch.read(torch.from_numpy(embedded), batch), in_torch(batch), rtol=1e-12
         )
@@ -212,9 +233,18 @@ def finished_run(folder: Path, *overrides: str) -> Path:
         for number in range(12):
             (folder / "texts" / name / f"{number}.txt").write_text(f"a {words} film {words}")
     run = folder / f"run{len(list(folder.iterdir()))}"
-    train(imdb_config(run, "data=text_folder", f"data.root={folder / 'texts'}", "model=bow",
-                      "trainer.epochs=12", "trainer.batch_size=4", "optimizer.lr=0.05",
-                      *overrides))  # fmt: skip
+    train(
+        imdb_config(
+            run,
+            "data=text_folder",
+            f"data.root={folder / 'texts'}",
+            "model=bow",
+            "trainer.epochs=12",
+            "trainer.batch_size=4",
+            "optimizer.lr=0.05",
+            *overrides,
+        )
+    )
     return run
 
 
@@ -319,9 +349,17 @@ def test_gradient_norms_by_time_step(tmp_path: Path) -> None:
 def test_order_is_what_tells_generated_reviews(tmp_path: Path) -> None:
     """The LSTM learns them, the bag of words and pairs of words does not."""
     common = ["data.train_limit=6000", "data.test_limit=1000", "trainer.batch_size=64"]
-    lstm = train(imdb_config(tmp_path / "lstm", "model=lstm", "model.embedding=32",
-                             "model.hidden=32", "trainer.epochs=4", "optimizer.lr=0.01",
-                             *common))  # fmt: skip
+    lstm = train(
+        imdb_config(
+            tmp_path / "lstm",
+            "model=lstm",
+            "model.embedding=32",
+            "model.hidden=32",
+            "trainer.epochs=4",
+            "optimizer.lr=0.01",
+            *common,
+        )
+    )
     bow = train(imdb_config(tmp_path / "bow", "model=bow", "trainer.epochs=3", *common))
     assert lstm["test_accuracy"] > 0.95
     assert bow["test_accuracy"] < 0.6
@@ -353,6 +391,6 @@ def test_the_split_holds_both_classes_and_keeps_the_test_set_out(tmp_path: Path)
 
 @pytest.mark.slow
 def test_the_example_that_is_measured_beside_starts_without_tensorflows_notes() -> None:
-    command = [sys.executable, "-c", "import benchmarks.imdb_example"]
+    command = [sys.executable, "-c", "import tools.bench.imdb_example"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
     assert (result.returncode, result.stderr) == (0, "")

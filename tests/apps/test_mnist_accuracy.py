@@ -27,16 +27,8 @@ MNIST = ("data=mnist", "data.download=false", "data.fallback=null")
         ("numpy", "mlp"),
     ],
 )
-def test_a_training_is_as_accurate_as_the_recorded_ones(
-    framework: str, model: str, tmp_path: Path
-) -> None:
-    config = mnist_config(
-        tmp_path,
-        *MNIST,
-        f"framework={framework}",
-        f"model={model}",
-        "seed=100",
-    )
+def test_a_training_is_as_accurate_as_the_recorded_ones(framework: str, model: str, tmp_path: Path) -> None:
+    config = mnist_config(tmp_path, *MNIST, f"framework={framework}", f"model={model}", "seed=100")
     metrics = train(config)
     assert metrics["dataset"] == "mnist"
     assert metrics["test_examples"] == 10_000
@@ -46,12 +38,7 @@ def test_a_training_is_as_accurate_as_the_recorded_ones(
 @pytest.mark.slow
 @NEEDS_MNIST
 def test_the_cnn_in_numpy_reaches_98_percent_after_an_epoch(tmp_path: Path) -> None:
-    config = mnist_config(
-        tmp_path,
-        *MNIST,
-        "framework=numpy",
-        "trainer.epochs=1",
-    )
+    config = mnist_config(tmp_path, *MNIST, "framework=numpy", "trainer.epochs=1")
     metrics = train(config)
     assert metrics["dataset"] == "mnist"
     assert metrics["test_accuracy"] >= 0.98

@@ -22,20 +22,40 @@ from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.train import build_learner, load_images, split, train
 from shared.data import digits
 from shared.errors import ConfigError, TrainingDiverged
-from shared.training.fit import evaluate
+from shared.training.loop import evaluate
 from tests.helpers import ROOT, mnist_config, run_mnist
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 MODELS = ["cnn", "mlp", "fast_cnn"]
 METRICS = {
-    "app", "framework", "model", "dataset", "dataset_sha256", "embedded", "seed", "epochs",
-    "test_accuracy", "test_loss", "test_examples", "train_examples", "train_seconds", "parameters",
-    "versions", "hardware", "git", "status",
-}  # fmt: skip
+    "app",
+    "framework",
+    "model",
+    "dataset",
+    "dataset_sha256",
+    "embedded",
+    "seed",
+    "epochs",
+    "test_accuracy",
+    "test_loss",
+    "test_examples",
+    "train_examples",
+    "train_seconds",
+    "parameters",
+    "versions",
+    "hardware",
+    "git",
+    "status",
+}
 FILES = {
-    "config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png", "confusion.png",
+    "config.yaml",
+    "metrics.json",
+    "history.csv",
+    "steps.csv",
+    "curves.png",
+    "confusion.png",
     "weights.safetensors",
-}  # fmt: skip
+}
 
 
 def without_times(folder: Path) -> dict[str, Any]:
@@ -76,9 +96,13 @@ def finished(
     """A run of each network in each framework: its configuration and its metrics."""
     model, framework = request.param
     config = mnist_config(
-        tmp_path_factory.mktemp("run"), "debug=smoke", f"framework={framework}", f"model={model}",
-        "seed=0", "trainer.precision=float32",
-    )  # fmt: skip
+        tmp_path_factory.mktemp("run"),
+        "debug=smoke",
+        f"framework={framework}",
+        f"model={model}",
+        "seed=0",
+        "trainer.precision=float32",
+    )
     return config, train(config)
 
 
@@ -89,23 +113,30 @@ def test_a_run_leaves_everything_behind(finished: tuple[Config, dict[str, Any]])
     assert metrics == json.loads((folder / "metrics.json").read_text())
     assert set(metrics) >= METRICS
     expected = {
-        "app": "mnist_cnn", "framework": config.framework, "model": config.model.name,
+        "app": "mnist_cnn",
+        "framework": config.framework,
+        "model": config.model.name,
         "dataset": "digits",
-        "embedded": True, "seed": 0, "epochs": 1, "test_examples": 256, "train_examples": 435,
+        "embedded": True,
+        "seed": 0,
+        "epochs": 1,
+        "test_examples": 256,
+        "train_examples": 435,
         "status": "done",
-    }  # fmt: skip
+    }
     assert {key: metrics[key] for key in expected} == expected
     assert 1 <= metrics["steps"] == len(losses(folder)) <= 5
     weights = safetensors.numpy.load_file(folder / "weights.safetensors")
-    trained = sum(value.size for name, value in weights.items() if "running_" not in name
-                  and "moving_" not in name and "num_batches" not in name)  # fmt: skip
+    trained = sum(
+        value.size
+        for name, value in weights.items()
+        if "running_" not in name and "moving_" not in name and "num_batches" not in name
+    )
     assert trained == metrics["parameters"]
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_saved_weights_give_the_recorded_metrics(
-    finished: tuple[Config, dict[str, Any]],
-) -> None:
+def test_the_saved_weights_give_the_recorded_metrics(finished: tuple[Config, dict[str, Any]]) -> None:
     config, metrics = finished
     weights = safetensors.numpy.load_file(Path(config.run_dir) / "weights.safetensors")
     fresh: Any = build_learner(config.model_copy(update={"seed": 1}))
@@ -125,9 +156,7 @@ def test_the_saved_weights_give_the_recorded_metrics(
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("model", MODELS)
-def test_every_parameter_moves_in_the_first_step(
-    framework: str, model: str, tmp_path: Path
-) -> None:
+def test_every_parameter_moves_in_the_first_step(framework: str, model: str, tmp_path: Path) -> None:
     config = mnist_config(tmp_path, f"framework={framework}", f"model={model}")
     learner = build_learner(config)
     before = {name: value.copy() for name, value in learner.weights().items()}
@@ -149,8 +178,7 @@ def test_three_batches_are_learned_by_heart(framework: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("framework", "precision"),
-    [("torch", "bfloat16"), ("keras", "bfloat16"), ("numpy", "float32")],
+    ("framework", "precision"), [("torch", "bfloat16"), ("keras", "bfloat16"), ("numpy", "float32")]
 )
 def test_the_same_seed_gives_the_same_bits_and_no_other_framework_is_imported(
     framework: str, precision: str, tmp_path: Path
@@ -163,11 +191,20 @@ def test_the_same_seed_gives_the_same_bits_and_no_other_framework_is_imported(
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
     for folder in ("a", "b"):
         result = run_mnist(
-            f"hydra.run.dir={tmp_path / folder}", "debug=smoke", "data=digits", "seed=0",
-            f"framework={framework}", f"trainer.precision={precision}", "trainer.max_steps=20",
-            "trainer.epochs=4", "trainer.batch_size=32", "data.train_limit=180",
-            "data.test_limit=64", "data.shift=1", environment={"PYTHONPATH": str(tmp_path)},
-        )  # fmt: skip
+            f"hydra.run.dir={tmp_path / folder}",
+            "debug=smoke",
+            "data=digits",
+            "seed=0",
+            f"framework={framework}",
+            f"trainer.precision={precision}",
+            "trainer.max_steps=20",
+            "trainer.epochs=4",
+            "trainer.batch_size=32",
+            "data.train_limit=180",
+            "data.test_limit=64",
+            "data.shift=1",
+            environment={"PYTHONPATH": str(tmp_path)},
+        )
         assert result.returncode == 0, result.stderr
         assert "accuracy" in result.stdout
     metrics = without_times(tmp_path / "a")
@@ -205,8 +242,11 @@ DIVERGING = ["model=mlp", "optimizer=sgd", "optimizer.lr=1e30", "trainer.schedul
 
 def check_diverged(folder: Path, message: str) -> None:
     """The step is named, and the folder can be read."""
-    assert re.search(r"the loss is (nan|inf) at step \d+ \(epoch 1\), where the learning rate "
-                     r"is 1e\+30; try a smaller optimizer\.lr", message)  # fmt: skip
+    assert re.search(
+        r"the loss is (nan|inf) at step \d+ \(epoch 1\), where the learning rate "
+        r"is 1e\+30; try a smaller optimizer\.lr",
+        message,
+    )
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["status"] == "diverged"
     assert metrics["steps"] == len(losses(folder)) < 10
@@ -235,9 +275,7 @@ def start_long_training(run_dir: Path, framework: str) -> subprocess.Popen[str]:
         *(sys.executable, "-m", "apps.mnist_cnn", f"hydra.run.dir={run_dir}", "data=digits"),
         *("model=mlp", "trainer.epochs=100000", "trainer.batch_size=1", f"framework={framework}"),
     ]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     while "run folder" not in process.stdout.readline():
         assert process.poll() is None, process.communicate()
@@ -245,12 +283,8 @@ def start_long_training(run_dir: Path, framework: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize(
-    ("kind", "framework"), [(signal.SIGINT, "torch"), (signal.SIGTERM, "numpy")]
-)
-def test_ctrl_c_in_the_middle_of_an_epoch(
-    kind: signal.Signals, framework: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("kind", "framework"), [(signal.SIGINT, "torch"), (signal.SIGTERM, "numpy")])
+def test_ctrl_c_in_the_middle_of_an_epoch(kind: signal.Signals, framework: str, tmp_path: Path) -> None:
     process = start_long_training(tmp_path, framework)
     process.send_signal(kind)
     _, stderr = process.communicate(timeout=60)
@@ -276,9 +310,13 @@ def test_a_full_disk_is_said_and_costs_no_metrics(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     result = run_mnist(
-        f"hydra.run.dir={tmp_path}", "debug=smoke", "data=digits", "model=mlp", "framework=numpy",
+        f"hydra.run.dir={tmp_path}",
+        "debug=smoke",
+        "data=digits",
+        "model=mlp",
+        "framework=numpy",
         preexec=full_disk,
-    )  # fmt: skip
+    )
     assert result.returncode == 2, result.stderr
     assert "cannot write" in result.stderr
     assert "weights.safetensors: File too large; free some space" in result.stderr
@@ -289,15 +327,16 @@ def test_a_full_disk_is_said_and_costs_no_metrics(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*")), "nothing half-written"
 
 
-NOWHERE = ["data=mnist", "data.download=false", "debug=smoke", "model=mlp",
-           "framework=numpy"]  # fmt: skip
+NOWHERE = ["data=mnist", "data.download=false", "debug=smoke", "model=mlp", "framework=numpy"]
 
 
 def test_without_mnist_the_embedded_digits_stand_in_and_it_is_said(tmp_path: Path) -> None:
     result = run_mnist(
-        f"hydra.run.dir={tmp_path / 'run'}", f"data.root={tmp_path / 'cache'}", *NOWHERE,
+        f"hydra.run.dir={tmp_path / 'run'}",
+        f"data.root={tmp_path / 'cache'}",
+        *NOWHERE,
         environment={"DATA_ARCHIVES": ""},
-    )  # fmt: skip
+    )
     assert result.returncode == 0, result.stderr
     assert "Going on without MNIST" in result.stdout
     assert "on digits (embedded sample)" in result.stdout
@@ -308,9 +347,12 @@ def test_without_mnist_the_embedded_digits_stand_in_and_it_is_said(tmp_path: Pat
 def test_without_mnist_and_without_a_fallback_the_status_is_3(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     result = run_mnist(
-        f"hydra.run.dir={run_dir}", f"data.root={tmp_path / 'cache'}", "data.fallback=null",
-        *NOWHERE, environment={"DATA_ARCHIVES": ""},
-    )  # fmt: skip
+        f"hydra.run.dir={run_dir}",
+        f"data.root={tmp_path / 'cache'}",
+        "data.fallback=null",
+        *NOWHERE,
+        environment={"DATA_ARCHIVES": ""},
+    )
     assert result.returncode == 3
     assert result.stderr.startswith("error: cannot get MNIST: ")
     assert "DATA_ARCHIVES" in result.stderr
@@ -325,9 +367,7 @@ def test_a_terminal_shows_a_bar_and_a_pipe_shows_lines(tmp_path: Path) -> None:
         *("data=digits", "model=mlp", "trainer.max_steps=7", "framework=numpy"),
     ]
     environment = {**os.environ, "TERM": "xterm"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=process_end, stderr=process_end, env=environment
-    )
+    process = subprocess.Popen(command, cwd=ROOT, stdout=process_end, stderr=process_end, env=environment)
     os.close(process_end)
     shown = b""
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from apps.mnist_cnn.train import build_learner, load_images, split
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
-from shared.training.fit import batches_of
+from shared.training.loop import batches_of
 from shared.training.schedule import learning_rates
 from tests.helpers import mnist_config
 

@@ -41,20 +41,29 @@ from shared.backprop import CrossEntropyLoss
 from shared.errors import ConfigError, DataError
 from shared.parity.weights import keras_state, torch_state
 from shared.runs.folder import RunFolder
-from shared.training.fit import Examples, evaluate
+from shared.training.loop import Examples, evaluate
 from tests.helpers import app_config
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 FILES = {
-    "config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png", "confusion.png",
+    "config.yaml",
+    "metrics.json",
+    "history.csv",
+    "steps.csv",
+    "curves.png",
+    "confusion.png",
     "weights.safetensors",
-}  # fmt: skip
+}
 
 
 def resnet_config(run_dir: Path, *overrides: str) -> Config:
     """Compose a configuration on the embedded digits, with a small network."""
-    small = ["data=digit_pictures", "model.width=8", f"cache={run_dir.parent / 'weights'}",
-             "trainer.threads=1"]  # fmt: skip
+    small = [
+        "data=digit_pictures",
+        "model.width=8",
+        f"cache={run_dir.parent / 'weights'}",
+        "trainer.threads=1",
+    ]
     config: Config = app_config("resnet_transfer", run_dir, *small, *overrides)
     return config
 
@@ -69,7 +78,7 @@ def _double_precision() -> object:
 
 
 def lively(network: torch.nn.Module) -> None:
-    """Give batch normalisation statistics and weights that a fresh one has not."""
+    """Give batch normalization statistics and weights that a fresh one has not."""
     generator = torch.Generator().manual_seed(1)
     for name, value in network.state_dict().items():
         if "bn" in name or "downsample.1" in name:
@@ -150,11 +159,9 @@ def test_the_network_is_torchvisions(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     preset = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.transforms()
     scaled = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
-    normalised = torchvision.transforms.v2.functional.normalize(scaled, preset.mean, preset.std)
+    normalized = torchvision.transforms.v2.functional.normalize(scaled, preset.mean, preset.std)
     with torch.no_grad():
-        torch.testing.assert_close(
-            ours(torch.from_numpy(images)), theirs(normalised), rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(ours(torch.from_numpy(images)), theirs(normalized), rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture
@@ -187,15 +194,20 @@ def trained(
     return learner, learning.network(config.framework).state(learner.model), test_set
 
 
-SHORT = ["data.per_class=12", "trainer.batch_size=20", "trainer.epochs=2",
-         "trainer.precision=float32", "data.test_limit=150"]  # fmt: skip
+SHORT = [
+    "data.per_class=12",
+    "trainer.batch_size=20",
+    "trainer.epochs=2",
+    "trainer.precision=float32",
+    "data.test_limit=150",
+]
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_frozen_layers_keep_their_weights_and_their_statistics(
     framework: str, start: learning.Start, tmp_path: Path
 ) -> None:
-    """The trap: batch normalisation that is not trained follows the batches all the same."""
+    """The trap: batch normalization that is not trained follows the batches all the same."""
     chosen = [*SHORT, f"framework={framework}", "transfer.features=each_epoch"]
     config = resnet_config(tmp_path, "transfer.mode=frozen", *chosen)
     learner, after, _ = trained(config, start, tmp_path)
@@ -219,9 +231,12 @@ def test_features_computed_once_give_the_same_accuracy(
     results = []
     for features in ("once", "each_epoch"):
         config = resnet_config(
-            tmp_path, "transfer.mode=frozen", f"transfer.features={features}",
-            f"framework={framework}", *SHORT,
-        )  # fmt: skip
+            tmp_path,
+            "transfer.mode=frozen",
+            f"transfer.features={features}",
+            f"framework={framework}",
+            *SHORT,
+        )
         learner, state, test_set = trained(config, start, tmp_path / features)
         results.append((state["fc.weight"], evaluate(learner, test_set)))
     (once, first), (each, second) = results
@@ -232,16 +247,20 @@ def test_features_computed_once_give_the_same_accuracy(
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_the_backbone_learns_at_its_own_rate(
-    framework: str, start: learning.Start, tmp_path: Path
-) -> None:
+def test_the_backbone_learns_at_its_own_rate(framework: str, start: learning.Start, tmp_path: Path) -> None:
     moved = []
     for factor in (0.25, 1.0):
         config = resnet_config(
-            tmp_path, f"transfer.backbone_rate={factor}", f"framework={framework}",
-            "trainer.max_steps=1", "optimizer=sgd", "optimizer.lr=0.1", "data.shift=0",
-            "trainer.schedule=constant", *SHORT,
-        )  # fmt: skip
+            tmp_path,
+            f"transfer.backbone_rate={factor}",
+            f"framework={framework}",
+            "trainer.max_steps=1",
+            "optimizer=sgd",
+            "optimizer.lr=0.1",
+            "data.shift=0",
+            "trainer.schedule=constant",
+            *SHORT,
+        )
         _, after, _ = trained(config, start, tmp_path)
         moved.append({name: after[name] for name in ("conv1.weight", "fc.weight")})
     slow, fast = (step["conv1.weight"] - start.state["conv1.weight"] for step in moved)
@@ -389,8 +408,9 @@ def test_weights_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     for name, value in {
         "bfloat16": torch.ones(2, dtype=torch.bfloat16),
         "float8": torch.ones(2).to(torch.float8_e5m2),
-        "nan": torch.tensor([1.0, np.nan]), "large": torch.tensor([-1e39], dtype=torch.float64),
-    }.items():  # fmt: skip
+        "nan": torch.tensor([1.0, np.nan]),
+        "large": torch.tensor([-1e39], dtype=torch.float64),
+    }.items():
         safetensors.torch.save_file({"w": value}, tmp_path / f"{name}.safetensors")
     (tmp_path / "text.safetensors").write_text("no weights")
     for name, message in (
@@ -457,8 +477,15 @@ def test_a_run_leaves_everything_behind_and_predicts(
     files = {path.name for path in folder.iterdir()}
     assert files - {"source"} == FILES
     assert metrics == json.loads((folder / "metrics.json").read_text())
-    expected = {"app": "resnet_transfer", "embedded": True, "mode": "finetune", "status": "done",
-                "weights": "source_task", "per_class": 20, "train_examples": 100}  # fmt: skip
+    expected = {
+        "app": "resnet_transfer",
+        "embedded": True,
+        "mode": "finetune",
+        "status": "done",
+        "weights": "source_task",
+        "per_class": 20,
+        "train_examples": 100,
+    }
     assert {key: metrics[key] for key in expected} == expected
     picture = load_target(config).test_images[0]
     Image.fromarray(picture).save(tmp_path / "digit.png")
@@ -509,22 +536,28 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: Any) -> None
 
 @pytest.mark.usefixtures("_shallow")
 def test_the_comparison_has_every_mode_number_and_seed(tmp_path: Path) -> None:
-    config = resnet_config(tmp_path / "run", *QUICK, "transfer.mode=compare", "transfer.seeds=2",
-                           "transfer.counts=[4,null]", "transfer.steps=3")  # fmt: skip
+    config = resnet_config(
+        tmp_path / "run",
+        *QUICK,
+        "transfer.mode=compare",
+        "transfer.seeds=2",
+        "transfer.counts=[4,null]",
+        "transfer.steps=3",
+    )
     metrics = train(config)
     with open(tmp_path / "run" / "comparison.csv") as file:
         rows = list(csv.DictReader(file))
     assert len({(row["mode"], row["per_class"], row["seed"]) for row in rows}) == 12
     assert {row["train_examples"] for row in rows if row["per_class"] == "4"} == {"20"}
     table = metrics["comparison"]
-    assert set(table) == {f"{mode}_{n}" for mode in ("finetune", "frozen", "scratch")
-                          for n in (4, "all")}  # fmt: skip
+    assert set(table) == {f"{mode}_{n}" for mode in ("finetune", "frozen", "scratch") for n in (4, "all")}
     assert (tmp_path / "run" / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_fewer_pictures_are_among_the_more_and_none_are_tested_with(tmp_path: Path) -> None:
-    few, more = (resnet_config(tmp_path, f"data.per_class={n}", "trainer.batch_size=6", "seed=3")
-                 for n in (3, 9))  # fmt: skip
+    few, more = (
+        resnet_config(tmp_path, f"data.per_class={n}", "trainer.batch_size=6", "seed=3") for n in (3, 9)
+    )
     images = load_target(few)
     (first, validated, tested), (second, again, _) = split(images, few), split(images, more)
     assert np.bincount(first.labels).tolist() == [3] * 5
@@ -575,9 +608,7 @@ def test_more_pictures_than_there_are_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_last_batch_of_one_picture_is_refused_where_it_cannot_be_normalised(
-    tmp_path: Path,
-) -> None:
+def test_a_last_batch_of_one_picture_is_refused_where_it_cannot_be_normalized(tmp_path: Path) -> None:
     left_over = ["data.per_class=9", "trainer.batch_size=11"]  # 45 pictures
     images = load_target(resnet_config(tmp_path, *left_over))
     with pytest.raises(ConfigError, match=r"leaves a batch of a single picture \(45 examples\)"):

@@ -16,23 +16,35 @@ from apps.xor.evaluate import APPLICATION
 from apps.xor.train import build_learner, train
 from shared.backprop.activations import sigmoid
 from shared.errors import ConfigError
-from shared.training.evaluation import main
-from shared.training.fit import load_weights
+from shared.training.loop import load_weights
 from tests.forks import Forks
 from tests.helpers import ROOT, TIMEOUT, app_config
+from tools.evaluate import main
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 FILES = {
-    "config.yaml", "metrics.json", "history.csv", "steps.csv", "curves.png", "decision.png",
+    "config.yaml",
+    "metrics.json",
+    "history.csv",
+    "steps.csv",
+    "curves.png",
+    "decision.png",
     "weights.safetensors",
-}  # fmt: skip
+}
 
 # What document D prints at iterations 0, 1000, ..., 9000, and its four outputs to 8 digits.
 PUBLISHED_LOSSES = [
-    0.38038349310856134, 0.24997670387612728, 0.24972913712906816, 0.24883556540840868,
-    0.2430179563469606, 0.2023128270301176, 0.1342851241018072, 0.03423820536202099,
-    0.012399204540152104, 0.006836030803331477,
-]  # fmt: skip
+    0.38038349310856134,
+    0.24997670387612728,
+    0.24972913712906816,
+    0.24883556540840868,
+    0.2430179563469606,
+    0.2023128270301176,
+    0.1342851241018072,
+    0.03423820536202099,
+    0.012399204540152104,
+    0.006836030803331477,
+]
 PUBLISHED_OUTPUTS = [0.07125372, 0.93446125, 0.93473281, 0.06774813]
 
 
@@ -56,14 +68,15 @@ def run_xor(*arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.param("keras", 9999, marks=pytest.mark.slow),
     ],
 )
-def test_the_published_trace_and_outputs_come_out(
-    framework: str, steps: int, tmp_path: Path
-) -> None:
+def test_the_published_trace_and_outputs_come_out(framework: str, steps: int, tmp_path: Path) -> None:
     """Its outputs are those before the last update: after 9,999 steps."""
     config = xor_config(
-        tmp_path, "model=published", f"framework={framework}", "corrections=false",
+        tmp_path,
+        "model=published",
+        f"framework={framework}",
+        "corrections=false",
         f"trainer.max_steps={steps}",
-    )  # fmt: skip
+    )
     metrics = train(config)
     with open(tmp_path / "steps.csv") as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
@@ -123,10 +136,7 @@ def test_the_command_prints_table_and_corrections(command: tuple[Path, str]) -> 
     assert "test: accuracy 100.00% (4 of 4 right)" in said
     assert "1 xor 0 = 1   network: 0.9" in said
     assert "one correction after the other" in said
-    assert {path.name for path in folder.iterdir()} == FILES | {
-        "corrections.csv",
-        "corrections.png",
-    }
+    assert {path.name for path in folder.iterdir()} == FILES | {"corrections.csv", "corrections.png"}
 
 
 def test_what_each_correction_changes(command: tuple[Path, str]) -> None:
@@ -149,9 +159,18 @@ def test_a_run_leaves_everything_behind(framework: str, tmp_path: Path) -> None:
     metrics = train(xor_config(tmp_path, f"framework={framework}", "corrections=false"))
     assert {path.name for path in tmp_path.iterdir()} == FILES
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
-    expected = {"app": "xor", "dataset": "xor", "embedded": False, "test_examples": 4, "epochs": 10,
-                "train_examples": 4, "parameters": 17, "test_accuracy": 1.0, "status": "done",
-                "steps": 3000}  # fmt: skip
+    expected = {
+        "app": "xor",
+        "dataset": "xor",
+        "embedded": False,
+        "test_examples": 4,
+        "epochs": 10,
+        "train_examples": 4,
+        "parameters": 17,
+        "test_accuracy": 1.0,
+        "status": "done",
+        "steps": 3000,
+    }
     assert {key: metrics[key] for key in expected} == expected
     assert metrics["test_loss"] < 0.1
 
@@ -177,9 +196,7 @@ def test_the_default_recipe_learns_from_every_start(tmp_path: Path) -> None:
         ("data.train_limit=3", "unknown key data.train_limit"),
     ],
 )
-def test_a_wrong_command_is_explained(
-    argument: str, said: str, tmp_path: Path, forks: Forks
-) -> None:
+def test_a_wrong_command_is_explained(argument: str, said: str, tmp_path: Path, forks: Forks) -> None:
     result = forks.run("apps.xor", *argument.split(), f"hydra.run.dir={tmp_path / 'run'}")
     assert result.returncode == 2
     assert said in result.stderr
@@ -187,9 +204,7 @@ def test_a_wrong_command_is_explained(
     assert not (tmp_path / "run").exists()
 
 
-def test_there_is_no_other_data_to_evaluate_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_there_is_no_other_data_to_evaluate_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(xor_config(tmp_path, "framework=numpy", "debug=smoke"))
     assert main(APPLICATION, "x", [str(tmp_path)]) == 0
     assert "the same as in metrics.json" in capsys.readouterr().out
@@ -200,10 +215,7 @@ def test_there_is_no_other_data_to_evaluate_on(
 
 def test_divergence_is_said(tmp_path: Path) -> None:
     result = run_xor(
-        "framework=numpy",
-        "optimizer.lr=1e308",
-        "trainer.precision=float64",
-        f"hydra.run.dir={tmp_path}",
+        "framework=numpy", "optimizer.lr=1e308", "trainer.precision=float64", f"hydra.run.dir={tmp_path}"
     )
     assert result.returncode == 4, result.stdout
     assert "try a smaller optimizer.lr" in result.stderr

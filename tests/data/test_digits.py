@@ -55,7 +55,7 @@ def test_digits_keep_every_example_and_the_order_of_scikit_learn(data: ImageData
 
 
 def test_digits_stand_in_the_middle_of_the_field(data: ImageData) -> None:
-    """MNIST's centre of mass is the field's centre; whole-pixel shifts leave up to half a pixel."""
+    """MNIST's center of mass is the field's center; whole-pixel shifts leave up to half a pixel."""
     ink = data.train_images.astype(float)
     total = ink.sum(axis=(1, 2))
     for axis in (1, 2):

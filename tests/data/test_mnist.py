@@ -133,9 +133,7 @@ class WebHandler(BaseHTTPRequestHandler):
 
 def all_files(**changes: Answer) -> dict[str, Answer]:
     """Answers of a mirror that has the small MNIST; ``changes`` replaces some, by file name."""
-    return {
-        f"{name}.gz": changes.get(name, Answer(gzip.compress(idx))) for name, idx in SMALL.items()
-    }
+    return {f"{name}.gz": changes.get(name, Answer(gzip.compress(idx))) for name, idx in SMALL.items()}
 
 
 @pytest.fixture
@@ -212,9 +210,7 @@ def test_cache_comes_first(tmp_path: Path, serve: Callable) -> None:
     assert not said
 
 
-def test_archives_come_before_the_network_and_fill_the_cache(
-    tmp_path: Path, serve: Callable
-) -> None:
+def test_archives_come_before_the_network_and_fill_the_cache(tmp_path: Path, serve: Callable) -> None:
     archives = write_archives(tmp_path / "archives")
     web = serve(all_files())
     data = mnist.load(tmp_path / "data", archives, published=published(web.url))
@@ -377,9 +373,7 @@ def test_a_mirror_that_cannot_be_reached_is_asked_once(
 ) -> None:
     web = serve(all_files())
     said: list[str] = []
-    data = mnist.load(
-        tmp_path, None, say=said.append, published=published(nothing_listening, web.url)
-    )
+    data = mnist.load(tmp_path, None, say=said.append, published=published(nothing_listening, web.url))
     assert_small(data)
     assert data.source == f"network {web.url}"
     refused = [line for line in said if "cannot be reached (Connection refused)" in line]
@@ -407,10 +401,7 @@ def test_from_nowhere_the_error_says_each_place_and_what_to_do(
 ) -> None:
     with pytest.raises(DataError) as caught:
         mnist.load(
-            tmp_path / "data",
-            tmp_path / "archives",
-            fallback=None,
-            published=published(nothing_listening),
+            tmp_path / "data", tmp_path / "archives", fallback=None, published=published(nothing_listening)
         )
     assert caught.value.status == 3
     tried, advice = str(caught.value).splitlines()
@@ -507,9 +498,7 @@ def test_a_cache_that_cannot_be_written_costs_a_notice(tmp_path: Path) -> None:
     said: list[str] = []
     data = mnist.load(root, archives, say=said.append, published=published())
     assert_small(data)
-    assert said[-1] == (
-        f"{root / 'mnist'}: cannot be written (Not a directory); going on without the cache"
-    )
+    assert said[-1] == (f"{root / 'mnist'}: cannot be written (Not a directory); going on without the cache")
 
 
 def test_a_full_disk_costs_a_notice_and_leaves_nothing_half_written(tmp_path: Path) -> None:
@@ -526,9 +515,7 @@ def test_a_full_disk_costs_a_notice_and_leaves_nothing_half_written(tmp_path: Pa
     assert_cache_whole(root)
 
 
-def test_a_process_killed_while_writing_leaves_nothing_that_is_taken_for_whole(
-    tmp_path: Path,
-) -> None:
+def test_a_process_killed_while_writing_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
     """The system kills the process at the 1,000th byte of the file, in the middle of a write."""
     root, archives = tmp_path / "data", write_archives(tmp_path / "archives")
     child = start_child(root, archives, file_size_limit=1000, dies_at_limit=True)
@@ -588,17 +575,24 @@ def test_mnist_has_the_published_shapes_and_counts(real: ImageData) -> None:
     assert real.train_images.shape == (60_000, 28, 28)
     assert real.test_images.shape == (10_000, 28, 28)
     assert np.bincount(real.train_labels).tolist() == [
-        5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
-    ]  # fmt: skip
-    assert np.bincount(real.test_labels).tolist() == [
-        980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009,
-    ]  # fmt: skip
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
+    assert np.bincount(real.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert real.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert not real.embedded
 
 
 def test_mnist_has_the_known_mean_and_deviation(real: ImageData) -> None:
-    """0.1307 and 0.3081: the constants that MNIST examples normalise with."""
+    """0.1307 and 0.3081: the constants that MNIST examples normalize with."""
     counts = np.bincount(real.train_images.reshape(-1), minlength=256)
     values = np.arange(256) / 255
     mean = counts @ values / counts.sum()

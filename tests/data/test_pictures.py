@@ -41,7 +41,7 @@ RED = (200, 30, 40)
         (Image.new("1", (16, 16), 1), "PNG", (255, 255, 255)),
         (Image.new("P", (16, 16), 0), "GIF", (0, 0, 0)),
     ],
-    ids=["colour", "grey", "16-bit", "cmyk", "clear", "opaque", "grey-alpha", "bits", "palette"],
+    ids=["color", "gray", "16-bit", "cmyk", "clear", "opaque", "gray-alpha", "bits", "palette"],
 )
 def test_every_kind_of_picture_becomes_red_green_and_blue(
     image: Image.Image, kind: str, expected: tuple[int, ...]

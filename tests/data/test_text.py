@@ -240,16 +240,12 @@ def test_imdb_is_downloaded_once_and_verified(
     (tmp_path / "served" / imdb.ARCHIVE).write_bytes(content)
 
     def publish(md5: str) -> None:
-        file = replace(
-            imdb.PUBLISHED.files[0], size=len(content), download_size=len(content), md5=md5
-        )
+        file = replace(imdb.PUBLISHED.files[0], size=len(content), download_size=len(content), md5=md5)
         published = replace(imdb.PUBLISHED, files=(file,), mirrors=(served,))
         monkeypatch.setattr(imdb, "PUBLISHED", published)
 
     def from_network() -> TextData:
-        return imdb.load(
-            tmp_path / "cache", None, SETTINGS, download=True, fallback=None, say=quiet, each=3
-        )
+        return imdb.load(tmp_path / "cache", None, SETTINGS, download=True, fallback=None, say=quiet, each=3)
 
     publish("0" * 32)
     with pytest.raises(DataError, match="digest"):

@@ -74,11 +74,13 @@ def test_a_changed_text_is_encoded_again(tmp_path: Path) -> None:
         ({"a": ["x", "y"]}, "expected a folder for each of at least two classes.*found a$"),
         ({"a": ["x", "y"], "b": []}, r"b: this class has no texts \(\*\.txt\)"),
         ({"a": ["x", "y"], "b": ["z"]}, "b: one text cannot be split"),
-        ({"train/a": ["x"], "train/b": ["y"], "test/a": ["x"], "test/c": ["z"]},
-         "test: the class c has no folder in .*train"),
+        (
+            {"train/a": ["x"], "train/b": ["y"], "test/a": ["x"], "test/c": ["z"]},
+            "test: the class c has no folder in .*train",
+        ),
         ({"a": ["", " "], "b": ["", ""]}, "no word occurs 1 times in the training texts"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named(texts: dict[str, list[str]], said: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=said):
         load(write(tmp_path, texts))

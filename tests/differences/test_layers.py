@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from shared.backprop import BatchNorm1d
-from tests.gradients.entries import double_precision
+from tools.gradcheck.entries import double_precision
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def array(value: Any) -> np.ndarray:
     return value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
 
 
-# Normalisation
+# Normalization
 
 
 def test_batch_norms_momentum_is_what_is_new_or_what_stays() -> None:
@@ -285,9 +285,7 @@ def saturated(cut: bool) -> tuple[float, float]:
     with tf.GradientTape() as tape:
         tape.watch(logits)
         p = keras.layers.Softmax()(logits)
-        loss = keras.losses.CategoricalCrossentropy()(
-            np.array([[1.0, 0.0]]), tf.identity(p) if cut else p
-        )
+        loss = keras.losses.CategoricalCrossentropy()(np.array([[1.0, 0.0]]), tf.identity(p) if cut else p)
     return float(loss), float(abs(np.asarray(tape.gradient(loss, logits))).max())
 
 
@@ -317,8 +315,7 @@ def test_keras_on_torch_differs_from_keras_on_tensorflow() -> None:
     x = np.arange(1.0, 6.0)[None, :, None]
     here = [array(keras.layers.AveragePooling1D(size, 1, "same")(x)).ravel() for size in (3, 4)]
     there = [
-        array(on_torch.average_pool(tensor(x), size, 1, "same", "channels_last")).ravel()
-        for size in (3, 4)
+        array(on_torch.average_pool(tensor(x), size, 1, "same", "channels_last")).ravel() for size in (3, 4)
     ]
     assert here[0].tolist() == there[0].tolist() == [1.5, 2, 3, 4, 4.5]
     assert here[1].tolist() == [2, 2.5, 3.5, 4, 4.5]

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import torch
 
-from tests.gradients.entries import double_precision
+from tools.gradcheck.entries import double_precision
 
 ONES = [1.0] * 20
 SLOWER = [0.1] * 10 + [0.01] * 10  # learning rates
@@ -53,15 +53,11 @@ def default(function: Callable[..., Any], name: str) -> Any:
     return inspect.signature(function).parameters[name].default
 
 
-@pytest.mark.parametrize(
-    ("nesterov", "of_torch", "of_keras"), [(False, -4.93, -8.37), (True, -5.54, -8.63)]
-)
+@pytest.mark.parametrize(("nesterov", "of_torch", "of_keras"), [(False, -4.93, -8.37), (True, -5.54, -8.63)])
 def test_momentum_when_the_rate_changes(nesterov: bool, of_torch: float, of_keras: float) -> None:
     def travelled(rates: list[float]) -> tuple[float, float]:
         return (
-            in_torch(
-                lambda w: torch.optim.SGD(w, 0.1, momentum=0.9, nesterov=nesterov), ONES, rates
-            ),
+            in_torch(lambda w: torch.optim.SGD(w, 0.1, momentum=0.9, nesterov=nesterov), ONES, rates),
             in_keras(keras.optimizers.SGD(0.1, momentum=0.9, nesterov=nesterov), ONES, rates),
         )
 
@@ -116,17 +112,12 @@ def test_rmsprops_epsilon_and_defaults() -> None:
 def test_rmsprops_momentum_and_centring() -> None:
     """Gradients of 1; with rho 0 and epsilon 0 each step without momentum is the rate."""
     keywords: dict[str, Any] = {"momentum": 0.9}
-    of_torch = in_torch(
-        lambda w: torch.optim.RMSprop(w, 0.1, alpha=0.0, eps=0.0, **keywords), ONES, SLOWER
-    )
-    of_keras = in_keras(keras.optimizers.RMSprop(0.1, rho=0.0, epsilon=0.0, **keywords), ONES,
-                        SLOWER)  # fmt: skip
+    of_torch = in_torch(lambda w: torch.optim.RMSprop(w, 0.1, alpha=0.0, eps=0.0, **keywords), ONES, SLOWER)
+    of_keras = in_keras(keras.optimizers.RMSprop(0.1, rho=0.0, epsilon=0.0, **keywords), ONES, SLOWER)
     assert of_torch == pytest.approx(-4.93, abs=0.005)
     assert of_keras == pytest.approx(-8.37, abs=0.005)
     # v = 1/2 and m = 1/2 after one step: v - m^2 = 1/4, and epsilon outside or inside the root.
-    of_torch = in_torch(
-        lambda w: torch.optim.RMSprop(w, 1.0, alpha=0.5, eps=0.75, centered=True), [1.0]
-    )
+    of_torch = in_torch(lambda w: torch.optim.RMSprop(w, 1.0, alpha=0.5, eps=0.75, centered=True), [1.0])
     of_keras = in_keras(keras.optimizers.RMSprop(1.0, rho=0.5, epsilon=0.75, centered=True), [1.0])
     assert of_torch == pytest.approx(-0.8)
     assert of_keras == pytest.approx(-1.0)
@@ -151,18 +142,30 @@ def test_adagrads_start_and_epsilon() -> None:
 def test_weight_decay_in_torch_goes_through_the_gradient() -> None:
     """Weight 1, gradient 0, rate 0.01, decay 0.1: one step."""
     for kind, expected in [
-        (torch.optim.Adam, 0.99), (torch.optim.RMSprop, 0.9), (torch.optim.Adagrad, 0.99),
-        (torch.optim.SGD, 0.999), (torch.optim.AdamW, 0.999),
-    ]:  # fmt: skip
+        (torch.optim.Adam, 0.99),
+        (torch.optim.RMSprop, 0.9),
+        (torch.optim.Adagrad, 0.99),
+        (torch.optim.SGD, 0.999),
+        (torch.optim.AdamW, 0.999),
+    ]:
         make: Any = kind
         weight = in_torch(lambda w, make=make: make(w, lr=0.01, weight_decay=0.1), [0.0], (), 1.0)
         assert weight == pytest.approx(expected, abs=1e-6), kind
 
 
 KERAS_DECOUPLED = [
-    "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam", "Lion", "Lamb",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "RMSprop",
+    "Adagrad",
+    "Adadelta",
+    "Adamax",
+    "Nadam",
+    "Lion",
+    "Lamb",
     "Adafactor",
-]  # fmt: skip
+]
 
 
 def test_weight_decay_in_keras_never_does() -> None:
@@ -198,9 +201,7 @@ def test_a_regularizer_pulls_twice_as_hard_as_weight_decay() -> None:
     with tf.GradientTape() as tape:
         penalty = keras.regularizers.L2(0.25)(weight)
     assert float(tape.gradient(penalty, weight)[0]) == 1.5
-    moved = 3.0 - in_torch(
-        lambda w: torch.optim.SGD(w, 1.0, weight_decay=0.25), [0.0], (), 3.0
-    )  # fmt: skip
+    moved = 3.0 - in_torch(lambda w: torch.optim.SGD(w, 1.0, weight_decay=0.25), [0.0], (), 3.0)
     assert moved == 0.75
 
 

@@ -46,12 +46,7 @@ def test_every_test_named_exists() -> None:
 
 
 def test_every_test_here_is_named() -> None:
-    here = {
-        name
-        for path in FOLDER.glob("test_*.py")
-        if path != Path(__file__)
-        for name in sources(path)
-    }
+    here = {name for path in FOLDER.glob("test_*.py") if path != Path(__file__) for name in sources(path)}
     assert len(here) > 30
     assert here <= set(re.findall(NAME, PAGE))
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 from shared.backprop import ScaledDotProductAttention
-from tests.gradients.entries import double_precision
+from tools.gradcheck.entries import double_precision
 
 
 @pytest.fixture(autouse=True)

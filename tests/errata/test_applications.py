@@ -17,9 +17,14 @@ def _keras() -> Any:
 
 
 def dense(keras: Any) -> Any:
-    network = keras.Sequential([keras.Input((784,)), keras.layers.Dense(128, activation="relu"),
-                                keras.layers.Dense(64, activation="relu"),
-                                keras.layers.Dense(10, activation="softmax")])  # fmt: skip
+    network = keras.Sequential(
+        [
+            keras.Input((784,)),
+            keras.layers.Dense(128, activation="relu"),
+            keras.layers.Dense(64, activation="relu"),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
     network.compile("adam", "categorical_crossentropy", run_eagerly=True)
     return network
 
@@ -47,7 +52,7 @@ def test_the_network_is_dense_and_not_convolutional(keras: Any) -> None:
     expected = np.asarray(network(images))
     first = network.layers[0]
     kernel, bias = first.get_weights()
-    first.set_weights([kernel[order], bias])  # to a dense layer, no pixel has neighbours
+    first.set_weights([kernel[order], bias])  # to a dense layer, no pixel has neighbors
     np.testing.assert_allclose(np.asarray(network(images[:, order])), expected, rtol=1e-4)
 
 
@@ -59,9 +64,7 @@ def test_an_input_shape_on_a_layer_is_warned_of(keras: Any) -> None:
         keras.Sequential([keras.Input((4,)), keras.layers.Dense(8)])
 
 
-def test_recurrent_dropout_rules_out_the_fused_kernel(
-    keras: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recurrent_dropout_rules_out_the_fused_kernel(keras: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 
     def fused(*arguments: object, **options: object) -> None:
@@ -80,12 +83,9 @@ def test_padded_zeros_are_read_as_words(keras: Any) -> None:
     review, moved = np.arange(1, 11), []
     for mask in (False, True):
         keras.utils.set_random_seed(0)
-        network = keras.Sequential(
-            [keras.layers.Embedding(50, 8, mask_zero=mask), keras.layers.LSTM(8)]
-        )
+        network = keras.Sequential([keras.layers.Embedding(50, 8, mask_zero=mask), keras.layers.LSTM(8)])
         short, long = (
-            np.asarray(network(keras.utils.pad_sequences([review], maxlen=length)))
-            for length in (10, 50)
+            np.asarray(network(keras.utils.pad_sequences([review], maxlen=length))) for length in (10, 50)
         )
         moved.append(float(np.linalg.norm(long - short) / np.linalg.norm(short)))
     assert moved[0] == pytest.approx(0.39, abs=0.01)

@@ -9,14 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from shared.backprop import (
-    Array,
-    BatchNorm1d,
-    Conv2d,
-    Dropout,
-    ScaledDotProductAttention,
-    l2_penalty,
-)
+from shared.backprop import Array, BatchNorm1d, Conv2d, Dropout, ScaledDotProductAttention, l2_penalty
 
 
 def test_a_penalty_divided_by_the_number_of_matrices() -> None:

@@ -29,8 +29,7 @@ def test_a_month_that_does_not_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("identifier", "month", "published"),
-    [("1211.5063", "2012-11", 1994), ("1207.0580", "2012-07", 2014)],
+    ("identifier", "month", "published"), [("1211.5063", "2012-11", 1994), ("1207.0580", "2012-07", 2014)]
 )
 def test_an_identifier_of_another_year(identifier: str, month: str, published: int) -> None:
     assert month_of(identifier) == month

@@ -6,16 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from shared.backprop import (
-    SGD,
-    Adam,
-    Array,
-    BCEWithLogitsLoss,
-    Linear,
-    MSELoss,
-    Sequential,
-    Sigmoid,
-)
+from shared.backprop import SGD, Adam, Array, BCEWithLogitsLoss, Linear, MSELoss, Sequential, Sigmoid
 
 XOR_INPUTS = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
 XOR_TARGETS = np.array([[0.0], [1], [1], [0]])
@@ -46,9 +37,10 @@ def test_without_biases_some_targets_cannot_be_learnt() -> None:
     def fit(bias: bool) -> tuple[Array, float]:
         rng = np.random.default_rng(0)
         logits = Sequential(
-            Linear(1, 3, bias, dtype=np.float64, rng=rng), Sigmoid(),
+            Linear(1, 3, bias, dtype=np.float64, rng=rng),
+            Sigmoid(),
             Linear(3, 1, bias, dtype=np.float64, rng=rng),
-        )  # fmt: skip
+        )
         network, loss = Sequential(logits, Sigmoid()), MSELoss()
         optimizer = Adam(network.params, lr=0.05)
         for _ in range(2000):
@@ -133,8 +125,9 @@ def test_equal_sizes_hide_that_the_network_runs_twice() -> None:
     d_out = (twice - target) * slope_by_activation(twice)
     published = np.outer(once, d_out)
 
-    right = Sequential(Linear(3, 3, False, dtype=np.float64), Sigmoid(),
-                       Linear(3, 3, False, dtype=np.float64), Sigmoid())  # fmt: skip
+    right = Sequential(
+        Linear(3, 3, False, dtype=np.float64), Sigmoid(), Linear(3, 3, False, dtype=np.float64), Sigmoid()
+    )
     right.load_state_dict({"0.weight": network.first.T, "2.weight": network.second.T})
     half_square = right.forward(x[None]) - target  # gradient of half the squared error
     right.backward(half_square)
@@ -192,10 +185,17 @@ def test_updates_leave_out_two_over_n() -> None:
 
 
 PRINTED_LOSSES = [
-    0.38038349310856134, 0.24997670387612728, 0.24972913712906816, 0.24883556540840868,
-    0.2430179563469606, 0.2023128270301176, 0.1342851241018072, 0.03423820536202099,
-    0.012399204540152104, 0.006836030803331477,
-]  # fmt: skip
+    0.38038349310856134,
+    0.24997670387612728,
+    0.24972913712906816,
+    0.24883556540840868,
+    0.2430179563469606,
+    0.2023128270301176,
+    0.1342851241018072,
+    0.03423820536202099,
+    0.012399204540152104,
+    0.006836030803331477,
+]
 PRINTED_OUTPUTS = [0.07125372, 0.93446125, 0.93473281, 0.06774813]
 
 
@@ -204,8 +204,7 @@ def trace(rate: float) -> tuple[list[float], Array, Array, Mapping[str, Array]]:
     """Train on the fourth document's data; return losses, last and next output, and gradients."""
     rng = np.random.RandomState(1)
     w1, b1, w2, b2 = rng.rand(3, 4), rng.rand(1, 4), rng.rand(4, 1), rng.rand(1, 1)
-    network = Sequential(Linear(3, 4, dtype=np.float64), Sigmoid(),
-                         Linear(4, 1, dtype=np.float64), Sigmoid())  # fmt: skip
+    network = Sequential(Linear(3, 4, dtype=np.float64), Sigmoid(), Linear(4, 1, dtype=np.float64), Sigmoid())
     network.load_state_dict({"0.weight": w1.T, "0.bias": b1[0], "2.weight": w2.T, "2.bias": b2[0]})
     inputs = np.array([[0.0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1]])
     loss, optimizer, losses = MSELoss(), SGD(network.params, lr=rate), []
@@ -246,9 +245,12 @@ def test_a_constant_input_beside_a_bias_is_the_bias_again() -> None:
 
 @pytest.mark.parametrize(
     ("line", "name", "value"),
-    [("np.array([1, 2])", "np", np), ("math.sqrt(4)", "math", __import__("math")),
-     ("range(num_epochs)", "num_epochs", 2)],
-)  # fmt: skip
+    [
+        ("np.array([1, 2])", "np", np),
+        ("math.sqrt(4)", "math", __import__("math")),
+        ("range(num_epochs)", "num_epochs", 2),
+    ],
+)
 def test_names_that_are_nowhere_defined(line: str, name: str, value: object) -> None:
     run: Callable[[dict[str, object]], object] = lambda names: eval(line, names)  # noqa: E731
     with pytest.raises(NameError, match=name):

@@ -45,9 +45,7 @@ def test_one_review_at_a_time() -> None:
             start = time.perf_counter()
             run()
             fastest = min(fastest, time.perf_counter() - start)
-        gradients.append(
-            torch.cat([p.grad.flatten() for p in rnn.parameters() if p.grad is not None])
-        )
+        gradients.append(torch.cat([p.grad.flatten() for p in rnn.parameters() if p.grad is not None]))
         times.append(fastest)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-5)
     assert times[0] > 3 * times[1]
@@ -100,9 +98,7 @@ def test_frozen_batch_norm_moves_in_training_mode() -> None:
 
     def moved() -> set[str]:
         state = network.state_dict()
-        return {
-            name.rpartition(".")[2] for name in state if not torch.equal(state[name], before[name])
-        }
+        return {name.rpartition(".")[2] for name in state if not torch.equal(state[name], before[name])}
 
     network.eval()
     network.fc.train()

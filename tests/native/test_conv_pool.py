@@ -34,9 +34,7 @@ class Layer:
     seed: int = 0
 
     @classmethod
-    def drawn(
-        cls, n: int, c: int, h: int, w: int, k: int, r: int, s: int, seed: int = 0
-    ) -> "Layer":
+    def drawn(cls, n: int, c: int, h: int, w: int, k: int, r: int, s: int, seed: int = 0) -> "Layer":
         generator = torch.Generator().manual_seed(seed)
 
         def drawn(*shape: int) -> torch.Tensor:
@@ -128,9 +126,7 @@ def test_the_gradients_are_those_of_float64(sizes: tuple[int, ...], low: bool) -
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    *(st.integers(1, high) for high in (18, 20, 6, 6, 9, 4, 4)), st.booleans(), st.integers(0, 99)
-)
+@given(*(st.integers(1, high) for high in (18, 20, 6, 6, 9, 4, 4)), st.booleans(), st.integers(0, 99))
 def test_any_sizes(
     n: int, c: int, more_h: int, more_w: int, k: int, r: int, s: int, low: bool, seed: int
 ) -> None:
@@ -219,22 +215,21 @@ FAULTS = {
     "the last of equal maxima": ("(value > most[k])", "(value >= most[k])"),
     "NaN is overlooked": (" | (value != value)", ""),
     "the kernel's rows turned": ("x + r * s->width", "x + (s->rows - 1 - r) * s->width"),
-    "the place in the window forgotten": ("2 * (place / 4 % d->pooled_width) + (place & 1)",
-                                          "2 * (place / 4 % d->pooled_width)"),
+    "the place in the window forgotten": (
+        "2 * (place / 4 % d->pooled_width) + (place & 1)",
+        "2 * (place / 4 % d->pooled_width)",
+    ),
     "a run too short": ("run / LANES) {", "(run - 1) / LANES) {"),
-    "one image of each block left out": ("n = block * IMAGES_A_BLOCK;",
-                                         "n = block * IMAGES_A_BLOCK + 1;"),
+    "one image of each block left out": ("n = block * IMAGES_A_BLOCK;", "n = block * IMAGES_A_BLOCK + 1;"),
     "all blocks in one sum": ("dw + block * s->filters", "dw + 0 * s->filters"),
     "no gradient of the bias": ("db[k] += own.factors[i];", ";"),
     "the input's gradient is not cleared": ("memset(gradient, 0, 4 * (d.image + d.run));", ";"),
     "bfloat16 cut off": ("bits + 0x7fff + (bits >> 16 & 1)", "bits"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_planted_faults_are_found(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_planted_faults_are_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = library.SOURCE.read_text()
     right, faulty = FAULTS[name]
     assert source.count(right) == 1

@@ -12,7 +12,7 @@ import pytest
 from apps.mnist_cnn.config import Config
 from shared.errors import ConfigError
 from shared.native import library
-from shared.training.automatic import check_pooling, without_auto
+from shared.training.auto import check_pooling, resolve_auto
 from tests.helpers import mnist_config, no_c_compiler
 
 # What it makes, the word after -o, is an empty file.
@@ -50,7 +50,7 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def decided(config: Config) -> str:
-    return str(getattr(without_auto(config).model, "pooling", None))
+    return str(getattr(resolve_auto(config).model, "pooling", None))
 
 
 def test_it_is_compiled_once_for_a_source_and_its_flags(
@@ -178,14 +178,15 @@ def test_what_auto_means(words: list[str], meaning: str, compiler: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "words", [["framework=numpy"], ["trainer.precision=float64"], ["trainer.compile=true"],
-     ["trainer.device=cuda"]], ids=str,
-)  # fmt: skip
+    "words",
+    [["framework=numpy"], ["trainer.precision=float64"], ["trainer.compile=true"], ["trainer.device=cuda"]],
+    ids=str,
+)
 def test_what_sparse_cannot_be_is_refused(words: list[str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.pooling=sparse computes in float32 or bfloat16"):
         mnist_config(tmp_path / "run", "model.pooling=sparse", *words)
 
 
 def test_a_model_without_pooling_compiles_nothing(compiler: Path, tmp_path: Path) -> None:
-    without_auto(mnist_config(tmp_path / "run", "model=mlp"))
+    resolve_auto(mnist_config(tmp_path / "run", "model=mlp"))
     assert not compiler.exists()

@@ -15,9 +15,7 @@ from tests.helpers import mnist_config
 
 def test_keras_formula_is_kerass_own_and_another_one(tmp_path: Path) -> None:
     """With momentum the two agree until the learning rate changes (unit gradient)."""
-    config = mnist_config(
-        tmp_path, "framework=keras", "optimizer=momentum", "optimizer.formula=keras"
-    )
+    config = mnist_config(tmp_path, "framework=keras", "optimizer=momentum", "optimizer.formula=keras")
 
     def travelled(formula: str) -> float:
         section = config.optimizer.model_copy(update={"formula": formula})
@@ -33,9 +31,7 @@ def test_keras_formula_is_kerass_own_and_another_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["momentum", "rmsprop", "adagrad", "adam", "adamw"])
 def test_formula_keras_builds_the_stock_optimizer(name: str, tmp_path: Path) -> None:
-    config = mnist_config(
-        tmp_path, "framework=keras", f"optimizer={name}", "optimizer.formula=keras"
-    )
+    config = mnist_config(tmp_path, "framework=keras", f"optimizer={name}", "optimizer.formula=keras")
     optimizer = build_optimizer(config.optimizer)
     assert type(optimizer).__module__.startswith("keras.")
     assert float(optimizer.learning_rate) == pytest.approx(config.optimizer.lr)

@@ -15,8 +15,8 @@ import pytest
 
 from apps.mnist_cnn import keras_model, numpy_model, torch_model
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
-from shared.training.fit import Examples
 from shared.training.keras_learner import KerasLearner
+from shared.training.loop import Examples
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.torch_learner import TorchLearner
 from tests.helpers import mnist_config
@@ -38,16 +38,32 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
-    "mlp": Network(torch_model.build_model, keras_model.build_model, numpy_model.build_model,
-                   "model=mlp model.hidden=[12,8]", False),
-    "cnn": Network(torch_model.build_model, keras_model.build_model, numpy_model.build_model,
-                   "model=cnn model.channels=[3,4] model.hidden=8 model.dropout=[0.0,0.0]", False),
-    "fast_cnn": Network(torch_model.build_model, keras_model.build_model, numpy_model.build_model,
-                        "model=fast_cnn model.channels=[3,4] model.hidden=8", False),
+    "mlp": Network(
+        torch_model.build_model,
+        keras_model.build_model,
+        numpy_model.build_model,
+        "model=mlp model.hidden=[12,8]",
+        False,
+    ),
+    "cnn": Network(
+        torch_model.build_model,
+        keras_model.build_model,
+        numpy_model.build_model,
+        "model=cnn model.channels=[3,4] model.hidden=8 model.dropout=[0.0,0.0]",
+        False,
+    ),
+    "fast_cnn": Network(
+        torch_model.build_model,
+        keras_model.build_model,
+        numpy_model.build_model,
+        "model=fast_cnn model.channels=[3,4] model.hidden=8",
+        False,
+    ),
     "lstm": Network(networks.TorchLstm, networks.keras_lstm, networks.NumpyLstm, "", True),
-    "attention": Network(networks.TorchAttention, networks.keras_attention,
-                         networks.NumpyAttention, "", True),
-}  # fmt: skip
+    "attention": Network(
+        networks.TorchAttention, networks.keras_attention, networks.NumpyAttention, "", True
+    ),
+}
 
 # Every optimizer, with the options that change its formula.
 OPTIMIZERS = [
@@ -182,9 +198,7 @@ def test_the_two_formulas_differ(tmp_path: Path) -> None:
 
     def weights(formula: str) -> dict[str, np.ndarray]:
         chosen = [*overrides(network, "momentum"), "framework=numpy"]
-        learner = NumpyLearner(
-            network.numpy, mnist_config(tmp_path, *chosen, f"optimizer.formula={formula}")
-        )
+        learner = NumpyLearner(network.numpy, mnist_config(tmp_path, *chosen, f"optimizer.formula={formula}"))
         list(learner.train(data, steps()))
         return learner.weights()
 

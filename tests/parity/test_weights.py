@@ -37,10 +37,7 @@ def _double_precision() -> object:
 def both(model: str, tmp_path: Path, *overrides: str) -> tuple[torch.nn.Module, keras.Model]:
     config = mnist_config(tmp_path, f"model={model}", *overrides)
     torch.manual_seed(0)
-    return (
-        torch_model.build_model(config.model).double().eval(),
-        keras_model.build_model(config.model),
-    )
+    return (torch_model.build_model(config.model).double().eval(), keras_model.build_model(config.model))
 
 
 @pytest.mark.parametrize("model", MODELS)

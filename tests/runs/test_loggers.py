@@ -26,15 +26,20 @@ from shared.runs.folder import RunFolder
 from shared.runs.loggers import refuse_missing
 from shared.runs.progress import TrainingProgress
 from shared.runs.repeat import command, composed
-from shared.training.fit import fit
+from shared.training.loop import fit
 from tests.forks import Forks
 from tests.helpers import ROOT, mnist_config
 
 LOGGERS = ["tensorboard", "mlflow"]
 SMALL = [
-    "framework=numpy", "model=mlp", "model.hidden=[6,5]", "data.train_limit=226",
-    "trainer.batch_size=50", "trainer.epochs=3", "trainer.threads=1",
-]  # fmt: skip
+    "framework=numpy",
+    "model=mlp",
+    "model.hidden=[6,5]",
+    "data.train_limit=226",
+    "trainer.batch_size=50",
+    "trainer.epochs=3",
+    "trainer.threads=1",
+]
 STEPS = 12  # of four batches an epoch
 
 Points = dict[str, list[tuple[int, float]]]
@@ -115,8 +120,7 @@ def from_events(folder: Path) -> tuple[Points, dict[str, str], str]:
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
     points = {
-        tag: [(event.step, event.value) for event in events.Scalars(tag)]
-        for tag in events.Tags()["scalars"]
+        tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]
     }
 
     def content(tag: str) -> Any:
@@ -162,8 +166,7 @@ def assert_same(logger: str, folder: Path) -> None:
     points, expected = logged(logger, folder)[0], written(folder)
     if logger == "tensorboard":  # which keeps 32 bits
         expected = {
-            name: [(step, float(np.float32(value))) for step, value in own]
-            for name, own in expected.items()
+            name: [(step, float(np.float32(value))) for step, value in own] for name, own in expected.items()
         }
     assert points == expected
 
@@ -247,10 +250,7 @@ def test_the_log_says_how_the_run_ended(
     words = ["optimizer.lr=1e30", "optimizer=sgd"] if end == "diverged" else []
     if end != "diverged":
         at_step(monkeypatch, 6, ctrl_c if end == "interrupted" else crash)
-    with (
-        np.errstate(all="ignore"),
-        pytest.raises((Interrupted, ZeroDivisionError, TrainingDiverged)),
-    ):
+    with np.errstate(all="ignore"), pytest.raises((Interrupted, ZeroDivisionError, TrainingDiverged)):
         train(tmp_path / "run", f"logger={logger}", *words)
     points, _, status = logged(logger, tmp_path / "run")
     assert status == end
@@ -328,17 +328,13 @@ def test_a_logger_that_fails_on_the_way_costs_a_warning(
 def test_a_place_that_cannot_be_written_is_said_at_once(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "tensorboard").write_text("")
-    result = forks.run(
-        "apps.mnist_cnn", "data=digits", "logger=tensorboard", f"hydra.run.dir={tmp_path}/run"
-    )
+    result = forks.run("apps.mnist_cnn", "data=digits", "logger=tensorboard", f"hydra.run.dir={tmp_path}/run")
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: logger=tensorboard cannot write {tmp_path}/run")
     assert len(result.stderr.splitlines()) == 2
 
 
-def test_a_store_that_is_no_database_is_said_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_is_no_database_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "mlflow.db").write_text("no database" * 100)
@@ -371,8 +367,11 @@ def test_nothing_is_imported_that_was_not_asked_for(tmp_path: Path) -> None:
     with_tables(tmp_path)
     result = subprocess.run(
         [sys.executable, "-c", IMPORTED],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     lines = [line for line in result.stdout.splitlines() if line.startswith("imported:")]

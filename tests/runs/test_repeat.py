@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from shared.command import CONF
+from shared.cli import CONF
 from shared.errors import ConfigError
-from shared.runs.collect import read_yaml
 from shared.runs.repeat import command, composed, overrides
+from tools.report.collect import read_yaml
 
 CHANGES = [
     ("xor", []),
@@ -23,12 +23,36 @@ CHANGES = [
     ("resnet_transfer", ["data.classes=[cat,dog]", "weights_sha256='12345678'"]),
     ("resnet_transfer", ["debug=smoke", "transfer.mode=compare", "transfer.counts=[5,null]"]),
     ("gradient_flow", ["model.depths=[3]", "trainer.epochs=1"]),
-]  # fmt: skip
+]
 HOSTILE = [
-    "null", "True", "1", "1e5", "nan", "a b", "it's", 'say "x"', "a\\", "a\\'b", "$HOME", "${seed}",
-    "\\${seed}", "a,b", "[a]", "{a}", "a=b", "a:b", "(a)", "#a", "`id`", "; rm", "é", "-a", "~",
-    "*", "</script>",
-]  # fmt: skip
+    "null",
+    "True",
+    "1",
+    "1e5",
+    "nan",
+    "a b",
+    "it's",
+    'say "x"',
+    "a\\",
+    "a\\'b",
+    "$HOME",
+    "${seed}",
+    "\\${seed}",
+    "a,b",
+    "[a]",
+    "{a}",
+    "a=b",
+    "a:b",
+    "(a)",
+    "#a",
+    "`id`",
+    "; rm",
+    "é",
+    "-a",
+    "~",
+    "*",
+    "</script>",
+]
 
 
 def values_of(app: str, words: list[str]) -> dict[str, Any]:
@@ -111,9 +135,7 @@ def test_a_key_that_the_run_had_not_is_said() -> None:
 
 
 @pytest.mark.parametrize(("app", "words"), CHANGES[:4])
-def test_the_fast_reader_reads_what_omegaconf_writes(
-    app: str, words: list[str], tmp_path: Path
-) -> None:
+def test_the_fast_reader_reads_what_omegaconf_writes(app: str, words: list[str], tmp_path: Path) -> None:
     values = values_of(app, words) | {"texts": [*HOSTILE, "2026-01-31", "1_000", "0x1f", "yes"]}
     values |= {"numbers": [1e-8, 1e20, -2.5e-07, 0.1, 3, -1, 1e5]}
     path = tmp_path / "config.yaml"

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.training.fit import Examples, evaluate
-from shared.training.torch_processes import joined
+from shared.training.loop import Examples, evaluate
+from shared.training.torch_distributed import joined
 
 CLASSES = 3
 
@@ -36,9 +36,14 @@ def server() -> ForkServerContext:
     """Return what starts a process in a fraction of a second."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["shared.parity", "shared.training.torch_learner", "shared.runs.pictures",
-         "apps.mnist_cnn.train", "tests.training.members"]
-    )  # fmt: skip
+        [
+            "shared.parity",
+            "shared.training.torch_learner",
+            "shared.charts",
+            "apps.mnist_cnn.train",
+            "tests.training.members",
+        ]
+    )
     return context
 
 
@@ -64,19 +69,20 @@ def together(
     for process in started:
         process.join()
     return [
-        Ended(process.exitcode, output.read_text())
-        for process, output in zip(started, outputs, strict=True)
+        Ended(process.exitcode, output.read_text()) for process, output in zip(started, outputs, strict=True)
     ]
 
 
-def member(
-    rank: int, count: int, port: int, output: Path, action: Callable[..., None], words: Any
-) -> None:
+def member(rank: int, count: int, port: int, output: Path, action: Callable[..., None], words: Any) -> None:
     """Be one of several processes."""
     os.environ |= {
-        "RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank),
-        "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-    }  # fmt: skip
+        "RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     with open(output, "w", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -113,6 +119,9 @@ def score(folder: Path, sizes: Sequence[int]) -> None:
             learner: Any = Counting()
             result = evaluate(learner, examples(size))
             np.savez(
-                folder / f"{size}_{os.environ['RANK']}", scored=learner.scored, loss=result.loss,
-                accuracy=result.accuracy, predictions=result.predictions,
-            )  # fmt: skip
+                folder / f"{size}_{os.environ['RANK']}",
+                scored=learner.scored,
+                loss=result.loss,
+                accuracy=result.accuracy,
+                predictions=result.predictions,
+            )

@@ -19,11 +19,11 @@ from apps.imdb_rnn.torch_model import build_model as reviews_model
 from apps.mnist_cnn.torch_model import build_model as images_model
 from apps.resnet_transfer.torch_model import build_model as pictures_model
 from shared.data import augment
-from shared.data.images import Standardised
+from shared.data.images import Standardized
 from shared.data.text import Documents, Sequences
 from shared.errors import TrainingDiverged
 from shared.training import numpy_learner, torch_learner
-from shared.training.fit import Examples
+from shared.training.loop import Examples
 from shared.training.losses import Loss
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.torch_augment import shifted_there
@@ -43,10 +43,10 @@ def reviews(keep: Any = "last") -> Sequences:
     return Sequences(Documents(ids, offsets, random.integers(0, 2, COUNT)), 6, keep)
 
 
-def grey_images() -> Standardised:
+def gray_images() -> Standardized:
     """Return images that are bytes until they are used."""
     pixels = np.random.default_rng(2).integers(0, 256, (COUNT, 28, 28)).astype(np.uint8)
-    return Standardised(pixels, np.linspace(-1, 3, 256).astype(np.float32))
+    return Standardized(pixels, np.linspace(-1, 3, 256).astype(np.float32))
 
 
 def steps() -> list[tuple[np.ndarray, float]]:
@@ -57,17 +57,20 @@ def steps() -> list[tuple[np.ndarray, float]]:
 
 NETWORKS: dict[str, tuple[str, list[str], Any, Any]] = {
     "cnn": ("mnist_cnn", ["model=cnn"], images_model, np.zeros((COUNT, 28, 28), np.float32)),
-    "fast_cnn": ("mnist_cnn", ["model=fast_cnn"], images_model,
-                 np.zeros((COUNT, 28, 28), np.float32)),
+    "fast_cnn": ("mnist_cnn", ["model=fast_cnn"], images_model, np.zeros((COUNT, 28, 28), np.float32)),
     "mlp": ("mnist_cnn", ["model=mlp"], images_model, np.zeros((COUNT, 28, 28), np.float32)),
     "lstm": ("imdb_rnn", ["model=lstm"], lambda c: reviews_model(c, 20), reviews()),
     "rnn": ("imdb_rnn", ["model=rnn"], lambda c: reviews_model(c, 20), reviews()),
     "bow": ("imdb_rnn", ["model=bow"], lambda c: reviews_model(c, 20), reviews()),
     "attention": ("attention", [], lambda c: attention_model(c, 20, 2, False), reviews()),
-    "bytes": ("mnist_cnn", ["model=mlp"], images_model, grey_images()),
-    "resnet": ("resnet_transfer", ["weights=none"], lambda c: pictures_model(c, 10),
-               np.zeros((COUNT, 32, 32, 3), np.uint8)),
-}  # fmt: skip
+    "bytes": ("mnist_cnn", ["model=mlp"], images_model, gray_images()),
+    "resnet": (
+        "resnet_transfer",
+        ["weights=none"],
+        lambda c: pictures_model(c, 10),
+        np.zeros((COUNT, 32, 32, 3), np.uint8),
+    ),
+}
 
 
 class Watch(TorchDispatchMode):
@@ -154,9 +157,9 @@ def test_sequences_are_padded_on_the_device_as_elsewhere() -> None:
 
 
 def test_bytes_are_standardised_on_the_device_as_elsewhere() -> None:
-    images = grey_images()
+    images = gray_images()
     assert placed(images, torch.device("cpu")) is images
-    there = Standardised(torch.from_numpy(images.pixels), torch.from_numpy(images.table))
+    there = Standardized(torch.from_numpy(images.pixels), torch.from_numpy(images.table))
     for rows, _ in [*steps(), (np.zeros(0, np.int64), 0.0)]:
         found = batch_of(there, torch.from_numpy(rows), rows)
         assert images[rows].dtype == np.float32
@@ -184,11 +187,15 @@ class Late(NumpyLearner):
             yield np.array(loss), np.array(correct)
 
 
-def test_scores_that_come_late_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["framework=numpy", "model=mlp", "data=digits", "data.train_limit=300",
-             "trainer.epochs=2", "data.test_limit=60"]  # fmt: skip
+def test_scores_that_come_late_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [
+        "framework=numpy",
+        "model=mlp",
+        "data=digits",
+        "data.train_limit=300",
+        "trainer.epochs=2",
+        "data.test_limit=60",
+    ]
     trained("mnist_cnn", tmp_path / "one", *words)
     monkeypatch.setattr(numpy_learner, "NumpyLearner", Late)
     for seconds in ("null", "0"):  # a checkpoint after each step asks for each

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared.processor import processor_flags
-from shared.training import automatic
+from shared.training import auto
 from tests.helpers import mnist_config
 
 
@@ -24,8 +24,8 @@ def test_auto_is_bfloat16_where_the_processor_multiplies_it(
     cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n")
     found = processor_flags(cpuinfo)
     assert found == set(flags.split())
-    monkeypatch.setattr(automatic, "processor_flags", lambda: found)
-    config = automatic.without_auto(mnist_config(tmp_path, "trainer.precision=auto"))
+    monkeypatch.setattr(auto, "processor_flags", lambda: found)
+    config = auto.resolve_auto(mnist_config(tmp_path, "trainer.precision=auto"))
     assert config.trainer.precision == meaning
 
 
@@ -36,4 +36,4 @@ def test_a_system_that_does_not_tell_gets_float32(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", ["float32", "bfloat16", "float64"])
 def test_what_is_given_stays(given: str, tmp_path: Path) -> None:
     config = mnist_config(tmp_path, f"trainer.precision={given}", "model.pooling=plain")
-    assert automatic.without_auto(config) is config
+    assert auto.resolve_auto(config) is config

@@ -25,16 +25,19 @@ from shared.runs import folder as run_folder
 from shared.runs.folder import RunFolder
 from shared.runs.progress import TrainingProgress
 from shared.training import checkpoint
-from shared.training.fit import fit, save_weights
+from shared.training.loop import fit, save_weights
 from shared.training.schedule import learning_rates
 from tests.helpers import app_config, mnist_config
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 STEPS = 8  # of four batches an epoch, the last one smaller
 SMALL = [
-    "data.train_limit=226", "trainer.batch_size=50", "trainer.epochs=2", "trainer.threads=1",
+    "data.train_limit=226",
+    "trainer.batch_size=50",
+    "trainer.epochs=2",
+    "trainer.threads=1",
     "data.shift=1",
-]  # fmt: skip
+]
 CNN = ["model=cnn", "model.channels=[2,3]", "model.hidden=8"]  # with dropout
 FAST_CNN = ["model=fast_cnn", "model.channels=[2,3]", "model.hidden=8"]  # with running statistics
 MLP = ["model=mlp", "model.hidden=[6,5]", "framework=numpy"]
@@ -97,9 +100,7 @@ def results(folder: Path) -> dict[str, Any]:
     return {"metrics": metrics, "history": history, **contents}
 
 
-def interrupted(
-    monkeypatch: pytest.MonkeyPatch, run_dir: Path, *overrides: str, after: int = 5
-) -> Path:
+def interrupted(monkeypatch: pytest.MonkeyPatch, run_dir: Path, *overrides: str, after: int = 5) -> Path:
     """Train and stop in the middle of a step; return the run folder."""
     with monkeypatch.context() as patch:
         at_step(patch, after, ctrl_c)
@@ -128,11 +129,7 @@ def steps_of(folder: Path) -> list[int]:
     ],
 )
 def test_ctrl_c_again_and_again_changes_no_bit(
-    framework: str,
-    model: list[str],
-    stops: list[int],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    framework: str, model: list[str], stops: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = [f"framework={framework}", *model]
     whole = train(small(tmp_path / "whole", *overrides))
@@ -156,8 +153,13 @@ def test_ctrl_c_again_and_again_changes_no_bit(
 OPTIMIZERS = ["sgd", "momentum", "rmsprop", "adagrad", "adam", "adamw"]
 
 
-FORMULAS = [("torch", "torch"), ("numpy", "torch"), ("numpy", "keras"), ("keras", "torch"),
-            ("keras", "keras")]  # fmt: skip
+FORMULAS = [
+    ("torch", "torch"),
+    ("numpy", "torch"),
+    ("numpy", "keras"),
+    ("keras", "torch"),
+    ("keras", "keras"),
+]
 
 
 @pytest.mark.parametrize(
@@ -213,13 +215,11 @@ def test_a_crash_costs_the_steps_since_the_last_checkpoint(
     assert results(run_dir) == results(whole)
 
 
-def test_ctrl_c_does_not_wait_for_the_validation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_does_not_wait_for_the_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(small(tmp_path / "whole", *MLP))
     run_dir = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("shared.training.fit.evaluate", lambda *_: ctrl_c())
+        patch.setattr("shared.training.loop.evaluate", lambda *_: ctrl_c())
         with pytest.raises(Interrupted, match="after step 4;"):
             train(small(run_dir, *MLP))
     train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
@@ -232,9 +232,7 @@ def twice() -> None:
     pytest.fail("the step went on")
 
 
-def test_a_second_ctrl_c_does_not_wait_for_the_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(small(tmp_path / "whole", *MLP))
     run_dir = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -322,9 +320,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_taken(
     assert results(run_dir) == results(whole)
 
 
-def test_two_damaged_checkpoints_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_damaged_checkpoints_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in with_two_checkpoints(monkeypatch, tmp_path):
         damage(path)
     with pytest.raises(DataError, match="no checkpoint is whole; train again"):
@@ -358,9 +354,7 @@ def test_a_hostile_checkpoint_runs_no_code(
     assert trace.exists(), "it would have been noticed"
 
 
-def test_a_checkpoint_of_another_network_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, hidden in (("a", "[6,5]"), ("b", "[5,6]")):
         overrides = [*MLP, f"model.hidden={hidden}"]
         interrupted(monkeypatch, tmp_path / name, *overrides)
@@ -400,9 +394,7 @@ def test_ctrl_c_on_a_full_disk_is_ctrl_c(
     with monkeypatch.context() as patch:
         patch.setattr(run_folder, "write_atomically", full)
         at_step(patch, 3, ctrl_c)
-        with pytest.raises(
-            Interrupted, match=r"not everything could be written.*No space"
-        ) as found:
+        with pytest.raises(Interrupted, match=r"not everything could be written.*No space") as found:
             train(small(run_dir, *MLP))
     assert found.value.folder == run_dir
     assert "warning: no checkpoint: cannot write" in capsys.readouterr().err
@@ -529,8 +521,7 @@ def timeless(value: Any) -> Any:
     """Return metrics without what may differ, in dicts inside as well."""
     if not isinstance(value, dict):
         return value
-    return {k: timeless(v) for k, v in value.items()
-            if not k.endswith("seconds") and k != "resumed"}  # fmt: skip
+    return {k: timeless(v) for k, v in value.items() if not k.endswith("seconds") and k != "resumed"}
 
 
 def same_files(one: Path, other: Path) -> None:
@@ -559,18 +550,17 @@ def same_files(one: Path, other: Path) -> None:
         ("attention", ATTENTION, [1, 2]),  # there are two trainings of two steps
         ("attention", ATTENTION, [3]),
         ("resnet_transfer", [*RESNET, "trainer.max_steps=null"], [2, 5, 2]),  # the source task too
-        ("resnet_transfer", [*RESNET, "transfer.unfreeze_every=1", "trainer.max_steps=null",
-                             "trainer.epochs=4"], [12, 12]),
+        (
+            "resnet_transfer",
+            [*RESNET, "transfer.unfreeze_every=1", "trainer.max_steps=null", "trainer.epochs=4"],
+            [12, 12],
+        ),
         ("resnet_transfer", [*RESNET, "transfer.mode=frozen"], [7]),
         ("resnet_transfer", [*RESNET, "transfer.mode=compare", "framework=numpy"], [8, 6]),
     ],
-)  # fmt: skip
+)
 def test_every_application_goes_on(
-    app: str,
-    overrides: list[str],
-    stops: list[int],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    app: str, overrides: list[str], stops: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_app(app, tmp_path / "whole", *overrides)
     run_dir = tmp_path / "run"

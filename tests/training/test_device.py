@@ -15,9 +15,7 @@ no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA 
 no_mps = pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is an Apple GPU here")
 
 
-@pytest.mark.parametrize(
-    "device", [pytest.param("cuda", marks=no_cuda), pytest.param("mps", marks=no_mps)]
-)
+@pytest.mark.parametrize("device", [pytest.param("cuda", marks=no_cuda), pytest.param("mps", marks=no_mps)])
 def test_a_device_that_is_not_there_is_refused(device: str, tmp_path: Path) -> None:
     config = mnist_config(tmp_path, f"trainer.device={device}")
     with pytest.raises(ConfigError) as refusal:
@@ -42,9 +40,7 @@ def test_auto_is_the_processor_without_a_gpu(tmp_path: Path) -> None:
     assert device_of(mnist_config(tmp_path).trainer) == torch.device("cpu")
 
 
-def test_a_machine_without_a_compiler_is_told_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_without_a_compiler_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "ccache_of_nowhere g++")
     config = mnist_config(tmp_path, "trainer.compile=true", "trainer.device=cpu")
     with pytest.raises(ConfigError, match="there is no ccache_of_nowhere\n") as refusal:
@@ -61,9 +57,7 @@ def test_a_machine_without_a_compiler_is_told_so(
         (["trainer.device=mps", "trainer.precision=float64"], "mps knows no trainer.precision="),
     ],
 )
-def test_what_does_not_go_together_is_refused(
-    words: list[str], message: str, tmp_path: Path
-) -> None:
+def test_what_does_not_go_together_is_refused(words: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         mnist_config(tmp_path, *words)
 
@@ -71,9 +65,18 @@ def test_what_does_not_go_together_is_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["fast_cnn", "cnn"])
 def test_a_compiled_network_takes_the_same_steps(model: str, tmp_path: Path) -> None:
-    words = ["data=digits", "data.train_limit=300", "data.test_limit=60", "trainer.epochs=2",
-             "trainer.threads=1", "trainer.precision=float64", f"model={model}",
-             "model.channels=[2,3]", "model.hidden=8", "trainer.batch_size=50"]  # fmt: skip
+    words = [
+        "data=digits",
+        "data.train_limit=300",
+        "data.test_limit=60",
+        "trainer.epochs=2",
+        "trainer.threads=1",
+        "trainer.precision=float64",
+        f"model={model}",
+        "model.channels=[2,3]",
+        "model.hidden=8",
+        "trainer.batch_size=50",
+    ]
     losses = []
     for name in ("false", "true"):
         run_dir = tmp_path / name

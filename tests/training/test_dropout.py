@@ -48,7 +48,7 @@ def test_every_byte_of_a_word_is_random(drop: Drop) -> None:
     assert (np.abs(zeros - 0.5) < SIGMAS * 0.5 / 100_000**0.5).all()
 
 
-def test_neighbours_are_independent(drop: Drop) -> None:
+def test_neighbors_are_independent(drop: Drop) -> None:
     signs = 2.0 * (drop(np.ones(1_000_001), 0.5) == 0) - 1
     for distance in (1, 7, 8, 9, 64):
         assert abs((signs[:-distance] * signs[distance:]).mean()) < SIGMAS / 1000

@@ -15,14 +15,7 @@ from numpy.typing import NDArray
 from shared.errors import TrainingDiverged
 from shared.runs import progress
 from shared.runs.folder import RunFolder
-from shared.training.fit import (
-    EVALUATION_BATCH,
-    Examples,
-    Indices,
-    batches_of,
-    evaluate,
-    fit,
-)
+from shared.training.loop import EVALUATION_BATCH, Examples, Indices, batches_of, evaluate, fit
 from shared.training.losses import Loss, cross_entropy
 from tests.helpers import mnist_config
 
@@ -151,9 +144,7 @@ def test_fit_takes_every_step_and_keeps_the_history(tmp_path: Path) -> None:
 
 
 def test_max_steps_ends_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
-    config = mnist_config(
-        tmp_path, "trainer.epochs=5", "trainer.batch_size=40", "trainer.max_steps=4"
-    )
+    config = mnist_config(tmp_path, "trainer.epochs=5", "trainer.batch_size=40", "trainer.max_steps=4")
     run, learner = run_folder(config), FakeLearner()
     fit(learner, random_examples(100), random_examples(10), config, run)
     assert len(learner.seen) == 4

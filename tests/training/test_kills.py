@@ -35,10 +35,17 @@ def processes() -> ForkServerContext:
 def overrides_of(framework: str) -> list[str]:
     epochs = -(-KILLS[framework] * (STEPS + MORE_STEPS) // BATCHES)  # more than all kills need
     return [
-        f"framework={framework}", "data.train_limit=226", "data.test_limit=60", "data.shift=1",
-        "model=cnn", "model.channels=[2,3]", "model.hidden=8", f"trainer.epochs={epochs}",
-        "trainer.batch_size=50", "trainer.threads=1",
-    ]  # fmt: skip
+        f"framework={framework}",
+        "data.train_limit=226",
+        "data.test_limit=60",
+        "data.shift=1",
+        "model=cnn",
+        "model.channels=[2,3]",
+        "model.hidden=8",
+        f"trainer.epochs={epochs}",
+        "trainer.batch_size=50",
+        "trainer.threads=1",
+    ]
 
 
 def random_point(random: np.random.Generator, number: int) -> tuple[str, str]:
@@ -57,9 +64,7 @@ def without_seconds(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", KILLS)
-def test_no_kill_changes_a_bit(
-    framework: str, processes: ForkServerContext, tmp_path: Path
-) -> None:
+def test_no_kill_changes_a_bit(framework: str, processes: ForkServerContext, tmp_path: Path) -> None:
     whole, run_dir, output = tmp_path / "whole", tmp_path / "run", tmp_path / "output"
 
     def train(folder: Path, *words: str, where: str | None = None) -> tuple[int | None, str]:

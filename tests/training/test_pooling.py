@@ -39,11 +39,7 @@ def in_torch(pooling: Pooling, precision: str, bias: bool) -> Gradients:
     F.relu_(pooled).backward(upstream.to(pooled.dtype))  # in place, as the networks do it
     found |= {"x": x.grad}
     found |= {name: weight.grad for name, weight in conv.named_parameters()}
-    return {
-        name: values.detach().float().numpy()
-        for name, values in found.items()
-        if values is not None
-    }
+    return {name: values.detach().float().numpy() for name, values in found.items() if values is not None}
 
 
 def in_keras(pooling: Pooling, precision: str, bias: bool) -> Gradients:
@@ -64,10 +60,7 @@ def in_keras(pooling: Pooling, precision: str, bias: bool) -> Gradients:
 
     layer.build(x.shape)
     names = ["y", "x", *(variable.name for variable in layer.trainable_variables)]
-    return {
-        name: tf.cast(tensor, tf.float32).numpy()
-        for name, tensor in zip(names, step(), strict=True)
-    }
+    return {name: tf.cast(tensor, tf.float32).numpy() for name, tensor in zip(names, step(), strict=True)}
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
@@ -124,8 +117,13 @@ def losses(folder: Path) -> NDArray[np.float64]:
 @pytest.mark.parametrize("model", ["cnn", "fast_cnn"])
 def test_trainings_take_the_same_steps(framework: str, model: str, tmp_path: Path) -> None:
     """In float32, whose roundings training amplifies from one step to the next."""
-    words = [f"framework={framework}", f"model={model}", "data=digits", "trainer.max_steps=12",
-             "trainer.precision=float32"]  # fmt: skip
+    words = [
+        f"framework={framework}",
+        f"model={model}",
+        "data=digits",
+        "trainer.max_steps=12",
+        "trainer.precision=float32",
+    ]
     plain = losses(trained("mnist_cnn", tmp_path / "plain", *words, "model.pooling=plain"))
     sparse = losses(trained("mnist_cnn", tmp_path / "sparse", *words, "model.pooling=sparse"))
     assert len(plain) == 12

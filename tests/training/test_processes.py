@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared import processes
-from shared.training.fit import evaluate
-from shared.training.torch_processes import Share
+from shared import distributed
+from shared.training.loop import evaluate
+from shared.training.torch_distributed import Share
 from tests.helpers import ROOT, run_mnist
 from tests.training import members
 from tests.training.members import Ended, free_port, together
@@ -30,16 +30,28 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
 SECONDS = 30.0  # in which all must have ended, on a busy machine; torchrun kills after as many
 PATIENCE = 900.0  # seconds for a training on a busy machine
 
-DIGITS = ["data=digits", "data.train_limit=226", "data.test_limit=60", "data.shift=1",
-          "trainer.batch_size=50", "trainer.epochs=2", "trainer.threads=1"]  # fmt: skip
+DIGITS = [
+    "data=digits",
+    "data.train_limit=226",
+    "data.test_limit=60",
+    "data.shift=1",
+    "trainer.batch_size=50",
+    "trainer.epochs=2",
+    "trainer.threads=1",
+]
 CNN = [*DIGITS, "model=cnn", "model.channels=[2,3]", "model.hidden=8"]  # with dropout
 FAST_CNN = [*DIGITS, "model=fast_cnn", "model.channels=[2,3]", "model.hidden=8"]  # batch norm
 XOR = ["trainer.epochs=1", "data.repeats=3", "corrections=false", "trainer.threads=1"]
 IMDB = ["debug=smoke", "data=reviews", "trainer.threads=1"]
-ATTENTION = ["debug=smoke", "data=recall", "data.train_limit=128", "trainer.epochs=1",
-             "trainer.threads=1"]  # fmt: skip
-RESNET = ["debug=smoke", "data=digit_pictures", "data.size=32", "source.per_class=20",
-          "source.precision=float32", "trainer.threads=1"]  # fmt: skip
+ATTENTION = ["debug=smoke", "data=recall", "data.train_limit=128", "trainer.epochs=1", "trainer.threads=1"]
+RESNET = [
+    "debug=smoke",
+    "data=digit_pictures",
+    "data.size=32",
+    "source.per_class=20",
+    "source.precision=float32",
+    "trainer.threads=1",
+]
 DRAWN = [*RESNET, "weights=none"]
 FLOW = ["debug=smoke", "framework=torch", "trainer.threads=1", "trainer.max_steps=null"]
 
@@ -114,12 +126,7 @@ def assert_same_steps(one: Path, other: Path, tolerance: float) -> None:
     ],
 )
 def test_the_steps_are_those_of_one_process(
-    app: str,
-    count: int,
-    precision: str,
-    words: list[str],
-    context: ForkServerContext,
-    tmp_path: Path,
+    app: str, count: int, precision: str, words: list[str], context: ForkServerContext, tmp_path: Path
 ) -> None:
     words = [*words, f"trainer.precision={precision}"]
     words = [word.replace("cache=", f"cache={tmp_path}/") for word in words]
@@ -153,11 +160,8 @@ def test_the_source_task_is_learned_together_and_kept_once(
 
 
 @pytest.mark.slow
-def test_the_comparison_of_modes_is_written_once(
-    context: ForkServerContext, tmp_path: Path
-) -> None:
-    words = [*RESNET, "transfer.mode=compare", "trainer.precision=float64",
-             f"cache={tmp_path}/cache"]  # fmt: skip
+def test_the_comparison_of_modes_is_written_once(context: ForkServerContext, tmp_path: Path) -> None:
+    words = [*RESNET, "transfer.mode=compare", "trainer.precision=float64", f"cache={tmp_path}/cache"]
     for count in (1, 2):
         trained(context, count, tmp_path, "resnet_transfer", words)
     one, other = (rows(tmp_path / count / "comparison.csv") for count in ("1", "2"))
@@ -170,7 +174,7 @@ def test_the_comparison_of_modes_is_written_once(
 def test_the_gradients_that_are_drawn_are_those_of_one_process(
     context: ForkServerContext, tmp_path: Path
 ) -> None:
-    """Of batches that do not divide by three; batch normalisation sees the whole batch."""
+    """Of batches that do not divide by three; batch normalization sees the whole batch."""
     for count in (1, 3):
         trained(context, count, tmp_path, "gradient_flow", FLOW)
     for name in ("depth", "remedies", "time", "clipping", "overfitting"):
@@ -185,9 +189,7 @@ def test_the_gradients_that_are_drawn_are_those_of_one_process(
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_every_example_is_scored_once(
-    count: int, context: ForkServerContext, tmp_path: Path
-) -> None:
+def test_every_example_is_scored_once(count: int, context: ForkServerContext, tmp_path: Path) -> None:
     sizes = [1, 250, 251, 999, 1601]  # a batch is 250
     ended = together(context, count, tmp_path, members.score, tmp_path, sizes)
     assert [one.status for one in ended] == [0] * count, ended
@@ -205,11 +207,11 @@ def test_every_example_is_scored_once(
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_the_shares_are_the_batch(count: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "count", lambda: count)
+    monkeypatch.setattr(distributed, "world_size", lambda: count)
     batch, weights = np.arange(size), 0.0
     counted: list[int] = []
     for rank in range(count):
-        monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         share = Share()
         rows = batch[share.take(size)]
         assert len(rows) >= 1, "every process has something to compute"
@@ -227,9 +229,7 @@ ALONE = {
 
 
 @pytest.mark.parametrize("argument", ALONE)
-def test_what_takes_one_process_says_so(
-    argument: str, no_frameworks: dict[str, str], tmp_path: Path
-) -> None:
+def test_what_takes_one_process_says_so(argument: str, no_frameworks: dict[str, str], tmp_path: Path) -> None:
     environment = no_frameworks | {"WORLD_SIZE": "2", "RANK": "0"}
     result = run_mnist(argument, f"hydra.run.dir={tmp_path}/run", environment=environment)
     assert result.returncode == 2
@@ -241,17 +241,34 @@ class Torchrun:
     """torchrun with an application, in a folder of its own."""
 
     def __init__(
-        self, folder: Path, app: str, words: Sequence[str], count: int = 2,
-        before: Sequence[str] = (), options: Sequence[str] = (),
+        self,
+        folder: Path,
+        app: str,
+        words: Sequence[str],
+        count: int = 2,
+        before: Sequence[str] = (),
+        options: Sequence[str] = (),
         environment: dict[str, str] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         options = options or ["--master-port", str(free_port())]
         self.process = subprocess.Popen(
-            [*before, sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}",
-             *options, "-m", f"apps.{app}", *words],
-            cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            [
+                *before,
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                f"--nproc-per-node={count}",
+                *options,
+                "-m",
+                f"apps.{app}",
+                *words,
+            ],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def end(self, seconds: float = PATIENCE) -> Ended:
         """Wait for its end, so long at most."""
@@ -361,8 +378,20 @@ def two_networks(name: str) -> Iterator[tuple[str, str]]:
     try:
         for end in ("0", "1"):
             ip("netns", "add", f"{name}{end}")
-        ip("link", "add", "cable", "netns", f"{name}0", "type", "veth", "peer", "name", "cable",
-           "netns", f"{name}1")  # fmt: skip
+        ip(
+            "link",
+            "add",
+            "cable",
+            "netns",
+            f"{name}0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "cable",
+            "netns",
+            f"{name}1",
+        )
         for end in ("0", "1"):
             ip("-n", f"{name}{end}", "address", "add", f"10.99.99.{end}/31", "dev", "cable")
             ip("-n", f"{name}{end}", "link", "set", "cable", "up")
@@ -381,8 +410,7 @@ def two_nodes(folder: Path, words: Sequence[str], address: str, interface: str, 
         own = folder / f"node_{node}"
         own.mkdir()
         before = ["ip", "netns", "exec", f"{name}{node}"] if name else []
-        options = ["--nnodes=2", f"--node-rank={node}", f"--master-addr={address}",
-                   f"--master-port={port}"]  # fmt: skip
+        options = ["--nnodes=2", f"--node-rank={node}", f"--master-addr={address}", f"--master-port={port}"]
         environment = {"GLOO_SOCKET_IFNAME": interface}
         started.append(Torchrun(own, "mnist_cnn", words, count, before, options, environment))
     ended = [one.end() for one in started]
@@ -394,9 +422,7 @@ def two_nodes(folder: Path, words: Sequence[str], address: str, interface: str, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["two networks", "loopback"])
-def test_two_nodes_take_the_same_steps(
-    place: str, context: ForkServerContext, tmp_path: Path
-) -> None:
+def test_two_nodes_take_the_same_steps(place: str, context: ForkServerContext, tmp_path: Path) -> None:
     words = [*CNN, "trainer.precision=float64"]
     trained(context, 1, tmp_path, "mnist_cnn", words)
     if place == "loopback":

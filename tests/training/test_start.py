@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from shared.runs.record import ROOT
+from shared.runs.environment import ROOT
 from shared.training.torch_learner import build_optimizer, without_compiler
 from tests.helpers import app_config
 
@@ -22,14 +22,14 @@ PROGRAM = """
 import gc, sys
 from apps.xor import train as app
 app.draw = lambda *given: None
-from shared.training import fit
+from shared.training import loop
 before = fit.save_weights
 def after_steps(learner, run):
     print("imported:", *sorted({unneeded} & sys.modules.keys()))
     before(learner, run)
 app.save_weights = after_steps
 from apps.xor.config import Config
-from shared.command import configuration
+from shared.cli import configuration
 app.train(configuration("xor", Config, {overrides}))
 import matplotlib, sklearn
 print("garbage is looked for:", gc.isenabled())
@@ -38,8 +38,12 @@ print("garbage is looked for:", gc.isenabled())
 
 @pytest.mark.parametrize("framework", UNNEEDED)
 def test_a_training_imports_no_more_than_it_needs(framework: str, tmp_path: Path) -> None:
-    overrides = [f"framework={framework}", f"run_dir={tmp_path / 'run'}", "trainer.max_steps=5",
-                 "trainer.checkpoint_seconds=0"]  # fmt: skip
+    overrides = [
+        f"framework={framework}",
+        f"run_dir={tmp_path / 'run'}",
+        "trainer.max_steps=5",
+        "trainer.checkpoint_seconds=0",
+    ]
     code = PROGRAM.format(unneeded=set(UNNEEDED[framework]), overrides=overrides)
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -85,7 +89,8 @@ def test_the_optimizers_state_can_be_kept_and_taken_over() -> None:
     steps_of(optimizer, [weight])
     other = torch.optim.Adam([nn.Parameter(torch.ones(3))], lr=0.1)
     other.load_state_dict(optimizer.state_dict())
-    assert torch.equal(other.state[other.param_groups[0]["params"][0]]["exp_avg"],
-                       optimizer.state[weight]["exp_avg"])  # fmt: skip
+    assert torch.equal(
+        other.state[other.param_groups[0]["params"][0]]["exp_avg"], optimizer.state[weight]["exp_avg"]
+    )
     optimizer.zero_grad()
     assert weight.grad is None

@@ -69,9 +69,7 @@ def caption(rows: Sequence[Row]) -> str:
     said = []
     for name in FUNCTIONS:
         _, largest, left, right = steepest(rows, name).values()
-        said.append(
-            f"{name} at most {number(largest)}, at the ends {number(left)} and {number(right)}"
-        )
+        said.append(f"{name} at most {number(largest)}, at the ends {number(left)} and {number(right)}")
     factor = steepest(rows, "sigmoid")["largest derivative"]
     return (
         "On its way back through a layer the gradient is multiplied by the dashed line at every "

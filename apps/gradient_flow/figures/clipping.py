@@ -47,9 +47,14 @@ def descend(
         used = {name: gradient.copy() for name, gradient in found.parameters.items()}
         before = clip_grad_norm_(used, limit) if limit else total_norm(used)
         rows.append(
-            {"clipping": "on" if limit else "off", "step": step, "loss": found.loss,
-             "norm": before, "norm_used": total_norm(used)}
-        )  # fmt: skip
+            {
+                "clipping": "on" if limit else "off",
+                "step": step,
+                "loss": found.loss,
+                "norm": before,
+                "norm_used": total_norm(used),
+            }
+        )
         optimizer.step(used)
     return rows
 

@@ -1,4 +1,4 @@
-"""The gradient's norm layer by layer: depth, activation, initialisation, and two remedies."""
+"""The gradient's norm layer by layer: depth, activation, initialization, and two remedies."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -47,20 +47,18 @@ def measure(engine: Engine, config: Config, inputs: Array, labels: NDArray[np.in
     rows = []
     for depth, activation in product(config.model.depths, ACTIVATIONS):
         for remedy, (with_norm, residual) in REMEDIES.items():
-            network = Dense(
-                inputs.shape[1], config.model.width, depth, activation, with_norm, residual
-            )
+            network = Dense(inputs.shape[1], config.model.width, depth, activation, with_norm, residual)
             model = engine.build_model(network)
-            for initialisation in INITIALISATIONS:
+            for initialization in INITIALISATIONS:
                 rng = np.random.default_rng([config.seed, 6, depth])  # the same numbers for all
-                weights = initial_weights(network, initialisation, config.model.deviation, rng)
+                weights = initial_weights(network, initialization, config.model.deviation, rng)
                 found = engine.gradients(model, weights, inputs, labels)
                 for layer in range(1, depth + 1):
                     rows.append(
                         {
                             "depth": depth,
                             "activation": activation,
-                            "initialisation": initialisation,
+                            "initialization": initialization,
                             "network": remedy,
                             "layer": layer,
                             "gradient_of_output": norm(found.flow[layer - 1]),
@@ -78,43 +76,43 @@ def ratio(rows: Sequence[Row]) -> float:
 
 
 def table(rows: Sequence[Row]) -> list[Row]:
-    """Return first over last for every network: a row for depth, activation, initialisation."""
+    """Return first over last for every network: a row for depth, activation, initialization."""
     depths = sorted(set(column(rows, "depth")))
     return [
-        {"depth": depth, "activation": activation, "initialisation": initialisation}
+        {"depth": depth, "activation": activation, "initialization": initialization}
         | {
             remedy: ratio(
-                where(rows, depth=depth, activation=activation, initialisation=initialisation,
-                      network=remedy)
+                where(rows, depth=depth, activation=activation, initialization=initialization, network=remedy)
             )
             for remedy in REMEDIES
         }
-        for depth, activation, initialisation in product(depths, ACTIVATIONS, INITIALISATIONS)
-    ]  # fmt: skip
+        for depth, activation, initialization in product(depths, ACTIVATIONS, INITIALISATIONS)
+    ]
 
 
-def figures(
-    engine: Engine, config: Config, inputs: Array, labels: NDArray[np.int64]
-) -> Iterator[Figure]:
-    """Yield the picture by initialisation and the one by remedy."""
+def figures(engine: Engine, config: Config, inputs: Array, labels: NDArray[np.int64]) -> Iterator[Figure]:
+    """Yield the picture by initialization and the one by remedy."""
     rows = measure(engine, config, inputs, labels)
     plain = where(rows, network="plain")
     yield Figure(
         "depth",
-        "By layer: depth, activation, initialisation",
+        "By layer: depth, activation, initialization",
         depth_caption(rows),
         "A panel for each of three activations and for the shallowest and the deepest network; in "
-        "each the norm of the gradient by layer, logarithmic, one line for each initialisation.",
+        "each the norm of the gradient by layer, logarithmic, one line for each initialization.",
         plain,
         draw_depth(plain),
-        [{key: row[key] for key in ("depth", "activation", "initialisation")}
-         | {"first layer over last": row["plain"]} for row in table(rows)],
-    )  # fmt: skip
+        [
+            {key: row[key] for key in ("depth", "activation", "initialization")}
+            | {"first layer over last": row["plain"]}
+            for row in table(rows)
+        ],
+    )
     yield Figure(
         "remedies",
-        "By layer: with and without batch normalisation and residual sums",
+        "By layer: with and without batch normalization and residual sums",
         remedies_caption(rows),
-        "Six panels: three activations, two initialisations; in each the norm of the gradient by "
+        "Six panels: three activations, two initializations; in each the norm of the gradient by "
         "layer of the deepest network, logarithmic, plain, with batch norm, with residual sums, "
         "and with both.",
         rows,
@@ -126,17 +124,23 @@ def figures(
 def depth_caption(rows: Sequence[Row]) -> str:
     """Say what becomes of the gradient in the deepest network, from last to first layer."""
     deepest = max(column(rows, "depth"))
-    pairs = [("sigmoid", "Glorot"), ("tanh", "Glorot"), ("tanh", "orthogonal"), ("ReLU", "He"),
-             ("ReLU", "normal")]  # fmt: skip
+    pairs = [
+        ("sigmoid", "Glorot"),
+        ("tanh", "Glorot"),
+        ("tanh", "orthogonal"),
+        ("ReLU", "He"),
+        ("ReLU", "normal"),
+    ]
     said = {
-        f"{activation} with {initialisation} weights": change(
+        f"{activation} with {initialization} weights": change(
             ratio(
-                where(rows, depth=deepest, activation=activation, initialisation=initialisation,
-                      network="plain")
+                where(
+                    rows, depth=deepest, activation=activation, initialization=initialization, network="plain"
+                )
             )
         )
-        for activation, initialisation in pairs
-    }  # fmt: skip
+        for activation, initialization in pairs
+    }
     return (
         "Read each line from right to left: the gradient enters at the last layer and travels to "
         "the first. A straight slope on this scale is a factor at every layer. On its way "
@@ -146,7 +150,7 @@ def depth_caption(rows: Sequence[Row]) -> str:
 
 
 def remedies_caption(rows: Sequence[Row]) -> str:
-    """Say between which ratios the initialisations lie, for each remedy."""
+    """Say between which ratios the initializations lie, for each remedy."""
     ratios = table(where(rows, depth=max(column(rows, "depth"))))
     said, spans = {}, {}
     for remedy in REMEDIES:
@@ -157,9 +161,9 @@ def remedies_caption(rows: Sequence[Row]) -> str:
     narrowest = min(spans, key=lambda remedy: spans[remedy])
     return (
         "The first layer's norm over the last layer's, lowest to highest of all activations and "
-        f"initialisations, {ratios[0]['depth']} layers: {joined(said)}. The nearer to 1, the more "
+        f"initializations, {ratios[0]['depth']} layers: {joined(said)}. The nearer to 1, the more "
         f"evenly the layers learn; the narrowest range is that of: {narrowest}. Batch "
-        "normalisation takes out the size of the weights; a residual sum lets the gradient pass by "
+        "normalization takes out the size of the weights; a residual sum lets the gradient pass by "
         "each layer, and adds to it what has gone through. Each panel has a scale of its own."
     )
 
@@ -172,13 +176,16 @@ def draw_depth(rows: Sequence[Row]) -> bytes:
     panels = figure.subplots(len(chosen), 3, sharey="row", squeeze=False)
     for (row, depth), (col, activation) in product(enumerate(chosen), enumerate(ACTIVATIONS)):
         axes = panels[row][col]
-        for style, initialisation in enumerate(INITIALISATIONS):
-            one = where(rows, depth=depth, activation=activation, initialisation=initialisation)
-            line(axes, style, column(one, "layer"), column(one, "gradient_of_output"),
-                 initialisation)  # fmt: skip
+        for style, initialization in enumerate(INITIALISATIONS):
+            one = where(rows, depth=depth, activation=activation, initialization=initialization)
+            line(axes, style, column(one, "layer"), column(one, "gradient_of_output"), initialization)
         logarithmic(axes)
-        dress(axes, "layer" if row == len(chosen) - 1 else "", "" if col else Y_LABEL,
-              f"{activation}, {depth} layers")  # fmt: skip
+        dress(
+            axes,
+            "layer" if row == len(chosen) - 1 else "",
+            "" if col else Y_LABEL,
+            f"{activation}, {depth} layers",
+        )
     legend_below(figure, panels[0][0], 4)
     return png(figure)
 
@@ -189,16 +196,12 @@ def draw_remedies(rows: Sequence[Row]) -> bytes:
     deepest = where(rows, depth=max(column(rows, "depth")))
     chosen = ["normal", "He"]
     panels = figure.subplots(2, 3)
-    for (row, initialisation), (col, activation) in product(
-        enumerate(chosen), enumerate(ACTIVATIONS)
-    ):
+    for (row, initialization), (col, activation) in product(enumerate(chosen), enumerate(ACTIVATIONS)):
         axes = panels[row][col]
         for style, remedy in enumerate(REMEDIES):
-            one = where(deepest, activation=activation, initialisation=initialisation,
-                        network=remedy)  # fmt: skip
+            one = where(deepest, activation=activation, initialization=initialization, network=remedy)
             line(axes, style, column(one, "layer"), column(one, "gradient_of_output"), remedy)
         logarithmic(axes)
-        dress(axes, "layer" if row else "", "" if col else Y_LABEL,
-              f"{activation}, {initialisation} weights")  # fmt: skip
+        dress(axes, "layer" if row else "", "" if col else Y_LABEL, f"{activation}, {initialization} weights")
     legend_below(figure, panels[0][0], 4)
     return png(figure)

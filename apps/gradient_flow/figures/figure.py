@@ -1,8 +1,8 @@
 """What every picture has in common: its parts, and how it is drawn for a slide.
 
-1280 x 720 pixels, no letter below 14 points, the colours of Okabe and Ito
-(jfly.uni-koeln.de/color, 2008), which people with any colour vision can tell apart; and each line
-has a style and a marker of its own beside its colour.
+1280 x 720 pixels, no letter below 14 points, the colors of Okabe and Ito
+(jfly.uni-koeln.de/color, 2008), which people with any color vision can tell apart; and each line
+has a style and a marker of its own beside its color.
 """
 
 import io
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 BLUE, VERMILLION, GREEN, PURPLE, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000"
 SKY, ORANGE = "#56B4E9", "#E69F00"
-STYLES = [  # colour, line, marker
+STYLES = [  # color, line, marker
     (BLUE, "-", "o"),
     (VERMILLION, "--", "s"),
     (GREEN, "-.", "^"),
@@ -82,19 +82,30 @@ def logarithmic(axes: Axes) -> None:
 
 def line(axes: Axes, number: int, x: Sequence[Any], y: Sequence[float], label: str = "") -> None:
     """Draw a curve in the style of this number, with about ten markers on it."""
-    colour, style, marker = STYLES[number % len(STYLES)]
+    color, style, marker = STYLES[number % len(STYLES)]
     axes.plot(
-        x, y, linestyle=style, color=colour, marker=marker, markersize=7, linewidth=2.2,
-        markevery=max(1, len(x) // 10), label=label,
-    )  # fmt: skip
+        x,
+        y,
+        linestyle=style,
+        color=color,
+        marker=marker,
+        markersize=7,
+        linewidth=2.2,
+        markevery=max(1, len(x) // 10),
+        label=label,
+    )
 
 
 def legend_below(figure: Canvas, axes: Axes, columns: int) -> None:
     """Put one legend for all panels under them."""
     figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns,
-        fontsize=FONT_SIZE, frameon=False, handlelength=3.5,
-    )  # fmt: skip
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=FONT_SIZE,
+        frameon=False,
+        handlelength=3.5,
+    )
 
 
 def png(figure: Canvas) -> bytes:

@@ -29,7 +29,7 @@ from shared.backprop import NaNError, l1_penalty, l2_penalty
 from shared.errors import TrainingDiverged
 from shared.runs.folder import RunFolder
 from shared.training.checkpoint import Checkpoints, EpochSoFar
-from shared.training.fit import Examples, batches_of, restored
+from shared.training.loop import Examples, batches_of, restored
 from shared.training.losses import example_losses, predicted_classes
 from shared.training.numpy_learner import build_optimizer, load_slots, slots_of
 from shared.training.schedule import learning_rates
@@ -187,8 +187,7 @@ def train(engine: Engine, config: Config, digits: Digits, method: str, run: RunF
     run.on_interrupt = checkpoints.keep
     with checkpoints:
         while run.metrics["epochs"] < epochs_in_all and not (
-            method == "early stopping"
-            and patience_is_over(run.rows("history.csv"), config.model.patience)
+            method == "early stopping" and patience_is_over(run.rows("history.csv"), config.model.patience)
         ):
             train_epoch(trainee, digits.train, config, rates, run, checkpoints)
             with checkpoints.no_step():
@@ -210,8 +209,7 @@ def all_rates(config: Config, count: int) -> list[float]:
     total = trainer.epochs * math.ceil(count / trainer.batch_size)
     total = min(total, trainer.max_steps or total)
     numbers = np.arange(total)
-    return [float(rate) for rate in
-            learning_rates(trainer.schedule, config.optimizer.lr, total, numbers)]  # fmt: skip
+    return [float(rate) for rate in learning_rates(trainer.schedule, config.optimizer.lr, total, numbers)]
 
 
 def train_epoch(
@@ -247,9 +245,12 @@ def scores(trainee: Trainee, digits: Digits, epoch: int) -> Row:
     train_loss, train_accuracy, _ = trainee.score(digits.train)
     validation_loss, validation_accuracy, _ = trainee.score(digits.validation)
     return {
-        "epoch": epoch, "train_loss": train_loss, "train_accuracy": train_accuracy,
-        "validation_loss": validation_loss, "validation_accuracy": validation_accuracy,
-    }  # fmt: skip
+        "epoch": epoch,
+        "train_loss": train_loss,
+        "train_accuracy": train_accuracy,
+        "validation_loss": validation_loss,
+        "validation_accuracy": validation_accuracy,
+    }
 
 
 def best_epoch(epochs: Sequence[Row]) -> int:
@@ -263,9 +264,7 @@ def patience_is_over(epochs: Sequence[Row], patience: int) -> bool:
     return bool(epochs) and len(epochs) - best_epoch(epochs) >= patience
 
 
-def trained(
-    engine: Engine, config: Config, digits: Digits, method: str, run: RunFolder
-) -> Training:
+def trained(engine: Engine, config: Config, digits: Digits, method: str, run: RunFolder) -> Training:
     """Train in a folder of its own inside the run folder."""
     folder = run.inside(f"trainings/{method.replace(' ', '_')}", config)
     with folder.recording():
@@ -343,18 +342,14 @@ def draw(rows: Sequence[Row]) -> bytes:
     """Draw both losses by epoch, a panel for each training."""
     picture = canvas("Learning by heart: loss by epoch, and what holds it back")
     panels = picture.subplots(2, 2, sharex=True, sharey=True).ravel()
-    for index, (axes, method) in enumerate(
-        zip(panels, ("nothing", "L1", "L2", "dropout"), strict=True)
-    ):
+    for index, (axes, method) in enumerate(zip(panels, ("nothing", "L1", "L2", "dropout"), strict=True)):
         one = where(rows, method=method)
         line(axes, 0, column(one, "epoch"), column(one, "train_loss"), "training")
         line(axes, 1, column(one, "epoch"), column(one, "validation_loss"), "validation")
-        dress(axes, "epoch" if index > 1 else "", "" if index % 2 else "cross-entropy (nats)",
-              method)  # fmt: skip
+        dress(axes, "epoch" if index > 1 else "", "" if index % 2 else "cross-entropy (nats)", method)
     stopped = where(rows, method="early stopping")
     epoch = best_epoch(stopped)
-    panels[0].axvline(epoch, color="black", linestyle=":", linewidth=2,
-                      label="early stopping takes this")  # fmt: skip
+    panels[0].axvline(epoch, color="black", linestyle=":", linewidth=2, label="early stopping takes this")
     panels[0].set_title("nothing, and early stopping", fontsize=FONT_SIZE + 1)
     legend_below(picture, panels[0], 3)
     return png(picture)

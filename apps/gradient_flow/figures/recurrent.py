@@ -59,9 +59,8 @@ def figure(engine: Engine, config: Config, inputs: Array, labels: NDArray[np.int
         "logarithmic, one line for each of three kinds of weights.",
         rows,
         draw(rows),
-        [{"network": case, "first over last step": ratio(where(rows, network=case))}
-         for case in CASES],
-    )  # fmt: skip
+        [{"network": case, "first over last step": ratio(where(rows, network=case))} for case in CASES],
+    )
 
 
 def ratio(rows: Sequence[Row]) -> float:
@@ -89,8 +88,13 @@ def draw(rows: Sequence[Row]) -> bytes:
     for axes, kind in zip(panels, ("RNN", "LSTM"), strict=True):
         for style, case in enumerate(case for case in CASES if case.startswith(kind)):
             one = where(rows, network=case)
-            line(axes, style, column(one, "step"), column(one, "gradient_of_input"),
-                 case.removeprefix(f"{kind}, "))  # fmt: skip
+            line(
+                axes,
+                style,
+                column(one, "step"),
+                column(one, "gradient_of_input"),
+                case.removeprefix(f"{kind}, "),
+            )
         logarithmic(axes)
         dress(axes, "time step (row of the image)", "norm of the gradient of the input", kind)
         axes.legend(fontsize=FONT_SIZE, loc="best")

@@ -96,9 +96,7 @@ def caption(rows: Sequence[Row]) -> str:
     """Say where each ends."""
     ends = {name: where(rows, optimizer=name)[-1] for name in OPTIMIZERS}
     order = sorted(ends, key=lambda name: float(ends[name]["f"]))
-    said = ", ".join(
-        f"{name} {number(ends[name]['f'])} (rate {number(ends[name]['lr'])})" for name in order
-    )
+    said = ", ".join(f"{name} {number(ends[name]['f'])} (rate {number(ends[name]['lr'])})" for name in order)
     return (
         "f(x, y) = (1 - x)^2 + 10 (y - x^2)^2: steep walls, a gentle floor, the minimum 0 at the "
         f"star. Each optimizer has the best of the same {len(RATES)} learning rates, "
@@ -116,20 +114,20 @@ def draw(rows: Sequence[Row]) -> bytes:
     heights = (1 - across) ** 2 + STEEPNESS * (up - across**2) ** 2
     levels = np.geomspace(0.1, 200, 9)
     for panel, (axes, name) in enumerate(zip(panels, OPTIMIZERS, strict=False)):
-        colour, _, marker = STYLES[panel]
+        color, _, marker = STYLES[panel]
         one = where(rows, optimizer=name)
         axes.contour(across, up, heights, levels=levels, colors="#BBBBBB", linewidths=1)
-        axes.plot(column(one, "x"), column(one, "y"), color=colour, linewidth=1.5, marker=marker,
-                  markersize=5)  # fmt: skip
+        axes.plot(column(one, "x"), column(one, "y"), color=color, linewidth=1.5, marker=marker, markersize=5)
         axes.plot(*MINIMUM, "*", color="black", markersize=16, zorder=4)
         axes.set_xlim(-2, 2)
         axes.set_ylim(-1, 3)
-        dress(axes, "x" if panel > 2 else "", "" if panel % 4 else "y",
-              f"{name}, rate {number(one[0]['lr'])}")  # fmt: skip
+        dress(
+            axes, "x" if panel > 2 else "", "" if panel % 4 else "y", f"{name}, rate {number(one[0]['lr'])}"
+        )
         panels[7].plot(
             column(one, "step"),
             column(one, "f"),
-            color=colour,
+            color=color,
             linewidth=2,
             linestyle=STYLES[panel][1],
             marker=marker,
@@ -138,6 +136,12 @@ def draw(rows: Sequence[Row]) -> bytes:
         )
     logarithmic(panels[7])
     dress(panels[7], "step", "", "f by step")
-    picture.legend(*panels[7].get_legend_handles_labels(), loc="outside lower center", ncols=7,
-                   fontsize=FONT_SIZE, frameon=False, handlelength=2)  # fmt: skip
+    picture.legend(
+        *panels[7].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=7,
+        fontsize=FONT_SIZE,
+        frameon=False,
+        handlelength=2,
+    )
     return png(picture)

@@ -1,1 +1,0 @@
-"""What `apps/regress.py` is made of: cases, the processes that train, baselines."""

@@ -1,0 +1,100 @@
+"""What a result depends on: configuration, data, versions, hardware, commit."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from shared import distributed
+from shared.config import AppConfig
+from shared.processor import cpu_name
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"], "numpy": []}
+
+
+class DataSet(Protocol):
+    """What every data set says of itself; see shared/data/images.py and text.py."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+    @property
+    def embedded(self) -> bool: ...  # noqa: D102
+
+
+def facts(config: AppConfig, data: DataSet, **examples: int) -> dict[str, Any]:
+    """Return what metrics.json says of a run before it has begun.
+
+    Args:
+        config: the run's configuration.
+        data: its data set.
+        examples: how many there are of each kind: train=, validation=, test=.
+    """
+    return {
+        "app": config.app,
+        "framework": config.framework,
+        "model": config.model.name,  # type: ignore[attr-defined]  # every application's has one
+        "precision": config.trainer.precision,
+        **({"pooling": config.model.pooling} if hasattr(config.model, "pooling") else {}),
+        "dataset": data.name,
+        "dataset_source": data.source,
+        "dataset_sha256": data.sha256,
+        "embedded": data.embedded,
+        "seed": config.seed,
+        **{f"{kind}_examples": count for kind, count in examples.items()},
+        **environment(config.framework, config.trainer.threads or available_cores()),
+    }
+
+
+def environment(framework: str, threads: int) -> dict[str, Any]:
+    """Return `versions`, `hardware` and `git` for metrics.json; imports no framework."""
+    packages = ["numpy", *PACKAGES[framework]]
+    return {
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in packages},
+        "hardware": {
+            "cpu": cpu_name(),
+            "cores": available_cores(),
+            "threads": threads,
+            **({"processes": distributed.world_size()} if distributed.world_size() > 1 else {}),
+            "memory_gib": memory_gib(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "git": git_state(),
+    }
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: its part of them where others train with it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // distributed.local_world_size())
+
+
+def memory_gib() -> float | None:
+    """Return the machine's memory in GiB, None where the system does not tell."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):  # not a POSIX system
+        return None
+
+
+def git_state() -> dict[str, Any]:
+    """Return the commit of this code and whether it has uncommitted changes; None where unknown."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            result = subprocess.run(
+                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    changes = git("status", "--porcelain")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}

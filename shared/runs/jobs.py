@@ -1,0 +1,76 @@
+"""What Hydra's -m leaves when it ends, however it ends: a table of all of its jobs."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from shared.errors import INTERRUPTED_STATUS, ConfigError, DataError, SuiteError, TrainingDiverged
+from shared.files import write_atomically
+
+FILE = "sweep.csv"  # in the folder of the sweep
+ENDS = {
+    0: "done",
+    SuiteError.status: "failed",
+    ConfigError.status: "refused",
+    DataError.status: "no data",
+    TrainingDiverged.status: "diverged",
+    INTERRUPTED_STATUS: "interrupted",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep, which has ended.
+
+    Attributes:
+        job: its number, which is also the name of its folder.
+        status: how it ended.
+        exit_status: the same as a number; the sweep's own is the highest.
+        test_accuracy: 0 to 1; None where it has none.
+        overrides: what it was given.
+    """
+
+    job: int
+    status: str
+    exit_status: int
+    test_accuracy: float | None
+    overrides: str
+
+
+def ended(number: int, exit_status: int, overrides: Sequence[str], folder: Path) -> Job:
+    """Return the job whose run folder is `folder`."""
+    accuracy = None
+    path = folder / "metrics.json"
+    if exit_status == 0 and path.exists():  # a resumed run is in another folder
+        accuracy = json.loads(path.read_text())["test_accuracy"]
+    status = ENDS.get(exit_status, "failed")
+    return Job(number, status, exit_status, accuracy, " ".join(overrides))
+
+
+def tell(jobs: Sequence[Job], folder: Path) -> None:
+    """Print the table of all jobs and write it to the folder of the sweep."""
+    print(f"\n{table(jobs)}\ntable: {folder / FILE}", flush=True)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Job)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(asdict, jobs))
+    try:
+        write_atomically(folder / FILE, text.getvalue().encode())
+    except OSError as error:  # the runs are there, and the table is on the screen
+        print(f"warning: cannot write {folder / FILE}: {error.strerror}", file=sys.stderr)
+
+
+def table(jobs: Sequence[Job]) -> str:
+    """Return a line for each job under a headline, without the overrides that all of them have."""
+    given = [job.overrides.split(" ") for job in jobs]
+    common = set.intersection(*map(set, given)) if len(jobs) > 1 else set()
+    lines = [f"{'job':>4}  {'status':<11}  {'test accuracy':>13}  overrides"]
+    for job, words in zip(jobs, given, strict=True):
+        accuracy = "" if job.test_accuracy is None else f"{job.test_accuracy:.2%}"
+        own = " ".join(word for word in words if word not in common)
+        lines.append(f"{job.job:>4}  {job.status:<11}  {accuracy:>13}  {own}".rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,147 @@
+"""The command line: what is wrong is said in a line or two, at once, with the right exit status."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.forks import Forks
+from tests.helpers import run_mnist
+
+# what is typed -> what must be said
+WRONG = {
+    "optimizr.lr=1": "unknown key optimizr.lr: did you mean optimizer.lr?",
+    "+optimizr.lr=1": "unknown key optimizr: did you mean optimizer?",
+    "lr=0.1": "did you mean optimizer.lr?",
+    "epoch=3": "did you mean trainer.epochs?",
+    "optimizer.momentum=0.9": "the keys here are optimizer.name, optimizer.formula, optimizer.lr",
+    "optimizer.lr=fast": "optimizer.lr should be a valid number (given optimizer.lr=fast)",
+    "optimizer.lr=true": "optimizer.lr should be a valid number",
+    "optimizer.lr=0": "optimizer.lr should be greater than 0 (given optimizer.lr=0)",
+    "optimizer.lr=-0.1": "optimizer.lr should be greater than 0",
+    "optimizer.lr=nan": "optimizer.lr should be a finite number",
+    "optimizer=momentum optimizer.lr=0": "error: optimizer.lr should be greater than 0",
+    "optimizer=momentum optimizer.momentum=2": "error: optimizer.momentum should be less than 1",
+    "optimizer.lr=inf": "optimizer.lr should be a finite number",
+    "trainer.epochs=0": "trainer.epochs should be greater than or equal to 1",
+    "trainer.epochs=1.5": "trainer.epochs should be a valid integer",
+    "trainer.batch_size=0": "trainer.batch_size should be greater than or equal to 1",
+    "trainer.precision=float16": "trainer.precision should be",
+    "data.validation_fraction=0": "data.validation_fraction should be greater than 0",
+    "data.validation_fraction=1": "data.validation_fraction should be less than 1",
+    "model.dropout=[0.5,1.0]": "model.dropout.1 should be less than 1",
+    "model=transformer": "model=transformer: there is no such model; choose one of cnn",
+    "data=imagenet": "data=imagenet: there is no such data; choose one of digits, mnist",
+    "optimizer=adamax": "there is no such optimizer; choose one of adagrad, adam",
+    "debug=fast": "there is no such debug; choose one of none, overfit, smoke",
+    "framework=jax": "framework should be 'torch', 'keras' or 'numpy' (given framework=jax)",
+    "optimizer.formula=keras": "optimizer.formula=keras needs framework=keras",
+    "seed=-1": "seed should be greater than or equal to 0 (given seed=-1)",
+    "seed=1,2": "seed=1,2 holds several values: add -m",
+    "seed=${nothing}": "'nothing' not found",
+    "nonsense": "cannot read 'nonsense': an override is KEY=VALUE",
+    "trainer.epochs=[1,": "cannot read 'trainer.epochs=[1,'",
+    "model=published": "there is no such model here; choose one of cnn, fast_cnn, mlp",
+    "debug=xor/smoke": "there is no such debug here; choose one of none, overfit, smoke",
+    "optimizer=null": "must be a string",
+    "~optimizer.lr": "optimizer.lr is missing",
+    "trainer.checkpoint_seconds=-1": "checkpoint_seconds should be greater than or equal to 0",
+    "trainer.resume=nowhere": "nowhere is not a run folder: it has no config.yaml",
+    "hydra.run.dir=/dev/null/run": "cannot make the run folder /dev/null/run: Not a directory",
+}
+
+
+@pytest.mark.parametrize("argument", WRONG)
+def test_a_wrong_command_is_explained_before_a_framework_is_imported(
+    argument: str, tmp_path: Path, forks: Forks
+) -> None:
+    run_dir = tmp_path / "run"
+    arguments = argument.split(" ")
+    if "hydra.run.dir" not in argument:
+        arguments.append(f"hydra.run.dir={run_dir}")
+    result = forks.run("apps.mnist_cnn", *arguments)
+    assert result.returncode == 2, result.stderr
+    assert WRONG[argument] in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) <= 2
+    assert "+" + argument not in result.stderr, "never the advice to add a misspelt key"
+    assert not run_dir.exists(), "a refused configuration leaves no folder behind"
+
+
+def test_a_run_folder_that_hydra_would_resolve_is_no_defect(tmp_path: Path, forks: Forks) -> None:
+    result = forks.run("apps.mnist_cnn", f"hydra.run.dir={tmp_path}/\\${{nothing}}")
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == ["error: Interpolation key 'nothing' not found"]
+
+
+def test_two_faults_are_both_named(no_frameworks: dict[str, str]) -> None:
+    """In a process that has nothing from before."""
+    wrong = ("seed=-1", "optimizer.lr=0", "trainer.epochs=0")
+    result = run_mnist(*wrong, environment=no_frameworks)
+    assert result.returncode == 2
+    assert "seed should" in result.stderr
+    assert "optimizer.lr should" in result.stderr
+    assert "(and 1 more)" in result.stderr
+
+
+def test_several_wrong_arguments_name_the_first_unknown_key(forks: Forks) -> None:
+    result = forks.run("apps.mnist_cnn", "model=mlp", "model.hiden=[3,4]")
+    assert "did you mean model.hidden?" in result.stderr
+
+
+@pytest.mark.parametrize(("argument", "limit"), [("optimizr.lr=1", 2.0), ("--help", 1.0)])
+def test_an_answer_comes_at_once(argument: str, limit: float) -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        run_mnist(argument)
+        return time.perf_counter() - start
+
+    # A few tries: other programs on this machine must not fail the test.
+    assert any(seconds() < limit for _ in range(5))
+
+
+def test_help_names_every_key_with_its_value_and_meaning(no_frameworks: dict[str, str]) -> None:
+    result = run_mnist("--help", "model=mlp", environment=no_frameworks)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    for text in (
+        "usage: python -m apps.mnist_cnn [KEY=VALUE ...]",
+        "optimizer={adagrad, adam, adamw, momentum, rmsprop, sgd}",
+        "optimizer.lr=",
+        "model.hidden=[128, 64]",
+        "seed=0",
+        "exit status: 0 done, 2 wrong command",
+    ):
+        assert text in result.stdout
+    keys = [line for line in result.stdout.splitlines() if line.startswith("  ") and "=" in line]
+    assert all(line.split("  ")[-1].strip() for line in keys), "every key has a meaning"
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("model=transformer", "choose one of"),
+        ("+foo=1", "unknown key foo"),
+        ("model.name=foo", "error: model"),
+    ],
+)
+def test_help_of_something_wrong_is_an_error(argument: str, said: str, forks: Forks) -> None:
+    result = forks.run("apps.mnist_cnn", "--help", argument)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_sweep_runs_every_job_although_one_fails(tmp_path: Path) -> None:
+    result = run_mnist(
+        "-m",
+        f"hydra.sweep.dir={tmp_path}",
+        "debug=smoke",
+        "data=digits",
+        "model=mlp",
+        "framework=numpy",
+        "trainer.batch_size=4000,32,16",
+    )
+    assert result.returncode == 2
+    assert "trainer.batch_size=4000 is larger than the training set" in result.stderr
+    assert sorted(path.name for path in tmp_path.rglob("metrics.json")) == ["metrics.json"] * 2

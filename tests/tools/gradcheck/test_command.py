@@ -1,0 +1,93 @@
+"""python -m tools.gradcheck."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.backprop import Linear
+from tests.helpers import ROOT
+from tools.gradcheck import __main__ as command
+from tools.gradcheck import faults
+from tools.gradcheck.names import NAMES
+
+DOCUMENT = command.RESULTS
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "gradients.json")
+
+
+def test_one_layer_is_checked_and_nothing_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--case", "Embedding"]) == 0
+    printed = capsys.readouterr()
+    assert "Embedding [1,2]" in printed.out
+    assert "Keras's Embedding has no padding_idx" in printed.out
+    assert "3 of 3 planted faults found" in printed.out
+    assert max(map(len, printed.out.splitlines())) <= 100
+    assert "[ 1/1] Embedding" in printed.err
+    assert not command.RESULTS.exists()
+
+
+def test_all_layers_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "NAMES", ("Flatten", "clip_grad_value_"))
+    assert command.main([]) == 0
+    written = json.loads(command.RESULTS.read_text())
+    assert [row["layer"] for row in written["layers"]] == ["Flatten", "clip_grad_value_"]
+    assert set(written["versions"]) >= {"torch", "tensorflow", "keras", "numpy"}
+
+
+def test_a_fault_that_is_not_found_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harmless = faults.Fault(
+        "linear.py", "Flatten", "dx", "none", "return dy.reshape(shape)", "return dy.reshape(shape) + 0"
+    )
+    monkeypatch.setattr(faults, "FAULTS", [harmless])
+    assert command.main(["--case", "Flatten"]) == 5
+    assert "not found: Flatten: none" in capsys.readouterr().out
+
+
+def test_a_wrong_gradient_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    right = Linear.backward
+    monkeypatch.setattr(Linear, "backward", lambda self, dy: 1.0005 * right(self, dy))
+    monkeypatch.setattr(command, "NAMES", ("Linear",))
+    assert command.main([]) == 5
+    printed = capsys.readouterr().out
+    assert "Linear: dx differs from torch by 5.0e-04 (allowed 1e-09)" in printed
+    assert "Linear: dx differs from Keras by 5.0e-04 (allowed 1e-09)" in printed
+    assert "Linear: dx differs from finite differences by" in printed
+    assert not command.RESULTS.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("conv2", "did you mean Conv2d?"),
+        ("Linaer", "did you mean Linear?"),
+        ("xyzzy", "there are AdaptiveAvgPool2d"),
+    ],
+)
+def test_an_unknown_name_is_refused(name: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--case", name]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_unknown_name_is_refused_before_a_framework_is_imported() -> None:
+    code = "import sys; from tools.gradcheck.__main__ import main; status = main(['--case', 'x']); "
+    code += "sys.exit(status if not {'torch', 'tensorflow'} & set(sys.modules) else 1)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False)
+    assert result.returncode == 2
+
+
+def test_the_recorded_table_is_of_these_checks() -> None:
+    layers = json.loads(DOCUMENT.read_text())["layers"]
+    assert [row["layer"] for row in layers] == list(NAMES), "out of date: make gradcheck"
+    assert max(map(len, command.table(layers).splitlines())) <= 100
+    for row in layers:
+        planted = sum(fault.layer == row["layer"] for fault in faults.FAULTS)
+        assert row["faults_caught"] == row["faults"] == planted, "out of date: make gradcheck"
+        assert row["failures"] == []

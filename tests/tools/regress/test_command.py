@@ -1,0 +1,233 @@
+"""`python -m tools.regress` on two files, as other people's projects use it."""
+
+import json
+import math
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.helpers import ROOT
+from tests.test_readme import CONSOLE_BLOCK, LINK, run
+from tests.tools.regress.samples import drawn
+from tools.regress.__main__ import main, status
+
+GUIDE = ROOT / "docs" / "regression-gate.md"
+EXAMPLE = ROOT / "docs" / "regression-example"
+
+
+def decided(
+    tmp_path: Path, baseline: Any, results: Any, *words: str, out: str = "out"
+) -> tuple[int, dict[str, Any]]:
+    """Return the exit status and the content of regress.json."""
+    files = []
+    for name, content in (("baseline", baseline), ("results", results)):
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(content))
+    folder = tmp_path / out
+    found = main(["--baseline", str(files[0]), "--results", str(files[1]), f"out={folder}", *words])
+    report = folder / "regress.json"
+    return found, json.loads(report.read_text()) if report.exists() else {}
+
+
+def example(name: str) -> Any:
+    return json.loads((EXAMPLE / f"{name}.json").read_text())
+
+
+def test_the_documented_command_says_what_is_documented(tmp_path: Path) -> None:
+    text = GUIDE.read_text()
+    pattern = r"^\.venv/bin/python -m apps\.regress --baseline .*$"
+    (command,) = re.findall(pattern, text, re.MULTILINE)
+    words = shlex.split(command.replace("out=/tmp/gate", f"out={tmp_path}/gate"))
+    result = run([sys.executable, *words[1:]])
+    assert result.returncode == 5, result.stderr
+    assert f"```text\n{result.stdout}```\n" in text
+    names = sorted(path.name for path in (tmp_path / "gate").iterdir())
+    assert names == ["regress.json", "regress.md", "regress.xml"]
+    ElementTree.parse(tmp_path / "gate" / "regress.xml")
+
+
+def test_the_documented_format_is_read(tmp_path: Path) -> None:
+    text = GUIDE.read_text()
+    (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    found, report = decided(tmp_path, example("baseline"), json.loads(block))
+    assert found == 5
+    assert report["cases"][0]["reason"] == "seed 102: failed: out of memory"
+
+
+def test_the_documented_cases_and_links_are_real() -> None:
+    text = GUIDE.read_text()
+    for target in LINK.findall(text):
+        assert (GUIDE.parent / target).exists(), target
+    assert not CONSOLE_BLOCK.findall(text)
+    for name in re.findall(r"case=(\w+_\w+)", text):
+        assert (ROOT / "conf" / "regression" / f"{name}.yaml").is_file()
+
+
+def test_files_are_decided_on_without_hydra_or_a_framework(tmp_path: Path) -> None:
+    heavy = "'hydra', 'torch', 'tensorflow', 'keras'"
+    program = (
+        f"import sys; from tools.regress import main; main({['--baseline', 'x', '--results', 'y']});"
+        f"sys.exit(len([name for name in ({heavy}) if name in sys.modules]))"
+    )
+    assert run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_better_results_pass(tmp_path: Path) -> None:
+    results = example("results")
+    for one in results["runs"]:
+        one["test_accuracy"] += 0.02
+        one["test_loss"] -= 0.03
+    found, report = decided(tmp_path, example("baseline"), results)
+    assert (found, report["passed"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "reason"),
+    [
+        ({"dataset": "roses"}, 2, 'dataset: "flowers-102" -> "roses"'),
+        ({"config": {}}, 2, "config.epochs: 10 -> absent"),
+        ({"seeds": [100, 7]}, 5, "seed 7: failed: no result"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_what_is_missing_fails(
+    change: dict[str, Any], expected: int, reason: str, tmp_path: Path
+) -> None:
+    found, report = decided(tmp_path, example("baseline"), example("results") | change)
+    assert found == expected
+    assert reason in report["cases"][0]["reason"]
+
+
+@pytest.mark.parametrize("which", ["baseline", "results"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "is not JSON"),
+        ('{"runs": [{"seed": 0, "test_accuracy": 1' + "0" * 400 + "}]}", "runs[0].test_accuracy "),
+        (json.dumps({"config": math.nan, "runs": [{"seed": 0}]}), "results: config should be"),
+        (None, "Is a directory"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_what_is_wrong(
+    which: str, content: str | None, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file.json"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_text(content)
+    files = {name: EXAMPLE / f"{name}.json" for name in ("baseline", "results")} | {which: file}
+    words = [f"--{name}={path}" for name, path in files.items()]
+    assert main([*words, f"out={tmp_path / 'out'}"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {file}")
+    assert reason in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_baseline_is_named_with_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = example("baseline")
+    damaged["runs"][3]["test_loss"] = math.nan
+    assert decided(tmp_path, damaged, example("results"))[0] == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'baseline.json'}: flowers: the baseline is damaged: seed 3: loss is nan\n"
+    )
+
+
+def test_a_case_without_results_fails(tmp_path: Path) -> None:
+    both = {"cases": [example("baseline"), example("baseline") | {"case": "roses"}]}
+    found, report = decided(tmp_path, both, {"cases": [example("baseline")]})
+    assert found == 5
+    assert [case["verdict"] for case in report["cases"]] == ["identical", "failed"]
+
+
+def test_the_suite_size_sets_the_level(tmp_path: Path) -> None:
+    levels = [
+        decided(tmp_path, example("baseline"), example("results"), *words, out=f"{number}")[1]["cases"][0][
+            "metrics"
+        ]["loss"]["level"]
+        for number, words in enumerate(([], ["suite=10"]))
+    ]
+    assert levels[0] == pytest.approx(0.0045, rel=0.05)
+    assert levels[1] == pytest.approx(0.00045, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--results", "x"], "--baseline FILE and --results FILE belong together"),
+        (["--baseline", "x"], "--baseline FILE and --results FILE belong together"),
+        (["--baseline", "nowhere", "--results", "y"], "nowhere: No such file"),
+        (["cas=xor_numpy"], "unknown key cas: did you mean case?"),
+        (["case=xor_nunpy"], "case=xor_nunpy: there is no such case; choose from attention"),
+        (["data=both"], "data should be auto, real or embedded"),
+        (["sedes=30", "--bless"], "unknown key sedes: did you mean seeds?"),
+        (["seeds=30"], "seeds= does not go with regress, which takes case, data, out, jobs"),
+        (["suite=9"], "suite= does not go with regress"),
+        (["--bless", "suite=9"], "suite= does not go with --bless, which takes case, data, out"),
+        (["--baseline=x", "--results=y", "case=z"], "case= does not go with --baseline and --res"),
+        (["--baseline=x", "--results=y", "cas=z"], "unknown key cas: did you mean case?"),
+        (["--baseline=x", "--results=y", "--bless"], "--bless does not go with --baseline and"),
+        (["--results=y", "--bless", "case=all"], "--bless does not go with --baseline and"),
+        (["case=xor_numpy", "case=xor_torch"], "case= is there twice"),
+        (["jobs=" + "9" * 5000], "jobs should be below a billion (given jobs=9999"),
+        (["jobs=0"], "jobs should be a whole number, 1 or more (given jobs=0)"),
+        (["case"], "cannot read 'case'"),
+        (["--bless"], "--bless records only what is asked for"),
+        (["--bless", "case=xor_numpy", "seeds=3"], "seeds should be a whole number, 20 or more"),
+    ],
+)
+def test_a_wrong_command_is_explained(
+    words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert reason in said
+    assert len(said.splitlines()) == 1
+
+
+def test_too_few_results_and_a_small_baseline_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = example("results") | {"seeds": []}
+    results["runs"] = results["runs"][:1]
+    assert decided(tmp_path, example("baseline"), results)[0] == 2
+    assert "1 results are too few to tell a drop from noise; give at least 2" in (capsys.readouterr().err)
+    assert decided(tmp_path, example("results"), example("results"), out="b")[0] == 2
+    assert "the baseline has 5 seeds, 20 are needed" in capsys.readouterr().err
+
+
+def test_results_are_not_written_over(tmp_path: Path) -> None:
+    assert decided(tmp_path, example("baseline"), example("results"))[0] == 5
+    assert decided(tmp_path, example("baseline"), example("results"))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        (["passed", "identical"], 0),
+        (["passed", "refused"], 2),
+        (["refused", "no data"], 3),
+        (["refused", "regression"], 5),
+        (["failed"], 5),
+        (["suspicious"], 5),
+    ],
+)
+def test_the_gravest_outcome_sets_the_exit_status(outcomes: list[str], expected: int) -> None:
+    assert status(outcomes) == expected
+
+
+def test_samples_are_what_a_file_may_hold(tmp_path: Path) -> None:
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    baseline, results = drawn("coarse", random, 20), drawn("coarse", random, 6, first=50)
+    assert decided(tmp_path, baseline.as_json(), results.as_json())[0] == 0

@@ -1,0 +1,333 @@
+"""predict.py of every application: what is said of pictures, rows, pairs and texts."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from apps.attention import predict as attention_predict
+from apps.imdb_rnn import predict as imdb_predict
+from apps.mnist_cnn import handwriting
+from apps.mnist_cnn import predict as mnist_predict
+from apps.mnist_cnn.config import Config
+from apps.mnist_cnn.evaluate import APPLICATION
+from apps.resnet_transfer import drawing
+from apps.xor import predict as xor_predict
+from shared.data.pictures import decode_whole
+from shared.errors import DataError
+from shared.runs.finished import read_config, read_metrics
+from tests.apps.test_mnist_accuracy import MNIST, NEEDS_MNIST
+from tests.helpers import trained
+from tools.evaluate import restored
+from tools.predict import main
+
+NUMPY = ("framework=numpy", "trainer.threads=1")
+Said = pytest.CaptureFixture[str]
+Array = np.ndarray[Any, Any]
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    return trained("mnist_cnn", folder, *NUMPY, "data=digits", "model=mlp", "debug=smoke")
+
+
+@pytest.fixture(scope="module")
+def xor_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained("xor", tmp_path_factory.mktemp("runs") / "xor", *NUMPY, "corrections=false")
+
+
+@pytest.fixture(scope="module")
+def recall_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that has learned to look up, and its twin."""
+    small = [
+        "data.keys=16",
+        "data.values=4",
+        "data.pairs=4",
+        "data.longer=[8]",
+        "data.train_limit=10000",
+        "trainer.epochs=4",
+        "optimizer.lr=0.01",
+    ]
+    return trained("attention", tmp_path_factory.mktemp("runs") / "recall", *NUMPY, *small)
+
+
+def texts(folder: Path) -> Path:
+    for label, words in (("bad", "awful dull"), ("good", "great fun")):
+        (folder / label).mkdir(parents=True)
+        for number in range(12):
+            (folder / label / f"{number}.txt").write_text(f"a {words} film {words}")
+    return folder
+
+
+# Digits
+
+
+def on_paper(digit: Array, random: np.random.Generator) -> Image.Image:
+    """A digit of MNIST's form, 5 times as large, dark, anywhere on a sheet of light gray paper."""
+    side = 5 * handwriting.FIELD
+    large = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC))
+    height, width = random.integers(side, 2 * side, 2)
+    top, left = random.integers(0, height - side + 1), random.integers(0, width - side + 1)
+    sheet = np.full((height, width), 230, np.uint8)
+    sheet[top : top + side, left : left + side] -= (large * 0.8).astype(np.uint8)
+    return Image.fromarray(sheet)
+
+
+def accuracies(folder: Path, files: Path, count: int) -> tuple[float, float]:
+    """Return the accuracy on test images as they are, and written to files as on paper."""
+    run = restored(APPLICATION, folder, read_config(folder, Config))
+    values = mnist_predict.gray_values(run.data, run.config)
+    random, right = np.random.default_rng(0), np.zeros(2)
+    for pixels, label in zip(run.data.test_images[:count], run.data.test_labels, strict=False):
+        file = files / "digit.png"
+        on_paper(pixels, random).save(file)
+        seen = handwriting.mnist_form(decode_whole(file.read_bytes(), file.name), file.name)
+        assert seen.dark
+        for place, digit in enumerate((handwriting.Digit(pixels, dark=False), seen)):
+            probabilities = mnist_predict.probabilities_of(run, values, digit)
+            right[place] += probabilities.argmax() == label
+    return right[0] / count, right[1] / count
+
+
+@NEEDS_MNIST
+def test_digits_on_pictures_are_told_as_well_as_those_of_the_test_set(tmp_path: Path) -> None:
+    """Of 200: 2 % are 4 of them."""
+    run = trained(
+        "mnist_cnn",
+        tmp_path / "run",
+        *MNIST,
+        *NUMPY,
+        "model=mlp",
+        "trainer.epochs=2",
+        "data.train_limit=10000",
+        "data.test_limit=200",
+    )
+    plain, on_pictures = accuracies(run, tmp_path, 200)
+    assert plain > 0.88, "a trained network"
+    assert on_pictures >= plain - 0.02
+
+
+@pytest.mark.slow
+@NEEDS_MNIST
+def test_digits_of_mnist_on_pictures(tmp_path: Path) -> None:
+    """Of 1,000: 1 % are 10 of them."""
+    run = trained("mnist_cnn", tmp_path / "run", *MNIST, "model=fast_cnn", "trainer.threads=null")
+    plain, on_pictures = accuracies(run, tmp_path, 1_000)
+    assert plain == pytest.approx(read_metrics(run)["test_accuracy"], abs=0.01)
+    assert on_pictures >= plain - 0.01
+
+
+def test_the_form_is_that_of_mnist() -> None:
+    """The same pixels from any place and ground; the box, the aspect, the center of mass."""
+    shape = np.zeros((60, 30), np.uint8)
+    shape[:15] = shape[:, :8] = 255  # an upside-down L
+    forms = []
+    for top, left, height, width in ((5, 9, 90, 80), (31, 2, 99, 300)):
+        sheet = np.zeros((height, width), np.uint8)
+        sheet[top : top + 60, left : left + 30] = shape
+        for pixels, dark in ((sheet, False), (255 - sheet, True)):
+            digit = handwriting.mnist_form(Image.fromarray(pixels), "picture")
+            assert digit.dark == dark
+            forms.append(digit.pixels)
+    for form in forms:
+        np.testing.assert_array_equal(form, forms[0])
+    rows, columns = np.nonzero(forms[0])
+    assert [int(np.ptp(places)) + 1 for places in (rows, columns)] == [20, 10]
+    for axis in (0, 1):
+        along = forms[0].sum(axis=1 - axis, dtype=float)
+        assert along @ np.arange(28) / along.sum() == pytest.approx(14, abs=0.5)
+
+
+@pytest.mark.parametrize("pixels", [np.full((9, 9), 128), np.arange(200, 230)[:, None]])
+def test_a_picture_with_nothing_on_it_is_refused(pixels: Array) -> None:
+    with pytest.raises(DataError, match=r"picture\.png: there is nothing on it"):
+        handwriting.mnist_form(Image.fromarray(pixels.astype(np.uint8)), "picture.png")
+
+
+def test_pictures_are_answered_one_by_one(digits_run: Path, tmp_path: Path, capsys: Said) -> None:
+    """Two of one name, one of a name that means something to matplotlib; bad ones between them."""
+    run = restored(APPLICATION, digits_run, read_config(digits_run, Config))
+    random = np.random.default_rng(0)
+    (tmp_path / "other").mkdir()
+    names = ["a.png", "other/a.png", "$x^$.png", "a_prediction.png"]
+    for number, name in enumerate(names):
+        on_paper(run.data.test_images[number], random).save(tmp_path / name)
+    before = (tmp_path / "a_prediction.png").read_bytes()
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "short.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "words.png").write_text("words")
+    given = [str(tmp_path / name) for name in ("short.png", *names, "words.png", "none.png")]
+    status = main(mnist_predict.QUESTION, [str(digits_run), *given, "--out", str(tmp_path)])
+    assert status == DataError.status
+    said = capsys.readouterr()
+    answers = [line for line in said.out.splitlines() if not line.startswith("picture: ")]
+    assert len(answers) == 4
+    for line, name in zip(answers, names, strict=True):
+        assert re.fullmatch(
+            re.escape(f"{tmp_path}/{name}") + r": (\d \d+\.\d%, ){2}\d \d+\.\d% \(dark on light\)", line
+        )
+    assert len(said.err.splitlines()) == 3
+    for message in ("short.png: damaged or cut", "words.png: not a pic", "none.png: cannot be"):
+        assert message in said.err
+    assert (tmp_path / "a_prediction.png").read_bytes() == before, "an input stays as it is"
+    for name in (
+        "a_prediction_2.png",
+        "a_prediction_3.png",
+        "$x^$_prediction.png",
+        "a_prediction_prediction.png",
+    ):
+        assert Image.open(tmp_path / name).size[0] > 1000
+
+
+def test_one_picture_can_be_named_and_several_not(xor_run: Path, tmp_path: Path, capsys: Said) -> None:
+    out = tmp_path / "row.png"
+    assert main(xor_predict.QUESTION, [str(xor_run), "0,1", "--out", str(out)]) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert main(xor_predict.QUESTION, [str(xor_run), "0,1", "1,1", "--out", str(out)]) == 2
+    assert "is one file for 2 pictures" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    place = str(tmp_path / "file" / "folder")
+    assert main(xor_predict.QUESTION, [str(xor_run), "0,1", "--out", place]) == 2
+    assert "Not a directory; give --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("changed", ["weights", "data", "unfinished", "another"])
+def test_runs_that_are_refused(xor_run: Path, tmp_path: Path, capsys: Said, changed: str) -> None:
+    status, message = {
+        "weights": (3, "weights.safetensors is not what this run has written"),
+        "data": (3, "is not the data that this run was trained with"),
+        "unfinished": (2, "this run has not ended"),
+        "another": (2, "is a run of mnist_cnn, not of xor"),
+    }[changed]
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.yaml", "metrics.json", "weights.safetensors"):
+        (run / name).write_bytes((xor_run / name).read_bytes())
+    if changed == "weights":
+        (run / "weights.safetensors").write_bytes(b"x")
+    elif changed == "data":
+        metrics = read_metrics(run) | {"dataset_sha256": "0"}
+        (run / "metrics.json").write_text(json.dumps(metrics))
+    elif changed == "unfinished":
+        (run / "metrics.json").unlink()
+    else:
+        config = (run / "config.yaml").read_text()
+        (run / "config.yaml").write_text(config.replace("app: xor", "app: mnist_cnn"))
+    assert main(xor_predict.QUESTION, [str(run), "0,1"]) == status
+    said = capsys.readouterr()
+    assert message in said.err
+    assert len(said.err.splitlines()) == 1
+    assert not (run / "predictions").exists()
+
+
+# Rows
+
+
+def test_rows_have_an_output_and_a_class(xor_run: Path, capsys: Said) -> None:
+    assert main(xor_predict.QUESTION, [str(xor_run), "0,0", "0,1", "1.0,0", "1,1"]) == 0
+    said = capsys.readouterr().out
+    found = re.findall(r"^(\S+): class (\d), probability of class 1: ([01]\.\d{4})$", said, re.M)
+    assert [(row, label) for row, label, _ in found] == [
+        ("0,0", "0"),
+        ("0,1", "1"),
+        ("1.0,0", "1"),
+        ("1,1", "0"),
+    ]
+    assert all((float(probability) > 0.5) == (label == "1") for _, label, probability in found)
+    assert len(list((xor_run / "predictions").glob("*.png"))) == 4
+
+
+@pytest.mark.parametrize("row", ["0", "0,1,1", "a,b", "nan,0", "1e9,0", ""])
+def test_what_is_no_row_is_said(xor_run: Path, capsys: Said, row: str) -> None:
+    assert main(xor_predict.QUESTION, [str(xor_run), row]) == 2
+    assert f"{row!r} is no row" in capsys.readouterr().err
+
+
+# Pairs and texts
+
+
+def test_a_value_is_looked_up_where_its_key_is(recall_run: Path, capsys: Said) -> None:
+    asked = ["k03 v1 k07 v0 k11 v1 k02 v0 k07", "k03 v1 k07 v0 k11 v1 k02 v0 k11"]
+    assert main(attention_predict.QUESTION, [str(recall_run), *asked]) == 0
+    answers = re.findall(
+        r"^(k\d+)\? (v\d), probability (\d+)\.\d%\nweight: (k\d+ v\d) (\d+)\.\d%",
+        capsys.readouterr().out,
+        re.M,
+    )
+    assert [(key, value, pair) for key, value, _, pair, _ in answers] == [
+        ("k07", "v0", "k07 v0"),
+        ("k11", "v1", "k11 v1"),
+    ]
+    assert all(int(probability) > 80 and int(weight) > 80 for _, _, probability, _, weight in answers)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("k03 v1 k07 v0", "these are no pairs and a key"),
+        ("k03", "these are no pairs and a key"),
+        ("k3 v1 k3", "'k3' is no key: there are k00 to k15; give k00 v1 k01 v0 ... and one"),
+        ("k03 v9 k03", "'v9' is no value: there are v0 to v3"),
+        ("k03 v1 k03 v0 k03", "a key stands in two pairs"),
+        ("k03 v1 k07", "k07 is in none of the pairs"),
+        ("", "these are no pairs and a key"),
+    ],
+)
+def test_what_is_no_question_is_said(recall_run: Path, capsys: Said, text: str, message: str) -> None:
+    assert main(attention_predict.QUESTION, [str(recall_run), text]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_words_of_a_text_weigh(tmp_path: Path, capsys: Said) -> None:
+    """Mean pooling: each of three words a third."""
+    folder = texts(tmp_path / "texts")
+    run = trained(
+        "attention",
+        tmp_path / "run",
+        *NUMPY,
+        "data=text_folder",
+        f"data.root={folder}",
+        "model=mean_pooling",
+        "trainer.batch_size=4",
+        "trainer.epochs=30",
+        "optimizer.lr=0.05",
+    )
+    capsys.readouterr()
+    assert main(attention_predict.QUESTION, [str(run), "AWFUL<br />film $zxqw", "zxqw"]) == 2
+    said = capsys.readouterr()
+    assert re.match(r"bad: probability \d+\.\d%\ngood: probability \d+\.\d%\n", said.out)
+    assert "1 of 3 words are not known\n" in said.out
+    assert "weight: awful 33.3%, film 33.3%, $zxqw 33.3%\n" in said.out
+    assert said.err.startswith("error: the network knows none of these words: zxqw;")
+
+
+def test_several_texts_have_a_picture_each(tmp_path: Path, capsys: Said) -> None:
+    folder = texts(tmp_path / "texts")
+    run = trained(
+        "imdb_rnn",
+        tmp_path / "run",
+        *NUMPY,
+        "data=text_folder",
+        f"data.root={folder}",
+        "model=bow",
+        "trainer.batch_size=4",
+        "trainer.epochs=12",
+        "optimizer.lr=0.05",
+    )
+    assert main(imdb_predict.QUESTION, [str(run), "an awful film", "a great film"]) == 0
+    said = capsys.readouterr().out
+    assert re.findall(r"^(\w+): probability (?:[5-9]\d|100)\.", said, re.M) == ["bad", "good"]
+    first, second = re.findall("^picture: (.*)$", said, re.M)
+    assert Path(first).read_bytes() != Path(second).read_bytes()
+
+
+def test_names_of_files_and_classes_that_mean_something_to_matplotlib() -> None:
+    names = ["$\\frac$", "a_$_b^$"]
+    picture = np.zeros((8, 8, 3), np.uint8)
+    drawn = drawing.prediction(picture, names, np.array([0.9, 0.1]), np.ones((2, 2)), "$_^$.jpg")
+    assert drawn.startswith(b"\x89PNG")

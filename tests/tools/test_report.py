@@ -1,0 +1,358 @@
+"""The page of all runs: whole, harmless whatever is in a run, and without a single request."""
+
+import json
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared import charts
+from shared.errors import TrainingDiverged
+from shared.runs.folder import RunFolder
+from tests.helpers import ROOT, mnist_config
+from tests.tools.browser import MISSING, Browser, browser
+from tools.report.__main__ import main
+
+HOSTILE = "</script><script>window.broken = 1</script><!-- <img src=http://127.0.0.1:9/x> & \" '"
+EPOCHS = 3
+TEXTS = "return [...document.querySelectorAll('{}')].map(one => one.textContent.trim())"
+STEPS = [{"epoch": 1 + number // 4, "loss": 2 / (1 + number)} for number in range(12)]
+
+
+def history(accuracy: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "epoch": epoch,
+            "train_loss": 1 / epoch,
+            "train_accuracy": accuracy * epoch / EPOCHS,
+            "validation_loss": 1.1 / epoch,
+            "validation_accuracy": accuracy,
+            "seconds": 0.5,
+        }
+        for epoch in range(1, EPOCHS + 1)
+    ]
+
+
+def make_run(path: Path, *words: str, error: BaseException | None = None, **metrics: Any) -> RunFolder:
+    """Leave a run folder as a training does."""
+    run = RunFolder.claim(mnist_config(path, *words))
+    with pytest.raises(type(error)) if error else run.recording():
+        if error:
+            with run.recording():
+                raise error
+        rows = history(0.9)
+        for row in rows:
+            run.add_row("history.csv", row)
+        run.write_rows("history.csv")
+        run.write("curves.png", charts.curves(STEPS, rows, path.name))
+        run.metrics |= {
+            "model": "cnn",
+            "dataset": "digits",
+            "test_accuracy": 0.9,
+            "test_loss": 0.25,
+            "train_seconds": 1.5,
+            "parameters": 1234,
+            "epochs": EPOCHS,
+            "git": {"commit": "0123abcd", "dirty": False},
+            **metrics,
+        }
+    return run
+
+
+def page_of(folders: list[Path], out: Path, *options: str) -> str:
+    assert main([*map(str, folders), "--out", str(out), *options]) == 0
+    return out.read_text()
+
+
+def data_in(page: str) -> list[dict[str, Any]]:
+    """Return the runs in the page, read as a browser does: up to the first </script>."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)
+    found: list[dict[str, Any]] = json.loads(text)["runs"]
+    return found
+
+
+def test_every_way_to_end_is_in_the_page(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    make_run(runs / "2026-01-01_00-00-01")
+    make_run(runs / "2026-01-01_00-00-02", error=TrainingDiverged("the loss is nan"))
+    make_run(runs / "2026-01-01_00-00-03", error=KeyboardInterrupt("after step 3"))
+    make_run(runs / "2026-01-01_00-00-04", error=ZeroDivisionError("a defect"))
+    RunFolder.claim(mnist_config(runs / "2026-01-01_00-00-05"))
+    page = page_of([runs], tmp_path / "page.html")
+    found = data_in(page)
+    assert [run["status"] for run in found] == ["not ended", "failed", "interrupted", "diverged", "done"]
+    assert found[3]["error"] == "the loss is nan"
+    done = found[-1]
+    assert (done["accuracy"], done["loss"], done["begun"]) == (0.9, 0.25, "2026-01-01 00:00")
+    assert done["history"]["validation_loss"] == [1.1 / epoch for epoch in (1, 2, 3)]
+    assert done["config"]["data.name"] == "digits"
+    assert done["facts"]["metrics.git.commit"] == "0123abcd"
+    assert done["command"] == "python -m apps.mnist_cnn data=digits"
+    for run in found:  # what there is without a script
+        assert f"<tr><th>{run['name']}</th><td>mnist_cnn</td><td>{run['status']}</td>" in page
+
+
+def test_nothing_in_a_run_becomes_html(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "<img src=x> & 'run'"
+    make_run(tmp_path / "run", dataset=HOSTILE, model=HOSTILE)
+    folder.parent.mkdir()
+    (tmp_path / "run").rename(folder)
+    metrics = json.loads((folder / "metrics.json").read_text()) | {"status": HOSTILE}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text + f"extra: {json.dumps(HOSTILE)}\n")
+    page = page_of([tmp_path / "runs"], tmp_path / "page.html")
+    (run,) = data_in(page)
+    assert (run["dataset"], run["status"], run["name"]) == (HOSTILE, HOSTILE, folder.name)
+    assert run["config"]["extra"] == HOSTILE
+    assert not run["command"]
+    assert "the key extra is unknown" in run["problem"]
+    assert "<script>window" not in page
+    assert "<img" not in page
+    assert "<!--" not in page
+    assert page.count("</script>") == 3  # data, script, one picture
+
+
+def test_the_policy_forbids_every_request_and_knows_the_script(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs" / "a")
+    page = page_of([tmp_path / "runs"], tmp_path / "page.html")
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    assert "http" not in policy
+    assert "unsafe" not in policy
+    assert not re.search(r'(src|href)=(?!"data:,")', page.partition("<script>")[0])
+
+
+def test_damaged_and_foreign_folders_cost_a_line_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    make_run(runs / "good")
+    copies = ("bad_metrics", "bad_history", "list_metrics", "bad_config", "no_config", "bytes")
+    for name in (*copies, "odd"):
+        shutil.copytree(runs / "good", runs / name)
+    (runs / "bad_metrics" / "metrics.json").write_text("{")
+    (runs / "bad_history" / "history.csv").write_text("epoch,train_loss\n1,0.5\n2\n")
+    (runs / "list_metrics" / "metrics.json").write_text("[NaN]")
+    (runs / "bad_config" / "config.yaml").write_text("a: [")
+    (runs / "no_config" / "config.yaml").unlink()
+    (runs / "bytes" / "config.yaml").write_bytes(b"\xff\xfe\x00app: \x80")
+    (runs / "odd" / "config.yaml").write_text("app: {1: []}\nframework: [1]\nseed: x\nmodel: 3\n")
+    (runs / "foreign").mkdir()
+    (runs / "foreign" / "config.yaml").write_text("key: value\n")
+    page = page_of([runs, tmp_path / "nowhere"], tmp_path / "page.html")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 9
+    for name in (
+        "bad_metrics",
+        "bad_history",
+        "list_metrics",
+        "bad_config",
+        "no_config",
+        "bytes",
+        "foreign",
+        "nowhere",
+        "odd",
+    ):
+        assert sum(f"/{name}" in line for line in lines) == 1, name
+        assert f"<li>{tmp_path}" in page
+    assert {run["name"] for run in data_in(page)} == {
+        "good",
+        "bad_metrics",
+        "bad_history",
+        "list_metrics",
+        "odd",
+    }
+    assert "9 folders not as they should be" in page
+
+
+def test_numbers_that_are_none(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs" / "a")
+    folder = tmp_path / "runs" / "a"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics |= {"test_loss": float("inf"), "test_accuracy": "much", "epochs": None}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "history.csv").write_text("epoch,train_loss\n1,nan\n2,0.5\n")
+    (run,) = data_in(page_of([folder], tmp_path / "page.html"))
+    assert (run["loss"], run["accuracy"], run["epochs"]) == (None, None, None)
+    assert run["history"] == {"epoch": [1, 2], "train_loss": [None, 0.5]}
+
+
+def test_no_run_is_a_sentence_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), "--out", str(tmp_path / "page.html")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (f"error: no run in {tmp_path}: train something first")
+    make_run(tmp_path / "run")
+    assert main([str(tmp_path), "--out", str(tmp_path / "run" / "curves.png" / "x.html")]) == 2
+    assert "cannot write" in capsys.readouterr().err
+    for folder in (tmp_path, Path(".")):
+        assert main([str(tmp_path), "--out", str(folder)]) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert said == [f"error: cannot write {folder}: it is a folder; name a file in it"]
+
+
+@pytest.mark.parametrize("size", ["nan", "inf", "-1", "1e308", "much"])
+def test_room_for_pictures_is_a_number(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--pictures", size])
+    assert ended.value.code == 2
+    assert f"argument --pictures: invalid megabytes value: '{size}'" in capsys.readouterr().err
+
+
+def test_pictures_are_in_the_page_once_and_the_newest_first(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    make_run(runs / "2026-01-01_00-00-01")
+    for day in (2, 3):
+        shutil.copytree(runs / "2026-01-01_00-00-01", runs / f"2026-01-0{day}_00-00-00")
+    older = runs / "2026-01-01_00-00-01" / "curves.png"
+    older.write_bytes(older.read_bytes() + b"\0" * 100)
+    size = older.stat().st_size * 4 / 3
+    page = page_of([runs], tmp_path / "page.html", "--pictures", str(1.5 * size / 1e6))
+    blocks = [run["pictures"][0]["block"] for run in data_in(page)]
+    assert blocks == ["picture-0", "picture-0", None]
+    assert page.count('<script type="text/plain"') == 1
+    assert data_in(page)[-1]["pictures"][0]["path"] == str(older)
+
+
+needs_browser = pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not on the PATH")
+
+
+@pytest.fixture
+def window(tmp_path: Path) -> Iterator[Browser]:
+    with browser(tmp_path / "profile") as opened:
+        yield opened
+
+
+def choose(window: Browser, *names: str) -> None:
+    """Tick the runs of these names, and no others, as a user does."""
+    window.run("document.getElementById('clear').click()")
+    for name in names:
+        window.run(
+            "[...document.querySelectorAll('#runs tbody tr')].find(row => "
+            "row.cells[0].textContent.trim() === arguments[0]).querySelector('input').click()",
+            name,
+        )
+
+
+@pytest.mark.slow
+@needs_browser
+def test_in_a_browser_runs_are_sorted_filtered_and_compared(tmp_path: Path, window: Browser) -> None:
+    runs = tmp_path / "runs"
+    for seed, accuracy in ((1, 0.5), (2, 0.9), (3, 0.7)):
+        words = ["framework=numpy"] if seed == 3 else []
+        make_run(runs / f"run {seed}", f"seed={seed}", *words, test_accuracy=accuracy)
+    make_run(runs / "stopped", error=KeyboardInterrupt("after step 3"), dataset=HOSTILE)
+    make_run(runs / "hostile", dataset=HOSTILE, model=HOSTILE)
+    (runs / "hostile").rename(runs / HOSTILE.replace("/", "|"))
+    page_of([runs], tmp_path / "page.html")
+    window.open(f"file://{tmp_path}/page.html")
+    names = TEXTS.format("#runs tbody th")
+    click = (
+        "[...document.querySelectorAll('#runs thead button')]"
+        ".find(one => one.textContent === arguments[0]).click()"
+    )
+    window.run(click, "test accuracy")
+    assert window.run(names)[0] == "run 1"
+    assert window.run(names)[-1] == "stopped"
+    window.run(click, "test accuracy")
+    assert window.run("return document.querySelector('[aria-sort]').getAttribute('aria-sort')") == (
+        "descending"
+    )
+    assert window.run(names)[-1] == "stopped", "what has no accuracy comes last either way"
+    window.run(
+        "const box = document.getElementById('text'); box.value = 'framework=numpy seed=3';"
+        "box.dispatchEvent(new Event('input'))"
+    )
+    assert window.run(names) == ["run 3"]
+    window.run(
+        "const box = document.getElementById('text'); box.value = '';box.dispatchEvent(new Event('input'))"
+    )
+    choose(window, "run 1", "run 3", "stopped")
+    curves = TEXTS.format(".charts svg title")
+    kinds = [f"run {n}, {part}" for n in (1, 3) for part in ("training", "validation")]
+    assert window.run(curves) == kinds * 2
+    differing = window.run(TEXTS.format("#configs tr.differs th"))
+    assert {"\u2260 seed differs", "\u2260 framework differs"} <= set(differing)
+    time.sleep(1)  # pictures are decoded
+    widths = window.run("return [...document.images].map(one => one.naturalWidth)")
+    assert len(widths) == 2
+    assert min(widths) > 100
+    choose(window, HOSTILE.replace("/", "|"))
+    assert window.run("return window.broken === undefined")
+    asked = window.requests()
+    assert asked[0] == f"file://{tmp_path}/page.html"
+    assert all(url.startswith("data:") for url in asked[1:]), asked
+
+
+class Listener(BaseHTTPRequestHandler):
+    """Notes who asks."""
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        self.send_error(404)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.mark.slow
+@needs_browser
+def test_in_a_browser_a_planted_request_is_seen_and_the_policy_stops_it(
+    tmp_path: Path, window: Browser
+) -> None:
+    """Without this, counting no request would prove nothing."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    server.asked = []  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_address[1]}/planted"
+    make_run(tmp_path / "runs" / "a")
+    page = page_of([tmp_path / "runs"], tmp_path / "page.html")
+    planted = page.replace("<h1>", f'<img src="{address}"><h1>')
+    (tmp_path / "planted.html").write_text(planted)
+    window.open(f"file://{tmp_path}/planted.html")
+    assert server.asked == []  # type: ignore[attr-defined]
+    free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", planted)
+    (tmp_path / "free.html").write_text(free)
+    window.open(f"file://{tmp_path}/free.html")
+    assert address in window.requests()
+    assert server.asked == ["/planted"]  # type: ignore[attr-defined]
+    server.shutdown()
+
+
+@pytest.mark.slow
+@needs_browser
+def test_in_a_browser_a_thousand_runs_open_in_two_seconds(tmp_path: Path, window: Browser) -> None:
+    """Seconds of processor time in all of the browser's processes: on a free core they pass."""
+    make_run(tmp_path / "original")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "original").iterdir()}
+    metrics = json.loads(files.pop("metrics.json"))
+    config = files.pop("config.yaml").decode()
+    for number in range(1000):
+        folder = tmp_path / "runs" / f"2026-01-01_00-{number // 60:02}-{number % 60:02}"
+        folder.mkdir(parents=True)
+        changed = metrics | {"test_accuracy": number / 1000, "seed": number}
+        (folder / "metrics.json").write_text(json.dumps(changed))
+        (folder / "config.yaml").write_text(re.sub("(?m)^seed: .*", f"seed: {number}", config))
+        for name, content in files.items():  # no two pictures alike
+            tail = f"{number:099}".encode() if name.endswith(".png") else b""
+            (folder / name).write_bytes(content + tail)
+    page_of([tmp_path / "runs"], tmp_path / "page.html")
+    assert (tmp_path / "page.html").stat().st_size > 20_000_000, "full of pictures"
+    before = window.seconds()
+    window.open(f"file://{tmp_path}/page.html")
+    assert window.run("return document.querySelectorAll('#runs tbody tr').length") == 100
+    window.run("document.querySelector('#runs thead button').click()")
+    worked = window.seconds()
+    assert 0 < sum(worked[one] - before.get(one, 0) for one in worked) < 2
+    window.run("document.getElementById('more-rows').click()")
+    assert window.run("return document.querySelectorAll('#runs tbody tr').length") == 1000
+
+
+def test_the_target_makes_the_page() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert "\t@$(RUN) -m tools.report $(ARGS)\n" in makefile

@@ -1,0 +1,459 @@
+"""Many runs of an application: Hydra's -m, and studies with Optuna."""
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from apps.xor.config import Config
+from shared import cli
+from shared.cli import CONF
+from shared.errors import ConfigError, TrainingDiverged
+from shared.runs import resume
+from shared.runs.repeat import composed
+from tests.forks import Forks
+from tests.helpers import ROOT
+from tools.sweep import __main__ as sweep
+from tools.sweep import ranges, record, trial
+from tools.sweep.ranges import Search
+from tools.sweep.study import CUT_SHORT, Study, Trial
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+# Hydra's -m
+
+
+def multirun(folder: Path, monkeypatch: pytest.MonkeyPatch, train: Callable[[Config], dict[str, Any]]) -> int:
+    """Run three jobs of xor in this process, with something else in the place of a training."""
+    words = ["-m", "seed=0,1,2", "debug=smoke", f"hydra.sweep.dir={folder}"]
+    monkeypatch.setattr(sys, "argv", ["apps.xor", *words])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main("xor", Config, train)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def trained(config: Config) -> dict[str, Any]:
+    metrics = {"status": "done", "test_accuracy": 0.5 + config.seed / 10}
+    (Path(config.run_dir) / "metrics.json").write_text(json.dumps(metrics))
+    return metrics
+
+
+def table_of(folder: Path) -> list[tuple[str, ...]]:
+    with open(folder / "sweep.csv") as file:
+        return [
+            (row["job"], row["status"], row["exit_status"], row["test_accuracy"])
+            for row in csv.DictReader(file)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "exit_status"),
+    [(TrainingDiverged("the loss is nan"), "diverged", 4), (ZeroDivisionError("a"), "failed", 1)],
+)
+def test_a_failed_job_does_not_hide_the_others(
+    error: Exception,
+    status: str,
+    exit_status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def train(config: Config) -> dict[str, Any]:
+        if config.seed == 1:
+            raise error
+        return trained(config)
+
+    assert multirun(tmp_path, monkeypatch, train) == exit_status
+    assert table_of(tmp_path) == [
+        ("0", "done", "0", "0.5"),
+        ("1", status, str(exit_status), ""),
+        ("2", "done", "0", "0.7"),
+    ]
+    said = capsys.readouterr()
+    assert [" ".join(line.split()) for line in said.out.splitlines()[-4:-1]] == [
+        "0 done 50.00% seed=0",
+        f"1 {status} seed=1",
+        "2 done 70.00% seed=2",
+    ]
+    assert ("Traceback" in said.err) == (exit_status == 1), "a defect keeps its traceback"
+
+
+def test_ctrl_c_ends_a_sweep_and_its_table_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(config: Config) -> dict[str, Any]:
+        if config.seed == 1:
+            raise KeyboardInterrupt
+        return trained(config)
+
+    assert multirun(tmp_path, monkeypatch, train) == 130
+    assert table_of(tmp_path) == [("0", "done", "0", "0.5"), ("1", "interrupted", "130", "")]
+
+
+# Studies
+
+
+def search_of(**changes: Any) -> Search:
+    values = {
+        "app": "mnist_cnn",
+        "objective": "validation_accuracy",
+        "trials": 6,
+        "seed": 3,
+        "startup_trials": 2,
+        "warmup_epochs": 0,
+        "overrides": [],
+        "ranges": {
+            "optimizer.lr": {"kind": "log_uniform", "low": 1e-4, "high": 1.0},
+            "model.hidden": {"kind": "choice", "values": [[8, 4], [4, 4]]},
+            "data.shift": {"kind": "int", "low": 0, "high": 8},
+        },
+    }
+    return ranges.validated(values | changes)
+
+
+Report = Callable[[int, float], bool]
+
+
+def pretended(trial: Trial, report: Report) -> tuple[str, str]:
+    """Do as if something were trained for two epochs, which a learning rate of 0.01 is best for."""
+    value = 0.9 - 0.1 * abs(float(np.log10(trial.params["optimizer.lr"])) + 2)
+    return ("pruned", "") if any(report(epoch, value * epoch / 2) for epoch in (1, 2)) else ("done", "")
+
+
+def params_of(study: Study) -> list[Any]:
+    return [(one.params, one.status, one.value) for one in study.trials() if one.status != CUT_SHORT]
+
+
+def finish(study: Study, trials: int = 6) -> list[Any]:
+    while study.ended() < trials:
+        study.run(pretended)
+    return params_of(study)
+
+
+def test_a_study_is_the_same_again_interrupted_or_not(tmp_path: Path) -> None:
+    """Killed once, stopped once: what was cut short is proposed again."""
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = finish(Study(tmp_path / "whole", search_of(), new=True))
+    assert {status for _, status, _ in whole} == {"done", "pruned"}
+    study = Study(tmp_path / "parts", search_of(), new=True)
+    for _ in range(3):
+        study.run(pretended)
+
+    def ctrl_c(trial: Trial, report: Report) -> tuple[str, str]:
+        report(1, 0.99)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.run(ctrl_c)
+    study._study.ask()  # what a killed study leaves: a trial without an end
+    again = Study(tmp_path / "parts", search_of(), new=False)
+    assert finish(again) == whole
+    assert [one.status for one in again.trials()].count(CUT_SHORT) == 2
+    other = finish(Study(tmp_path, search_of(seed=4), new=True), trials=1)
+    assert other[0] != whole[0]
+
+
+def test_what_fails_or_diverges_is_noted_and_never_the_best(tmp_path: Path) -> None:
+    study = Study(tmp_path, search_of(), new=True)
+    study.run(lambda trial, report: ("failed", "exit status -9: out of memory"))
+    study.run(lambda trial, report: ("diverged" if not report(1, 0.99) else "", "the loss is nan"))
+    assert study.best() is None
+    best = study.run(lambda trial, report: ("done" if not report(1, 0.5) else "", ""))
+    assert study.best() == best
+    assert [one.status for one in study.trials()] == ["failed", "diverged", "done"]
+    assert study.ended() == 3
+    record.write(tmp_path, search_of(), study.trials(), best)
+    with open(tmp_path / "study.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["value"] for row in rows] == ["", "0.99", "0.5"]
+    assert rows[2]["optimizer.lr"] == str(best.params["optimizer.lr"])
+    content = json.loads((tmp_path / "study.json").read_text())
+    assert content["best"] == 2
+    assert content["records"][0]["note"] == "exit status -9: out of memory"
+    sweep.draw(tmp_path, search_of(), study)
+    assert (tmp_path / "study.png").read_bytes().startswith(PNG)
+
+
+def test_the_lowest_loss_is_the_best(tmp_path: Path) -> None:
+    study = Study(tmp_path, search_of(objective="train_loss"), new=True)
+    losses = iter([0.3, 0.1, 0.2])
+    for _ in range(3):
+        study.run(lambda trial, report: ("" if report(1, next(losses)) else "done", ""))
+    best = study.best()
+    assert best is not None
+    assert best.value == 0.1
+
+
+@pytest.mark.parametrize("content", [b"no database" * 100, b""])
+def test_a_store_that_is_damaged_or_empty_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"study\.db cannot be used as a"):
+        Study(tmp_path, search_of(), new=False)
+
+
+# One training of a study
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+folder, epochs, status = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+folder.mkdir(parents=True)
+(folder / "checkpoint_1.safetensors").write_text("")
+text = "epoch,validation_accuracy\\n"
+for epoch in range(1, epochs + 1):
+    text += f"{epoch},{epoch / 10}\\n"
+    (folder / "new").write_text(text)
+    (folder / "new").rename(folder / "history.csv")
+print("error: said at the end", flush=True)
+time.sleep(100 * (status == 99))
+sys.exit(status)
+"""
+
+
+def followed(
+    folder: Path, epochs: int, status: int, stop: Callable[[trial.Row], bool]
+) -> tuple[trial.End, list[float]]:
+    rows: list[float] = []
+
+    def stop_after(row: trial.Row) -> bool:
+        rows.append(row["validation_accuracy"])
+        return stop(row)
+
+    words = [sys.executable, "-S", "-c", SCRIPT, str(folder / "run"), str(epochs), str(status)]
+    end = trial.follow(words, folder / "run", folder / "log.txt", stop_after)
+    return end, rows
+
+
+@pytest.mark.parametrize("status", [0, 4])
+def test_every_epoch_is_shown_once_and_the_end_is_told(status: int, tmp_path: Path) -> None:
+    end, rows = followed(tmp_path, 3, status, lambda row: False)
+    assert end == trial.End(status, "error: said at the end")
+    assert rows == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize("status", [0, 99])
+def test_a_training_is_stopped_by_its_rows_even_if_it_was_faster(status: int, tmp_path: Path) -> None:
+    start = time.monotonic()
+    end, rows = followed(tmp_path, 3, status, lambda row: row["epoch"] == 2)
+    assert end.exit_status is None
+    assert rows == [0.1, 0.2]
+    assert time.monotonic() - start < 60, "it was not waited for"
+    assert not list((tmp_path / "run").glob("checkpoint_*"))
+
+
+# Ranges and the command line
+
+
+@pytest.mark.parametrize("app", ranges.applications())
+def test_the_ranges_of_every_application_fit(app: str) -> None:
+    search = ranges.load(app, CONF / "sweep" / f"{app}.yaml", [], None)
+    sweep.refuse_unknown(search)
+    assert not any("test" in key for key in search.ranges)
+
+
+def test_every_application_but_one_has_ranges() -> None:
+    apps = {path.parent.name for path in ROOT.glob("apps/*/__main__.py")}
+    assert apps - set(ranges.applications()) == {"gradient_flow"}
+
+
+WRONG_RANGES = {
+    "optimizer.lr: {kind: uniform, low: 2, high: 1}": "optimizer.lr: low=2.0 must be below high=1",
+    "optimizer.lr: {kind: log_uniform, low: 0, high: 1}": "greater than 0",
+    "optimizer.lr: {kind: uniform, low: -1, high: 1}": "ranges.optimizer.lr: optimizer.lr should",
+    "optimizr.lr: {kind: uniform, low: 0.1, high: 1}": "unknown key optimizr.lr: did you mean",
+    "optimizer.lr: {kind: normal, low: 0, high: 1}": "kind",
+    "optimizer.lr: {kind: uniform, low: 0.1}": "high is missing",
+    "model.hidden: {kind: choice, values: [8, 8]}": "a value stands there twice",
+    "model.hidden: {kind: choice, values: [8, wide]}": "ranges.model.hidden: model.hidden should",
+    "": "has no ranges",
+    "a: [": "cannot be read",
+}
+
+
+@pytest.mark.parametrize("line", WRONG_RANGES)
+def test_wrong_ranges_are_explained(line: str, tmp_path: Path, forks: Forks) -> None:
+    path = tmp_path / "ranges.yaml"
+    own = OmegaConf.to_container(OmegaConf.load(CONF / "sweep" / "xor.yaml"))
+    assert isinstance(own, dict)
+    del own["ranges"]
+    path.write_text(OmegaConf.to_yaml(own) + f"ranges:\n  {line}\n")
+    result = forks.run("tools.sweep", "app=xor", f"ranges={path}", f"out={tmp_path}/study")
+    assert result.returncode == 2
+    assert WRONG_RANGES[line] in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) <= 2
+    assert not (tmp_path / "study").exists()
+
+
+WRONG_WORDS = {
+    "": "say what to search: app=NAME, one of attention",
+    "app=xr": "app=xr: there is no such application",
+    "app=gradient_flow": "there is nothing to search",
+    "app=xor trials=0": "trials should be a whole number, 1 or more",
+    "app=xor optimizr=sgd": "unknown key optimizr: did you mean optimizer?",
+    "app=xor hydra.run.dir=x": "each trial has a folder of its own",
+    "app=xor model.hidden=3 optimizer.lr=1 trainer.batch_size=1": "nothing to search",
+    "app=xor out=/dev/null/x": "cannot make /dev/null/x: Not a directory",
+    "app=xor out=tests": "tests is there already: go on with resume=tests",
+    "app=xor ranges=nowhere.yaml": "nowhere.yaml cannot be read: ",
+    "resume=tests": "tests is not the folder of a study: it has no search.yaml",
+    "resume=a out=b": "out= and resume= do not go together",
+    "nonsense": "cannot read 'nonsense': give KEY=VALUE",
+}
+
+
+@pytest.mark.parametrize("words", WRONG_WORDS)
+def test_a_wrong_command_is_explained(words: str, forks: Forks) -> None:
+    result = forks.run("tools.sweep", *words.split())
+    assert result.returncode == 2
+    assert WRONG_WORDS[words] in result.stderr
+    assert len(result.stderr.splitlines()) <= 2
+
+
+def test_help_names_what_is_searched(forks: Forks) -> None:
+    result = forks.run("tools.sweep", "--help")
+    assert result.returncode == 0
+    assert "xor: optimizer.lr, model.hidden, trainer.batch_size" in result.stdout
+
+
+def test_another_search_is_refused_in_the_folder_of_a_study(tmp_path: Path, forks: Forks) -> None:
+    search = ranges.load("xor", CONF / "sweep" / "xor.yaml", ["seed=1"], None)
+    (tmp_path / "search.yaml").write_text(OmegaConf.to_yaml(search.model_dump()))
+    (tmp_path / "other.yaml").write_text(
+        (CONF / "sweep" / "xor.yaml").read_text().replace("high: 8", "high: 9")
+    )
+    for words, said in (
+        (["seed=1", f"ranges={tmp_path}/other.yaml"], "ranges.model.hidden.high=9 (there 8)"),
+        (["app=xor"], "overrides="),
+        (["app=mnist_cnn"], "app=mnist_cnn (there xor)"),
+    ):
+        result = forks.run("tools.sweep", f"resume={tmp_path}", *words)
+        assert result.returncode == 2
+        assert "cannot go on with another search: " in result.stderr
+        assert said in result.stderr
+    (tmp_path / "search.yaml").write_text("app: [")
+    result = forks.run("tools.sweep", f"resume={tmp_path}")
+    assert result.returncode == 2
+    assert "search.yaml cannot be read: " in result.stderr
+
+
+# The whole, with trainings
+
+
+XOR = ["app=xor", "framework=numpy", "trainer.epochs=2", "data.repeats=20"]
+
+
+def test_a_study_does_not_go_on_beside_what_it_has_left_behind(tmp_path: Path, forks: Forks) -> None:
+    search = search_of(overrides=["model=mlp"])
+    (tmp_path / "search.yaml").write_text(OmegaConf.to_yaml(search.model_dump()))
+    (tmp_path / "trials" / "3").mkdir(parents=True)
+    held = resume.lock(tmp_path / "trials" / "3")
+    result = forks.run("tools.sweep", f"resume={tmp_path}")
+    os.close(held)
+    assert result.returncode == 2
+    assert f"{tmp_path}/trials/3: its training still goes on" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def swept(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tools.sweep", *words], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def digest_of(folder: Path) -> list[tuple[str, str, str]]:
+    with open(folder / "study.csv") as file:
+        return [
+            (row["status"], row["value"], row["optimizer.lr"])
+            for row in csv.DictReader(file)
+            if row["status"] != CUT_SHORT
+        ]
+
+
+@pytest.mark.slow
+def test_a_study_trains_goes_on_and_says_how_to_train_the_best(tmp_path: Path) -> None:
+    whole = swept(*XOR, "trials=4", f"out={tmp_path}/whole")
+    assert whole.returncode == 0, whole.stderr
+    assert "This score is optimistic" in whole.stdout
+    best = whole.stdout.splitlines()[-1]
+    python, flag, module, *words = shlex.split(best)
+    assert (python, flag, module) == ("python", "-m", "apps.xor")
+    content = json.loads((tmp_path / "whole" / "study.json").read_text())
+    params = content["records"][content["best"]]["params"]
+    values = composed("xor", tuple(words))
+    assert values["optimizer"]["lr"] == params["optimizer.lr"]
+    assert values["model"]["hidden"] == params["model.hidden"]
+    for row in content["records"]:
+        folder = tmp_path / "whole" / row["run"]
+        losses = [one["train_loss"] for one in trial.history(folder)]
+        assert row["status"] != "done" or losses[-1] == row["value"]
+    first = swept(*XOR, "trials=2", f"out={tmp_path}/parts")
+    assert first.returncode == 0, first.stderr
+    second = swept(f"resume={tmp_path}/parts", "trials=4")
+    assert second.returncode == 0, second.stderr
+    assert digest_of(tmp_path / "parts") == digest_of(tmp_path / "whole")
+    third = swept(f"resume={tmp_path}/parts")
+    assert third.returncode == 0
+    assert digest_of(tmp_path / "parts") == digest_of(tmp_path / "whole"), "nothing was left"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_study_and_the_command_it_says_goes_on(tmp_path: Path) -> None:
+    words = [*XOR, "trials=3", f"out={tmp_path}/study"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tools.sweep", *words],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "study" / "trials" / "1.txt").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 130
+    assert said.startswith("interrupted: go on with: python -m tools.sweep resume=")
+    statuses = [status for status, _, _ in digest_of(tmp_path / "study")]
+    assert len(statuses) == 1
+    assert (tmp_path / "study" / "study.png").exists()
+    assert swept(*shlex.split(said)[-1:]).returncode == 0
+    assert len(digest_of(tmp_path / "study")) == 3
+
+
+@pytest.mark.slow
+def test_a_study_of_which_every_trial_fails_says_so(tmp_path: Path) -> None:
+    result = swept(
+        "app=mnist_cnn", "data=digits", "trainer.batch_size=4000", "trials=2", f"out={tmp_path}/study"
+    )
+    assert result.returncode == 2
+    assert result.stdout.count("larger than the training set") == 2
+    assert "no trial has ended well" in result.stdout
+
+
+@pytest.mark.slow
+def test_missing_data_ends_a_study(tmp_path: Path) -> None:
+    environment = {**os.environ, "DATA_ARCHIVES": ""}
+    words = ["data.fallback=null", f"data.root={tmp_path}", "data.download=false"]
+    result = subprocess.run(
+        [sys.executable, "-m", "tools.sweep", "app=mnist_cnn", f"out={tmp_path}/study", *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 3
+    assert len(result.stderr.splitlines()) <= 2

@@ -1,0 +1,1 @@
+"""Programs over finished runs or over the whole suite; nothing imports them but their tests."""

@@ -1,0 +1,82 @@
+"""A frozen backbone's features computed once, beside the backbone run in every epoch.
+
+Both train the last layer of a resnet18 for 10 epochs on 500 pictures a class (with 50 a fifth of a
+second would be measured), with a validation after each; the accuracy must be the same. Needs
+CIFAR-10 (or falls back to the digits). The weights are drawn: what a backbone costs does not depend
+on them.
+"""
+
+import contextlib
+import io
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from apps.resnet_transfer.config import Config
+from apps.resnet_transfer.learning import Start, build_learner, learn, network
+from apps.resnet_transfer.shapes import is_head
+from apps.resnet_transfer.tasks import load_target, split
+from shared.cli import configuration
+from shared.runs.folder import RunFolder
+from shared.training.auto import resolve_auto
+from shared.training.loop import evaluate
+from tools.bench.rows import Measured, times
+
+EPOCHS = 10
+PER_CLASS = 500
+GOAL = 10
+
+
+def frozen(folder: Path, features: str, *overrides: str) -> Config:
+    """Return a configuration in mode `frozen`."""
+    words = [
+        "transfer.mode=frozen",
+        f"transfer.features={features}",
+        f"run_dir={folder}",
+        f"trainer.epochs={EPOCHS}",
+        f"data.per_class={PER_CLASS}",
+        *overrides,
+    ]
+    return resolve_auto(configuration("resnet_transfer", Config, words))
+
+
+def seconds_and_accuracy(features: str, *overrides: str) -> tuple[float, float]:
+    """Return the seconds that the training takes, features included, and the test accuracy."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = frozen(Path(folder), features, *overrides)
+        images = load_target(config)
+        train_set, validation_set, test_set = split(images, config)
+        drawn = network("torch").state(build_learner(config, len(images.classes)).model)
+        start = Start("drawn", {name: value for name, value in drawn.items() if not is_head(name)})
+        begun: list[float] = []
+
+        def begin(learner: Any) -> None:
+            learner.logits(train_set.inputs[:25])  # the first batch is slower than all others
+            begun.append(time.perf_counter())
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            learner = learn(
+                config,
+                start,
+                (train_set, validation_set),
+                len(images.classes),
+                RunFolder(Path(folder)),
+                begin,
+            )
+        seconds = time.perf_counter() - begun[0]
+        return seconds, evaluate(learner, test_set).accuracy
+
+
+def measure(peers: Path | None, quick: bool) -> Measured:
+    """Return the row: the backbone in each epoch beside features computed once.
+
+    Raises:
+        AssertionError: the accuracy is not the same.
+    """
+    each, accuracy = seconds_and_accuracy("each_epoch")
+    once, same = seconds_and_accuracy("once")
+    assert accuracy == same, f"{same:.2%} with features computed once, {accuracy:.2%} without"
+    what = f"frozen ResNet, {EPOCHS} epochs of {PER_CLASS} pictures a class"
+    note = f"accuracy {same:.2%} both times"
+    return [times(what, [once], "the backbone in each epoch", [each], GOAL, note)], []

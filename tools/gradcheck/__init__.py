@@ -1,0 +1,1 @@
+"""Compares the hand-written gradients with autograd and finite differences."""

@@ -1,0 +1,1 @@
+"""Generates the tables in README.md and docs/ from the recorded runs."""
