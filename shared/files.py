@@ -1,15 +1,18 @@
-"""Files that are either whole or not there."""
+"""Write files atomically, and verify them by their SHA-256 digests."""
 
+import hashlib
 import os
 import uuid
 from pathlib import Path
+
+from shared.errors import DataError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` in one step.
 
-    The bytes go to a temporary file in the same folder, then to the disk, and only then to their
-    name: a reader, or a power cut, finds the old file or the new one, never half of one.
+    The bytes go to a temporary file in the same folder, are flushed to disk, and are then renamed:
+    a reader, or a power failure, finds the old file or the new one, never half of one.
 
     Raises:
         OSError: the folder cannot be written or the disk is full; nothing is left behind.
@@ -24,3 +27,37 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sha256_of(content: bytes | Path) -> str:
+    """Return the SHA-256 digest of bytes, or of the file at a path, as 64 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with open(content, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_verified(path: Path, sha256: str | None) -> bytes:
+    """Return the content of a file whose SHA-256 digest is known.
+
+    Args:
+        path: the file.
+        sha256: the digest, or the first digits of it; None or "" matches no file.
+
+    Raises:
+        DataError: the file cannot be read, or has another digest.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    if not sha256 or not sha256_of(content).startswith(sha256):
+        raise DataError(
+            f"{path} is damaged or another file: its SHA-256 digest is {sha256_of(content)[:16]}..., "
+            f"expected {sha256 or 'none'}"
+        )
+    return content

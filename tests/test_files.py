@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writes and verified reads."""
 
 import resource
 import signal
@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.files import write_atomically
+from shared.errors import DataError
+from shared.files import read_verified, sha256_of, write_atomically
 from tests.helpers import ROOT
+
+ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
 
 
 def test_the_content_replaces_the_old_one(tmp_path: Path) -> None:
@@ -51,3 +54,26 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> Non
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         write_atomically(tmp_path / "missing" / "file", b"")
+
+
+def test_the_digest_is_sha256(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256_of(b"abc") == sha256_of(tmp_path / "file") == ABC
+
+
+@pytest.mark.parametrize("digest", [ABC, ABC[:8]])
+def test_a_file_with_its_digest_is_read(tmp_path: Path, digest: str) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    assert read_verified(tmp_path / "file", digest) == b"abc"
+
+
+@pytest.mark.parametrize("digest", [ABC[::-1], None, ""])
+def test_a_file_with_another_digest_is_refused(tmp_path: Path, digest: str | None) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    with pytest.raises(DataError, match=rf"file is damaged or another file: .* is {ABC[:16]}"):
+        read_verified(tmp_path / "file", digest)
+
+
+def test_a_missing_file_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"file cannot be read \(No such file or directory\)"):
+        read_verified(tmp_path / "file", ABC)
