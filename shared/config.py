@@ -6,7 +6,7 @@ own choices in its `config.py`. The descriptions are what `--help` prints.
 """
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -304,25 +304,6 @@ def flat_keys(values: Mapping[str, Any], prefix: str = "", without: str = "") ->
             yield key
         if isinstance(value, Mapping):
             yield from flat_keys(value, f"{key}.", without)
-
-
-def keys_and_values(words: Iterable[str], known: Collection[str]) -> dict[str, str]:
-    """Return what KEY=VALUE words say, of a command whose keys are no configuration.
-
-    Raises:
-        ConfigError: a key is unknown or there twice, or a word has no value.
-    """
-    keys: dict[str, str] = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in known:
-            raise ConfigError(unknown_key(key, known))
-        if key in keys:
-            raise ConfigError(f"{key}= is there twice")
-        if not value:
-            raise ConfigError(f"cannot read {word!r}: give it as {key}=VALUE")
-        keys[key] = value
-    return keys
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

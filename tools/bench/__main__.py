@@ -28,11 +28,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from shared.config import keys_and_values
 from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
 from shared.files import write_atomically
 from shared.runs.environment import ROOT, available_cores, environment
 from tools.bench.rows import Row, table
+from tools.cli import parse_keys
 
 RESULTS = ROOT / "docs" / "results" / "bench.json"
 KEYS = ("case", "peers", "quick", "out")
@@ -83,7 +83,7 @@ def parsed(words: Sequence[str]) -> dict[str, str]:
     Raises:
         ConfigError: a key or a case is unknown, or `peers` is no folder.
     """
-    keys = keys_and_values(words, KEYS)
+    keys = parse_keys(words, KEYS)
     for name in keys.get("case", "mnist").split(","):
         if name not in CASES:
             raise ConfigError(f"case={name}: there is no such case; choose from {', '.join(CASES)}")

@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING
 from accuracy_gate import FALSE_ALARMS, Plan, Record, Verdict, decide, parse_records, share_seeds
 from accuracy_gate.plan import FEWEST
 from accuracy_gate.report import as_json, junit, markdown, table
-from shared.config import keys_and_values
 from shared.errors import INTERRUPTED_STATUS, ConfigError, DataError, SuiteError
 from shared.files import write_atomically
+from tools.cli import parse_keys
 from tools.regress.output import write_json
 
 if TYPE_CHECKING:  # importing it takes Hydra, which a decision on two files can do without
@@ -209,7 +209,7 @@ def parsed(overrides: Sequence[str], command: str) -> dict[str, str]:
         ConfigError: one is unknown, means nothing to this command, or is there twice.
     """
     known = {key for fitting in KEYS.values() for key in fitting}
-    keys = keys_and_values(overrides, known)
+    keys = parse_keys(overrides, known)
     for key in keys:
         if key not in KEYS[command]:
             fitting = ", ".join(KEYS[command])

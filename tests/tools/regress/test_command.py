@@ -176,7 +176,7 @@ def test_the_suite_size_sets_the_level(tmp_path: Path) -> None:
         (["--baseline=x", "--results=y", "cas=z"], "unknown key cas: did you mean case?"),
         (["--baseline=x", "--results=y", "--bless"], "--bless does not go with --baseline and"),
         (["--results=y", "--bless", "case=all"], "--bless does not go with --baseline and"),
-        (["case=xor_numpy", "case=xor_torch"], "case= is there twice"),
+        (["case=xor_numpy", "case=xor_torch"], "case= is given twice"),
         (["jobs=" + "9" * 5000], "jobs should be below a billion (given jobs=9999"),
         (["jobs=0"], "jobs should be a whole number, 1 or more (given jobs=0)"),
         (["case"], "cannot read 'case'"),

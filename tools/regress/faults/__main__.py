@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from accuracy_gate.plan import FEWEST
-from shared.config import keys_and_values
 from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
 from shared.runs.environment import available_cores
+from tools.cli import parse_keys
 from tools.regress import baselines, cases
 from tools.regress.__main__ import number, out_folder
 from tools.regress.faults import honest, patches
@@ -175,7 +175,7 @@ def measure_honest(places: Places, file: Path, keys: Mapping[str, str]) -> int:
 
 def parsed(words: Iterator[str]) -> dict[str, str]:
     """Return the KEY=VALUEs as a dict, with `data` in it."""
-    keys = {"data": "real"} | keys_and_values(words, KEYS)
+    keys = {"data": "real"} | parse_keys(words, KEYS)
     if keys["data"] not in SOURCES:
         raise ConfigError(f"data should be real or embedded (given data={keys['data']})")
     return keys
