@@ -146,10 +146,10 @@ def _joined(config: AppConfig) -> contextlib.AbstractContextManager[None]:
     """Return a block in which the processes of a training can talk; nothing to do for one alone."""
     if distributed.world_size() == 1:
         return contextlib.nullcontext()
+    from shared.torch_distributed import process_group
     from shared.training.torch_device import device_of
-    from shared.training.torch_distributed import joined
 
-    return joined(device_of(config.trainer))
+    return process_group(device_of(config.trainer))
 
 
 def _refuse_foreign_choices(schema: type[AppConfig]) -> None:

@@ -1,23 +1,66 @@
-"""Which of several processes that train together this is: what torchrun says, or the only one."""
+"""The processes of one training that torchrun started; a process of its own is rank 0 of 1."""
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes that train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Return which of them this is, counted from 0: the first writes the run folder and speaks."""
+    """Return the rank of this process; rank 0 writes the run folder and prints."""
     return int(os.environ.get("RANK", "0"))
 
 
 def local_world_size() -> int:
-    """Return how many of them run on this machine."""
+    """Return the number of these processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def local_rank() -> int:
-    """Return which of those on this machine this is, counted from 0."""
+    """Return the rank of this process among those on this machine."""
     return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def broadcast_from_rank0(decide: Callable[[], T]) -> T:
+    """Return in every process what `decide` returns on rank 0; the others do not call it.
+
+    Raises:
+        LostProcess: a process has ended.
+    """
+    if world_size() == 1:
+        return decide()
+    from shared import torch_distributed
+
+    return torch_distributed.broadcast_object(decide() if rank() == 0 else None)
+
+
+def all_gather(value: T) -> list[T]:
+    """Return the values of all processes, ordered by rank.
+
+    Raises:
+        LostProcess: a process has ended.
+    """
+    if world_size() == 1:
+        return [value]
+    from shared import torch_distributed
+
+    return torch_distributed.all_gather_object(value)
+
+
+def any_rank(flag: bool) -> bool:
+    """Return whether `flag` is true in any process.
+
+    Raises:
+        LostProcess: a process has ended.
+    """
+    if world_size() == 1:
+        return flag
+    from shared import torch_distributed
+
+    return torch_distributed.all_reduce_max(float(flag)) > 0

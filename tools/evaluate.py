@@ -16,12 +16,13 @@ from omegaconf.errors import OmegaConfBaseException
 from shared import distributed
 from shared.cli import choices_of, reported
 from shared.config import AnyAppConfig, flat_keys, unknown_key, validate
+from shared.data.examples import Examples
 from shared.errors import ConfigError, DataError
 from shared.runs.environment import DataSet
 from shared.runs.finished import read_config, read_metrics, write_result
 from shared.runs.messages import conclusion
 from shared.runs.repeat import composed
-from shared.training.loop import Examples, Learner, evaluate, load_weights
+from shared.training.loop import Learner, evaluate, load_weights
 
 SCORES = ("test_accuracy", "test_loss")
 

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from shared.cli import reported
 from shared.config import AnyAppConfig
+from shared.data.examples import Examples
 from shared.errors import ConfigError
 from shared.runs.environment import available_cores
 from shared.runs.finished import read_config, write_result
-from shared.training.loop import EVALUATION_BATCH, Examples
+from shared.training.loop import EVALUATION_BATCH
 from shared.training.losses import predicted_classes
 from tools.evaluate import Application, Finished, restored
 

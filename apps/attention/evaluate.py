@@ -7,9 +7,9 @@ import sys
 
 from apps.attention.config import Config
 from apps.attention.train import build_learner, limited, load
+from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.text import TextData
-from shared.training.loop import Examples
 from shared.training.texts import split_texts
 from tools.evaluate import Application, main
 

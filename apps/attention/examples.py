@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from apps.attention import pictures
 from apps.attention.pictures import HeatMap
 from shared.charts import ColoredText, colored_words
+from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.text import TextData
-from shared.training.loop import Evaluation, Examples
+from shared.training.loop import Evaluation
 
 Look = Callable[[NDArray[np.int64]], NDArray[np.float64]]  # ids (N, T) to weights (N, heads, S)
 

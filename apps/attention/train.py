@@ -9,27 +9,19 @@ import numpy as np
 
 from apps.attention.config import Config, MeanPooling, Recall
 from shared.data import recall
+from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.text import TextData
+from shared.distributed import broadcast_from_rank0
 from shared.runs.environment import facts
 from shared.runs.finished import read_metrics, read_status
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.auto import resolve_auto
 from shared.training.frameworks import learner_class
-from shared.training.loop import (
-    Batches,
-    Evaluation,
-    Examples,
-    Learner,
-    batches_by_length,
-    evaluate,
-    fit,
-    save_weights,
-)
+from shared.training.loop import Batches, Evaluation, Learner, batches_by_length, evaluate, fit, save_weights
 from shared.training.split import hold_back
 from shared.training.texts import load_texts, split_texts
-from shared.training.together import broadcast_from_rank0
 
 Sets = tuple[Examples, Examples, Examples]
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Network, Recurrent, Weights
 from shared import distributed
-from shared.training.torch_distributed import Share, add_up
+from shared.torch_distributed import all_reduce_sum
+from shared.training.torch_distributed import Share
 from shared.training.torch_layers import over_processes
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "ReLU": torch.relu}
@@ -109,7 +110,7 @@ def summed(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return the sums over all processes of what each has."""
     if distributed.world_size() == 1:
         return list(tensors)
-    return [add_up(tensor.contiguous()) for tensor in tensors]
+    return [all_reduce_sum(tensor.contiguous()) for tensor in tensors]
 
 
 def whole(gradient: torch.Tensor, share: Share) -> torch.Tensor:

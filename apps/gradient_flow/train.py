@@ -21,11 +21,12 @@ from apps.gradient_flow.networks import Array, Engine, engine
 from apps.gradient_flow.page import page
 from shared import charts
 from shared.data import digits
+from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.runs.environment import available_cores, facts
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
-from shared.training.loop import Examples, refuse_another_training, write_weights
+from shared.training.loop import refuse_another_training, write_weights
 
 PAGE = "gradient_flow.html"
 BLOCK = 2  # pixels a side that become one for the dense networks: 28 x 28 to 14 x 14

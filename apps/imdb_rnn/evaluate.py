@@ -7,8 +7,8 @@ import sys
 
 from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.train import build_learner
+from shared.data.examples import Examples
 from shared.data.text import TextData
-from shared.training.loop import Examples
 from shared.training.texts import load_texts, split_texts
 from tools.evaluate import Application, main
 

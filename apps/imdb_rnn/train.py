@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any
 
 from apps.imdb_rnn.config import Config
+from shared.data.examples import Examples
 from shared.data.text import TextData
 from shared.runs.environment import facts
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.auto import resolve_auto
 from shared.training.frameworks import learner_class
-from shared.training.loop import Evaluation, Examples, Learner, batches_by_length, evaluate, fit, save_weights
+from shared.training.loop import Evaluation, Learner, batches_by_length, evaluate, fit, save_weights
 from shared.training.texts import load_texts, split_texts
 
 

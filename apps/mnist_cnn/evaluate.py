@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.train import build_learner, load_images, split
+from shared.data.examples import Examples
 from shared.data.images import ImageData
-from shared.training.loop import Examples
 from tools.evaluate import Application, main
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from apps.mnist_cnn.config import Config
 from shared.data import digits, mnist, store
+from shared.data.examples import Examples
 from shared.data.images import ImageData, Standardized
 from shared.runs.environment import facts
 from shared.runs.folder import RunFolder
@@ -16,7 +17,7 @@ from shared.runs.messages import announcement, conclusion
 from shared.runs.progress import download_progress
 from shared.training.auto import resolve_auto
 from shared.training.frameworks import learner_class
-from shared.training.loop import Augment, Evaluation, Examples, Learner, evaluate, fit, save_weights
+from shared.training.loop import Augment, Evaluation, Learner, evaluate, fit, save_weights
 from shared.training.split import hold_back
 
 

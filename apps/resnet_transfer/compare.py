@@ -12,11 +12,11 @@ from apps.resnet_transfer.learning import DRAWN, Start, learn
 from apps.resnet_transfer.tasks import load_target, split
 from apps.resnet_transfer.weights import starting_weights
 from shared.data.images import ImageData
+from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
 from shared.runs.environment import facts
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate
-from shared.training.together import broadcast_from_rank0
 
 MODES = ("finetune", "frozen", "scratch")
 ALL = "all"  # pictures a class

@@ -9,9 +9,9 @@ from typing import Any
 from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.learning import build_learner
 from apps.resnet_transfer.tasks import divided, load_target
+from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.errors import ConfigError
-from shared.training.loop import Examples
 from tools.evaluate import Application, main
 
 

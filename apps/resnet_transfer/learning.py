@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.shapes import HEAD, STAGES, State, is_head
 from shared.data.augment import mirrored_and_moved
+from shared.data.examples import Examples
 from shared.errors import DataError
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import learner_class
-from shared.training.loop import EVALUATION_BATCH, Augment, Examples, fit, unchanged
+from shared.training.loop import EVALUATION_BATCH, Augment, fit, unchanged
 from shared.training.lr_scale import ALL, LrScales
 
 

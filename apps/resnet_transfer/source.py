@@ -15,12 +15,12 @@ from apps.resnet_transfer.learning import DRAWN, Start, learn, network
 from apps.resnet_transfer.tasks import load_source, split
 from shared.config import Momentum
 from shared.data.images import ImageData
+from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
 from shared.files import write_atomically
 from shared.runs.folder import RunFolder
 from shared.training.auto import resolve_auto
 from shared.training.loop import evaluate
-from shared.training.together import broadcast_from_rank0
 
 FORM = 1  # of the source task; another number where its training changes
 

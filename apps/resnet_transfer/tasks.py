@@ -7,10 +7,10 @@ import numpy as np
 
 from apps.resnet_transfer.config import Cifar10, Config, DigitPictures, ImageFolder
 from shared.data import cifar10, digits, pictures, store
+from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
 from shared.runs.progress import download_progress
-from shared.training.loop import Examples
 from shared.training.split import hold_back
 
 OLD_DIGITS, NEW_DIGITS = tuple("01234"), tuple("56789")  # of the source task, and to be learned

@@ -7,12 +7,13 @@ from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.learning import learn
 from apps.resnet_transfer.tasks import load_target, split
 from apps.resnet_transfer.weights import starting_weights
+from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.runs.environment import facts
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.auto import resolve_auto
-from shared.training.loop import Evaluation, Examples, evaluate, save_weights
+from shared.training.loop import Evaluation, evaluate, save_weights
 
 
 def train(config: Config) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from omegaconf import OmegaConf
 
 from shared import distributed
 from shared.config import AppConfig
+from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import resume
 from shared.runs.loggers import RunLog
-from shared.training.together import broadcast_from_rank0
 
 # The name that conf/base.yaml gives: two runs of the same second get different folders.
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")

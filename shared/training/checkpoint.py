@@ -26,10 +26,10 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from shared.config import AppConfig
+from shared.distributed import any_rank, broadcast_from_rank0
 from shared.errors import ConfigError, DataError, LostProcess
 from shared.runs import resume
 from shared.runs.folder import CHECKPOINTS, RunFolder
-from shared.training.together import any_rank, broadcast_from_rank0
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -9,10 +9,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from shared.config import AppConfig
+from shared.data.examples import Examples
 from shared.errors import ConfigError
 from shared.runs.environment import available_cores
 from shared.training.keras_optimizers import build_optimizer, set_factors
-from shared.training.loop import Examples, Indices
+from shared.training.loop import Indices
 from shared.training.losses import Loss
 from shared.training.lr_scale import ALL, LrScales, factor
 from shared.training.memory import keep_freed_memory

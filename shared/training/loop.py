@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from shared import distributed
 from shared.config import AppConfig
+from shared.data.examples import Examples
+from shared.distributed import all_gather, broadcast_from_rank0
 from shared.errors import ConfigError, DataError, Interrupted, TrainingDiverged
 from shared.runs import resume
 from shared.runs.finished import WEIGHTS, read_weights
@@ -24,7 +26,6 @@ from shared.runs.progress import TrainingProgress
 from shared.training.checkpoint import Checkpoints, EpochSoFar, Stateful
 from shared.training.losses import Loss, example_losses, predicted_classes
 from shared.training.schedule import learning_rates
-from shared.training.together import all_gather, broadcast_from_rank0
 
 Indices = NDArray[np.int64]
 Batches = Callable[[int], list[Indices]]  # those of an epoch; every epoch has as many
@@ -33,20 +34,6 @@ Augment = Callable[[Any, np.random.Generator], Any]
 POOL = 50  # batches that are sorted together
 AUGMENT = 1  # tells the random numbers of augmentation from those of the order
 EVALUATION_BATCH = 250  # examples, whose activations fit into the cache: half the time of 1000
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Inputs, N of any kind, and their labels, int64 (N,).
-
-    Inputs are an array (N, ...), or what gives one for positions or a slice (data.text.Sequences).
-    """
-
-    inputs: Any
-    labels: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from shared import backprop
 from shared.backprop import Array, Module
 from shared.config import AppConfig, Optimizer
+from shared.data.examples import Examples
 from shared.errors import TrainingDiverged
 from shared.runs.environment import available_cores
 from shared.training.checkpoint import below
-from shared.training.loop import Examples, Indices
+from shared.training.loop import Indices
 from shared.training.losses import Loss, predicted_classes
 from shared.training.lr_scale import ALL, LrScales, factor, part
 from shared.training.memory import keep_freed_memory

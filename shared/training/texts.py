@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from shared.config import AppConfig, Imdb, Reviews, TextFolder, Texts
 from shared.data import imdb, reviews, store, text_folder
+from shared.data.examples import Examples
 from shared.data.text import UNKNOWN, Documents, Sequences, Settings, TextData, ids_of_words, tokenizer
 from shared.errors import ConfigError
 from shared.runs.progress import download_progress
-from shared.training.loop import Examples
 from shared.training.split import hold_back
 
 

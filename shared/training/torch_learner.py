@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from shared import distributed
 from shared.config import AppConfig, Optimizer
+from shared.data.examples import Examples
 from shared.runs.environment import available_cores
 from shared.training.checkpoint import below
-from shared.training.loop import Examples, Indices
+from shared.training.loop import Indices
 from shared.training.losses import Loss
 from shared.training.lr_scale import ALL, LrScales, factor, part
 from shared.training.memory import keep_freed_memory

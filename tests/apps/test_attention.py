@@ -19,11 +19,11 @@ from apps.attention.config import Config
 from apps.attention.train import build_learner, load, train
 from shared.backprop import MultiheadAttention, ScaledDotProductAttention
 from shared.data import recall
+from shared.data.examples import Examples
 from shared.data.text import PAD
 from shared.errors import ConfigError
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.training.keras_learner import KerasLearner
-from shared.training.loop import Examples
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.torch_learner import TorchLearner
 from tests.helpers import ROOT, app_config

@@ -16,12 +16,13 @@ import torch
 from apps.imdb_rnn import gradients, keras_model, numpy_model, predict, torch_model
 from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.train import build_learner, train
+from shared.data.examples import Examples
 from shared.data.text import PAD
 from shared.errors import ConfigError, DataError
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.runs.finished import read_metrics, read_weights
 from shared.training.keras_learner import KerasLearner
-from shared.training.loop import Examples, batches_by_length
+from shared.training.loop import batches_by_length
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.texts import load_texts, split_texts
 from shared.training.torch_learner import TorchLearner

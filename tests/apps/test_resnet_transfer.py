@@ -38,10 +38,11 @@ from apps.resnet_transfer.tasks import load_source, load_target, split
 from apps.resnet_transfer.train import train
 from apps.resnet_transfer.weights import from_file, starting_weights
 from shared.backprop import CrossEntropyLoss
+from shared.data.examples import Examples
 from shared.errors import ConfigError, DataError
 from shared.parity.weights import keras_state, torch_state
 from shared.runs.folder import RunFolder
-from shared.training.loop import Examples, evaluate
+from shared.training.loop import evaluate
 from tests.helpers import app_config
 
 FRAMEWORKS = ["torch", "keras", "numpy"]

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from apps.mnist_cnn import keras_model, numpy_model, torch_model
+from shared.data.examples import Examples
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.training.keras_learner import KerasLearner
-from shared.training.loop import Examples
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.torch_learner import TorchLearner
 from tests.helpers import mnist_config

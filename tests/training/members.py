@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.training.loop import Examples, evaluate
-from shared.training.torch_distributed import joined
+from shared.data.examples import Examples
+from shared.torch_distributed import process_group
+from shared.training.loop import evaluate
 
 CLASSES = 3
 
@@ -114,7 +115,7 @@ def examples(size: int) -> Examples:
 
 def score(folder: Path, sizes: Sequence[int]) -> None:
     """Evaluate; leave in the folder what this process scored and what it knows then."""
-    with joined(torch.device("cpu")):
+    with process_group(torch.device("cpu")):
         for size in sizes:
             learner: Any = Counting()
             result = evaluate(learner, examples(size))

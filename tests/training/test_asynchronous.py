@@ -19,11 +19,11 @@ from apps.imdb_rnn.torch_model import build_model as reviews_model
 from apps.mnist_cnn.torch_model import build_model as images_model
 from apps.resnet_transfer.torch_model import build_model as pictures_model
 from shared.data import augment
+from shared.data.examples import Examples
 from shared.data.images import Standardized
 from shared.data.text import Documents, Sequences
 from shared.errors import TrainingDiverged
 from shared.training import numpy_learner, torch_learner
-from shared.training.loop import Examples
 from shared.training.losses import Loss
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.torch_augment import shifted_there

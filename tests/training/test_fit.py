@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from shared.data.examples import Examples
 from shared.errors import TrainingDiverged
 from shared.runs import progress
 from shared.runs.folder import RunFolder
-from shared.training.loop import EVALUATION_BATCH, Examples, Indices, batches_of, evaluate, fit
+from shared.training.loop import EVALUATION_BATCH, Indices, batches_of, evaluate, fit
 from shared.training.losses import Loss, cross_entropy
 from tests.helpers import mnist_config
 

@@ -26,10 +26,11 @@ from apps.gradient_flow.figures.figure import (
 )
 from apps.gradient_flow.networks import Array, Dense, Engine, Weights, initial_weights
 from shared.backprop import NaNError, l1_penalty, l2_penalty
+from shared.data.examples import Examples
 from shared.errors import TrainingDiverged
 from shared.runs.folder import RunFolder
 from shared.training.checkpoint import Checkpoints, EpochSoFar
-from shared.training.loop import Examples, batches_of, restored
+from shared.training.loop import batches_of, restored
 from shared.training.losses import example_losses, predicted_classes
 from shared.training.numpy_learner import build_optimizer, load_slots, slots_of
 from shared.training.schedule import learning_rates

@@ -1,0 +1,81 @@
+"""torch.distributed, with errors that say what to do when a process is lost."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from shared import distributed
+from shared.errors import LostProcess
+
+# A process that dies is noticed at once. This limit is for one that hangs; rank 0 may need minutes
+# between two steps to write a checkpoint to a slow disk.
+TIMEOUT = timedelta(minutes=10)
+BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the processes of this training for the duration of the block.
+
+    Raises:
+        LostProcess: a process does not join.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    # Python's signal handlers do not run while this blocks: SIGTERM must end it at once.
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with lost_process("cannot connect to the other processes of this training"):
+        dist.init_process_group(BACKENDS[device.type], timeout=TIMEOUT)
+    signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def lost_process(message: str = "another process of this training has ended") -> Iterator[None]:
+    """Turn a broken connection into LostProcess."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostProcess(
+            f"{message}; if there is a checkpoint, trainer.resume=latest continues from it\n"
+            f"({str(error).splitlines()[0][:90]})"
+        ) from error
+
+
+def broadcast_object(value: Any) -> Any:
+    """Return rank 0's value."""
+    values = [value]
+    with lost_process():
+        dist.broadcast_object_list(values, device=torch.device("cpu"))
+    return values[0]
+
+
+def all_gather_object(value: Any) -> list[Any]:
+    """Return the values of all processes, ordered by rank."""
+    values = [None] * distributed.world_size()
+    with lost_process():
+        dist.all_gather_object(values, value)
+    return values
+
+
+def all_reduce_max(value: float) -> float:
+    """Return the largest value of all processes."""
+    tensor = torch.tensor(value)
+    with lost_process():
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return tensor.item()
+
+
+def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
+    """Replace a tensor by its sum over all processes, and return it."""
+    with lost_process():
+        dist.all_reduce(tensor)
+    return tensor
