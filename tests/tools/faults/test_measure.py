@@ -12,7 +12,7 @@ from tests.tools.regress.samples import record
 from tools.regress import baselines
 from tools.regress.faults.__main__ import main
 from tools.regress.faults.measure import Places, baseline_of, comparison, outcome
-from tools.regress.faults.patches import chosen
+from tools.regress.faults.planted import load_faults
 from tools.results.__main__ import RESULTS, with_tables
 from tools.results.gate import block
 
@@ -22,34 +22,18 @@ TINY = {
     "real": [],
     "embedded": None,
 }
-STRONG = """\
-Fault: The optimizer never takes a step.
-Cases: tiny
+FAULTS = """
+[strong]
+sentence = "The optimizer never takes a step."
+cases = ["tiny"]
+file = "shared/training/numpy_learner.py"
+edits = [["optimizer.step(gradients)", "pass"]]
 
-diff --git a/shared/training/numpy_learner.py b/shared/training/numpy_learner.py
---- a/shared/training/numpy_learner.py
-+++ b/shared/training/numpy_learner.py
-@@ -83,5 +83,4 @@
-                 if self.lr_scales[key] > 0:
-                     # a NumPy float64 would make float64 of all
-                     optimizer.lr = float(rate) * self.lr_scales[key]
--                    optimizer.step(gradients)
-         return float(loss), int((predicted_classes(self.loss, logits) == labels).sum())
-"""
-NONE = """\
-Fault: None, a comment has changed.
-Cases: tiny
-
-diff --git a/shared/training/numpy_learner.py b/shared/training/numpy_learner.py
---- a/shared/training/numpy_learner.py
-+++ b/shared/training/numpy_learner.py
-@@ -83,5 +83,5 @@
-                 if self.lr_scales[key] > 0:
--                    # a NumPy float64 would make float64 of all
-+                    # a NumPy float64 would turn all into float64
-                     optimizer.lr = float(rate) * self.lr_scales[key]
-                     optimizer.step(gradients)
-         return float(loss), int((predicted_classes(self.loss, logits) == labels).sum())
+[none]
+sentence = "None, a comment has changed."
+cases = ["tiny"]
+file = "shared/training/numpy_learner.py"
+edits = [["# a NumPy float64 would make float64 of all", "# changed"]]
 """
 
 
@@ -76,7 +60,6 @@ def row(name: str, *cases: dict[str, Any]) -> dict[str, Any]:
     return {
         "fault": name,
         "sentence": f"It is {name}.",
-        "patch_sha256": "0",
         "data": "real",
         "outcome": outcome(cases),
         "cases": list(cases),
@@ -155,13 +138,11 @@ def test_the_summary_has_both_rates(tmp_path: Path) -> None:
     assert "30 more honest runs raised 0 in 7 runs of the suite" in text
 
 
-def test_the_recorded_faults_are_those_of_the_patches() -> None:
-    file = RESULTS / "gate.json"
-    rows = json.loads(file.read_text())["faults"] if file.exists() else []
-    patches = {fault.name: fault for fault in chosen([])}
-    for each in rows:
-        fault = patches[each["fault"]]
-        assert each["patch_sha256"] == fault.sha256, f"{fault.name}: measure it again"
+def test_the_recorded_faults_are_the_planted_ones() -> None:
+    planted = {fault.name: fault for fault in load_faults()}
+    for each in json.loads((RESULTS / "gate.json").read_text())["faults"]:
+        fault = planted[each["fault"]]
+        assert each["sentence"] == fault.sentence, f"{fault.name}: measure it again"
         assert {entry["case"].partition(".")[0] for entry in each["cases"]} == set(fault.cases)
 
 
@@ -211,15 +192,14 @@ def test_a_strong_fault_is_caught_and_code_without_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(baselines, "committed", clean)
-    for folder in ("cases", "patches", "records"):
+    for folder in ("cases", "faults", "records"):
         (tmp_path / folder).mkdir()
     (tmp_path / "cases" / "tiny.yaml").write_text(json.dumps(TINY))
-    (tmp_path / "patches" / "strong.patch").write_text(STRONG)
-    (tmp_path / "patches" / "none.patch").write_text(NONE)
+    (tmp_path / "faults" / "tiny.toml").write_text(FAULTS)
     folders = [f"--{name}-folder={tmp_path / name}" for name in ("cases", "baselines")]
     bless = [*folders, "--bless", "case=tiny", f"out={tmp_path / 'bless'}"]
     assert tools.regress.__main__.main(bless) == 0
-    more = [f"--{name}-folder={tmp_path / name}" for name in ("patches", "records")]
+    more = [f"--{name}-folder={tmp_path / name}" for name in ("faults", "records")]
     words = [*folders, *more, "jobs=1"]
 
     assert main([*words, "strong"]) == 0

@@ -14,7 +14,7 @@ KEY=VALUE:
 Results are in docs/results/gate.json and honest.json, written after every fault and every run: an
 interrupted measurement goes on where it stopped. `make results` makes the tables of them.
 
-exit status: 0 measured, 2 wrong command, no baseline, or a patch that does not apply, 3 data
+exit status: 0 measured, 2 wrong command, no baseline, or a fault that does not fit the code, 3 data
 missing, 130 interrupted
 """
 
@@ -36,9 +36,9 @@ from shared.runs.environment import available_cores
 from tools.cli import parse_keys
 from tools.regress import baselines, cases
 from tools.regress.__main__ import number, out_folder
-from tools.regress.faults import honest, patches
+from tools.regress.faults import honest, planted
 from tools.regress.faults.measure import SEEDS, Places, belongs_to, measure
-from tools.regress.faults.patches import Fault
+from tools.regress.faults.planted import Fault, load_faults
 from tools.regress.output import write_json
 from tools.regress.process import Worker, side_by_side
 from tools.results.__main__ import RESULTS
@@ -60,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
     folders = {
         "cases": cases.FOLDER,
         "baselines": baselines.FOLDER,
-        "patches": patches.FOLDER,
+        "faults": planted.FOLDER,
         "records": RESULTS,
     }
     for name, folder in folders.items():  # for tests
@@ -78,8 +78,8 @@ def main(words: Sequence[str] | None = None) -> int:
             )
             if names == ["honest"]:
                 return measure_honest(places, arguments.records_folder / "honest.json", keys)
-            known = patches.chosen([], arguments.patches_folder)
-            wanted = patches.chosen(names, arguments.patches_folder)
+            known = load_faults([], arguments.faults_folder)
+            wanted = load_faults(names, arguments.faults_folder)
             file = arguments.records_folder / "gate.json"
             return measure_faults(wanted, known, bool(names), places, file, keys)
     except SuiteError as error:

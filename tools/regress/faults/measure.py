@@ -19,8 +19,7 @@ from accuracy_gate.plan import CLEAR
 from shared.errors import ConfigError, DataError
 from shared.runs.environment import environment
 from tools.regress import baselines, cases
-from tools.regress.faults import copies
-from tools.regress.faults.patches import Fault
+from tools.regress.faults.planted import Fault, copy_code
 from tools.regress.process import Worker
 
 SEEDS = 12  # of what the gate lets pass, before it is said that nothing can be seen
@@ -63,14 +62,14 @@ def baseline_of(name: str, data: str, places: Places) -> Record:
 
 
 def belongs_to(fault: Fault, data: str, places: Places) -> dict[str, Any]:
-    """Return what a row must have been measured with to count: patch, data, baselines.
+    """Return what a row must have been measured with to count: sentence, data, baselines.
 
     Raises:
         ConfigError: a case has no baseline.
     """
     before = [baseline_of(name, data, places).as_json() for name in sorted(fault.cases)]
     return {
-        "patch_sha256": fault.sha256,
+        "sentence": fault.sentence,
         "data": data,
         "baselines_sha256": hashlib.sha256(json.dumps(before).encode()).hexdigest(),
     }
@@ -80,7 +79,7 @@ def measure(fault: Fault, data: str, places: Places, seeds: int = SEEDS) -> dict
     """Return the row of a fault: what the gate says, and what its decision rests on.
 
     Raises:
-        ConfigError: the patch does not apply, or a case has no baseline.
+        ConfigError: a text to be replaced does not occur exactly once, or a case has no baseline.
         DataError: the data is missing.
     """
     before = {name: baseline_of(name, data, places) for name in fault.cases}
@@ -88,7 +87,7 @@ def measure(fault: Fault, data: str, places: Places, seeds: int = SEEDS) -> dict
     copy.mkdir(parents=True)
     start = time.perf_counter()
     try:
-        copies.make(copy, fault)
+        copy_code(copy, fault)
         report = gate(copy, fault, data, places)
         results = []
         for name, entry in zip(sorted(fault.cases), report, strict=True):
@@ -100,7 +99,6 @@ def measure(fault: Fault, data: str, places: Places, seeds: int = SEEDS) -> dict
         shutil.rmtree(copy)
     return {
         "fault": fault.name,
-        "sentence": fault.sentence,
         **belongs_to(fault, data, places),
         "outcome": outcome(results),
         "cases": results,
