@@ -1,98 +1,173 @@
-"""The pictures of a run, made for a slide: labeled, readable from the back of the room.
+"""Charts for a slide: labeled, and readable from the back of a room.
 
-Colors are Okabe and Ito's, which people with any color vision can tell apart
-(jfly.uni-koeln.de/color, 2008).
+A chart is made with `figure`, drawn with matplotlib and the helpers below, and turned into a PNG
+with `png`. Colors are those of Okabe and Ito (jfly.uni-koeln.de/color, 2008), which people with any
+color vision can tell apart. Importing this module sets matplotlib's font sizes.
 """
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-GREY, BLACK = "#999999", "#000000"
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, ORANGE, GRAY, BLACK = "#56B4E9", "#E69F00", "#999999", "#000000"
+# Color, line style and marker of the curves of one chart: each differs in all three.
+STYLES: list[tuple[str, Any, str]] = [
+    (BLUE, "-", "o"),
+    (VERMILLION, "--", "s"),
+    (GREEN, "-.", "^"),
+    (BLACK, ":", "D"),
+    (PURPLE, (0, (5, 1, 1, 1, 1, 1)), "v"),
+    (ORANGE, (0, (8, 2)), "P"),
+    (SKY, (0, (1, 1)), "X"),
+]
 FONT_SIZE = 14
-LINE, LINES = 76, 36  # characters in a line of text, lines of a text
+CENTERED: dict[str, Any] = {"ha": "center", "va": "center"}  # of a text
+TEXT_WIDTH, TEXT_LINES = 76, 36  # characters per line and lines of a text drawn by `word_colors`
+
+rcParams.update(
+    {
+        "font.size": FONT_SIZE,
+        "figure.titlesize": FONT_SIZE + 2,
+        "axes.titlesize": FONT_SIZE,
+        "legend.fontsize": FONT_SIZE - 2,
+        "xtick.labelsize": FONT_SIZE - 2,
+        "ytick.labelsize": FONT_SIZE - 2,
+    }
+)
 
 
-def curves(
+def figure(title: str = "", size: tuple[float, float] = (12.8, 7.2)) -> Figure:
+    """Return an empty figure of `size` in units of 100 pixels; `title` is plain text, not TeX."""
+    chart = Figure(figsize=size, dpi=100, layout="constrained")
+    if title:
+        chart.suptitle(title, parse_math=False)
+    return chart
+
+
+def png(chart: Figure) -> bytes:
+    """Return a figure as a PNG file."""
+    content = io.BytesIO()
+    FigureCanvasAgg(chart).print_png(content)
+    return content.getvalue()
+
+
+def label_axes(axes: Axes, x_label: str = "", y_label: str = "", title: str = "") -> None:
+    """Add labels and a light grid to the axes of a plot, and remove the top and right border."""
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_title(title, parse_math=False)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def log_scale(axes: Axes) -> None:
+    """Make the y axis logarithmic, with at most six powers of ten labeled."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(numticks=6))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def curve(axes: Axes, number: int, x: Sequence[Any], y: Sequence[float], label: str = "") -> None:
+    """Draw a curve in style `number` of `STYLES`, with about ten markers."""
+    color, style, marker = STYLES[number % len(STYLES)]
+    every = max(1, len(x) // 10)
+    axes.plot(x, y, color=color, ls=style, marker=marker, ms=7, lw=2.2, markevery=every, label=label)
+
+
+def legend_below(chart: Figure, axes: Axes, columns: int) -> None:
+    """Put the legend of `axes` below all panels of a figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    place = "outside lower center"
+    chart.legend(handles, labels, loc=place, ncols=columns, frameon=False, handlelength=3.5)
+
+
+def show_image(axes: Axes, image: NDArray[np.uint8], title: str = "") -> None:
+    """Draw an image (H, W) or, in color, (H, W, 3), with a title and no ticks."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_title(title, parse_math=False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def class_bars(axes: Axes, classes: Sequence[str], probabilities: NDArray[np.float64]) -> None:
+    """Draw a bar for the probability (0 to 1) of each class; the first class, on top, is blue."""
+    colors = [BLUE, *[GRAY] * (len(classes) - 1)]
+    bars = axes.barh(range(len(classes)), 100 * probabilities, color=colors)
+    axes.bar_label(bars, fmt="%.1f %%", padding=4)
+    axes.set_yticks(range(len(classes)), classes, fontsize=FONT_SIZE, parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 125)
+    axes.set_xticks([0, 50, 100])
+    axes.set_xlabel("probability (%)")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def learning_curves(
     steps: Sequence[dict[str, Any]],
     history: Sequence[dict[str, Any]],
     title: str,
     test: dict[str, float] | None = None,
     loss: str = "cross-entropy (nats)",
 ) -> bytes:
-    """Return a PNG of loss and accuracy over the epochs.
+    """Return a PNG of loss and accuracy by epoch.
 
     Args:
         steps: rows of steps.csv.
         history: rows of history.csv.
         title: what was trained.
-        test: `loss` and `accuracy` on the test set, drawn as a last point.
-        loss: what the loss is, with its unit.
+        test: `loss` and `accuracy` on the test set, drawn as a star at the last epoch.
+        loss: name and unit of the loss.
     """
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    figure.suptitle(title, fontsize=FONT_SIZE + 2)
-    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    chart = figure(title, (12, 5))
+    panels = dict(zip(("loss", "accuracy"), chart.subplots(1, 2), strict=True))
     epochs = [row["epoch"] for row in history]
     if steps:
-        position = _epochs_passed(steps)
-        losses = np.array([row["loss"] for row in steps])
-        window = max(1, len(losses) // 60)
-        smooth = np.convolve(losses, np.full(window, 1 / window), mode="valid")
-        loss_axes.plot(position, losses, color=BLUE, alpha=0.2, linewidth=0.8)
-        loss_axes.plot(
-            position[window - 1 :],
-            smooth,
-            color=BLUE,
-            label=f"training, mean of {window} steps" if window > 1 else "training",
-        )
-        highest = np.nanmax(smooth[len(smooth) // 50 :]) if np.isfinite(smooth).any() else 1.0
-        loss_axes.set_ylim(0, 1.05 * highest)
-    for axes, kind in ((loss_axes, "loss"), (accuracy_axes, "accuracy")):
-        scale = 100 if kind == "accuracy" else 1
-        if kind == "accuracy":
+        _draw_step_losses(panels["loss"], steps)
+    for metric, axes in panels.items():
+        scale = 100 if metric == "accuracy" else 1
+        if metric == "accuracy":
             values = [scale * row["train_accuracy"] for row in history]
             axes.plot(epochs, values, "o-", color=BLUE, label="training, while it learns")
-        if history and f"validation_{kind}" in history[0]:
-            values = [scale * row[f"validation_{kind}"] for row in history]
-            axes.plot(epochs, values, "s-", color=ORANGE, label="validation")
+        if history and f"validation_{metric}" in history[0]:
+            values = [scale * row[f"validation_{metric}"] for row in history]
+            axes.plot(epochs, values, "s-", color=VERMILLION, label="validation")
         if test and epochs:
-            axes.plot(epochs[-1], scale * test[kind], "*", color=GREEN, markersize=16, label="test")
-        axes.set_xlabel("epoch", fontsize=FONT_SIZE)
+            axes.plot(epochs[-1], scale * test[metric], "*", color=GREEN, markersize=16, label="test")
+        label_axes(axes, "epoch", "accuracy (%)" if metric == "accuracy" else loss)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        axes.tick_params(labelsize=FONT_SIZE - 2)
-        axes.legend(fontsize=FONT_SIZE - 2)
-        axes.spines[["top", "right"]].set_visible(False)
-    loss_axes.set_ylabel(loss, fontsize=FONT_SIZE)
-    accuracy_axes.set_ylabel("accuracy (%)", fontsize=FONT_SIZE)
-    return _png(figure)
+        axes.legend()
+    return png(chart)
 
 
-def _epochs_passed(steps: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
-    """Return where each step lies on an axis of epochs: 1.0 is the end of the first."""
+def _draw_step_losses(axes: Axes, steps: Sequence[dict[str, Any]]) -> None:
+    """Draw the loss of every step, pale, and its moving average; 1.0 is the end of epoch 1."""
     epoch = np.array([row["epoch"] for row in steps])
-    position = np.empty(len(steps))
-    for number in np.unique(epoch):
-        inside = np.flatnonzero(epoch == number)
-        length = (epoch == epoch[0]).sum()  # the last epoch may have been cut short
-        position[inside] = number - 1 + np.arange(1, len(inside) + 1) / length
-    return position
+    losses = np.array([row["loss"] for row in steps])
+    first_step = np.searchsorted(epoch, epoch)  # of each step's epoch
+    per_epoch = (epoch == epoch[0]).sum()  # the last epoch may have been cut short
+    x = epoch - 1 + (np.arange(len(epoch)) - first_step + 1) / per_epoch
+    axes.plot(x, losses, color=BLUE, alpha=0.2, linewidth=0.8)
+    window = max(1, len(losses) // 60)
+    smooth = np.convolve(losses, np.full(window, 1 / window), mode="valid")
+    label = f"training, mean of {window} steps" if window > 1 else "training"
+    axes.plot(x[window - 1 :], smooth, color=BLUE, label=label)
+    highest = np.nanmax(smooth[len(smooth) // 50 :]) if np.isfinite(smooth).any() else 1.0
+    axes.set_ylim(0, 1.05 * highest)
 
 
-def decision(
+def decision_surface(
     side: NDArray[np.float64],
     surface: NDArray[np.float64],
     points: NDArray[np.float64],
@@ -100,123 +175,80 @@ def decision(
     title: str,
     legend: str = "center",
 ) -> bytes:
-    """Return a PNG of what a network with two inputs says everywhere.
+    """Return a PNG of the probabilities that a network with two inputs gives over a plane.
 
     Args:
         side: the coordinates (n,) of both axes.
-        surface: the probability of class 1 at each place, (n, n): row y, column x.
+        surface: the probability of class 1 at each point of the grid, (n, n): row y, column x.
         points: the examples, (N, 2).
         labels: their classes, 0 or 1, (N,).
         title: what was trained.
-        legend: where the legend is, away from the points.
+        legend: matplotlib's name of a place away from the points.
     """
-    figure = Figure(figsize=(8, 6.5), layout="constrained")
-    axes = figure.subplots()
+    chart = figure(size=(8, 6.5))
+    axes = chart.subplots()
     image = axes.contourf(side, side, surface, levels=np.linspace(0, 1, 21), cmap="PuOr_r")
     axes.contour(side, side, surface, levels=[0.5], colors="black", linewidths=1.5)
+    look: dict[str, Any] = {"s": 220, "color": "white", "edgecolor": "black", "linewidth": 2, "zorder": 3}
     for label, marker in ((0, "o"), (1, "s")):
-        x, y = points[labels == label].T
-        axes.scatter(
-            x,
-            y,
-            s=220,
-            marker=marker,
-            color="white",
-            edgecolor="black",
-            linewidth=2,
-            label=f"class {label}",
-            zorder=3,
-        )
-    axes.set_xlabel("first bit", fontsize=FONT_SIZE)
-    axes.set_ylabel("second bit", fontsize=FONT_SIZE)
-    axes.set_title(f"{title}; black: probability 0.5", fontsize=FONT_SIZE)
-    axes.tick_params(labelsize=FONT_SIZE - 2)
-    axes.legend(fontsize=FONT_SIZE - 2, loc=legend, labelspacing=1)
-    bar = figure.colorbar(image, ax=axes)
-    bar.set_label("probability of class 1", fontsize=FONT_SIZE)
-    return _png(figure)
+        axes.scatter(*points[labels == label].T, marker=marker, label=f"class {label}", **look)
+    axes.set(xlabel="first bit", ylabel="second bit", title=f"{title}; black: probability 0.5")
+    axes.legend(loc=legend, labelspacing=1)
+    chart.colorbar(image, ax=axes, label="probability of class 1")
+    return png(chart)
 
 
-def lines(
+def log_curves(
     x: NDArray[Any], series: Mapping[str, NDArray[np.float64]], title: str, x_label: str, y_label: str
 ) -> bytes:
     """Return a PNG of several curves over the same x, on a logarithmic scale.
 
     Args:
         x: shape (n,).
-        series: what to call each curve, and its values (n,), all above 0.
+        series: the values (n,) of each curve by its label, all above 0; the first is the reference.
         title: what is compared.
-        x_label: what x is.
-        y_label: what the values are.
+        x_label: name and unit of x.
+        y_label: name and unit of the values.
     """
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    axes = figure.subplots()
+    chart = figure(size=(11, 6))
+    axes = chart.subplots()
     styles = ["-", "--", "-.", ":", "-"]
-    colors = [GREY, ORANGE, BLUE, GREEN, BLACK]
+    colors = [GRAY, VERMILLION, BLUE, GREEN, BLACK]
     for number, (label, values) in enumerate(series.items()):
         axes.plot(x, values, styles[number % 5], color=colors[number % 5], lw=2.5, label=label)
     axes.set_yscale("log")
-    axes.set_title(title, fontsize=FONT_SIZE + 2)
-    axes.set_xlabel(x_label, fontsize=FONT_SIZE)
-    axes.set_ylabel(y_label, fontsize=FONT_SIZE)
-    axes.tick_params(labelsize=FONT_SIZE - 2)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=FONT_SIZE - 2)
-    return _png(figure)
+    label_axes(axes, x_label, y_label, title)
+    axes.legend()
+    return png(chart)
 
 
-def confusion(
+def confusion_matrix(
     labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: Sequence[str], title: str
 ) -> bytes:
-    """Return a PNG of how often each class was taken for each other.
+    """Return a PNG of how often each class was predicted as each other class.
 
-    The colors tell the mistakes only: on one scale with the hits they would all look like zero.
+    Only mistakes are colored: on a common scale with the correct predictions they would all look
+    like zero.
     """
     count = len(classes)
     table = np.bincount(labels * count + predictions, minlength=count**2).reshape(count, count)
     mistakes = np.where(np.eye(count, dtype=bool), 0, table)
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    axes = figure.subplots()
+    chart = figure(size=(9, 8))
+    axes = chart.subplots()
     image = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(1, mistakes.max()))
-    for row in range(count):
-        for column in range(count):
-            hit = row == column
-            strong = mistakes[row, column] > 0.6 * mistakes.max()
-            if table[row, column] or hit:
-                axes.text(
-                    column,
-                    row,
-                    f"{table[row, column]:,}",
-                    ha="center",
-                    va="center",
-                    fontsize=FONT_SIZE - 1,
-                    fontweight="bold" if hit else "normal",
-                    color=BLUE if hit else "white" if strong else "black",
-                )
+    for (row, column), number in np.ndenumerate(table):
+        look: dict[str, Any] = CENTERED | {"fontsize": FONT_SIZE - 1}
+        if row == column:
+            axes.text(column, row, f"{number:,}", fontweight="bold", color=BLUE, **look)
+        elif number:
+            color = "white" if number > 0.6 * mistakes.max() else "black"
+            axes.text(column, row, f"{number:,}", color=color, **look)
     axes.set_xticks(range(count), classes, fontsize=FONT_SIZE, parse_math=False)
     axes.set_yticks(range(count), classes, fontsize=FONT_SIZE, parse_math=False)
-    axes.set_xlabel("predicted", fontsize=FONT_SIZE)
-    axes.set_ylabel("true", fontsize=FONT_SIZE)
-    axes.set_title(title, fontsize=FONT_SIZE)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label("mistakes", fontsize=FONT_SIZE)
-    bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    return _png(figure)
-
-
-def draw_probabilities(axes: Axes, classes: Sequence[str], probabilities: NDArray[np.float64]) -> None:
-    """Draw a bar for the probability (0 to 1) of each class, the most probable first, on top."""
-    colors = [BLUE, *[GREY] * (len(classes) - 1)]
-    bars = axes.barh(range(len(classes)), 100 * probabilities, color=colors)
-    axes.bar_label(bars, fmt="%.1f %%", fontsize=FONT_SIZE - 2, padding=4)
-    axes.set_yticks(range(len(classes)), classes, fontsize=FONT_SIZE, parse_math=False)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 125)
-    axes.set_xticks([0, 50, 100])
-    axes.tick_params(axis="x", labelsize=FONT_SIZE - 2)
-    axes.set_xlabel("probability (%)", fontsize=FONT_SIZE)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    integers = MaxNLocator(integer=True)
+    chart.colorbar(image, ax=axes, shrink=0.8, label="mistakes", ticks=integers)
+    return png(chart)
 
 
 def prediction(
@@ -225,103 +257,81 @@ def prediction(
     probabilities: NDArray[np.float64],
     title: str,
 ) -> bytes:
-    """Return a PNG of what was given to a network beside the probabilities of the classes.
+    """Return a PNG of the input images of a network beside the probabilities of the classes.
 
     Args:
-        images: (H, W) or, in colors, (H, W, 3), by what stands above them.
+        images: (H, W) or, in color, (H, W, 3), by the title of each.
         classes: their names, the most probable first.
         probabilities: theirs, (len(classes),), 0 to 1.
-        title: what is shown.
+        title: the file and what was predicted.
     """
-    figure = Figure(figsize=(4.6 * (len(images) + 1), 5), layout="constrained")
-    figure.suptitle(title, fontsize=FONT_SIZE, parse_math=False)
-    grid = figure.subplots(1, len(images) + 1)
-    for axes, (label, image) in zip(grid, images.items(), strict=False):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title(label, fontsize=FONT_SIZE)
-        axes.set_xticks([])
-        axes.set_yticks([])
-    draw_probabilities(grid[-1], classes, probabilities)
-    return _png(figure)
+    chart = figure(title, (4.6 * (len(images) + 1), 5))
+    panels = chart.subplots(1, len(images) + 1)
+    for axes, (label, image) in zip(panels, images.items(), strict=False):
+        show_image(axes, image, label)
+    class_bars(panels[-1], classes, probabilities)
+    return png(chart)
 
 
-@dataclass(frozen=True)
-class ColoredText:
-    """Words and a number for each, (T,), and what stands above them."""
+class ColoredText(NamedTuple):
+    """The words of a text, a number (T,) for each, and a title."""
 
     words: Sequence[str]
     values: NDArray[np.float64]
     title: str
 
 
-def colored_words(texts: Sequence[ColoredText], title: str, label: str, signed: bool = False) -> bytes:
-    """Return a PNG of texts in which the color behind each word is its number.
+def word_colors(texts: Sequence[ColoredText], title: str, label: str, signed: bool = False) -> bytes:
+    """Return a PNG of texts in which the color behind each word stands for its number.
 
-    Of a long text the last `LINES` lines are shown.
+    Of a long text, the last `TEXT_LINES` lines are shown.
 
     Args:
         texts: at least one.
         title: what is shown.
-        label: what the numbers are.
-        signed: numbers below and above 0 get two colors, and 0 is white; otherwise they are from 0
-            up and the color goes from light to dark.
+        label: name and unit of the numbers.
+        signed: use two colors for numbers below and above 0, and white for 0; otherwise the numbers
+            start at 0 and the color goes from light to dark.
     """
-    placed = [_placed(one.words) for one in texts]
-    heights = [min(LINES, places[-1][0] + 1) + 1.2 for places in placed]
-    figure = Figure(figsize=(13, 0.36 * sum(heights) + 1.9), layout="constrained")
-    figure.suptitle(title, fontsize=FONT_SIZE + 2, parse_math=False)
-    grid = figure.subplots(len(texts), 1, squeeze=False, height_ratios=heights).ravel()
-    largest = max(1e-12, *(float(np.abs(one.values).max()) for one in texts))
+    places = [_word_places(text.words) for text in texts]
+    counts = [of_text[-1][0] + 1 for of_text in places]  # lines of each text
+    heights = [min(TEXT_LINES, count) + 1.2 for count in counts]
+    chart = figure(title, (13, 0.36 * sum(heights) + 1.9))
+    panels = chart.subplots(len(texts), 1, squeeze=False, height_ratios=heights).ravel()
+    largest = max(1e-12, *(float(np.abs(text.values).max()) for text in texts))
     scale = Normalize(-largest if signed else 0, largest)
     colors = colormaps["PuOr_r" if signed else "Blues"]
-    for axes, one, places, height in zip(grid, texts, placed, heights, strict=True):
-        cut = max(0, places[-1][0] + 1 - LINES)
-        axes.set(xlim=(-0.5, LINE + 0.5), ylim=(height - 1, -0.6))
+    for axes, text, of_text, count, height in zip(panels, texts, places, counts, heights, strict=True):
+        hidden = max(0, count - TEXT_LINES)
+        axes.set(xlim=(-0.5, TEXT_WIDTH + 0.5), ylim=(height - 1, -0.6))
         axes.set_axis_off()
-        note = f" (its last {LINES} lines)" if cut else ""
-        axes.set_title(one.title + note, fontsize=FONT_SIZE, loc="left", parse_math=False)
-        for word, value, (line, column) in zip(one.words, one.values, places, strict=True):
-            if line >= cut:
-                _draw_word(axes, word[:LINE], column, line - cut, colors(scale(value)))
-    bar = figure.colorbar(
-        ScalarMappable(scale, colors), ax=list(grid), location="bottom", shrink=0.8, aspect=60
-    )  # below, and not beside: a text may be one line high
-    bar.set_label(label, fontsize=FONT_SIZE)
-    bar.ax.tick_params(labelsize=FONT_SIZE - 2)
-    return _png(figure)
+        note = f" (its last {TEXT_LINES} lines)" if hidden else ""
+        axes.set_title(text.title + note, loc="left", parse_math=False)
+        for word, value, (line, column) in zip(text.words, text.values, of_text, strict=True):
+            if line >= hidden:
+                _draw_word(axes, word[:TEXT_WIDTH], column, line - hidden, colors(scale(value)))
+    # The color bar is below, not beside: a text may be one line high.
+    options: dict[str, Any] = {"location": "bottom", "shrink": 0.8, "aspect": 60}
+    chart.colorbar(ScalarMappable(scale, colors), ax=list(panels), label=label, **options)
+    return png(chart)
 
 
-def _draw_word(axes: Axes, word: str, column: int, line: int, color: Any) -> None:
-    """Draw one word on its color, in white letters where black ones were hard to read."""
-    corner = (column - 0.4, line - 0.45)
-    axes.add_patch(Rectangle(corner, len(word) + 0.8, 0.9, facecolor=color))
-    red, green, blue, _ = color
-    dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5  # how bright eyes find it
-    axes.text(
-        column + len(word) / 2,
-        line,
-        word,
-        va="center",
-        ha="center",
-        family="monospace",
-        fontsize=FONT_SIZE + 1,
-        color="white" if dark else "black",
-        parse_math=False,
-    )
-
-
-def _placed(words: Sequence[str]) -> list[tuple[int, int]]:
-    """Return line and column of each word, a space between any two."""
+def _word_places(words: Sequence[str]) -> list[tuple[int, int]]:
+    """Return line and column of each word, with a space between any two."""
     places, line, column = [], 0, 0
     for word in words:
-        if column and column + len(word) > LINE:
+        if column and column + len(word) > TEXT_WIDTH:
             line, column = line + 1, 0
         places.append((line, column))
         column += len(word) + 1
     return places
 
 
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content)
-    return content.getvalue()
+def _draw_word(axes: Axes, word: str, column: int, line: int, color: Any) -> None:
+    """Draw a word on its color, in white where black would be hard to read."""
+    corner = (column - 0.4, line - 0.45)
+    axes.add_patch(Rectangle(corner, len(word) + 0.8, 0.9, facecolor=color))
+    red, green, blue, _ = color
+    dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5  # perceived brightness
+    look = CENTERED | {"family": "monospace", "fontsize": FONT_SIZE + 1, "parse_math": False}
+    axes.text(column + len(word) / 2, line, word, color="white" if dark else "black", **look)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from apps.attention import pictures
 from apps.attention.pictures import HeatMap
-from shared.charts import ColoredText, colored_words
+from shared.charts import ColoredText, word_colors
 from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.text import TextData
@@ -85,7 +85,7 @@ def colored(look: Look, data: TextData, test: Evaluation, test_set: Examples, ti
         weights = look(ids)[0].mean(axis=0)
         verdict = _verdict(data, test, test_set, number)
         texts.append(ColoredText(data.decode(ids[0]), 100 * weights, verdict))
-    return colored_words(texts, title, "attention weight (%)")
+    return word_colors(texts, title, "attention weight (%)")
 
 
 def _one_of_each(test_set: Examples, length: int) -> list[int]:

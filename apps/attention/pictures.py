@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from shared.charts import BLUE, FONT_SIZE, GREY, ORANGE
+from shared.charts import BLUE, FONT_SIZE, GRAY, VERMILLION
 
 COLOURS = "Blues"  # from light to dark: readable without seeing colors at all
 
@@ -63,7 +63,7 @@ def heat_maps(
         axes.set_title(one.title, fontsize=FONT_SIZE, parse_math=False)
         for row, column in enumerate(one.marked):
             corner = (column - 0.5, row - 0.5)
-            axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=ORANGE, linewidth=2))
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=VERMILLION, linewidth=2))
     for axes in grid[len(maps) :]:
         axes.set_axis_off()
     figure.supxlabel(x_label, fontsize=FONT_SIZE)
@@ -85,7 +85,7 @@ def accuracy_by_length(
     """
     figure = Figure(figsize=(11, 6), layout="constrained")
     axes = figure.subplots()
-    for (label, curve), style in zip(accuracies.items(), (("o-", BLUE), ("s--", ORANGE)), strict=False):
+    for (label, curve), style in zip(accuracies.items(), (("o-", BLUE), ("s--", VERMILLION)), strict=False):
         values = [100 * accuracy for accuracy in curve.values()]
         axes.plot(list(curve), values, style[0], color=style[1], lw=2.5, ms=9, label=label)
         axes.annotate(
@@ -97,7 +97,7 @@ def accuracy_by_length(
             color=style[1],
         )
     axes.axhline(100 * chance, color="black", ls=":", lw=2, label=f"guessing: {100 * chance:.1f} %")
-    axes.axvline(trained, color=GREY, lw=8, alpha=0.4, zorder=0, label=f"trained with {trained}")
+    axes.axvline(trained, color=GRAY, lw=8, alpha=0.4, zorder=0, label=f"trained with {trained}")
     axes.set_xticks(sorted({pairs for curve in accuracies.values() for pairs in curve}))
     axes.set_ylim(0, 110)
     axes.set_yticks(range(0, 101, 20))

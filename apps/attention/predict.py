@@ -124,7 +124,7 @@ def weighed(run: Finished[Config], text: str) -> Answer:
     lines.append(f"weight: {heaviest(words, weights)}")
     colored = charts.ColoredText(words, 100 * weights, lines[0])
     title = "How much each word weighed"
-    return Answer("\n".join(lines), charts.colored_words([colored], title, "weight (%)"))
+    return Answer("\n".join(lines), charts.word_colors([colored], title, "weight (%)"))
 
 
 def asked(run: Finished[Config], ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -175,10 +175,10 @@ def draw(
 
     title = f"{config.model.name} in {config.framework} on {data.name}"
     last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = charts.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
+    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
     run.write("curves.png", curves)
     right = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test examples right"
-    confusion = charts.confusion(test_set.labels, test.predictions, data.classes, right)
+    confusion = charts.confusion_matrix(test_set.labels, test.predictions, data.classes, right)
     run.write("confusion.png", confusion)
     look = partial(network_of(config).attention_weights, learner.model)
     if isinstance(data, RecallData):

@@ -128,7 +128,7 @@ def record(run: RunFolder, outcome: overfitting.Outcome) -> None:
         run.write_rows(name)
     scores = {"loss": outcome.loss, "accuracy": outcome.accuracy}
     title = f"Early stopping: tested with the weights of epoch {overfitting.best_epoch(picked.epochs)}"
-    curves = charts.curves(picked.steps, picked.epochs, title, scores)
+    curves = charts.learning_curves(picked.steps, picked.epochs, title, scores)
     run.write("curves.png", curves)
     write_weights(picked.trainee.best, run)
     run.metrics |= {

@@ -81,7 +81,7 @@ def main() -> int:
         sizes = {len(values) for values in series.values()}
         if len(sizes) > 1:
             raise ConfigError("these runs read reviews of different lengths; data.longest differs")
-        picture = charts.lines(
+        picture = charts.log_curves(
             np.arange(sizes.pop()),
             series,
             "How much of the gradient reaches earlier words",

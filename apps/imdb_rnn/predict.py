@@ -153,7 +153,7 @@ def draw(prediction: Prediction) -> bytes:
     )
     label = f"against (< 0) and towards (> 0) {prediction.towards}, in logits"
     title = "Which words moved it: gradient times input"
-    return charts.colored_words([text], title, label, signed=True)
+    return charts.word_colors([text], title, label, signed=True)
 
 
 def answered(reader: Reader, text: str) -> Answer:

@@ -70,8 +70,8 @@ def draw(run: RunFolder, texts: TextData, test: Evaluation, test_set: Examples) 
 
     title = f"{run.metrics['model']} in {run.metrics['framework']} on {texts.name}"
     last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = charts.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
+    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
     run.write("curves.png", curves)
     title = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test reviews right"
-    confusion = charts.confusion(test_set.labels, test.predictions, texts.classes, title)
+    confusion = charts.confusion_matrix(test_set.labels, test.predictions, texts.classes, title)
     run.write("confusion.png", confusion)

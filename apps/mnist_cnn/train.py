@@ -117,8 +117,8 @@ def draw(run: RunFolder, images: ImageData, test: Evaluation) -> None:
 
     title = f"{run.metrics['model']} in {run.metrics['framework']} on {images.name}"
     last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = charts.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
+    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
     run.write("curves.png", curves)
     title = f"{title}: {test.accuracy:.2%} of {len(images.test_labels):,} test images right"
-    confusion = charts.confusion(images.test_labels, test.predictions, images.classes, title)
+    confusion = charts.confusion_matrix(images.test_labels, test.predictions, images.classes, title)
     run.write("confusion.png", confusion)

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.charts import BLUE, FONT_SIZE, GREEN, ORANGE, draw_probabilities
+from shared.charts import BLUE, FONT_SIZE, GREEN, VERMILLION, class_bars
 
 STYLES = {
     "finetune": (BLUE, "o", "finetune: all layers learn, the backbone slower"),
     "frozen": (GREEN, "s", "frozen: the last layer alone learns"),
-    "scratch": (ORANGE, "^", "scratch: all layers, from drawn weights"),
+    "scratch": (VERMILLION, "^", "scratch: all layers, from drawn weights"),
 }
 
 
@@ -76,7 +76,7 @@ def prediction(
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1.1, 1.15])
     left.imshow(picture, interpolation="nearest")
     left.set_title("the picture", fontsize=FONT_SIZE)
-    draw_probabilities(middle, classes, probabilities)
+    class_bars(middle, classes, probabilities)
     size = picture.shape[:2]
     right.imshow(picture.mean(axis=2), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     shown = right.imshow(enlarged(heat, size), cmap="inferno", alpha=0.6, vmin=0, vmax=1)

@@ -73,11 +73,11 @@ def draw(run: RunFolder, images: ImageData, test: Evaluation, test_set: Examples
 
     title = f"{run.metrics['model']}, in {run.metrics['framework']} on {images.name}"
     last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = charts.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
+    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
     run.write("curves.png", curves)
     title = (
         f"{run.metrics['model']}, in {run.metrics['framework']}:\n"
         f"{test.accuracy:.2%} of {len(test_set):,} test pictures right"
     )
-    confusion = charts.confusion(test_set.labels, test.predictions, images.classes, title)
+    confusion = charts.confusion_matrix(test_set.labels, test.predictions, images.classes, title)
     run.write("confusion.png", confusion)

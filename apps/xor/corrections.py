@@ -54,7 +54,7 @@ def compare(run: RunFolder) -> None:
         run.add_row("corrections.csv", {"step": steps[step], **row})
     run.write_rows("corrections.csv")
     title = "XOR: what each correction changes"
-    run.write("corrections.png", charts.lines(steps, errors, title, "step", "mean squared error"))
+    run.write("corrections.png", charts.log_curves(steps, errors, title, "step", "mean squared error"))
     print(f"mean squared error after {STEPS:,} steps, one correction after the other:")
     for label, error in errors.items():
         print(f"  {error[-1]:.6f}  {label}", flush=True)

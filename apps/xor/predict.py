@@ -60,7 +60,7 @@ def draw(run: Finished[Config], row: NDArray[np.float64], label: int, title: str
     points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     surface = probabilities(run.learner, run.config, points).reshape(len(side), len(side))
     corner = "upper right" if row[1] < side.mean() else "lower right"  # away from the row
-    return charts.decision(side, surface, row[None], np.array([label]), title, corner)
+    return charts.decision_surface(side, surface, row[None], np.array([label]), title, corner)
 
 
 QUESTION = Question(

@@ -82,12 +82,12 @@ def draw(run: RunFolder, learner: Learner, config: Config) -> None:
     title = f"{config.model.name} in {config.framework} on XOR"
     last = {"loss": run.metrics["test_loss"], "accuracy": run.metrics["test_accuracy"]}
     loss = config.model.loss.replace("_", " ")
-    curves = charts.curves(run.rows("steps.csv"), run.rows("history.csv"), title, last, loss)
+    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last, loss)
     run.write("curves.png", curves)
     side = np.linspace(-0.5, 1.5, 101)
     points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     surface = probabilities(learner, config, points).reshape(len(side), len(side))
     labels = problem.examples(2).labels
-    run.write("decision.png", charts.decision(side, surface, problem.ROWS, labels, title))
+    run.write("decision.png", charts.decision_surface(side, surface, problem.ROWS, labels, title))
     if config.corrections:
         compare(run)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared.errors import INTERRUPTED_STATUS, ConfigError, DataError, SuiteError, TrainingDiverged
 from shared.files import write_atomically
+from shared.tables import text_table
 
 FILE = "sweep.csv"  # in the folder of the sweep
 ENDS = {
@@ -68,9 +69,9 @@ def table(jobs: Sequence[Job]) -> str:
     """Return a line for each job under a headline, without the overrides that all of them have."""
     given = [job.overrides.split(" ") for job in jobs]
     common = set.intersection(*map(set, given)) if len(jobs) > 1 else set()
-    lines = [f"{'job':>4}  {'status':<11}  {'test accuracy':>13}  overrides"]
+    rows = []
     for job, words in zip(jobs, given, strict=True):
         accuracy = "" if job.test_accuracy is None else f"{job.test_accuracy:.2%}"
         own = " ".join(word for word in words if word not in common)
-        lines.append(f"{job.job:>4}  {job.status:<11}  {accuracy:>13}  {own}".rstrip())
-    return "\n".join(lines)
+        rows.append([str(job.job), job.status, accuracy, own])
+    return text_table(["job", "status", "test accuracy", "overrides"], rows, align="><>")

@@ -50,7 +50,7 @@ def make_run(path: Path, *words: str, error: BaseException | None = None, **metr
         for row in rows:
             run.add_row("history.csv", row)
         run.write_rows("history.csv")
-        run.write("curves.png", charts.curves(STEPS, rows, path.name))
+        run.write("curves.png", charts.learning_curves(STEPS, rows, path.name))
         run.metrics |= {
             "model": "cnn",
             "dataset": "digits",

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from shared.charts import BLACK, BLUE, FONT_SIZE, GREEN, GREY, ORANGE
+from shared.charts import BLACK, BLUE, FONT_SIZE, GRAY, GREEN, VERMILLION
 from shared.runs.repeat import written
 from tools.sweep.ranges import Choice, LogUniform, Search, Whole
 from tools.sweep.record import objective
@@ -104,7 +104,7 @@ def _points(
     worst, beyond = (low, "v") if search.maximizes else (high, "^")
     style: dict[str, Any] = {"markersize": 8, "alpha": 0.8}
     outside = False
-    looks = (("done", BLUE, "o"), ("pruned", GREY, "s"), ("diverged or failed", ORANGE, "X"))
+    looks = (("done", BLUE, "o"), ("pruned", GRAY, "s"), ("diverged or failed", VERMILLION, "X"))
     for name, color, marker in looks:
         if any(one.status in name for one in trials):
             axes.plot([], [], marker, color=color, label=name, **style)
@@ -117,7 +117,7 @@ def _points(
             form = marker if inside else beyond
             axes.plot([x], [min(max(y, low), high)], form, color=color, clip_on=False, **style)
     if outside:
-        axes.plot([], [], beyond, color=GREY, label="beyond the scale", **style)
+        axes.plot([], [], beyond, color=GRAY, label="beyond the scale", **style)
 
 
 def _place(search: Search, key: str, trial: Trial) -> Any:
