@@ -7,7 +7,7 @@ own choices in its `config.py`. The descriptions are what `--help` prints.
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -307,16 +307,49 @@ def flat_keys(values: Mapping[str, Any], prefix: str = "", without: str = "") ->
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Say that there is no such key, and which real one is the closest."""
-    known = list(known)
+    """Return the message that there is no such key, with the closest of the known ones."""
+    known = list(dict.fromkeys(known))
     section, _, last = key.rpartition(".")
     # `lr` means `optimizer.lr`: a name without its section is close to the key that ends with it.
     by_last_name = {name.rpartition(".")[2]: name for name in known}
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
     close_last = difflib.get_close_matches(last, by_last_name, n=1, cutoff=0.8)
-    if close or close_last:
-        return f"unknown key {key}: did you mean {close[0] if close else by_last_name[close_last[0]]}?"
     siblings = [name for name in known if section and name.rpartition(".")[0] == section]
-    if siblings:
-        return f"unknown key {key}: the keys here are {', '.join(siblings)}"
-    return f"unknown key {key}: --help lists all keys"
+    if close or close_last:
+        hint = f"did you mean {close[0] if close else by_last_name[close_last[0]]!r}?"
+    else:
+        hint = f"the keys here are {', '.join(siblings)}" if siblings else "--help lists all keys"
+    return f"unknown key {key!r} ({hint})"
+
+
+def sections(annotation: Any) -> list[type[BaseModel]]:
+    """Return the sections that a field can hold: one, the members of a union, or none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for member in get_args(annotation) for section in sections(member)]
+
+
+def literals(annotation: Any) -> list[Any]:
+    """Return the values that a Literal, or a union with one in it, allows."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for member in get_args(annotation) for value in literals(member)]
+
+
+def schema_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield every dotted key that a schema knows, sections and all members of unions included."""
+    for name, field in schema.model_fields.items():
+        yield f"{prefix}{name}"
+        for section in sections(field.annotation):
+            yield from schema_keys(section, f"{prefix}{name}.")
+
+
+def section_choices(schema: type[BaseModel], field: str, key: str) -> list[str]:
+    """Return the names of those members of a union that have a key: momentum for optimizer, nesterov."""
+    members = sections(schema.model_fields[field].annotation) if field in schema.model_fields else []
+    return [
+        name
+        for section in members
+        if {"name", key} <= section.model_fields.keys()
+        for name in literals(section.model_fields["name"].annotation)
+    ]

@@ -16,7 +16,7 @@ from typing import Any
 from scipy.stats import t
 
 from apps.mnist_cnn.config import Config
-from shared.cli import configuration
+from shared.compose import config_from_overrides
 from shared.native import library
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ def mnist_config(run_dir: Path, *overrides: str) -> Config:
 def app_config(app: str, run_dir: Path, *overrides: str) -> Any:
     """Compose and validate a configuration of any application."""
     schema = importlib.import_module(f"apps.{app}.config").Config
-    return configuration(app, schema, [f"run_dir={run_dir}", *overrides])
+    return config_from_overrides(app, schema, [f"run_dir={run_dir}", *overrides])
 
 
 def trained(app: str, folder: Path, *overrides: str) -> Path:

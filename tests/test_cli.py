@@ -10,11 +10,11 @@ from tests.helpers import run_mnist
 
 # what is typed -> what must be said
 WRONG = {
-    "optimizr.lr=1": "unknown key optimizr.lr: did you mean optimizer.lr?",
-    "+optimizr.lr=1": "unknown key optimizr: did you mean optimizer?",
-    "lr=0.1": "did you mean optimizer.lr?",
-    "epoch=3": "did you mean trainer.epochs?",
-    "optimizer.momentum=0.9": "the keys here are optimizer.name, optimizer.formula, optimizer.lr",
+    "optimizr.lr=1": "unknown key 'optimizr.lr' (did you mean 'optimizer.lr'?)",
+    "+optimizr.lr=1": "unknown key 'optimizr.lr' (did you mean 'optimizer.lr'?)",
+    "lr=0.1": "did you mean 'optimizer.lr'?",
+    "epoch=3": "did you mean 'trainer.epochs'?",
+    "optimizer.momentum=0.9": "unknown key 'optimizer.momentum' (it belongs to optimizer=momentum)",
     "optimizer.lr=fast": "optimizer.lr should be a valid number (given optimizer.lr=fast)",
     "optimizer.lr=true": "optimizer.lr should be a valid number",
     "optimizer.lr=0": "optimizer.lr should be greater than 0 (given optimizer.lr=0)",
@@ -30,10 +30,10 @@ WRONG = {
     "data.validation_fraction=0": "data.validation_fraction should be greater than 0",
     "data.validation_fraction=1": "data.validation_fraction should be less than 1",
     "model.dropout=[0.5,1.0]": "model.dropout.1 should be less than 1",
-    "model=transformer": "model=transformer: there is no such model; choose one of cnn",
-    "data=imagenet": "data=imagenet: there is no such data; choose one of digits, mnist",
-    "optimizer=adamax": "there is no such optimizer; choose one of adagrad, adam",
-    "debug=fast": "there is no such debug; choose one of none, overfit, smoke",
+    "model=transformer": "unknown model 'transformer'; choose from cnn",
+    "data=imagenet": "unknown data 'imagenet'; choose from digits, mnist",
+    "optimizer=adamax": "unknown optimizer 'adamax'; choose from adagrad, adam",
+    "debug=fast": "unknown debug 'fast'; choose from none, overfit, smoke",
     "framework=jax": "framework should be 'torch', 'keras' or 'numpy' (given framework=jax)",
     "optimizer.formula=keras": "optimizer.formula=keras needs framework=keras",
     "seed=-1": "seed should be greater than or equal to 0 (given seed=-1)",
@@ -41,13 +41,14 @@ WRONG = {
     "seed=${nothing}": "'nothing' not found",
     "nonsense": "cannot read 'nonsense': an override is KEY=VALUE",
     "trainer.epochs=[1,": "cannot read 'trainer.epochs=[1,'",
-    "model=published": "there is no such model here; choose one of cnn, fast_cnn, mlp",
-    "debug=xor/smoke": "there is no such debug here; choose one of none, overfit, smoke",
-    "optimizer=null": "must be a string",
+    "model=published": "unknown model 'published'; choose from cnn, fast_cnn, mlp",
+    "debug=xor/smoke": "unknown debug 'xor/smoke'; choose from none, overfit, smoke",
+    "optimizer=null": "unknown optimizer 'null'; choose from adagrad",
+    "debug=null": "unknown debug 'null'; choose from none, overfit, smoke",
     "~optimizer.lr": "optimizer.lr is missing",
     "trainer.checkpoint_seconds=-1": "checkpoint_seconds should be greater than or equal to 0",
     "trainer.resume=nowhere": "nowhere is not a run folder: it has no config.yaml",
-    "hydra.run.dir=/dev/null/run": "cannot make the run folder /dev/null/run: Not a directory",
+    "hydra.run.dir=/dev/null/run": "cannot create the run folder /dev/null/run: Not a directory",
 }
 
 
@@ -86,7 +87,7 @@ def test_two_faults_are_both_named(no_frameworks: dict[str, str]) -> None:
 
 def test_several_wrong_arguments_name_the_first_unknown_key(forks: Forks) -> None:
     result = forks.run("apps.mnist_cnn", "model=mlp", "model.hiden=[3,4]")
-    assert "did you mean model.hidden?" in result.stderr
+    assert "did you mean 'model.hidden'?" in result.stderr
 
 
 @pytest.mark.parametrize(("argument", "limit"), [("optimizr.lr=1", 2.0), ("--help", 1.0)])
@@ -120,8 +121,8 @@ def test_help_names_every_key_with_its_value_and_meaning(no_frameworks: dict[str
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        ("model=transformer", "choose one of"),
-        ("+foo=1", "unknown key foo"),
+        ("model=transformer", "choose from"),
+        ("+foo=1", "unknown key 'foo'"),
         ("model.name=foo", "error: model"),
     ],
 )

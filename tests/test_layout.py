@@ -13,6 +13,7 @@ GROUND_FLOOR = (
     "shared.backprop",
     "shared.data",
     "accuracy_gate",
+    "shared.compose",
     "shared.config",
     "shared.errors",
     "shared.files",

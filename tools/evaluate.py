@@ -14,14 +14,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from shared import distributed
-from shared.cli import choices_of, reported
+from shared.cli import exit_status_of
+from shared.compose import compose, group_choices
 from shared.config import AnyAppConfig, flat_keys, unknown_key, validate
 from shared.data.examples import Examples
 from shared.errors import ConfigError, DataError
 from shared.runs.environment import DataSet
-from shared.runs.finished import read_config, read_metrics, write_result
 from shared.runs.messages import conclusion
-from shared.runs.repeat import composed
+from shared.runs.reader import read_config, read_metrics, write_result
 from shared.training.loop import Learner, evaluate, load_weights
 
 SCORES = ("test_accuracy", "test_loss")
@@ -159,10 +159,10 @@ def with_data(config: AnyAppConfig, schema: type[AnyAppConfig], words: Sequence[
         if item.is_sweep_override() or item.type is not OverrideType.CHANGE:
             raise ConfigError(f"{item.input_line}: give one value, as KEY=VALUE")
         if item.key_or_group == "data" and item.value() != values["data"]["name"]:
-            if item.value() not in (names := choices_of(schema, "data")):
+            if item.value() not in (names := group_choices(schema, "data")):
                 raise ConfigError(f"{item.input_line}: choose one of {', '.join(names)}")
             choices = (f"model={values['model']['name']}", f"data={item.value()}")
-            values["data"] = composed(config.app, choices)["data"]
+            values["data"] = compose(config.app, choices)["data"]
     tree = OmegaConf.create(values)
     for item in parsed:
         key = item.key_or_group
@@ -218,4 +218,4 @@ def main(application: Application[AnyAppConfig], program: str, words: Sequence[s
             content = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
             write_result(arguments.out, content.encode())
 
-    return reported(action)
+    return exit_status_of(action)

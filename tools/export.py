@@ -18,12 +18,12 @@ from typing import Any, Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cli import reported
+from shared.cli import exit_status_of
 from shared.config import AnyAppConfig
 from shared.data.examples import Examples
 from shared.errors import ConfigError
 from shared.runs.environment import available_cores
-from shared.runs.finished import read_config, write_result
+from shared.runs.reader import read_config, write_result
 from shared.training.loop import EVALUATION_BATCH
 from shared.training.losses import predicted_classes
 from tools.evaluate import Application, Finished, restored
@@ -234,4 +234,4 @@ def main(export: Export[AnyAppConfig], program: str, words: Sequence[str] | None
             print(f"error: {place} does not give the network's logits", file=sys.stderr)
             statuses[0] = DIFFERENT
 
-    return reported(action) or statuses[0]
+    return exit_status_of(action) or statuses[0]

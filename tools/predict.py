@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.cli import reported
+from shared.cli import exit_status_of
 from shared.errors import ConfigError, SuiteError
-from shared.runs.finished import write_result
+from shared.runs.reader import write_result
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def main(question: Question, words: Sequence[str] | None = None) -> int:
                 print(f"error: {error}", file=sys.stderr, flush=True)
                 statuses.append(error.status)
 
-    return reported(action) or max(statuses)
+    return exit_status_of(action) or max(statuses)
 
 
 def say(answer: Answer, place: Path) -> None:

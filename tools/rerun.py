@@ -19,13 +19,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from shared.cli import reported
+from shared.cli import exit_status_of
+from shared.compose import compose, hydra_text
 from shared.config import AppConfig
 from shared.errors import ConfigError
 from shared.nested import flat
 from shared.runs.environment import DataSet, available_cores, environment
-from shared.runs.finished import other_version, read_config, read_metrics
-from shared.runs.repeat import composed, overrides, written
+from shared.runs.reader import read_config, read_metrics, version_hint
+from shared.runs.repeat import rerun_overrides
 from tools.report.collect import read_yaml
 
 DIFFERENT = 5  # exit status
@@ -47,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> int:
     def action() -> None:
         statuses[0] = rerun(arguments.run, arguments.out)
 
-    return reported(action) or statuses[0]
+    return exit_status_of(action) or statuses[0]
 
 
 def rerun(folder: Path, out: Path | None) -> int:
@@ -64,7 +65,7 @@ def rerun(folder: Path, out: Path | None) -> int:
     for line in differences(before, now(config)):
         print(f"warning: {line}", file=sys.stderr, flush=True)
     place = out or new_folder(Path("outputs") / config.app)
-    command = [sys.executable, "-m", f"apps.{config.app}", *given, f"hydra.run.dir={written(str(place))}"]
+    command = [sys.executable, "-m", f"apps.{config.app}", *given, f"hydra.run.dir={hydra_text(str(place))}"]
     if status := ended(command):
         return status
     after = read_metrics(place)
@@ -93,12 +94,12 @@ def repeatable(folder: Path) -> tuple[AppConfig, list[str]]:
     """
     values = read_yaml(folder / "config.yaml")
     try:
-        given = overrides(values)
+        given = rerun_overrides(values)
     except ConfigError as error:
-        raise ConfigError(f"{folder}: {error}{other_version(folder)}") from error
+        raise ConfigError(f"{folder}: {error}{version_hint(folder)}") from error
     schema = importlib.import_module(f"apps.{values['app']}.config").Config
     config: AppConfig = read_config(folder, schema)
-    again = composed(config.app, tuple(given)) | {"run_dir": config.run_dir}
+    again = compose(config.app, tuple(given)) | {"run_dir": config.run_dir}
     if again != config.model_dump():
         raise ConfigError(f"{folder}: no command line gives its configuration")
     return config, given

@@ -1,17 +1,7 @@
-"""Entry point: compose the configuration, validate it, train."""
-
-from typing import Any
+"""Train an attention network: python -m apps.attention [KEY=VALUE ...]"""
 
 from apps.attention.config import Config
 from shared.cli import main
 
-
-def train(config: Config) -> dict[str, Any]:
-    """Import what trains only now: `--help` and a refused configuration need none of it."""
-    from apps.attention.train import train
-
-    return train(config)
-
-
 if __name__ == "__main__":
-    main("attention", Config, train)
+    main("attention", Config, train_module="apps.attention.train")

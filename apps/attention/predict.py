@@ -24,7 +24,7 @@ from shared.config import Texts
 from shared.data.recall import RecallData
 from shared.data.text import UNKNOWN, tokenizer
 from shared.errors import ConfigError
-from shared.runs.finished import read_config
+from shared.runs.reader import read_config
 from shared.training.losses import class_probabilities
 from shared.training.texts import known_words
 from tools.evaluate import Finished, restored

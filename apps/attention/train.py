@@ -13,10 +13,10 @@ from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.text import TextData
 from shared.distributed import broadcast_from_rank0
-from shared.runs.environment import facts
-from shared.runs.finished import read_metrics, read_status
+from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
+from shared.runs.reader import read_metrics, read_status
 from shared.training.auto import resolve_auto
 from shared.training.frameworks import learner_class
 from shared.training.loop import Batches, Evaluation, Learner, batches_by_length, evaluate, fit, save_weights
@@ -39,11 +39,11 @@ def train(config: Config) -> dict[str, Any]:
     """
     config = resolve_auto(config)
     data, (train_set, validation_set, test_set) = load(config)
-    run = RunFolder.claim(config)
-    run.metrics |= facts(
+    run = RunFolder.open(config)
+    run.metrics |= initial_metrics(
         config, data, train=len(train_set), validation=len(validation_set), test=len(test_set)
     )
-    with run.recording():
+    with run.session():
         learner = build_learner(config, data)
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)

@@ -1,17 +1,7 @@
-"""Entry point: compose the configuration, validate it, train."""
-
-from typing import Any
+"""Train the networks whose gradients are compared: python -m apps.gradient_flow [KEY=VALUE ...]"""
 
 from apps.gradient_flow.config import Config
 from shared.cli import main
 
-
-def train(config: Config) -> dict[str, Any]:
-    """Import what trains only now: `--help` and a refused configuration need none of it."""
-    from apps.gradient_flow.train import train
-
-    return train(config)
-
-
 if __name__ == "__main__":
-    main("gradient_flow", Config, train)
+    main("gradient_flow", Config, train_module="apps.gradient_flow.train")

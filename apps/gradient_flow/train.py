@@ -23,7 +23,7 @@ from shared import charts
 from shared.data import digits
 from shared.data.examples import Examples
 from shared.data.images import ImageData
-from shared.runs.environment import available_cores, facts
+from shared.runs.environment import available_cores, initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.loop import refuse_another_training, write_weights
@@ -46,10 +46,10 @@ def train(config: Config) -> dict[str, Any]:
     sets = split(images, config)
     backend = engine(config.framework)
     backend.prepare(config.trainer.threads or available_cores())
-    run = RunFolder.claim(config)
-    run.metrics |= facts(config, images, **{kind: len(one) for kind, one in vars(sets).items()})
+    run = RunFolder.open(config)
+    run.metrics |= initial_metrics(config, images, **{kind: len(one) for kind, one in vars(sets).items()})
     refuse_another_training(config, run)
-    with run.recording():
+    with run.session():
         shapes = overfitting.network_of(config, sets.train.inputs.shape[1]).shapes()
         run.metrics["parameters"] = sum(math.prod(shape) for shape in shapes.values())
         print(announcement(run.metrics, str(run.path)), flush=True)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.imdb_rnn.config import Config
-from shared.cli import reported
+from shared.cli import exit_status_of
 from shared.errors import ConfigError
-from shared.runs.finished import read_config, read_metrics, write_result
+from shared.runs.reader import read_config, read_metrics, write_result
 from shared.training.auto import resolve_auto
 from shared.training.loop import load_weights
 
@@ -97,7 +97,7 @@ def main() -> int:
             )
         print(f"picture: {arguments.picture}")
 
-    return reported(action)
+    return exit_status_of(action)
 
 
 if __name__ == "__main__":

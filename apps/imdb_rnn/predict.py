@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from apps.imdb_rnn.config import Config
 from shared.data.text import UNKNOWN, tokenizer
-from shared.runs.finished import read_checked, read_config, read_metrics
+from shared.runs.reader import read_checked, read_config, read_metrics
 from shared.training.loop import Learner, load_weights
 from shared.training.losses import class_probabilities
 from shared.training.texts import known_words

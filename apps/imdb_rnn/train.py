@@ -8,7 +8,7 @@ from typing import Any
 from apps.imdb_rnn.config import Config
 from shared.data.examples import Examples
 from shared.data.text import TextData
-from shared.runs.environment import facts
+from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.auto import resolve_auto
@@ -28,11 +28,11 @@ def train(config: Config) -> dict[str, Any]:
     config = resolve_auto(config)
     texts = load_texts(config.data)
     train_set, validation_set, test_set = split_texts(texts, config)
-    run = RunFolder.claim(config)
-    run.metrics |= facts(
+    run = RunFolder.open(config)
+    run.metrics |= initial_metrics(
         config, texts, train=len(train_set), validation=len(validation_set), test=len(test_set)
     )
-    with run.recording():
+    with run.session():
         learner = build_learner(config, len(texts.vocabulary), len(texts.classes))
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)

@@ -1,17 +1,7 @@
-"""Entry point: compose the configuration, validate it, train."""
-
-from typing import Any
+"""Train an MNIST network: python -m apps.mnist_cnn [KEY=VALUE ...]"""
 
 from apps.mnist_cnn.config import Config
 from shared.cli import main
 
-
-def train(config: Config) -> dict[str, Any]:
-    """Import what trains only now: `--help` and a refused configuration need none of it."""
-    from apps.mnist_cnn.train import train
-
-    return train(config)
-
-
 if __name__ == "__main__":
-    main("mnist_cnn", Config, train)
+    main("mnist_cnn", Config, train_module="apps.mnist_cnn.train")

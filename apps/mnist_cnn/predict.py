@@ -22,7 +22,7 @@ from apps.mnist_cnn.evaluate import APPLICATION, test_set
 from apps.mnist_cnn.handwriting import FIELD, Digit, mnist_form
 from shared.data.images import ImageData
 from shared.data.pictures import decode_whole, read
-from shared.runs.finished import read_config
+from shared.runs.reader import read_config
 from shared.training.losses import class_probabilities
 from tools.evaluate import Finished, restored
 from tools.predict import Answer, Question, main

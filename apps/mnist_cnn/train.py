@@ -11,7 +11,7 @@ from apps.mnist_cnn.config import Config
 from shared.data import digits, mnist, store
 from shared.data.examples import Examples
 from shared.data.images import ImageData, Standardized
-from shared.runs.environment import facts
+from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.runs.progress import download_progress
@@ -32,11 +32,11 @@ def train(config: Config) -> dict[str, Any]:
     config = resolve_auto(config)
     images = load_images(config)
     train_set, validation_set, test_set = split(images, config)
-    run = RunFolder.claim(config)
-    run.metrics |= facts(
+    run = RunFolder.open(config)
+    run.metrics |= initial_metrics(
         config, images, train=len(train_set), validation=len(validation_set), test=len(test_set)
     )
-    with run.recording():
+    with run.session():
         learner = build_learner(config)
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)

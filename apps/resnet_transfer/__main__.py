@@ -1,17 +1,7 @@
-"""Entry point: compose the configuration, validate it, train."""
-
-from typing import Any
+"""Fine-tune a ResNet on CIFAR-10: python -m apps.resnet_transfer [KEY=VALUE ...]"""
 
 from apps.resnet_transfer.config import Config
 from shared.cli import main
 
-
-def train(config: Config) -> dict[str, Any]:
-    """Import what trains only now: `--help` and a refused configuration need none of it."""
-    from apps.resnet_transfer.train import train
-
-    return train(config)
-
-
 if __name__ == "__main__":
-    main("resnet_transfer", Config, train)
+    main("resnet_transfer", Config, train_module="apps.resnet_transfer.train")

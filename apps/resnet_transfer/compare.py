@@ -14,7 +14,7 @@ from apps.resnet_transfer.weights import starting_weights
 from shared.data.images import ImageData
 from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
-from shared.runs.environment import facts
+from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate
 
@@ -42,9 +42,9 @@ def compare(config: Config) -> dict[str, Any]:
     images = load_target(config)
     for count in config.transfer.counts:
         split(images, one_training(config, "frozen", count, 0))  # refuses now what cannot be had
-    run = RunFolder.claim(config)
-    run.metrics |= facts(config, images, train=len(images.train_images))
-    with run.recording():
+    run = RunFolder.open(config)
+    run.metrics |= initial_metrics(config, images, train=len(images.train_images))
+    with run.session():
         start = starting_weights(config, images, run)
         run.metrics |= {"mode": "compare", "weights": start.name, "classes": list(images.classes)}
         print(f"run folder: {run.path}", flush=True)
@@ -89,10 +89,10 @@ def trained_once(config: Config, start: Start, images: ImageData, run: RunFolder
     """
     count = config.data.per_class
     name = f"{config.transfer.mode}_{ALL if count is None else count}_seed_{config.seed}"
-    folder = run.inside(f"trainings/{name}", config)
+    folder = run.subfolder(f"trainings/{name}", config)
     ended = broadcast_from_rank0(lambda: before(folder))
     if ended is None:
-        with folder.recording():
+        with folder.session():
             ended = trained(config, start, images, folder) | {"dataset_sha256": images.sha256}
             folder.write(ENDED, json.dumps(ended, indent=2).encode())
         folder.remove_checkpoints()

@@ -19,7 +19,7 @@ from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.shapes import State
 from shared.data import pictures
 from shared.errors import ConfigError, DataError
-from shared.runs.finished import read_config, read_metrics, read_weights
+from shared.runs.reader import read_config, read_metrics, read_weights
 from tools import predict
 from tools.predict import Answer, Question
 

@@ -98,10 +98,10 @@ def source_task(config: Config, target: ImageData, run: RunFolder) -> Start:
     with locked(path, run):
         state, facts = broadcast_from_rank0(lambda: read(path))
         if state is None:
-            folder = run.inside("source", config)
-            with folder.recording():
+            folder = run.subfolder("source", config)
+            with folder.session():
                 state, facts = pretrain(config, images, folder)
-                if run.kept:
+                if run.is_writer:
                     write(path, state, facts)
             folder.remove_checkpoints()
     print(
@@ -119,7 +119,7 @@ def locked(path: Path, run: RunFolder) -> AbstractContextManager[Any]:
     Raises:
         ConfigError: the folder cannot be made or written.
     """
-    if not run.kept:  # then the process that keeps the run has the lock, and they train together
+    if not run.is_writer:  # then the process that keeps the run has the lock, and they train together
         return nullcontext()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

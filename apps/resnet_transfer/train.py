@@ -9,7 +9,7 @@ from apps.resnet_transfer.tasks import load_target, split
 from apps.resnet_transfer.weights import starting_weights
 from shared.data.examples import Examples
 from shared.data.images import ImageData
-from shared.runs.environment import facts
+from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.auto import resolve_auto
@@ -31,11 +31,11 @@ def train(config: Config) -> dict[str, Any]:
         return compare(config)
     images = load_target(config)
     train_set, validation_set, test_set = split(images, config)
-    run = RunFolder.claim(config)
-    run.metrics |= facts(
+    run = RunFolder.open(config)
+    run.metrics |= initial_metrics(
         config, images, train=len(train_set), validation=len(validation_set), test=len(test_set)
     )
-    with run.recording():
+    with run.session():
         start = starting_weights(config, images, run)
         run.metrics |= described(config, start.name, images)
         announce = partial(say, run)

@@ -1,17 +1,7 @@
-"""Entry point: compose the configuration, validate it, train."""
-
-from typing import Any
+"""Train the XOR network: python -m apps.xor [KEY=VALUE ...]"""
 
 from apps.xor.config import Config
 from shared.cli import main
 
-
-def train(config: Config) -> dict[str, Any]:
-    """Import what trains only now: `--help` and a refused configuration need none of it."""
-    from apps.xor.train import train
-
-    return train(config)
-
-
 if __name__ == "__main__":
-    main("xor", Config, train)
+    main("xor", Config, train_module="apps.xor.train")

@@ -17,7 +17,7 @@ from apps.xor.config import Config
 from apps.xor.evaluate import APPLICATION
 from apps.xor.train import probabilities
 from shared.errors import ConfigError
-from shared.runs.finished import read_config
+from shared.runs.reader import read_config
 from tools.evaluate import Finished, restored
 from tools.predict import Answer, Question, main
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from apps.xor import problem
 from apps.xor.config import Config
 from shared.backprop.activations import sigmoid
-from shared.runs.environment import facts
+from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.auto import resolve_auto
@@ -28,9 +28,9 @@ def train(config: Config) -> dict[str, Any]:
     """
     config = resolve_auto(config)
     rows = problem.examples(config.model.inputs)
-    run = RunFolder.claim(config)
-    run.metrics |= facts(config, problem.TRUTH_TABLE, train=len(rows), test=len(rows))
-    with run.recording():
+    run = RunFolder.open(config)
+    run.metrics |= initial_metrics(config, problem.TRUTH_TABLE, train=len(rows), test=len(rows))
+    with run.session():
         learner = build_learner(config)
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)

@@ -28,7 +28,7 @@ class DataSet(Protocol):
     def embedded(self) -> bool: ...  # noqa: D102
 
 
-def facts(config: AppConfig, data: DataSet, **examples: int) -> dict[str, Any]:
+def initial_metrics(config: AppConfig, data: DataSet, **examples: int) -> dict[str, Any]:
     """Return what metrics.json says of a run before it has begun.
 
     Args:

@@ -50,22 +50,22 @@ class RunFolder:
         lock: int | None = None,
         resumed: bool = False,
         config: AppConfig | None = None,
-        inner: bool = False,
+        is_subfolder: bool = False,
     ) -> None:
         self.path = path
-        self.kept = distributed.rank() == 0
+        self.is_writer = distributed.rank() == 0
         self.metrics: dict[str, Any] = {}
         self.resumed = resumed
         self.on_interrupt: Callable[[], None] | None = None
-        self._inner = inner
+        self._is_subfolder = is_subfolder
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._inside: list[RunFolder] = []
+        self._subfolders: list[RunFolder] = []
         self._warned: set[str] = set()
-        self._log = RunLog(config if self.kept else None, path, resumed)
+        self._log = RunLog(config if self.is_writer else None, path, resumed)
         self._unlock = weakref.finalize(self, os.close, lock) if lock is not None else None
 
     @classmethod
-    def claim(cls, config: AppConfig) -> "RunFolder":
+    def open(cls, config: AppConfig) -> "RunFolder":
         """Make the run folder, write `config.yaml` to it, and keep other runs out.
 
         With `trainer.resume` the folder is that of the interrupted run.
@@ -74,19 +74,19 @@ class RunFolder:
             ConfigError: the folder holds a run already, or cannot be written; the interrupted run
                 is not there, has ended, goes on elsewhere, or has another configuration.
         """
-        claimed = cls._claim(config) if distributed.rank() == 0 else None
-        path = broadcast_from_rank0(lambda: str(claimed.path) if claimed else "")
-        return claimed or cls(Path(path), resumed=config.trainer.resume is not None)
+        run = cls._open(config) if distributed.rank() == 0 else None
+        path = broadcast_from_rank0(lambda: str(run.path) if run else "")
+        return run or cls(Path(path), resumed=config.trainer.resume is not None)
 
     @classmethod
-    def _claim(cls, config: AppConfig) -> "RunFolder":
+    def _open(cls, config: AppConfig) -> "RunFolder":
         if config.trainer.resume is not None:
-            path, descriptor = resume.reopened(config)
+            path, descriptor = resume.reopen(config)
             _remove_leftovers(path)
             return cls(path, descriptor, resumed=True, config=config)
         first = path = Path(config.run_dir)
         number = 1
-        while (lock := _claimed(path, config)) is None:
+        while (lock := _create(path, config)) is None:
             if not DATE_TIME.fullmatch(first.name):
                 raise ConfigError(
                     f"{path} holds a run already; choose another folder with hydra.run.dir=PATH"
@@ -95,25 +95,25 @@ class RunFolder:
             path = first.with_name(f"{first.name}_{number}")
         return cls(path, lock, config=config)
 
-    def inside(self, name: str, config: AppConfig) -> "RunFolder":
+    def subfolder(self, name: str, config: AppConfig) -> "RunFolder":
         """Return a folder inside this one for another training, with this configuration.
 
         It has no metrics.json: what matters of it is in that of the whole run. Its checkpoints stay
         until that is done, where nobody removes them before.
         """
         path = self.path / name
-        if self.kept:
+        if self.is_writer:
             path.mkdir(parents=True, exist_ok=True)
-        if self.kept and self.resumed:
+        if self.is_writer and self.resumed:
             _remove_leftovers(path)
-        folder = RunFolder(path, resumed=self.resumed, config=config, inner=True)
+        folder = RunFolder(path, resumed=self.resumed, config=config, is_subfolder=True)
         folder.metrics |= self.metrics
         folder._warned = self._warned
-        self._inside.append(folder)
+        self._subfolders.append(folder)
         return folder
 
     @contextlib.contextmanager
-    def recording(self) -> Iterator[None]:
+    def session(self) -> Iterator[None]:
         """Write `metrics.json` at the end of the block, however it ends.
 
         The checkpoints go where nobody can go on: after `done` and `diverged`.
@@ -165,31 +165,31 @@ class RunFolder:
     def _progress(self) -> str:
         """Say how far the run is."""
         if steps := self.metrics.get("steps"):
-            return f"after step {steps}{f' of {self.path.name}' if self._inner else ''}"
-        return "between its trainings" if self._inside else "before the first step"
+            return f"after step {steps}{f' of {self.path.name}' if self._is_subfolder else ''}"
+        return "between its trainings" if self._subfolders else "before the first step"
 
     def _count_resumptions(self) -> None:
         """Note how often a run went on whose trainings inside did; any other one knows it."""
-        if self.resumed and self._inside:
-            counts = [folder.metrics.get("resumed", 1) for folder in (self, *self._inside)]
+        if self.resumed and self._subfolders:
+            counts = [folder.metrics.get("resumed", 1) for folder in (self, *self._subfolders)]
             self.metrics["resumed"] = max(counts)
 
     def _end(self) -> None:
         """Remove what nobody goes on from, and close the log."""
-        if self.metrics["status"] in ("done", "diverged") and not self._inner:
-            for folder in (self, *self._inside):
+        if self.metrics["status"] in ("done", "diverged") and not self._is_subfolder:
+            for folder in (self, *self._subfolders):
                 folder.remove_checkpoints()
         self._log.close(self.metrics)
 
     def warn(self, text: str) -> None:
         """Say something once, however many trainings inside the run come to it."""
-        if self.kept and text not in self._warned:
+        if self.is_writer and text not in self._warned:
             self._warned.add(text)
             print(f"warning: {text}", file=sys.stderr)
 
     def remove(self, name: str) -> None:
         """Remove one file, if it is there."""
-        if self.kept:
+        if self.is_writer:
             (self.path / name).unlink(missing_ok=True)
 
     def remove_checkpoints(self) -> None:
@@ -199,7 +199,7 @@ class RunFolder:
 
     def write_metrics(self) -> None:
         """Write `metrics.json` as it stands."""
-        if self._inner:
+        if self._is_subfolder:
             return
         text = json.dumps(self.metrics, indent=2, allow_nan=False, default=_plain) + "\n"
         self.write("metrics.json", text.encode())
@@ -229,7 +229,7 @@ class RunFolder:
         Raises:
             ConfigError: the folder cannot be written.
         """
-        if not self.kept:
+        if not self.is_writer:
             return
         try:
             write_atomically(self.path / name, content)
@@ -237,7 +237,7 @@ class RunFolder:
             raise _cannot_write(self.path / name, error) from error
 
 
-def _claimed(path: Path, config: AppConfig) -> int | None:
+def _create(path: Path, config: AppConfig) -> int | None:
     """Make the folder and its `config.yaml`, whole; return the lock on it, None if it was there."""
     text = OmegaConf.to_yaml(config.model_copy(update={"run_dir": str(path)}).model_dump())
     mine = path / f".config.yaml.{uuid.uuid4().hex}"

@@ -5,15 +5,18 @@ import io
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from hydra.conf import HydraConf
 
 from shared.errors import INTERRUPTED_STATUS, ConfigError, DataError, SuiteError, TrainingDiverged
 from shared.files import write_atomically
 from shared.tables import text_table
 
 FILE = "sweep.csv"  # in the folder of the sweep
-ENDS = {
+COLUMNS = ("job", "status", "exit_status", "test_accuracy", "overrides")
+STATUSES = {
     0: "done",
     SuiteError.status: "failed",
     ConfigError.status: "refused",
@@ -33,6 +36,7 @@ class Job:
         exit_status: the same as a number; the sweep's own is the highest.
         test_accuracy: 0 to 1; None where it has none.
         overrides: what it was given.
+        sweep: the folder of the sweep.
     """
 
     job: int
@@ -40,29 +44,33 @@ class Job:
     exit_status: int
     test_accuracy: float | None
     overrides: str
+    sweep: Path
 
 
-def ended(number: int, exit_status: int, overrides: Sequence[str], folder: Path) -> Job:
-    """Return the job whose run folder is `folder`."""
+def job_result(hydra_config: HydraConf, exit_status: int) -> Job:
+    """Return how the job that has just ended in this process ended."""
     accuracy = None
+    folder = Path(hydra_config.runtime.output_dir)
     path = folder / "metrics.json"
     if exit_status == 0 and path.exists():  # a resumed run is in another folder
         accuracy = json.loads(path.read_text())["test_accuracy"]
-    status = ENDS.get(exit_status, "failed")
-    return Job(number, status, exit_status, accuracy, " ".join(overrides))
+    status = STATUSES.get(exit_status, "failed")
+    overrides = " ".join(hydra_config.overrides.task)
+    return Job(hydra_config.job.num, status, exit_status, accuracy, overrides, Path(hydra_config.sweep.dir))
 
 
-def tell(jobs: Sequence[Job], folder: Path) -> None:
+def write_summary(jobs: Sequence[Job]) -> None:
     """Print the table of all jobs and write it to the folder of the sweep."""
-    print(f"\n{table(jobs)}\ntable: {folder / FILE}", flush=True)
+    path = jobs[0].sweep / FILE
+    print(f"\n{table(jobs)}\ntable: {path}", flush=True)
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Job)], lineterminator="\n")
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(map(asdict, jobs))
     try:
-        write_atomically(folder / FILE, text.getvalue().encode())
+        write_atomically(path, text.getvalue().encode())
     except OSError as error:  # the runs are there, and the table is on the screen
-        print(f"warning: cannot write {folder / FILE}: {error.strerror}", file=sys.stderr)
+        print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr)
 
 
 def table(jobs: Sequence[Job]) -> str:

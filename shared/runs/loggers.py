@@ -111,7 +111,7 @@ class RunLog:
             )
 
 
-def refuse_missing(logger: str) -> None:
+def check_installed(logger: str) -> None:
     """Refuse a logger whose package is not installed, without importing it.
 
     Raises:

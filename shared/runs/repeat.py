@@ -1,19 +1,10 @@
 """The command that repeats a run: what in its configuration is not the default."""
 
-import re
 import shlex
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping
 from typing import Any
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from shared.cli import CONF, HYDRA_VERSION_BASE
+from shared.compose import CONF, compose, hydra_text
 from shared.config import AppConfig, Trainer
 from shared.errors import ConfigError
 from shared.nested import flat
@@ -29,21 +20,18 @@ ADDED = {
 }
 # What a run from before there was this key was made with, where that is not the default.
 BEFORE = {"model.pooling": "plain"}
-# Text that needs no quotes, and words that mean something else to Hydra without them.
-PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
-NOT_TEXT = {"null", "true", "false", "nan", "inf"}
 
 
-def command(values: Mapping[str, Any]) -> str:
+def rerun_command(values: Mapping[str, Any]) -> str:
     """Return the shell command that makes a run of the same configuration.
 
     Raises:
-        ConfigError: no command does (see `overrides`).
+        ConfigError: no command does (see `rerun_overrides`).
     """
-    return shlex.join(["python", "-m", f"apps.{values.get('app')}", *overrides(values)])
+    return shlex.join(["python", "-m", f"apps.{values.get('app')}", *rerun_overrides(values)])
 
 
-def overrides(values: Mapping[str, Any]) -> list[str]:
+def rerun_overrides(values: Mapping[str, Any]) -> list[str]:
     """Return what is not the default: KEY=VALUEs that compose to the configuration `values`.
 
     Args:
@@ -54,7 +42,7 @@ def overrides(values: Mapping[str, Any]) -> list[str]:
             is unknown or missing: another version of this code has made the run.
     """
     app = values.get("app")
-    if not isinstance(app, str) or not _exists("", app) or composed(app, ()).get("app") != app:
+    if not isinstance(app, str) or not _exists("", app) or compose(app, ()).get("app") != app:
         raise ConfigError(f"there is no application {app}")
     choices = [f"debug={values['debug']}"] if values.get("debug") is not None else []
     for group in GROUPS:
@@ -62,47 +50,17 @@ def overrides(values: Mapping[str, Any]) -> list[str]:
         name = section.get("name") if isinstance(section, Mapping) else None
         if not isinstance(name, str) or not _exists(group, name):
             raise ConfigError(f"there is no {group} {name}")
-        if composed(app, tuple(choices))[group]["name"] != name:
+        if compose(app, tuple(choices))[group]["name"] != name:
             choices.append(f"{group}={name}")
-    defaults, wanted = flat(composed(app, tuple(choices))), flat(values)
+    defaults, wanted = flat(compose(app, tuple(choices))), flat(values)
     wanted = {key: value for key, value in BEFORE.items() if key in defaults} | wanted
     for one, other, what in ((wanted, defaults, "unknown"), (defaults, wanted, "missing")):
         if strange := [key for key in one if key not in other and key not in {OWN, *ADDED}]:
             raise ConfigError(f"made by another version: the key {strange[0]} is {what}")
     differing = [key for key in wanted if key != OWN and wanted[key] != defaults[key]]
-    return choices + [f"{key}={written(wanted[key])}" for key in differing]
-
-
-@cache
-def composed(app: str, words: Sequence[str]) -> dict[str, Any]:
-    """Return an application's configuration with these overrides, with nothing resolved.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-            values: Any = OmegaConf.to_container(hydra.compose(app, overrides=list(words)))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
-    return dict(values)
+    return choices + [f"{key}={hydra_text(wanted[key])}" for key in differing]
 
 
 def _exists(group: str, name: str) -> bool:
     """Whether a group has a file of this name, which comes from a file that anybody may edit."""
     return name in {path.stem for path in (CONF / group).glob("*.yaml")}
-
-
-def written(value: Any) -> str:
-    """Return a value as Hydra reads it."""
-    if isinstance(value, list):
-        return f"[{','.join(map(written, value))}]"
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if not isinstance(value, str):
-        return repr(value)
-    if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT:
-        return value
-    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
-    return str(QuotedString(escaped, Quote.single).with_quotes())

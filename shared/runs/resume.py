@@ -10,7 +10,7 @@ from typing import Any
 from shared.config import AppConfig
 from shared.errors import ConfigError, DataError
 from shared.nested import flat
-from shared.runs.finished import read_config, read_status
+from shared.runs.reader import read_config, read_status
 
 RUNS = Path("outputs")  # where conf/base.yaml puts run folders
 LATEST = "latest"
@@ -48,7 +48,7 @@ def lock(folder: Path) -> int:
     return descriptor
 
 
-def to_resume(config: AppConfig) -> Path:
+def find_run(config: AppConfig) -> Path:
     """Return the run folder that `trainer.resume` names, once it is known that it may go on.
 
     Args:
@@ -58,20 +58,20 @@ def to_resume(config: AppConfig) -> Path:
         ConfigError: there is no such run, it has ended, or its configuration is another one.
     """
     asked = str(config.trainer.resume)
-    folder = latest(config.app) if asked == LATEST else Path(asked)
+    folder = newest_unfinished(config.app) if asked == LATEST else Path(asked)
     before = read_config(folder, type(config))
     refuse_ended(folder)
     refuse_differences(folder, before, config)
     return folder
 
 
-def reopened(config: AppConfig) -> tuple[Path, int]:
+def reopen(config: AppConfig) -> tuple[Path, int]:
     """Return the run folder to go on in, and the lock that keeps others out.
 
     Raises:
-        ConfigError: as `to_resume`, or the run is still going on.
+        ConfigError: as `find_run`, or the run is still going on.
     """
-    folder = to_resume(config)
+    folder = find_run(config)
     try:
         descriptor = lock(folder)
     except BlockingIOError:
@@ -86,7 +86,7 @@ def reopened(config: AppConfig) -> tuple[Path, int]:
     return folder, descriptor
 
 
-def latest(app: str) -> Path:
+def newest_unfinished(app: str) -> Path:
     """Return the newest run folder of an application whose run has neither ended nor goes on.
 
     Raises:
@@ -135,11 +135,11 @@ def refuse_differences(folder: Path, before: AppConfig, now: AppConfig) -> None:
     Raises:
         ConfigError: names the keys that differ.
     """
-    if keys := differences(decisive(before), decisive(now)):
+    if keys := differences(compared_values(before), compared_values(now)):
         raise ConfigError(f"{folder} cannot go on with another configuration: {keys}")
 
 
-def decisive(config: AppConfig) -> dict[str, Any]:
+def compared_values(config: AppConfig) -> dict[str, Any]:
     """Return every key that must be the same where a run goes on, with its value as JSON has it."""
     values = flat(config.model_dump(mode="json"))
     return {key: value for key, value in values.items() if key not in MAY_DIFFER}

@@ -111,7 +111,7 @@ class Checkpoints:
         self.between_steps = self.stopped_together = False
         self._learner, self._run = learner, run
         self._seconds = config.trainer.checkpoint_seconds
-        self._config = resume.decisive(config)
+        self._config = resume.compared_values(config)
         self._before: Path | None = None  # the last good one
         self._interrupted = False
         self._handlers: dict[int, Any] = {}
@@ -168,7 +168,7 @@ class Checkpoints:
 
     def write(self) -> None:
         """Write a checkpoint and remove all but the one before; on a full disk say so and go on."""
-        if not self._run.kept:
+        if not self._run.is_writer:
             return
         metrics = self._run.metrics
         arrays, numbers = self._learner.state()

@@ -20,9 +20,9 @@ from shared.data.examples import Examples
 from shared.distributed import all_gather, broadcast_from_rank0
 from shared.errors import ConfigError, DataError, Interrupted, TrainingDiverged
 from shared.runs import resume
-from shared.runs.finished import WEIGHTS, read_weights
 from shared.runs.folder import RunFolder
 from shared.runs.progress import TrainingProgress
+from shared.runs.reader import WEIGHTS, read_weights
 from shared.training.checkpoint import Checkpoints, EpochSoFar, Stateful
 from shared.training.losses import Loss, example_losses, predicted_classes
 from shared.training.schedule import learning_rates
@@ -203,7 +203,7 @@ def refuse_another_training(config: AppConfig, run: RunFolder) -> None:
         ConfigError: the configuration differs.
         DataError: the data differs.
     """
-    own = resume.decisive(config), run.metrics.get("dataset_sha256")
+    own = resume.compared_values(config), run.metrics.get("dataset_sha256")
     first = broadcast_from_rank0(lambda: own)
     if keys := resume.differences(first[0], own[0]):
         raise ConfigError(f"the processes have different configurations: {keys}")

@@ -20,7 +20,7 @@ from shared.data.examples import Examples
 from shared.data.text import PAD
 from shared.errors import ConfigError, DataError
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
-from shared.runs.finished import read_metrics, read_weights
+from shared.runs.reader import read_metrics, read_weights
 from shared.training.keras_learner import KerasLearner
 from shared.training.loop import batches_by_length
 from shared.training.numpy_learner import NumpyLearner

@@ -292,7 +292,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch(kind: signal.Signals, framework: str, 
     assert stderr.startswith("interrupted: after step ")
     assert len(stderr.splitlines()) == 1
     assert stderr.endswith(
-        "; go on with: python -m apps.mnist_cnn data=digits model=mlp trainer.epochs=100000 "
+        "; resume with: python -m apps.mnist_cnn data=digits model=mlp trainer.epochs=100000 "
         f"trainer.batch_size=1 framework={framework} trainer.resume={tmp_path}\n"
     )
     assert len(list(tmp_path.glob("checkpoint_*"))) == 1

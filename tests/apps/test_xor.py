@@ -193,7 +193,7 @@ def test_the_default_recipe_learns_from_every_start(tmp_path: Path) -> None:
         ("data.repeats=0", "data.repeats should be greater than or equal to 1"),
         ("framework=numpy trainer.precision=bfloat16", "needs framework=torch or keras"),
         ("optimizer.formula=keras", "optimizer.formula=keras needs framework=keras or numpy"),
-        ("data.train_limit=3", "unknown key data.train_limit"),
+        ("data.train_limit=3", "unknown key 'data.train_limit'"),
     ],
 )
 def test_a_wrong_command_is_explained(argument: str, said: str, tmp_path: Path, forks: Forks) -> None:

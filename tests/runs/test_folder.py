@@ -20,21 +20,21 @@ from tests.helpers import mnist_config
 
 def test_the_configuration_is_kept_whole(tmp_path: Path) -> None:
     config = mnist_config(tmp_path / "run", "optimizer.lr=0.25")
-    run = RunFolder.claim(config)
+    run = RunFolder.open(config)
     assert OmegaConf.load(run.path / "config.yaml") == config.model_dump()
 
 
 def test_a_named_folder_holds_one_run(tmp_path: Path) -> None:
     config = mnist_config(tmp_path / "mine")
-    RunFolder.claim(config)
+    RunFolder.open(config)
     with pytest.raises(ConfigError, match="holds a run already"):
-        RunFolder.claim(config)
+        RunFolder.open(config)
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
     config = mnist_config(tmp_path / "2026-01-31_12-00-00")
     with ThreadPoolExecutor(8) as pool:
-        runs = list(pool.map(lambda _: RunFolder.claim(config), range(8)))
+        runs = list(pool.map(lambda _: RunFolder.open(config), range(8)))
     assert len({run.path for run in runs}) == 8
     for run in runs:
         assert OmegaConf.load(run.path / "config.yaml").run_dir == str(run.path)
@@ -49,15 +49,15 @@ def test_a_disk_that_is_full_from_the_start_does_not_block_the_folder(
     with monkeypatch.context() as patch:
         patch.setattr(folder, "write_atomically", full)
         with pytest.raises(ConfigError, match="No space left on device"):
-            RunFolder.claim(mnist_config(tmp_path / "run"))
+            RunFolder.open(mnist_config(tmp_path / "run"))
     assert not list((tmp_path / "run").iterdir())
-    RunFolder.claim(mnist_config(tmp_path / "run"))
+    RunFolder.open(mnist_config(tmp_path / "run"))
 
 
 def test_a_folder_that_cannot_be_written_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"cannot write .*Not a directory.*hydra\.run\.dir=PATH"):
-        RunFolder.claim(mnist_config(tmp_path / "file" / "run"))
+        RunFolder.open(mnist_config(tmp_path / "file" / "run"))
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_a_folder_that_cannot_be_written_is_a_configuration_error(tmp_path: Path
     ],
 )
 def test_the_status_says_how_a_run_ended(error: BaseException, status: str, tmp_path: Path) -> None:
-    run = RunFolder.claim(mnist_config(tmp_path))
+    run = RunFolder.open(mnist_config(tmp_path))
     run.metrics["seed"] = 3
-    with pytest.raises(type(error)), run.recording():
+    with pytest.raises(type(error)), run.session():
         raise error
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics == {"seed": 3, "status": status, "error": str(error)}
@@ -79,11 +79,11 @@ def test_the_status_says_how_a_run_ended(error: BaseException, status: str, tmp_
 
 @pytest.mark.parametrize("steps", [None, 7])
 def test_ctrl_c_anywhere_is_something_to_go_on_from(steps: int | None, tmp_path: Path) -> None:
-    run = RunFolder.claim(mnist_config(tmp_path))
+    run = RunFolder.open(mnist_config(tmp_path))
     kept: list[str] = []
     run.on_interrupt = lambda: kept.append("a checkpoint")
     run.metrics |= {"steps": steps} if steps else {}
-    with pytest.raises(Interrupted) as interrupt, run.recording():
+    with pytest.raises(Interrupted) as interrupt, run.session():
         raise KeyboardInterrupt
     assert str(interrupt.value) == ("after step 7" if steps else "before the first step")
     assert interrupt.value.folder == tmp_path
@@ -92,14 +92,14 @@ def test_ctrl_c_anywhere_is_something_to_go_on_from(steps: int | None, tmp_path:
 
 
 def test_a_second_ctrl_c_does_not_wait_and_the_folder_is_named(tmp_path: Path) -> None:
-    run = RunFolder.claim(mnist_config(tmp_path))
+    run = RunFolder.open(mnist_config(tmp_path))
 
     def keep() -> None:
         raise KeyboardInterrupt
 
     run.on_interrupt = keep
     run.metrics["steps"] = 7
-    with pytest.raises(Interrupted) as second, run.recording():
+    with pytest.raises(Interrupted) as second, run.session():
         raise KeyboardInterrupt
     assert str(second.value) == "after step 7, without a checkpoint of it"
     assert second.value.folder == tmp_path
@@ -107,21 +107,21 @@ def test_a_second_ctrl_c_does_not_wait_and_the_folder_is_named(tmp_path: Path) -
 
 def stopped_inside(run: RunFolder, steps: int) -> None:
     """Press Ctrl-C in a training inside a run, after so many steps; after none, beside it."""
-    with run.recording():
-        inner = run.inside("trainings/third", mnist_config(run.path))
+    with run.session():
+        inner = run.subfolder("trainings/third", mnist_config(run.path))
         if not steps:
             raise KeyboardInterrupt
-        with inner.recording():
+        with inner.session():
             inner.metrics["steps"] = steps
             raise KeyboardInterrupt
 
 
 def test_ctrl_c_in_a_training_inside_says_which(tmp_path: Path) -> None:
-    run = RunFolder.claim(mnist_config(tmp_path))
+    run = RunFolder.open(mnist_config(tmp_path))
     with pytest.raises(Interrupted, match=r"^after step 7 of third$") as interrupt:
         stopped_inside(run, 7)
     assert interrupt.value.folder == tmp_path
-    again = RunFolder.claim(mnist_config(tmp_path, f"trainer.resume={tmp_path}"))
+    again = RunFolder.open(mnist_config(tmp_path, f"trainer.resume={tmp_path}"))
     with pytest.raises(Interrupted, match=r"^between its trainings$"):
         stopped_inside(again, 0)
 
@@ -130,7 +130,7 @@ def test_ctrl_c_in_a_training_inside_says_which(tmp_path: Path) -> None:
 def test_ctrl_c_while_the_end_is_written_can_go_on(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = RunFolder.claim(mnist_config(tmp_path))
+    run = RunFolder.open(mnist_config(tmp_path))
     run.metrics["steps"] = 7
     write = getattr(RunFolder, name)
     calls = itertools.count()
@@ -141,14 +141,14 @@ def test_ctrl_c_while_the_end_is_written_can_go_on(
         write(*given)
 
     monkeypatch.setattr(RunFolder, name, interrupted)
-    with pytest.raises(Interrupted, match=r"^after step 7$"), run.recording():
+    with pytest.raises(Interrupted, match=r"^after step 7$"), run.session():
         run.write_rows("steps.csv")
     assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "interrupted"
 
 
 def test_metrics_hold_plain_finite_numbers(tmp_path: Path) -> None:
-    run = RunFolder.claim(mnist_config(tmp_path))
-    with run.recording():
+    run = RunFolder.open(mnist_config(tmp_path))
+    with run.session():
         run.metrics["test_accuracy"] = np.float64(0.5)
         run.metrics["test_examples"] = np.int64(7)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -159,7 +159,7 @@ def test_metrics_hold_plain_finite_numbers(tmp_path: Path) -> None:
 
 
 def test_rows_stand_under_one_header(tmp_path: Path) -> None:
-    run = RunFolder.claim(mnist_config(tmp_path))
+    run = RunFolder.open(mnist_config(tmp_path))
     run.write_rows("history.csv")
     assert not (tmp_path / "history.csv").exists()
     run.add_row("history.csv", {"epoch": 1, "loss": 0.5})

@@ -21,11 +21,12 @@ from omegaconf import OmegaConf
 
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.train import build_learner, load_images, split
+from shared.compose import compose
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.runs.folder import RunFolder
-from shared.runs.loggers import refuse_missing
+from shared.runs.loggers import check_installed
 from shared.runs.progress import TrainingProgress
-from shared.runs.repeat import command, composed
+from shared.runs.repeat import rerun_command
 from shared.training.loop import fit
 from tests.forks import Forks
 from tests.helpers import ROOT, mnist_config
@@ -63,9 +64,9 @@ def sets() -> Any:
 def train(run_dir: Path, *overrides: str) -> RunFolder:
     """Train as an application does, but for the pictures."""
     config: Config = mnist_config(run_dir, *SMALL, *overrides)
-    run = RunFolder.claim(config)
+    run = RunFolder.open(config)
     run.metrics |= {"dataset_sha256": "0", "model": "mlp", "embedded": True, "versions": {"x": "1"}}
-    with run.recording():
+    with run.session():
         train_set, validation_set, _ = sets()
         fit(build_learner(config), train_set, validation_set, config, run)
         run.metrics["test_accuracy"] = np.float64(0.75)
@@ -205,10 +206,10 @@ def parent_in_store(folder: Path) -> Path:
 def test_a_training_inside_a_run_has_a_log_of_its_own(logger: str, tmp_path: Path) -> None:
     outer = mnist_config(tmp_path / "run", *SMALL, f"logger={logger}")
     inner = mnist_config(tmp_path / "run", *SMALL, f"logger={logger}", "optimizer.lr=0.25")
-    run = RunFolder.claim(outer)
-    with run.recording():
-        folder = run.inside("trainings/first", inner)
-        with folder.recording():
+    run = RunFolder.open(outer)
+    with run.session():
+        folder = run.subfolder("trainings/first", inner)
+        with folder.session():
             fit(build_learner(inner), sets()[0], None, inner, folder)
         run.metrics["test_accuracy"] = np.float64(0.75)
     points, parameters, status = logged(logger, folder.path)
@@ -226,16 +227,16 @@ def test_a_training_that_has_ended_stays_below_a_run_that_goes_on(tmp_path: Path
     """Killed while the log of the second one was closed, which then runs no more."""
     words = [*SMALL, "logger=mlflow"]
     config = mnist_config(tmp_path / "run", *words)
-    run = RunFolder.claim(config)
-    with contextlib.suppress(ZeroDivisionError), run.recording():
+    run = RunFolder.open(config)
+    with contextlib.suppress(ZeroDivisionError), run.session():
         for name in ("first", "second"):
-            inner = run.inside(name, config)
+            inner = run.subfolder(name, config)
             inner._log.open()
             if name == "first":
                 inner._log.close({"status": "done"})
         crash()
-    again = RunFolder.claim(mnist_config(run.path, *words, f"trainer.resume={run.path}"))
-    with again.recording():
+    again = RunFolder.open(mnist_config(run.path, *words, f"trainer.resume={run.path}"))
+    with again.session():
         pass
     for name, status in (("first", "FINISHED"), ("second", "KILLED")):
         assert parent_in_store(run.path / name) == run.path
@@ -347,8 +348,8 @@ def test_a_package_that_is_not_there_is_named(logger: str, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, logger, None)
         with pytest.raises(ConfigError, match=f"logger={logger} needs the package {logger}"):
-            refuse_missing(logger)
-    refuse_missing(logger)
+            check_installed(logger)
+    check_installed(logger)
 
 
 IMPORTED = """
@@ -383,7 +384,7 @@ APPS = sorted(path.parent.name for path in ROOT.glob("apps/*/__main__.py"))
 
 @pytest.mark.parametrize("app", APPS)
 def test_every_application_has_the_key(app: str, forks: Forks) -> None:
-    assert composed(app, ())["logger"] is None
+    assert compose(app, ())["logger"] is None
     result = forks.run(f"apps.{app}", "logger=wandb")
     assert result.returncode == 2
     assert "logger should be 'tensorboard' or 'mlflow' (given logger=wandb)" in result.stderr
@@ -393,4 +394,4 @@ def test_a_run_from_before_there_were_loggers_can_be_read_and_repeated(tmp_path:
     values: Any = OmegaConf.to_container(OmegaConf.create(mnist_config(tmp_path).model_dump()))
     del values["logger"]
     assert Config.model_validate(values).logger is None
-    assert command(values) == "python -m apps.mnist_cnn data=digits"
+    assert rerun_command(values) == "python -m apps.mnist_cnn data=digits"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from shared.cli import CONF
+from shared.compose import CONF, compose
 from shared.errors import ConfigError
-from shared.runs.repeat import command, composed, overrides
+from shared.runs.repeat import rerun_command, rerun_overrides
 from tools.report.collect import read_yaml
 
 CHANGES = [
@@ -57,7 +57,7 @@ HOSTILE = [
 
 def values_of(app: str, words: list[str]) -> dict[str, Any]:
     """Return a configuration as config.yaml has it: resolved, with a run folder."""
-    values = dict(composed(app, tuple(words)))
+    values = dict(compose(app, tuple(words)))
     return values | {"run_dir": "outputs/somewhere"}
 
 
@@ -73,23 +73,23 @@ def test_every_application_is_tried() -> None:
 @pytest.mark.parametrize(("app", "words"), CHANGES)
 def test_the_command_composes_to_the_same_configuration(app: str, words: list[str]) -> None:
     values = values_of(app, words)
-    python, flag, module, *given = shlex.split(command(values))
+    python, flag, module, *given = shlex.split(rerun_command(values))
     assert (python, flag, module) == ("python", "-m", f"apps.{app}")
-    assert without_folder(composed(app, tuple(given))) == without_folder(values)
+    assert without_folder(compose(app, tuple(given))) == without_folder(values)
     assert len(given) <= len(words)
 
 
 def test_defaults_need_no_words() -> None:
-    assert command(values_of("mnist_cnn", [])) == "python -m apps.mnist_cnn"
+    assert rerun_command(values_of("mnist_cnn", [])) == "python -m apps.mnist_cnn"
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_any_text_arrives_as_it_is(text: str) -> None:
     values = values_of("mnist_cnn", [])
     values["data"] = values["data"] | {"root": text}
-    (word,) = overrides(values)
+    (word,) = rerun_overrides(values)
     (given,) = shlex.split(shlex.join([word]))
-    found = composed("mnist_cnn", (given,)) | {"run_dir": ""}
+    found = compose("mnist_cnn", (given,)) | {"run_dir": ""}
     resolved: Any = OmegaConf.to_container(OmegaConf.create(found), resolve=True)
     assert resolved["data"]["root"] == text
 
@@ -109,29 +109,29 @@ def test_any_text_arrives_as_it_is(text: str) -> None:
 )
 def test_what_no_command_repeats_is_said(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        overrides(values_of("xor", []) | change)
+        rerun_overrides(values_of("xor", []) | change)
 
 
 def test_a_run_from_before_a_key_was_there_is_repeated() -> None:
     values = values_of("xor", [])
     later = {"device", "compile", "resume", "checkpoint_seconds"}
     values["trainer"] = {k: v for k, v in values["trainer"].items() if k not in later}
-    assert overrides(values) == []
+    assert rerun_overrides(values) == []
 
 
 def test_a_run_from_before_there_was_pooling_was_plain() -> None:
     values = values_of("mnist_cnn", ["model=fast_cnn"])
     values["model"] = {k: v for k, v in values["model"].items() if k != "pooling"}
-    assert overrides(values) == ["model=fast_cnn", "model.pooling=plain"]
+    assert rerun_overrides(values) == ["model=fast_cnn", "model.pooling=plain"]
     values = values_of("mnist_cnn", ["model=mlp"])
-    assert overrides(values) == ["model=mlp"]
+    assert rerun_overrides(values) == ["model=mlp"]
 
 
 def test_a_key_that_the_run_had_not_is_said() -> None:
     values = values_of("xor", [])
     del values["corrections"]
     with pytest.raises(ConfigError, match="the key corrections is missing"):
-        overrides(values)
+        rerun_overrides(values)
 
 
 @pytest.mark.parametrize(("app", "words"), CHANGES[:4])

@@ -146,7 +146,7 @@ def test_the_peak_of_memory_is_that_of_the_program() -> None:
     ("words", "reason"),
     [
         (["case=convolutions"], "there is no such case; choose from mnist, imdb"),
-        (["cases=mnist"], "unknown key cases: did you mean case?"),
+        (["cases=mnist"], "unknown key 'cases' (did you mean 'case'?)"),
         (["peers=nowhere"], "peers=nowhere: there is no such folder"),
         (["quick=maybe"], "quick should be true or false"),
     ],

@@ -16,8 +16,9 @@ import pytest
 from apps.mnist_cnn import evaluate as mnist_evaluate
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.train import load_images, train
+from shared.compose import compose
 from shared.errors import ConfigError, DataError
-from shared.runs.repeat import composed, overrides
+from shared.runs.repeat import rerun_overrides
 from tests.helpers import ROOT, mnist_config
 from tools import rerun
 from tools.evaluate import SCORES, evaluated, main
@@ -91,7 +92,7 @@ def test_pixels_are_standardised_by_the_data_of_the_run(finished: Path, tmp_path
     ("words", "message"),
     [
         (["optimizer.lr=1"], "nothing but data can be another one here"),
-        (["data.test_limt=1"], "did you mean data.test_limit"),
+        (["data.test_limt=1"], "did you mean 'data.test_limit'"),
         (["data=nothing"], "data=nothing: choose one of digits, mnist"),
         (["data=imdb"], "data=imdb: choose one of digits, mnist"),
         (["data.test_limit=-1"], "data.test_limit should be"),
@@ -279,8 +280,8 @@ def test_a_folder_that_hydra_would_resolve_is_refused(
 
 def test_the_command_of_a_real_run_composes_to_it(finished: Path) -> None:
     config, given = rerun.repeatable(finished)
-    assert given == overrides(config.model_dump())
-    again = composed("mnist_cnn", tuple(given)) | {"run_dir": config.run_dir}
+    assert given == rerun_overrides(config.model_dump())
+    again = compose("mnist_cnn", tuple(given)) | {"run_dir": config.run_dir}
     assert again == config.model_dump()
 
 

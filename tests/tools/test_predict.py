@@ -19,7 +19,7 @@ from apps.resnet_transfer import drawing
 from apps.xor import predict as xor_predict
 from shared.data.pictures import decode_whole
 from shared.errors import DataError
-from shared.runs.finished import read_config, read_metrics
+from shared.runs.reader import read_config, read_metrics
 from tests.apps.test_mnist_accuracy import MNIST, NEEDS_MNIST
 from tests.helpers import trained
 from tools.evaluate import restored

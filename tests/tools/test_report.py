@@ -41,10 +41,10 @@ def history(accuracy: float) -> list[dict[str, Any]]:
 
 def make_run(path: Path, *words: str, error: BaseException | None = None, **metrics: Any) -> RunFolder:
     """Leave a run folder as a training does."""
-    run = RunFolder.claim(mnist_config(path, *words))
-    with pytest.raises(type(error)) if error else run.recording():
+    run = RunFolder.open(mnist_config(path, *words))
+    with pytest.raises(type(error)) if error else run.session():
         if error:
-            with run.recording():
+            with run.session():
                 raise error
         rows = history(0.9)
         for row in rows:
@@ -83,7 +83,7 @@ def test_every_way_to_end_is_in_the_page(tmp_path: Path) -> None:
     make_run(runs / "2026-01-01_00-00-02", error=TrainingDiverged("the loss is nan"))
     make_run(runs / "2026-01-01_00-00-03", error=KeyboardInterrupt("after step 3"))
     make_run(runs / "2026-01-01_00-00-04", error=ZeroDivisionError("a defect"))
-    RunFolder.claim(mnist_config(runs / "2026-01-01_00-00-05"))
+    RunFolder.open(mnist_config(runs / "2026-01-01_00-00-05"))
     page = page_of([runs], tmp_path / "page.html")
     found = data_in(page)
     assert [run["status"] for run in found] == ["not ended", "failed", "interrupted", "diverged", "done"]

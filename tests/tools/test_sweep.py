@@ -18,10 +18,9 @@ from omegaconf import OmegaConf
 
 from apps.xor.config import Config
 from shared import cli
-from shared.cli import CONF
+from shared.compose import CONF, compose
 from shared.errors import ConfigError, TrainingDiverged
 from shared.runs import resume
-from shared.runs.repeat import composed
 from tests.forks import Forks
 from tests.helpers import ROOT
 from tools.sweep import __main__ as sweep
@@ -40,8 +39,9 @@ def multirun(folder: Path, monkeypatch: pytest.MonkeyPatch, train: Callable[[Con
     words = ["-m", "seed=0,1,2", "debug=smoke", f"hydra.sweep.dir={folder}"]
     monkeypatch.setattr(sys, "argv", ["apps.xor", *words])
     monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr("apps.xor.train.train", train)
     with pytest.raises(SystemExit) as ended:
-        cli.main("xor", Config, train)
+        cli.main("xor", Config, "apps.xor.train")
     assert isinstance(ended.value.code, int)
     return ended.value.code
 
@@ -273,7 +273,7 @@ WRONG_RANGES = {
     "optimizer.lr: {kind: uniform, low: 2, high: 1}": "optimizer.lr: low=2.0 must be below high=1",
     "optimizer.lr: {kind: log_uniform, low: 0, high: 1}": "greater than 0",
     "optimizer.lr: {kind: uniform, low: -1, high: 1}": "ranges.optimizer.lr: optimizer.lr should",
-    "optimizr.lr: {kind: uniform, low: 0.1, high: 1}": "unknown key optimizr.lr: did you mean",
+    "optimizr.lr: {kind: uniform, low: 0.1, high: 1}": "unknown key 'optimizr.lr' (did you mean",
     "optimizer.lr: {kind: normal, low: 0, high: 1}": "kind",
     "optimizer.lr: {kind: uniform, low: 0.1}": "high is missing",
     "model.hidden: {kind: choice, values: [8, 8]}": "a value stands there twice",
@@ -303,7 +303,7 @@ WRONG_WORDS = {
     "app=xr": "app=xr: there is no such application",
     "app=gradient_flow": "there is nothing to search",
     "app=xor trials=0": "trials should be a whole number, 1 or more",
-    "app=xor optimizr=sgd": "unknown key optimizr: did you mean optimizer?",
+    "app=xor optimizr=sgd": "unknown key 'optimizr' (did you mean 'optimizer'?)",
     "app=xor hydra.run.dir=x": "each trial has a folder of its own",
     "app=xor model.hidden=3 optimizer.lr=1 trainer.batch_size=1": "nothing to search",
     "app=xor out=/dev/null/x": "cannot make /dev/null/x: Not a directory",
@@ -393,7 +393,7 @@ def test_a_study_trains_goes_on_and_says_how_to_train_the_best(tmp_path: Path) -
     assert (python, flag, module) == ("python", "-m", "apps.xor")
     content = json.loads((tmp_path / "whole" / "study.json").read_text())
     params = content["records"][content["best"]]["params"]
-    values = composed("xor", tuple(words))
+    values = compose("xor", tuple(words))
     assert values["optimizer"]["lr"] == params["optimizer.lr"]
     assert values["model"]["hidden"] == params["model.hidden"]
     for row in content["records"]:

@@ -57,9 +57,9 @@ def data_of(seed: int) -> Any:
 def train(config: Config) -> Path:
     """Train as an application does, but for the pictures; return the run folder."""
     digest, (train_set, validation_set, _) = data_of(config.seed)
-    run = RunFolder.claim(config)
+    run = RunFolder.open(config)
     run.metrics |= {"dataset_sha256": digest, "model": config.model.name}
-    with run.recording():
+    with run.session():
         learner = build_learner(config)
         fit(learner, train_set, validation_set, config, run, augmentation(config))
         save_weights(learner, run)
@@ -462,13 +462,13 @@ def test_a_run_that_has_ended_is_refused(
 def test_a_run_that_is_going_on_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(monkeypatch, tmp_path, *MLP)
     config = small(tmp_path, *MLP, f"trainer.resume={tmp_path}")
-    going_on = RunFolder.claim(config)
+    going_on = RunFolder.open(config)
     with pytest.raises(ConfigError, match="still going on, in another process"):
-        RunFolder.claim(config)
-    with going_on.recording():
+        RunFolder.open(config)
+    with going_on.session():
         pass
     with pytest.raises(ConfigError, match="this run is done"):
-        RunFolder.claim(config)
+        RunFolder.open(config)
 
 
 @pytest.fixture
@@ -485,7 +485,7 @@ def test_latest_is_the_newest_that_was_interrupted(monkeypatch: pytest.MonkeyPat
     for path in runs[:2]:
         interrupted(monkeypatch, path, *MLP)
     train(small(runs[2], *MLP))
-    now = RunFolder.claim(small(runs[3], *MLP))
+    now = RunFolder.open(small(runs[3], *MLP))
     assert train(config) == runs[1]
     assert train(config) == runs[0]
     with pytest.raises(ConfigError, match="no run in outputs/mnist_cnn was interrupted"):

@@ -128,7 +128,7 @@ def test_without_a_terminal_lines_tell_the_time_left(
 
 
 def run_folder(config: Any) -> RunFolder:
-    run = RunFolder.claim(config)
+    run = RunFolder.open(config)
     run.metrics["dataset"] = "fake"
     return run
 
@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_stops_at_once(bad: float, tmp_path: Path) -> 
     run, learner = run_folder(config), FakeLearner(losses=[1.0, 0.9, 0.8, bad, 0.7])
     with (
         pytest.raises(TrainingDiverged, match=r"at step 4 \(epoch 2\).*learning rate is [\d.e-]+"),
-        run.recording(),
+        run.session(),
     ):
         fit(learner, random_examples(100), random_examples(10), config, run)
     assert len(learner.seen) == 4

@@ -29,8 +29,7 @@ def after_steps(learner, run):
     before(learner, run)
 app.save_weights = after_steps
 from apps.xor.config import Config
-from shared.cli import configuration
-app.train(configuration("xor", Config, {overrides}))
+app.train(config_from_overrides("xor", Config, {overrides}))
 import matplotlib, sklearn
 print("garbage is looked for:", gc.isenabled())
 """

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.train import build_learner, load_images, split
-from shared.cli import configuration
+from shared.compose import config_from_overrides
 from shared.native import conv_pool
 from shared.training.auto import resolve_auto
 from tools.bench.rows import Measured, Row, in_turns, seconds, times, within
@@ -38,7 +38,7 @@ class Step:
     """
 
     def __init__(self, *words: str) -> None:
-        config = configuration("mnist_cnn", Config, [*words, "run_dir=unused"])
+        config = config_from_overrides("mnist_cnn", Config, [*words, "run_dir=unused"])
         self.config = resolve_auto(config)
         self._learner = build_learner(self.config)
         self._examples, _, _ = split(load_images(self.config), self.config)

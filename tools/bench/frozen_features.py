@@ -17,7 +17,7 @@ from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.learning import Start, build_learner, learn, network
 from apps.resnet_transfer.shapes import is_head
 from apps.resnet_transfer.tasks import load_target, split
-from shared.cli import configuration
+from shared.compose import config_from_overrides
 from shared.runs.folder import RunFolder
 from shared.training.auto import resolve_auto
 from shared.training.loop import evaluate
@@ -38,7 +38,7 @@ def frozen(folder: Path, features: str, *overrides: str) -> Config:
         f"data.per_class={PER_CLASS}",
         *overrides,
     ]
-    return resolve_auto(configuration("resnet_transfer", Config, words))
+    return resolve_auto(config_from_overrides("resnet_transfer", Config, words))
 
 
 def seconds_and_accuracy(features: str, *overrides: str) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it through
 
 from accuracy_gate.plan import FEWEST, LOOKS
-from shared.cli import CONF, HYDRA_VERSION_BASE
+from shared.compose import CONF, HYDRA_VERSION_BASE
 from shared.config import AppConfig, Count, Positive, Section, validate
 from shared.errors import ConfigError
 from shared.training.auto import resolve_auto

@@ -19,10 +19,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from shared.cli import reported
+from shared.cli import exit_status_of
 from shared.errors import ConfigError
 from shared.nested import flat
-from shared.runs.finished import write_result
+from shared.runs.reader import write_result
 from tools.report.collect import Run, collect, names_of
 
 PAGE = Path(__file__).parent / "page"
@@ -240,7 +240,7 @@ def main(words: Sequence[str] | None = None) -> int:
         help=f"how much room pictures may take, the newest runs' first; default: {PICTURES_MB}",
     )
     arguments = parser.parse_args(words)
-    return reported(lambda: write(arguments.folders, arguments.out, arguments.pictures))
+    return exit_status_of(lambda: write(arguments.folders, arguments.out, arguments.pictures))
 
 
 def write(folders: Sequence[Path], out: Path, picture_megabytes: float) -> None:

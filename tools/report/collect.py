@@ -16,7 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from shared.errors import ConfigError
 from shared.nested import flat
 from shared.runs.folder import DATE_TIME
-from shared.runs.repeat import command
+from shared.runs.repeat import rerun_command
 
 NOT_ENDED = "not ended"  # of a run without metrics.json: it still trains, or it was killed
 FORMAT = "%Y-%m-%d_%H-%M-%S"
@@ -103,7 +103,7 @@ def read_run(path: Path) -> Run:
     metrics = read_json(path / "metrics.json", problems)
     history = read_columns(path / "history.csv", problems)
     try:
-        repeated = command(values)
+        repeated = rerun_command(values)
     except ConfigError as error:
         repeated = ""
         problems.append(f"no command repeats it: {error}")

@@ -35,13 +35,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from shared.cli import CONF, configuration, reported
+from shared.cli import exit_status_of
+from shared.compose import CONF, config_from_overrides, hydra_text
 from shared.config import AppConfig
 from shared.errors import ConfigError, DataError, SuiteError, TrainingDiverged
 from shared.nested import flat
 from shared.runs import resume
-from shared.runs.finished import read_metrics, write_result
-from shared.runs.repeat import command, written
+from shared.runs.reader import read_metrics, write_result
+from shared.runs.repeat import rerun_command
 from tools.report.collect import read_yaml
 from tools.sweep import ranges
 from tools.sweep.ranges import Search
@@ -69,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> int:
     def action() -> None:
         statuses[0] = sweep(arguments.overrides)
 
-    return reported(action) or statuses[0]
+    return exit_status_of(action) or statuses[0]
 
 
 def choices() -> str:
@@ -291,7 +292,7 @@ class Trainings:
         search, place = self._search, self._folder / record.run(trial)
         print(f"trial {trial.number}: {record.readable(trial)}", flush=True)
         words = [*search.overrides, *trial.words]
-        trainer = configuration(search.app, schema_of(search.app), words).trainer
+        trainer = config_from_overrides(search.app, schema_of(search.app), words).trainer
         found = False
 
         def stop_after(row: Row) -> bool:
@@ -305,7 +306,7 @@ class Trainings:
 
         place.parent.mkdir(exist_ok=True)
         end = follow(
-            [sys.executable, "-m", f"apps.{search.app}", *words, f"hydra.run.dir={written(str(place))}"],
+            [sys.executable, "-m", f"apps.{search.app}", *words, f"hydra.run.dir={hydra_text(str(place))}"],
             place,
             place.with_suffix(".txt"),
             stop_after,
@@ -355,7 +356,7 @@ def tell(folder: Path, search: Search, study: "Study") -> None:
         f"{record.readable(best)}\n"
         "This score is optimistic: it is the best of all trials on the same examples. What the\n"
         "values are worth, the test set says, which has decided nothing here; train with them:\n"
-        f"{command(read_yaml(place / 'config.yaml'))}",
+        f"{rerun_command(read_yaml(place / 'config.yaml'))}",
         flush=True,
     )
 

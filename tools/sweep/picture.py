@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from shared.charts import BLACK, BLUE, FONT_SIZE, GRAY, GREEN, VERMILLION
-from shared.runs.repeat import written
+from shared.compose import hydra_text
 from tools.sweep.ranges import Choice, LogUniform, Search, Whole
 from tools.sweep.record import objective
 from tools.sweep.study import Trial
@@ -125,7 +125,7 @@ def _place(search: Search, key: str, trial: Trial) -> Any:
     value = trial.params.get(key)
     one = search.ranges[key]
     if isinstance(one, Choice) and value is not None:
-        return [written(choice) for choice in one.values].index(value)
+        return [hydra_text(choice) for choice in one.values].index(value)
     return value
 
 
@@ -134,7 +134,7 @@ def _axis(axes: Axes, search: Search, key: str) -> None:
     one = search.ranges[key]
     axes.set_xlabel(key, fontsize=FONT_SIZE)
     if isinstance(one, Choice):
-        labels = [written(value) for value in one.values]
+        labels = [hydra_text(value) for value in one.values]
         axes.set_xticks(range(len(labels)), labels, parse_math=False)
         axes.set_xlim(-0.5, len(labels) - 0.5)
         return

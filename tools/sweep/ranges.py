@@ -9,10 +9,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, model_validator
 from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it through
 
-from shared.cli import CONF, configuration
+from shared.compose import CONF, config_from_overrides, hydra_text
 from shared.config import AppConfig, Count, Positive, Section, flat_keys, unknown_key, validate
 from shared.errors import ConfigError
-from shared.runs.repeat import written
 
 FOLDER = CONF / "sweep"
 
@@ -72,7 +71,7 @@ class Search(Section):
     def _ranges_are_not_empty(self) -> "Search":
         for key, one in self.ranges.items():
             if isinstance(one, Choice):
-                if len({written(value) for value in one.values}) < len(one.values):
+                if len({hydra_text(value) for value in one.values}) < len(one.values):
                     raise ValueError(f"ranges.{key}: a value stands there twice")
             elif one.low >= one.high:
                 raise ValueError(f"ranges.{key}: low={one.low} must be below high={one.high}")
@@ -138,7 +137,7 @@ def refuse_foreign(search: Search, schema: type[AppConfig]) -> None:
     Raises:
         ConfigError: an override or a range is of an unknown key, or leaves what the key may be.
     """
-    values = configuration(search.app, schema, search.overrides).model_dump()
+    values = config_from_overrides(search.app, schema, search.overrides).model_dump()
     known = list(flat_keys(values))
     for key, one in search.ranges.items():
         if key not in known:
@@ -146,8 +145,8 @@ def refuse_foreign(search: Search, schema: type[AppConfig]) -> None:
         for value in one.values if isinstance(one, Choice) else (one.low, one.high):
             try:
                 if isinstance(value, str):  # it may be a file of a group, with many keys
-                    word = f"{key}={written(value)}"
-                    configuration(search.app, schema, [*search.overrides, word])
+                    word = f"{key}={hydra_text(value)}"
+                    config_from_overrides(search.app, schema, [*search.overrides, word])
                 else:
                     validate(schema, _changed(values, key, value))
             except ConfigError as error:

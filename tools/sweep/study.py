@@ -17,9 +17,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared.compose import hydra_text
 from shared.errors import ConfigError
 from shared.runs.database import check_database
-from shared.runs.repeat import written
 from tools.sweep.ranges import Choice, LogUniform, Range, Search, Uniform
 
 STORE = "study.db"
@@ -160,7 +160,7 @@ class Study:
 def _suggest(trial: optuna.Trial, key: str, one: Range) -> None:
     """Let Optuna propose a value of a range."""
     if isinstance(one, Choice):
-        trial.suggest_categorical(key, [written(value) for value in one.values])
+        trial.suggest_categorical(key, [hydra_text(value) for value in one.values])
     elif isinstance(one, LogUniform | Uniform):
         trial.suggest_float(key, one.low, one.high, log=isinstance(one, LogUniform))
     else:
@@ -182,7 +182,7 @@ def _read(one: FrozenTrial) -> Trial:
         epochs=len(values),
         seconds=None if status == CUT_SHORT else length,
         words=[
-            f"{key}={value if isinstance(value, str) else written(value)}"
+            f"{key}={value if isinstance(value, str) else hydra_text(value)}"
             for key, value in one.params.items()
         ],
         params=dict(one.params),

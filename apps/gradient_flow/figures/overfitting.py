@@ -267,8 +267,8 @@ def patience_is_over(epochs: Sequence[Row], patience: int) -> bool:
 
 def trained(engine: Engine, config: Config, digits: Digits, method: str, run: RunFolder) -> Training:
     """Train in a folder of its own inside the run folder."""
-    folder = run.inside(f"trainings/{method.replace(' ', '_')}", config)
-    with folder.recording():
+    folder = run.subfolder(f"trainings/{method.replace(' ', '_')}", config)
+    with folder.session():
         try:
             return train(engine, config, digits, method, folder)
         finally:

@@ -148,7 +148,7 @@ def test_recorded_baselines_are_sound_and_belong_to_their_cases() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"ap": 1}, "unknown key ap: did you mean app?"),
+        ({"ap": 1}, "unknown key 'ap' (did you mean 'app'?)"),
         ({"looks": [5, 3]}, "looks=[5, 3] must rise"),
         ({"looks": [3, 30]}, "must rise and end at 20 or below"),
         ({"overrides": ["trainer.epoch=1"]}, "one.yaml, real data: "),

@@ -46,10 +46,10 @@ def read_config(folder: Path, schema: type[AnyAppConfig]) -> AnyAppConfig:
     try:
         return validate(schema, values)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}{other_version(folder)}") from error
+        raise ConfigError(f"{path}: {error}{version_hint(folder)}") from error
 
 
-def other_version(folder: Path) -> str:
+def version_hint(folder: Path) -> str:
     """Say which commit made a run, where it is not this one; an empty string where none is known.
 
     What a configuration has too much or too little is then easily explained.

@@ -1,0 +1,140 @@
+"""Compose a configuration from `conf/` with Hydra, and say in one line what is wrong with an override."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from shared.config import AnyAppConfig, AppConfig, schema_keys, section_choices, unknown_key, validate
+from shared.errors import ConfigError
+
+CONF = Path(__file__).parents[1] / "conf"
+HYDRA_VERSION_BASE = "1.3"
+# Strings that Hydra reads without quotes, and words that it would not read as strings.
+PLAIN_STRING = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
+RESERVED_WORDS = {"null", "true", "false", "nan", "inf"}
+
+
+@cache
+def compose(app: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return an application's configuration with these overrides; interpolations stay unresolved.
+
+    Raises:
+        ConfigError: Hydra cannot compose it.
+    """
+    try:
+        return _compose(app, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def config_from_overrides(app: str, schema: type[AnyAppConfig], overrides: Sequence[str]) -> AnyAppConfig:
+    """Return the validated configuration of a command line, without a run folder.
+
+    Raises:
+        ConfigError: as on that command line.
+    """
+    check_overrides(schema, overrides)
+    try:
+        values = _compose(app, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise composition_error(schema, error) from error
+    return validate(schema, values)
+
+
+def _compose(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+        values: Any = OmegaConf.to_container(hydra.compose(config_name, overrides=list(overrides)))
+    return dict(values)
+
+
+def check_overrides(schema: type[AppConfig], overrides: Sequence[str], multirun: bool = False) -> None:
+    """Check overrides before Hydra composes them.
+
+    Args:
+        schema: the application's `Config`.
+        overrides: KEY=VALUE words of Hydra's grammar.
+        multirun: whether a key may have several values, one for each job.
+
+    Raises:
+        ConfigError: one cannot be parsed, names a key or a choice that the application does not have,
+            or has several values.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise ConfigError(
+            f"cannot read {error.override!r}: an override is KEY=VALUE, as in optimizer.lr=0.01"
+        ) from error
+    known = list(schema_keys(schema))
+    multirun |= any(override.key_or_group == "hydra.mode" for override in parsed)
+    for override in parsed:
+        key = override.key_or_group
+        if override.is_hydra_override():
+            continue
+        # A name without a dot may be a group of --config-dir; for that, Hydra has to compose.
+        if "." in key and re.sub(r"(\.\d+|\[\d+\])+$", "", key) not in known:
+            raise ConfigError(unknown_key(key, known))
+        for value in _values_of(override) if key in schema.model_fields and (CONF / key).is_dir() else ():
+            exists = not isinstance(value, str) or (CONF / key / f"{value}.yaml").is_file()
+            if exists and value not in group_choices(schema, key):
+                name = "null" if value is None else str(value)
+                choices = ", ".join(group_choices(schema, key))
+                raise ConfigError(f"unknown {key} {name!r}; choose from {choices}")
+        if override.is_sweep_override() and not multirun:
+            raise ConfigError(f"{override.input_line} holds several values: add -m to run each in turn")
+
+
+def _values_of(override: Override) -> Iterator[Any]:
+    """Yield what a group is to be set to: several names with -m, none where its keys are given as a dict."""
+    if override.is_choice_sweep():
+        yield from override.sweep_string_iterator()
+    elif not override.is_delete() and not override.is_sweep_override():
+        value = override.value()
+        yield from () if isinstance(value, dict | list) else (value,)
+
+
+def composition_error(schema: type[AppConfig], error: Exception) -> ConfigError:
+    """Return the error to show for one that Hydra raised."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        choices = group_choices(schema, group) or error.options
+        return ConfigError(f"unknown {group} {name!r}; choose from {', '.join(choices)}")
+    key = getattr(error.__cause__, "full_key", None)
+    if not key:
+        return ConfigError(str(error).splitlines()[0])
+    section, _, name = key.partition(".")
+    if choices := section_choices(schema, section, name):
+        return ConfigError(f"unknown key {key!r} (it belongs to {section}={', '.join(choices)})")
+    return ConfigError(unknown_key(key, schema_keys(schema)))
+
+
+def group_choices(schema: type[AppConfig], group: str) -> list[str]:
+    """Return the files of a config group, without the models and data sets of other applications."""
+    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    own = section_choices(schema, group, "name")
+    return [name for name in names if name in own or not own]
+
+
+def hydra_text(value: Any) -> str:
+    """Return a scalar or a list as text that Hydra's override grammar reads as the same value."""
+    if isinstance(value, list):
+        return f"[{','.join(map(hydra_text, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if not isinstance(value, str):
+        return repr(value)
+    if PLAIN_STRING.fullmatch(value) and value.lower() not in RESERVED_WORDS:
+        return value
+    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
+    return str(QuotedString(escaped, Quote.single).with_quotes())
