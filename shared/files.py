@@ -41,6 +41,18 @@ def sha256_of(content: bytes | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_file(path: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+
+
 def read_verified(path: Path, sha256: str | None) -> bytes:
     """Return the content of a file whose SHA-256 digest is known.
 
@@ -51,10 +63,7 @@ def read_verified(path: Path, sha256: str | None) -> bytes:
     Raises:
         DataError: the file cannot be read, or has another digest.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    content = read_file(path)
     if not sha256 or not sha256_of(content).startswith(sha256):
         raise DataError(
             f"{path} is damaged or another file: its SHA-256 digest is {sha256_of(content)[:16]}..., "

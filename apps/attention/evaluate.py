@@ -10,7 +10,7 @@ from apps.attention.train import build_learner, limited, load
 from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.text import TextData
-from shared.training.texts import split_texts
+from shared.data.text_sets import split_texts
 from tools.evaluate import Application, main
 
 

@@ -9,7 +9,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from apps.attention.config import MeanPooling, Model, MultiHead, SingleHead
-from shared.data.text import PAD
+from shared.data.sequences import PAD
 from shared.training.keras_initializers import torch_initializers
 from shared.training.keras_layers import ByteDropout
 

@@ -17,7 +17,7 @@ from shared.backprop import (
     ScaledDotProductAttention,
     Sequential,
 )
-from shared.data.text import PAD
+from shared.data.sequences import PAD
 
 
 class NumpyNetwork(Module):

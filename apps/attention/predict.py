@@ -22,11 +22,12 @@ from apps.attention.evaluate import APPLICATION
 from apps.attention.train import network_of
 from shared.config import Texts
 from shared.data.recall import RecallData
-from shared.data.text import UNKNOWN, tokenizer
+from shared.data.sequences import UNKNOWN
+from shared.data.text import tokenizer
+from shared.data.text_sets import known_words
 from shared.errors import ConfigError
 from shared.runs.reader import read_config
 from shared.training.losses import class_probabilities
-from shared.training.texts import known_words
 from tools.evaluate import Finished, restored
 from tools.predict import Answer, Question, main
 

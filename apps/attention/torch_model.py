@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from apps.attention.config import MeanPooling, Model, MultiHead, SingleHead
-from shared.data.text import PAD
+from shared.data.sequences import PAD
 from shared.training.torch_layers import ByteDropout
 
 Pair = tuple[torch.Tensor, torch.Tensor]

@@ -11,7 +11,9 @@ from apps.attention.config import Config, MeanPooling, Recall
 from shared.data import recall
 from shared.data.examples import Examples
 from shared.data.recall import RecallData
+from shared.data.split import hold_back
 from shared.data.text import TextData
+from shared.data.text_sets import load_texts, split_texts
 from shared.distributed import broadcast_from_rank0
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
@@ -20,8 +22,6 @@ from shared.runs.reader import read_metrics, read_status
 from shared.training.auto import resolve_auto
 from shared.training.frameworks import learner_class
 from shared.training.loop import Batches, Evaluation, Learner, batches_by_length, evaluate, fit, save_weights
-from shared.training.split import hold_back
-from shared.training.texts import load_texts, split_texts
 
 Sets = tuple[Examples, Examples, Examples]
 

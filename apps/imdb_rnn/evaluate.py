@@ -9,7 +9,7 @@ from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.train import build_learner
 from shared.data.examples import Examples
 from shared.data.text import TextData
-from shared.training.texts import load_texts, split_texts
+from shared.data.text_sets import load_texts, split_texts
 from tools.evaluate import Application, main
 
 

@@ -34,7 +34,7 @@ def gradient_norms(folder: Path) -> dict[str, NDArray[np.float64]]:
         DataError: a file of the run is damaged, or its data cannot be had.
     """
     from apps.imdb_rnn.train import build_learner
-    from shared.training.texts import load_texts, split_texts
+    from shared.data.text_sets import load_texts, split_texts
 
     config = resolve_auto(read_config(folder, Config))
     metrics = read_metrics(folder)

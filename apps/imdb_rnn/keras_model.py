@@ -10,7 +10,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from apps.imdb_rnn.config import EMBEDDING_STD, Bow, Lstm, Rnn
-from shared.data.text import PAD
+from shared.data.sequences import PAD
 from shared.training.keras_initializers import torch_initializers
 from shared.training.keras_layers import ByteDropout
 

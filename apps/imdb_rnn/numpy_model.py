@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from apps.imdb_rnn.config import EMBEDDING_STD, Bow, Lstm, Rnn
 from shared.backprop import LSTM, RNN, Array, Dropout, Embedding, Linear, Module, Sequential
-from shared.data.text import PAD
+from shared.data.sequences import PAD
 
 
 class NumpyLstm(Module):

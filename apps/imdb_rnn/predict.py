@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.imdb_rnn.config import Config
-from shared.data.text import UNKNOWN, tokenizer
+from shared.data.sequences import UNKNOWN
+from shared.data.text import tokenizer
+from shared.data.text_sets import known_words
 from shared.runs.reader import read_checked, read_config, read_metrics
 from shared.training.loop import Learner, load_weights
 from shared.training.losses import class_probabilities
-from shared.training.texts import known_words
 from tools.predict import Answer, Question, main
 
 SHOWN = 8  # words each way

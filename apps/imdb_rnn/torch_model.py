@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from apps.imdb_rnn.config import EMBEDDING_STD, Bow, Lstm, Rnn
-from shared.data.text import PAD
+from shared.data.sequences import PAD
 from shared.training.torch_layers import ByteDropout
 
 NOTHING = -1e9  # below every number that a padded step could win against

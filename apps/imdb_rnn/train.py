@@ -8,13 +8,13 @@ from typing import Any
 from apps.imdb_rnn.config import Config
 from shared.data.examples import Examples
 from shared.data.text import TextData
+from shared.data.text_sets import load_texts, split_texts
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.auto import resolve_auto
 from shared.training.frameworks import learner_class
 from shared.training.loop import Evaluation, Learner, batches_by_length, evaluate, fit, save_weights
-from shared.training.texts import load_texts, split_texts
 
 
 def train(config: Config) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.evaluate import APPLICATION, test_set
 from apps.mnist_cnn.handwriting import FIELD, Digit, mnist_form
 from shared.data.images import ImageData
-from shared.data.pictures import decode_whole, read
+from shared.data.pictures import decode_whole
+from shared.files import read_file
 from shared.runs.reader import read_config
 from shared.training.losses import class_probabilities
 from tools.evaluate import Finished, restored
@@ -58,7 +59,7 @@ def answered(run: Finished[Config], values: NDArray[np.float32], file: str) -> A
     """
     from shared import charts  # matplotlib takes a second to import
 
-    picture = decode_whole(read(Path(file)), file)
+    picture = decode_whole(read_file(Path(file)), file)
     digit = mnist_form(picture, file)
     probabilities = probabilities_of(run, values, digit)
     order = np.argsort(-probabilities)

@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 
 from apps.mnist_cnn.config import Config
-from shared.data import digits, mnist, store
+from shared.data import digits
 from shared.data.examples import Examples
 from shared.data.images import ImageData, Standardized
+from shared.data.split import hold_back
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
-from shared.runs.progress import download_progress
 from shared.training.auto import resolve_auto
 from shared.training.frameworks import learner_class
 from shared.training.loop import Augment, Evaluation, Learner, evaluate, fit, save_weights
-from shared.training.split import hold_back
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -55,15 +54,10 @@ def load_images(config: Config) -> ImageData:
     if config.data.name == "digits":
         images = digits.load()
     else:
-        with download_progress() as progress:
-            images = mnist.load(
-                root=Path(config.data.root),
-                archives=store.archives_folder(),
-                download=config.data.download,
-                fallback=config.data.fallback,
-                progress=progress,
-            )
-    return images.limited(config.data.train_limit, config.data.test_limit)
+        from shared.data import mnist  # the digits need neither it nor the downloader
+
+        images = mnist.load(Path(config.data.root), config.data.download, config.data.fallback)
+    return images.limit(config.data.train_limit, config.data.test_limit)
 
 
 def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:
@@ -103,10 +97,10 @@ def build_learner(config: Config) -> Learner:
 def augmentation(config: Config) -> Augment:
     """Return what changes the training images of an epoch, in torch on the network's device."""
     name = "training.torch_augment" if config.framework == "torch" else "data.augment"
-    shifted = importlib.import_module(f"shared.{name}").shifted
+    shift = importlib.import_module(f"shared.{name}").shift
 
     def augment(images: Standardized, random: np.random.Generator) -> Standardized:
-        return replace(images, pixels=shifted(images.pixels, random, config.data.shift))
+        return replace(images, pixels=shift(images.pixels, random, config.data.shift))
 
     return augment
 

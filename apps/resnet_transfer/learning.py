@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.shapes import HEAD, STAGES, State, is_head
-from shared.data.augment import mirrored_and_moved
+from shared.data.augment import shift_and_mirror
 from shared.data.examples import Examples
 from shared.errors import DataError
 from shared.runs.folder import RunFolder
@@ -113,8 +113,8 @@ def augmentation(config: Config) -> Augment:
         return unchanged
     if config.framework == "torch":
         transforms = importlib.import_module("apps.resnet_transfer.torch_transforms")
-        return partial(transforms.mirrored_and_moved, pixels=data.shift, mirror=data.mirror)
-    return partial(mirrored_and_moved, pixels=data.shift, mirror=data.mirror)
+        return partial(transforms.shift_and_mirror, pixels=data.shift, mirror=data.mirror)
+    return partial(shift_and_mirror, pixels=data.shift, mirror=data.mirror)
 
 
 def learn(

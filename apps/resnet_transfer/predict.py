@@ -19,6 +19,7 @@ from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.shapes import State
 from shared.data import pictures
 from shared.errors import ConfigError, DataError
+from shared.files import read_file
 from shared.runs.reader import read_config, read_metrics, read_weights
 from tools import predict
 from tools.predict import Answer, Question
@@ -94,7 +95,7 @@ def answered(module: Any, network: Any, config: Config, classes: list[str], path
     """
     from apps.resnet_transfer import drawing  # matplotlib takes a second
 
-    picture = pictures.decode(pictures.read(path), str(path), config.data.size)
+    picture = pictures.decode(read_file(path), str(path), config.data.size)
     probabilities, heat, stage = module.explain(network, picture)
     order = np.argsort(-probabilities)[:TOP]
     names = [classes[number] for number in order]

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from apps.resnet_transfer.config import Cifar10, Config, DigitPictures, ImageFolder
-from shared.data import cifar10, digits, pictures, store
+from shared.data import cifar10, digits, pictures
 from shared.data.examples import Examples
 from shared.data.images import ImageData
+from shared.data.split import hold_back
 from shared.errors import ConfigError, DataError
-from shared.runs.progress import download_progress
-from shared.training.split import hold_back
 
 OLD_DIGITS, NEW_DIGITS = tuple("01234"), tuple("56789")  # of the source task, and to be learned
 
@@ -29,7 +28,7 @@ def load_target(config: Config) -> ImageData:
     if isinstance(data, DigitPictures):
         return digit_pictures(NEW_DIGITS, data.size)
     try:
-        images = load_cifar10(data.root, data.download)
+        images = cifar10.load(Path(data.root), data.download)
     except DataError as error:
         if data.fallback is None:
             raise
@@ -49,11 +48,11 @@ def load_source(config: Config, target: ImageData) -> ImageData:
     if target.embedded:
         return digit_pictures(OLD_DIGITS, data.size)
     if isinstance(data, Cifar10):
-        images, names = load_cifar10(data.root, data.download), list(data.source_classes)
+        images, names = cifar10.load(Path(data.root), data.download), list(data.source_classes)
     else:
         assert isinstance(data, ImageFolder)
         try:
-            images = load_cifar10(str(Path(data.cache).parent), data.download)
+            images = cifar10.load(Path(data.cache).parent, data.download)
         except DataError as error:
             print(error)
             print("The source task is telling apart the embedded digits 0 to 4: a poor one.")
@@ -61,12 +60,6 @@ def load_source(config: Config, target: ImageData) -> ImageData:
         taken = {name.lower() for name in target.classes}
         names = [name for name in images.classes if name not in taken]
     return resized(only(images, names, "data.source_classes"), data.size)
-
-
-def load_cifar10(root: str, download: bool) -> ImageData:
-    """Return CIFAR-10, or the part of it in the archives."""
-    with download_progress() as progress:
-        return cifar10.load(Path(root), store.archives_folder(), download, progress=progress)
 
 
 def digit_pictures(names: Sequence[str], size: int) -> ImageData:

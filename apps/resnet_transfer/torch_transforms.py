@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms import v2  # type: ignore[import-untyped]
 
 
-def mirrored_and_moved(
+def shift_and_mirror(
     images: torch.Tensor, random: np.random.Generator, pixels: int, mirror: bool
 ) -> torch.Tensor:
     """Return each picture moved by up to `pixels` each way and, half of them, mirrored, at random.

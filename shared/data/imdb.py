@@ -1,172 +1,125 @@
 """IMDB: 50,000 film reviews, half of them positive (Maas et al. 2011, ACL, section 4.1)."""
 
 import gzip
-import hashlib
+import io
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from shared.data import reviews, store, text
-from shared.data.text import Say, Settings, TextData
+from shared.data import reviews, text
+from shared.data.fetch import FileSet, RemoteFile, archives_folder, fetch
+from shared.data.text import Settings, TextData
 from shared.errors import DataError
+from shared.files import sha256_of
 
 CLASSES = ("neg", "pos")  # label 0, label 1
+FOLDERS = [(split, label) for split in ("train", "test") for label in CLASSES]
 ARCHIVE = "aclImdb_v1.tar.gz"
-REVIEW = re.compile(r"(?:\./)?aclImdb/(train|test)/(neg|pos)/(\d+_\d+\.txt)")
-EACH = 12_500  # reviews of a class in a split
+REVIEW = re.compile(r"(?:\./)?aclImdb/((?:train|test)/(?:neg|pos)/\d+_\d+\.txt)")
+EACH = 12_500  # reviews of each class in each split
 LONGEST_FILE = 1 << 24  # bytes; the longest review has 14 kB
 
 # Name, size and MD5 digest of the archive as its authors publish it.
-PUBLISHED = store.FileSet(
+PUBLISHED = FileSet(
     name="imdb",
     title="IMDB",
     files=(
-        store.SourceFile(ARCHIVE, 84_125_825, "7c2ac02c03563afcf9b574c7e56c153a", 84_125_825, packed=False),
+        RemoteFile(ARCHIVE, 84_125_825, "7c2ac02c03563afcf9b574c7e56c153a", 84_125_825, compressed=False),
     ),
     mirrors=("https://ai.stanford.edu/~amaas/data/sentiment/",),
 )
 
-Reviews = dict[tuple[str, str], list[str]]  # texts by (split, class)
+Files = Iterable[tuple[str, bytes]]  # names, such as train/neg/0_3.txt, and contents
 
 
 def load(
-    root: Path,
-    archives: Path | None,
-    settings: Settings,
-    download: bool = True,
-    fallback: str | None = "reviews",
-    say: Say = print,
-    progress: store.Progress | None = None,
-    each: int = EACH,
+    root: Path, settings: Settings, download: bool = True, fallback: str | None = "reviews", each: int = EACH
 ) -> TextData:
-    """Return IMDB: 25,000 reviews to train with and 25,000 to test with.
+    """Return IMDB: 25,000 training and 25,000 test reviews.
 
-    It is looked for in `root/imdb` (the folder aclImdb or the archive), in `archives/imdb` (the
-    archive) and on the network. An archive is read where it lies, without unpacking it to disk.
+    It is searched for in `root/imdb` (the folder aclImdb or the archive), in `DATA_ARCHIVES/imdb`
+    (the archive) and on the network. Archives are read where they are, without unpacking them to
+    disk, and may have been repacked: gzip's checksum and the number of reviews verify them.
 
     Args:
-        root: The cache.
-        archives: A folder with `imdb/aclImdb_v1.tar.gz`, or None; see `store.archives_folder`.
-        settings: How the texts are encoded.
-        download: Whether the network may be asked.
-        fallback: "reviews" goes on with generated ones where IMDB cannot be had; None does not.
-        say: Takes each message.
-        progress: Takes (file name, bytes received, bytes expected) during a download.
-        each: How many reviews each class of each split must have; another number serves tests.
+        root: the cache.
+        settings: how the texts are encoded.
+        download: whether the network may be used.
+        fallback: if IMDB is not available, "reviews" returns generated ones; None raises.
+        each: expected number of reviews of each class in each split; tests use fewer.
 
     Raises:
-        DataError: IMDB cannot be had and `fallback` is None, or what is there is damaged.
+        DataError: IMDB is not available and `fallback` is None, or it is damaged.
     """
     cache = root / "imdb"
     try:
-        source, digest, read = _find(cache, archives, download, say, progress)
+        source, digest, reviews_found = _find(cache, download)
     except DataError as error:
         if fallback is None:
             raise
-        say(str(error))
-        say("Going on without IMDB: generated reviews stand in. Their accuracy says nothing about IMDB's.")
+        print(error)
+        print("IMDB is not available: falling back to generated reviews, whose accuracy tells nothing.")
         return reviews.load(settings)
 
-    def make() -> tuple[text.Documents, text.Documents, tuple[str, ...]]:
-        say("encoding the reviews: once, in less than a minute")
-        found = read()
-        _check_counts(found, source, each)
-        texts = [found[split, "neg"] + found[split, "pos"] for split in ("train", "test")]
-        labels = [[0] * each + [1] * each] * 2
-        return text.encode(texts, labels, settings, say)
+    def make() -> text.Encoded:
+        print("encoding the reviews: once, in less than a minute", flush=True)
+        return text.encode(_texts(reviews_found, source, each), [[0] * each + [1] * each] * 2, settings)
 
-    train, test, vocabulary = text.cached(cache, digest, settings, make, say)
-    return TextData("imdb", train, test, vocabulary, CLASSES, embedded=False, source=source)
+    encoded = text.cached(cache, digest, settings, make)
+    return TextData("imdb", *encoded, CLASSES, embedded=False, source=source)
 
 
-def _find(
-    cache: Path, archives: Path | None, download: bool, say: Say, progress: store.Progress | None
-) -> tuple[str, str, Callable[[], Reviews]]:
-    """Return where IMDB is, in words, the digest of its content, and what reads it."""
-    if (cache / "aclImdb").is_dir():
-        found = _read_folder(cache / "aclImdb")
-        return f"cache {cache / 'aclImdb'}", _digest(found), lambda: found
-    places = [("cache", cache / ARCHIVE)]
+def _find(cache: Path, download: bool) -> tuple[str, str, Files]:
+    """Return where IMDB is, for people, the digest of its content, and the files, not yet read."""
+    folder = cache / "aclImdb"
+    if folder.is_dir():
+        files = [
+            (f"{split}/{label}/{path.name}", path.read_bytes())
+            for split, label in FOLDERS
+            for path in sorted((folder / split / label).glob("*.txt"))
+        ]
+        return f"cache {folder}", sha256_of(b"".join(content for _, content in files)), files
+    places = {"cache": cache / ARCHIVE}
+    archives = archives_folder()
     if archives is not None:
-        places.append(("archives", archives / "imdb" / ARCHIVE))
-    for kind, path in places:
+        places["archives"] = archives / "imdb" / ARCHIVE
+    for kind, path in places.items():
         if path.is_file():
-            return f"{kind} {path.parent}", _file_digest(path), partial(_read_archive, path)
-    obtained = store.obtain(PUBLISHED, cache.parent, archives, download, say, progress)
-    digest = hashlib.sha256(obtained.contents[ARCHIVE]).hexdigest()
-    return obtained.source, digest, partial(_read_archive, cache / ARCHIVE)
+            return f"{kind} {path.parent}", sha256_of(path), _members(path, path)
+    contents, source = fetch(PUBLISHED, cache.parent, download)
+    return source, sha256_of(contents[ARCHIVE]), _members(io.BytesIO(contents[ARCHIVE]), cache / ARCHIVE)
 
 
-def _read_archive(path: Path) -> Reviews:
-    """Return the reviews in the archive, those of each class in the order of their file names.
-
-    Nothing is written to disk. A member with a link or a path that leads elsewhere is refused.
-    """
-    named: dict[tuple[str, str], dict[str, str]] = {}
+def _members(file: BinaryIO | Path, path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of the reviews in the archive; a member that leads elsewhere is refused."""
     try:
-        with gzip.open(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
+        with gzip.open(file) as content, tarfile.open(fileobj=content, mode="r|") as archive:
             for member in archive:
                 if not (member.isfile() or member.isdir()) or ".." in member.name.split("/"):
-                    raise DataError(f"{path}: {member.name} is no plain file inside of aclImdb")
+                    raise DataError(f"{path}: {member.name} is not a regular file inside aclImdb")
                 match = REVIEW.fullmatch(member.name)
-                if match and member.isfile():
-                    review = archive.extractfile(member).read(LONGEST_FILE)  # type: ignore[union-attr]
-                    split, label, name = match.groups()
-                    place = f"{path}: {member.name}"
-                    named.setdefault((split, label), {})[name] = _decoded(review, place)
+                review = archive.extractfile(member) if match else None
+                if match and review:
+                    yield match[1], review.read(LONGEST_FILE)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, OSError) as error:
         raise DataError(f"{path}: damaged or cut short ({error}); delete it, or get it again") from error
-    return {key: [texts[name] for name in sorted(texts)] for key, texts in named.items()}
 
 
-def _read_folder(folder: Path) -> Reviews:
-    """Return the reviews in an unpacked archive."""
-    found: Reviews = {}
-    for split in ("train", "test"):
-        for label in CLASSES:
-            place = folder / split / label
-            paths = sorted(place.glob("*.txt"), key=lambda path: path.name)
-            if not paths:
-                raise DataError(f"{place}: there are no reviews; unpack the archive again")
-            found[split, label] = [_decoded(path.read_bytes(), str(path)) for path in paths]
-    return found
-
-
-def _decoded(content: bytes, place: str) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place}: not UTF-8 ({error.reason} at byte {error.start})") from error
-
-
-def _check_counts(found: Reviews, source: str, each: int) -> None:
-    for split in ("train", "test"):
-        for label in CLASSES:
-            count = len(found.get((split, label), []))
-            if count != each:
-                raise DataError(
-                    f"{source}: {count:,} reviews in {split}/{label}, expected {each:,}; "
-                    "get the archive again"
-                )
-
-
-def _digest(found: Reviews) -> str:
-    digest = hashlib.sha256()
-    for part in _parts(found):
-        digest.update(part)
-    return digest.hexdigest()
-
-
-def _parts(found: Reviews) -> Iterator[bytes]:
-    for key, texts in sorted(found.items()):
-        yield f"{key} {len(texts)}\n".encode()
-        for one in texts:
-            yield hashlib.sha256(one.encode()).digest()
-
-
-def _file_digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _texts(files: Files, source: str, each: int) -> list[list[str]]:
+    """Return the reviews of training and test set, the negative ones first, sorted by file name."""
+    found: dict[str, dict[str, str]] = {f"{split}/{label}": {} for split, label in FOLDERS}
+    for name, content in files:
+        try:
+            found[name.rpartition("/")[0]][name] = content.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{source}: {name}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    for folder, own in found.items():
+        if len(own) != each:
+            raise DataError(
+                f"{source}: {len(own):,} reviews in {folder}, expected {each:,}; get the archive again"
+            )
+    ordered = [[own[name] for name in sorted(own)] for own in found.values()]
+    return [ordered[0] + ordered[1], ordered[2] + ordered[3]]

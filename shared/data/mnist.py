@@ -4,8 +4,10 @@ import math
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from shared.data import digits, store
+from shared.data import digits
+from shared.data.fetch import FileSet, RemoteFile, fetch
 from shared.data.images import ImageData
 from shared.errors import DataError
 
@@ -14,16 +16,16 @@ TRAIN_LABELS = "train-labels-idx1-ubyte"
 TEST_IMAGES = "t10k-images-idx3-ubyte"
 TEST_LABELS = "t10k-labels-idx1-ubyte"
 
-# Names and MD5 digests of the decompressed files as LeCun published them; torchvision reads the
+# Names and MD5 digests of the decompressed files as LeCun published them. torchvision reads the
 # same files from the same two mirrors (torchvision/datasets/mnist.py).
-PUBLISHED = store.FileSet(
+PUBLISHED = FileSet(
     name="mnist",
     title="MNIST",
     files=(
-        store.SourceFile(TRAIN_IMAGES, 47_040_016, "6bbc9ace898e44ae57da46a324031adb", 9_912_422),
-        store.SourceFile(TRAIN_LABELS, 60_008, "a25bea736e30d166cdddb491f175f624", 28_881),
-        store.SourceFile(TEST_IMAGES, 7_840_016, "2646ac647ad5339dbf082846283269ea", 1_648_877),
-        store.SourceFile(TEST_LABELS, 10_008, "27ae3e4e09519cfbb04c329615203637", 4_542),
+        RemoteFile(TRAIN_IMAGES, 47_040_016, "6bbc9ace898e44ae57da46a324031adb", 9_912_422),
+        RemoteFile(TRAIN_LABELS, 60_008, "a25bea736e30d166cdddb491f175f624", 28_881),
+        RemoteFile(TEST_IMAGES, 7_840_016, "2646ac647ad5339dbf082846283269ea", 1_648_877),
+        RemoteFile(TEST_LABELS, 10_008, "27ae3e4e09519cfbb04c329615203637", 4_542),
     ),
     mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
 )
@@ -32,57 +34,44 @@ UNSIGNED_BYTE = 0x08  # IDX's code of the one element type that MNIST uses
 
 
 def load(
-    root: Path,
-    archives: Path | None,
-    download: bool = True,
-    fallback: str | None = "digits",
-    say: store.Say = print,
-    progress: store.Progress | None = None,
-    published: store.FileSet = PUBLISHED,
+    root: Path, download: bool = True, fallback: str | None = "digits", published: FileSet = PUBLISHED
 ) -> ImageData:
     """Return MNIST: 60,000 training and 10,000 test images, uint8 (N, 28, 28).
 
     Args:
-        root: The cache; MNIST lies in `root/mnist`.
-        archives: A folder with `mnist/*.gz`, or None; see `store.archives_folder`.
-        download: Whether the network may be asked.
-        fallback: `"digits"` goes on with the embedded sample where MNIST cannot be had; None
-            does not.
-        say: Takes each message.
-        progress: Takes (file name, bytes received, bytes expected) during a download.
-        published: The files and their digests; another set of the same names serves tests.
+        root: the cache; MNIST is in `root/mnist`.
+        download: whether the network may be used.
+        fallback: if MNIST is not available, `"digits"` returns the embedded sample; None raises.
+        published: the files and their digests; tests pass another set of the same names.
 
     Raises:
-        DataError: MNIST cannot be had, and `fallback` is None.
-        ValueError: `fallback` is something else.
+        DataError: MNIST is not available, and `fallback` is None.
     """
-    if fallback not in ("digits", None):
-        raise ValueError(f"fallback must be 'digits' or None, not {fallback!r}")
     try:
-        obtained = store.obtain(published, root, archives, download, say, progress)
+        contents, source = fetch(published, root, download)
     except DataError as error:
         if fallback is None:
             raise
-        say(str(error))
-        say(
-            "Going on without MNIST: the embedded sample stands in, 1,797 real handwritten 8x8 "
+        print(error)
+        print(
+            "MNIST is not available: falling back to the embedded sample, 1,797 real handwritten 8x8 "
             "digits from scikit-learn. Its accuracy says nothing about MNIST's."
         )
         return digits.load()
-    arrays = {name: read_idx(content, name) for name, content in obtained.contents.items()}
+    arrays = {name: read_idx(content, name) for name, content in contents.items()}
     return ImageData(
         name="mnist",
         train_images=arrays[TRAIN_IMAGES],
         train_labels=arrays[TRAIN_LABELS].astype(np.int64),
         test_images=arrays[TEST_IMAGES],
         test_labels=arrays[TEST_LABELS].astype(np.int64),
-        classes=tuple("0123456789"),
+        classes=digits.CLASSES,
         embedded=False,
-        source=obtained.source,
+        source=source,
     )
 
 
-def read_idx(content: bytes, name: str) -> np.ndarray:
+def read_idx(content: bytes, name: str) -> NDArray[np.uint8]:
     """Return the array in an IDX file of unsigned bytes: uint8, writable, of the file's shape.
 
     The format, from the end of LeCun's MNIST page (yann.lecun.com/exdb/mnist): two zero bytes, a
@@ -90,20 +79,19 @@ def read_idx(content: bytes, name: str) -> np.ndarray:
     as a big-endian 32-bit integer, then the elements in C order.
 
     Args:
-        content: The whole file.
-        name: The file's name, for messages.
+        content: the whole file.
+        name: the file's name, for messages.
 
     Raises:
-        DataError: The magic number is another one, or the file is shorter or longer than its
-            header says.
+        DataError: the magic number is wrong, or the length does not match the header.
     """
-    magic, dimensions = content[:3], content[3:4]
-    if magic != bytes([0, 0, UNSIGNED_BYTE]) or dimensions in (b"", b"\0"):
+    dimensions = content[3] if len(content) > 3 else 0
+    if content[:3] != bytes([0, 0, UNSIGNED_BYTE]) or dimensions == 0:
         raise DataError(
             f"{name}: not an IDX file of unsigned bytes: it starts with "
             f"{content[:4].hex(' ') or 'nothing'}, expected 00 00 08 and the number of dimensions"
         )
-    header_size = 4 + 4 * dimensions[0]
+    header_size = 4 + 4 * dimensions
     if len(content) < header_size:
         raise DataError(f"{name}: cut short in the header: {len(content)} bytes, expected {header_size}")
     shape = tuple(np.frombuffer(content[4:header_size], dtype=">u4").tolist())
@@ -112,5 +100,5 @@ def read_idx(content: bytes, name: str) -> np.ndarray:
         raise DataError(
             f"{name}: {len(content):,} bytes, expected {size:,} for unsigned bytes of shape {shape}"
         )
-    # A copy, because a view of bytes is read-only, which torch.from_numpy warns about.
+    # A copy: a view of bytes is read-only, and torch.from_numpy warns about that.
     return np.frombuffer(content, dtype=np.uint8, offset=header_size).reshape(shape).copy()

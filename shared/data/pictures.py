@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from shared.data.class_folders import list_class_folders
 from shared.data.images import ImageData
-from shared.data.store import Say
 from shared.errors import DataError
-from shared.files import write_atomically
+from shared.files import read_file, write_atomically
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 # What files called so may really be: Pillow reads much more, PostScript through another program.
@@ -32,10 +32,8 @@ MOST_PIXELS = 50_000_000  # of a picture; one of 1 MB can claim to have billions
 POOL_FROM = 20_000_000  # bytes of files from which processes pay: they take a second to start
 CACHE_UP_TO = 2 * 2**30  # bytes of arrays
 FORM = 2  # of what is cached; another number where decoding changes
-SPLITS = ("train", "test")
 
 Pixels = NDArray[np.uint8]
-Files = dict[str, list[Path]]  # by class
 
 
 def decode(content: bytes, name: str, size: int) -> Pixels:
@@ -148,132 +146,45 @@ def _cores() -> int:
 
 
 def _decode_file(path: Path, size: int) -> Pixels:
-    return decode(read(path), str(path), size)
-
-
-def read(path: Path) -> bytes:
-    """Return a file's content.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return decode(read_file(path), str(path), size)
 
 
 def load_folder(
-    root: Path,
-    size: int,
-    test_fraction: float,
-    name: str = "image_folder",
-    cache: Path | None = None,
-    say: Say = print,
+    root: Path, size: int, test_fraction: float, name: str = "image_folder", cache: Path | None = None
 ) -> ImageData:
     """Return the pictures in `root/train/CLASS/*` and `root/test/CLASS/*`.
 
-    Where there are no folders `train` and `test`, the classes are the folders of `root` itself, and
-    a fixed seed draws what is kept to test with.
-
     Args:
-        root: the folder.
-        size: pixels a side of what comes out.
-        test_fraction: how many pictures of each class are kept to test with, one at least, where
-            `root` does not say which.
+        root: the folder; see `list_class_folders`.
+        size: pixels a side of the result.
+        test_fraction: fraction of each class's pictures that are used for testing, if `root` does
+            not have both sets.
         name: of the data set.
         cache: where the decoded arrays are kept, under a digest of the files' names, sizes and
             times; None keeps nothing.
-        say: takes each message.
 
     Raises:
-        DataError: there are not two classes, one has no pictures (or a single one where they have
-            to be split), the test set has a class that the training set has not, or a picture
-            cannot be decoded.
+        DataError: as `list_class_folders`, or a picture cannot be decoded.
     """
-    if all((root / split).is_dir() for split in SPLITS):
-        train, test = (_listed(root / split) for split in SPLITS)
-        unknown = sorted(set(test) - set(train))
-        if unknown:
-            raise DataError(
-                f"{root / 'test'}: the class {unknown[0]} has no folder in {root / 'train'}: add "
-                "pictures to train with, or take it out"
-            )
-    else:
-        train, test = _split(_listed(root), root, test_fraction)
-    classes = tuple(sorted(train))
-    paths = [[path for one in classes for path in split.get(one, [])] for split in (train, test)]
-    labels = [
-        np.repeat(np.arange(len(classes)), [len(split.get(one, [])) for one in classes])
-        for split in (train, test)
-    ]
-    train_images, test_images = _decoded(paths, size, cache, say)
+    folders = list_class_folders(root, SUFFIXES, "pictures", test_fraction)
+    paths, count = [*sorted(folders.train), *sorted(folders.test)], len(folders.train)
+    kept = None if cache is None else cache / f"pictures_{_key(paths, size)}.npy"
+    pictures = None if kept is None else read_array(kept, (len(paths), size, size, 3))
+    if pictures is None:
+        pictures = decode_files(paths, size)
+        if kept is not None and pictures.nbytes <= CACHE_UP_TO:
+            keep_array(kept, pictures)
     return ImageData(
         name,
-        train_images,
-        labels[0],
-        test_images,
-        labels[1],
-        classes,
+        pictures[:count],
+        folders.train_labels,
+        pictures[count:],
+        folders.test_labels,
+        folders.classes,
         embedded=False,
         source=f"folder {root}",
         own_classes=True,
     )
-
-
-def _listed(folder: Path) -> Files:
-    """Return the picture files of each class folder, in the order of their names."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder; data.root=PATH names the pictures")
-    found = {
-        place.name: sorted(
-            path
-            for path in place.iterdir()
-            if path.suffix.lower() in SUFFIXES
-            and not path.name.startswith(".")
-            and path.is_file()  # no pipe, and no link that leads nowhere
-        )
-        for place in sorted(folder.iterdir())
-        if place.is_dir() and not place.name.startswith(".")
-    }
-    if len(found) < 2:
-        raise DataError(
-            f"{folder}: expected a folder for each of at least two classes, with pictures in it; "
-            f"found {', '.join(found) or 'none'}"
-        )
-    for name, paths in found.items():
-        if not paths:
-            raise DataError(f"{folder / name}: this class has no pictures ({', '.join(sorted(SUFFIXES))})")
-    return found
-
-
-def _split(found: Files, root: Path, test_fraction: float) -> tuple[Files, Files]:
-    """Return training and test pictures of each class, drawn by a fixed seed."""
-    random = np.random.default_rng(0)
-    train, test = {}, {}
-    for name, paths in found.items():
-        if len(paths) < 2:
-            raise DataError(
-                f"{root / name}: one picture cannot be split into training and test set: add some"
-            )
-        shuffled = [paths[position] for position in random.permutation(len(paths))]
-        kept = min(len(paths) - 1, max(1, round(test_fraction * len(paths))))
-        train[name], test[name] = sorted(shuffled[kept:]), sorted(shuffled[:kept])
-    return train, test
-
-
-def _decoded(
-    paths: Sequence[Sequence[Path]], size: int, cache: Path | None, say: Say
-) -> tuple[Pixels, Pixels]:
-    """Return the pictures of both sets, from the cache where they are in it."""
-    together = [*paths[0], *paths[1]]
-    kept = None if cache is None else cache / f"pictures_{_key(together, size)}.npy"
-    pictures = None if kept is None else read_array(kept, (len(together), size, size, 3))
-    if pictures is None:
-        pictures = decode_files(together, size)
-        if kept is not None and pictures.nbytes <= CACHE_UP_TO:
-            keep_array(kept, pictures, say)
-    return pictures[: len(paths[0])], pictures[len(paths[0]) :]
 
 
 def _key(paths: Sequence[Path], size: int) -> str:
@@ -297,7 +208,7 @@ def read_array(path: Path, shape: tuple[int, ...]) -> Pixels | None:
     return array if array.shape == shape and array.dtype == np.uint8 else None
 
 
-def keep_array(path: Path, array: Pixels, say: Say) -> None:
+def keep_array(path: Path, array: Pixels) -> None:
     """Write an array with its digest in front; where that fails, say so and go on."""
     stream = io.BytesIO()
     np.save(stream, array)
@@ -306,4 +217,4 @@ def keep_array(path: Path, array: Pixels, say: Say) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, hashlib.sha256(content).digest() + content)
     except OSError as error:
-        say(f"{path}: cannot be written ({error.strerror}); the pictures are decoded every time")
+        print(f"{path}: cannot be written ({error.strerror}); the pictures are decoded every time")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.data.text import PAD
+from shared.data.sequences import PAD
 
 TRAIN, TEST = 20_000, 5_000
 SEED = 2017  # the year of Vaswani et al.

@@ -1,9 +1,9 @@
-"""Generated film reviews for machines without IMDB: their words do not give them away.
+"""Generated film reviews for machines without IMDB: only the order of words tells their class.
 
-Each has two judgements of opposite kind, and what they are introduced by tells which one holds: "in
-the end" against "at first", "i say" against "they say", in either order. Positive and negative
-reviews have the same words and the same pairs of words with the same frequencies, so a bag of them
-is left to guess: which judgement belongs to which introduction takes a memory of several words.
+Each has two opposite judgments, and the phrase before each says which one counts: "in the end" or
+"at first", "i say" or "they say", in either order. Positive and negative reviews have the same words
+and pairs of words with the same frequencies, so a bag of words can only guess: connecting a judgment
+with its phrase takes a memory of several words.
 """
 
 import numpy as np
@@ -12,34 +12,18 @@ from shared.data import text
 from shared.data.text import Settings, TextData
 
 TRAIN, TEST = 25_000, 5_000
-SEED = 20110619  # the first day of the conference that IMDB was published at
+SEED = 20110619  # the first day of the conference where IMDB was published
 CLASSES = ("neg", "pos")
 
 GOOD = ("good", "great", "wonderful", "brilliant", "touching", "funny", "superb", "charming")
 BAD = ("bad", "awful", "terrible", "dull", "boring", "silly", "poor", "annoying")
 THINGS = (
-    "the film",
-    "the plot",
-    "the acting",
-    "the music",
-    "the ending",
-    "the script",
-    "the cast",
-    "the camera",
-    "the dialogue",
-    "the story",
-    "the director",
-    "the first half",
+    *("the film", "the plot", "the acting", "the music", "the ending", "the script"),
+    *("the cast", "the camera", "the dialogue", "the story", "the director", "the first half"),
 )
 FILLERS = (
-    "in the least",
-    "by any means",
-    "at any moment",
-    "in my opinion",
-    "as others say",
-    "however you look at it",
-    "if you ask me",
-    "for a minute",
+    *("in the least", "by any means", "at any moment", "in my opinion"),
+    *("as others say", "however you look at it", "if you ask me", "for a minute"),
 )
 NEUTRAL = (
     "i saw it last week with my brother .",
@@ -52,7 +36,7 @@ NEUTRAL = (
     "they show a train , a lake and a dog .",
 )
 
-# What introduces the judgement that holds, and what the other one.
+# Phrases before the judgment that counts, and before the other one.
 CUES = (
     ("in the end", "at first"),
     ("i say", "they say"),
@@ -64,11 +48,11 @@ CUES = (
 
 
 def load(settings: Settings) -> TextData:
-    """Return 25,000 generated reviews to train with and 5,000 to test with, the same every time."""
+    """Return 25,000 generated training reviews and 5,000 test reviews, the same every time."""
     random = np.random.default_rng(SEED)
     texts, labels = zip(*(generate(count, random) for count in (TRAIN, TEST)), strict=True)
-    train, test, vocabulary = text.encode(texts, labels, settings, say=lambda line: None)
-    return TextData("reviews", train, test, vocabulary, CLASSES, embedded=True, source="generated here")
+    encoded = text.encode(texts, labels, settings)
+    return TextData("reviews", *encoded, CLASSES, embedded=True, source="generated here")
 
 
 def generate(count: int, random: np.random.Generator) -> tuple[list[str], list[int]]:
@@ -82,13 +66,13 @@ def generate(count: int, random: np.random.Generator) -> tuple[list[str], list[i
     for number, label in enumerate(labels):
         pair, good, bad, before, after = picks[number]
         right, wrong = (GOOD[good], BAD[bad]) if label else (BAD[bad], GOOD[good])
-        judgements = [
+        judgments = [
             f"{cue} {THINGS[thing] if long else 'it'} was {adjective} , {FILLERS[filler]} ."
             for cue, adjective, (thing, filler, long) in zip(
                 CUES[pair], (right, wrong), parts[number], strict=True
             )
         ]
         if order[number]:
-            judgements.reverse()
-        texts.append(" ".join([NEUTRAL[before], *judgements, NEUTRAL[after]]))
+            judgments.reverse()
+        texts.append(" ".join([NEUTRAL[before], *judgments, NEUTRAL[after]]))
     return texts, labels.tolist()

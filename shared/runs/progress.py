@@ -1,14 +1,12 @@
 """What is on the screen during long work: a bar on a terminal, plain lines elsewhere."""
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from shared.runs.messages import epoch_line
 
@@ -83,22 +81,3 @@ class TrainingProgress:
             self._bar.console.print(line)
         else:
             print(line, flush=True)
-
-
-@contextlib.contextmanager
-def download_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar a file on a terminal, nothing elsewhere: the loader announces a download itself.
-
-    Gives a function to call with (file name, bytes received, bytes expected).
-    """
-    console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def update(name: str, received: int, expected: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=expected)
-            bars.update(tasks[name], completed=received)
-
-        yield update

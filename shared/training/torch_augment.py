@@ -8,7 +8,7 @@ import torch
 from shared.data import augment
 
 
-def shifted(images: Any, random: np.random.Generator, pixels: int) -> Any:
+def shift(images: Any, random: np.random.Generator, pixels: int) -> Any:
     """Return each image moved by up to `pixels` in each direction, at random.
 
     The same numbers are drawn and the same images made as in shared/data/augment.py, which moves
@@ -20,12 +20,12 @@ def shifted(images: Any, random: np.random.Generator, pixels: int) -> Any:
         random: draws the ways.
         pixels: the longest way; 0 returns the images as they are.
     """
-    moved = shifted_there if isinstance(images, torch.Tensor) else augment.shifted
+    moved = shift_tensor if isinstance(images, torch.Tensor) else augment.shift
     return moved(images, random, pixels)
 
 
-def shifted_there(images: torch.Tensor, random: np.random.Generator, pixels: int) -> torch.Tensor:
-    """Do what `shifted` does, on the images' device, without waiting for it."""
+def shift_tensor(images: torch.Tensor, random: np.random.Generator, pixels: int) -> torch.Tensor:
+    """Do what `shift` does, on the images' device, without waiting for it."""
     if pixels == 0:
         return images
     count, height, width = images.shape

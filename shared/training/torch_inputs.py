@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from shared.data.images import Standardized
-from shared.data.text import PAD, Sequences
+from shared.data.sequences import PAD, Sequences
 
 Rows = NDArray[np.int64]
 

@@ -20,7 +20,7 @@ from apps.attention.train import build_learner, load, train
 from shared.backprop import MultiheadAttention, ScaledDotProductAttention
 from shared.data import recall
 from shared.data.examples import Examples
-from shared.data.text import PAD
+from shared.data.sequences import PAD
 from shared.errors import ConfigError
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.training.keras_learner import KerasLearner

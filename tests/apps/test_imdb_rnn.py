@@ -17,14 +17,14 @@ from apps.imdb_rnn import gradients, keras_model, numpy_model, predict, torch_mo
 from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.train import build_learner, train
 from shared.data.examples import Examples
-from shared.data.text import PAD
+from shared.data.sequences import PAD
+from shared.data.text_sets import load_texts, split_texts
 from shared.errors import ConfigError, DataError
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.runs.reader import read_metrics, read_weights
 from shared.training.keras_learner import KerasLearner
 from shared.training.loop import batches_by_length
 from shared.training.numpy_learner import NumpyLearner
-from shared.training.texts import load_texts, split_texts
 from shared.training.torch_learner import TorchLearner
 from tests.helpers import ROOT, TIMEOUT, app_config
 

@@ -634,8 +634,7 @@ def test_torchvisions_transforms_move_and_mirror_each_picture_by_itself() -> Non
     images = torch.arange(16, dtype=torch.uint8)[None, None, :, None].repeat(200, 16, 1, 3)
     state = torch.random.get_rng_state()
     moved, again = (
-        torch_transforms.mirrored_and_moved(images, np.random.default_rng(0), 2, True).numpy()
-        for _ in range(2)
+        torch_transforms.shift_and_mirror(images, np.random.default_rng(0), 2, True).numpy() for _ in range(2)
     )
     assert torch.equal(torch.random.get_rng_state(), state)
     np.testing.assert_array_equal(moved, again)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shared.data.augment import shifted
+from shared.data.augment import shift
 
 BACKGROUND = -0.4
 
@@ -17,7 +17,7 @@ def with_a_dot(count: int) -> np.ndarray:
 @pytest.mark.parametrize("pixels", [1, 2])
 def test_every_way_is_taken_about_equally_often(pixels: int) -> None:
     count = 9000
-    moved = shifted(with_a_dot(count), np.random.default_rng(0), pixels)
+    moved = shift(with_a_dot(count), np.random.default_rng(0), pixels)
     assert moved.dtype == np.float32
     image, row, column = np.nonzero(moved > 0)
     assert (image == np.arange(count)).all(), "each image keeps its dot and its place"
@@ -33,10 +33,10 @@ def test_every_way_is_taken_about_equally_often(pixels: int) -> None:
 
 def test_no_way_leaves_the_images_alone() -> None:
     images = with_a_dot(3)
-    assert shifted(images, np.random.default_rng(0), 0) is images
+    assert shift(images, np.random.default_rng(0), 0) is images
 
 
 def test_the_images_given_stay() -> None:
     images = with_a_dot(10)
-    shifted(images, np.random.default_rng(0), 2)
+    shift(images, np.random.default_rng(0), 2)
     np.testing.assert_array_equal(images, with_a_dot(10))

@@ -1,5 +1,6 @@
 """shared/data/pictures.py and cifar10.py: every kind of picture, and every kind of bad one."""
 
+import hashlib
 import io
 import pickle
 import tarfile
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.data import cifar10, pictures, store
-from shared.data.augment import mirrored_and_moved
+from shared.data import cifar10, pictures
+from shared.data.augment import shift_and_mirror
+from shared.data.fetch import FileSet, RemoteFile
 from shared.errors import DataError
 
 
@@ -171,7 +173,7 @@ def test_a_folder_that_is_split_here(tmp_path: Path) -> None:
     [
         ({"cat": 3, "dog": 0}, r"dog: this class has no pictures"),
         ({"cat": 3}, r"expected a folder for each of at least two classes.*found cat"),
-        ({"cat": 3, "dog": 1}, r"dog: one picture cannot be split"),
+        ({"cat": 3, "dog": 1}, r"dog: one file cannot be split"),
         (
             {"train__cat": 1, "train__dog": 1, "test__cat": 1, "test__cow": 1},
             r"test: the class cow has no folder in .*train",
@@ -186,7 +188,7 @@ def test_a_bad_folder_is_refused(counts: dict[str, int], message: str, tmp_path:
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no such folder; data\.root=PATH"):
+    with pytest.raises(DataError, match=r"no such folder; set data\.root"):
         pictures.load_folder(tmp_path / "nothing", 16, 0.2)
 
 
@@ -241,18 +243,13 @@ def published_archive() -> bytes:
     return stream.getvalue()
 
 
-def test_the_published_archive_is_read(tmp_path: Path) -> None:
-    import hashlib
-
+def test_the_published_archive_is_read(archives: Path, tmp_path: Path) -> None:
     content = published_archive()
-    (tmp_path / "archives" / "cifar10").mkdir(parents=True)
-    (tmp_path / "archives" / "cifar10" / cifar10.ARCHIVE).write_bytes(content)
+    (archives / "cifar10").mkdir(parents=True)
+    (archives / "cifar10" / cifar10.ARCHIVE).write_bytes(content)
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    file = store.SourceFile(cifar10.ARCHIVE, len(content), digest, len(content), packed=False)
-    published = store.FileSet("cifar10", "CIFAR-10", (file,), ())
-    images = cifar10.load(
-        tmp_path / "data", tmp_path / "archives", False, lambda _: None, published=published
-    )
+    file = RemoteFile(cifar10.ARCHIVE, len(content), digest, len(content), compressed=False)
+    images = cifar10.load(tmp_path, False, FileSet("cifar10", "CIFAR-10", (file,), ()))
     assert images.train_images.shape == (10, 32, 32, 3)
     assert images.train_labels.tolist() == [0, 9, 1, 9, 2, 9, 3, 9, 4, 9]
     assert images.train_images[2, 0, 0].tolist() == [1, 100, 200]
@@ -265,33 +262,34 @@ def test_a_pickle_that_would_run_code_is_refused() -> None:
         cifar10._OnlyArrays(io.BytesIO(hostile)).load()
 
 
-def test_a_folder_of_archives_with_pictures_in_it(tmp_path: Path) -> None:
+def test_a_folder_of_pictures_in_the_archives_is_read(archives: Path, tmp_path: Path) -> None:
     counts = {f"cifar10__{split}__{name}": 2 for split in ("train", "test") for name in "ab"}
-    images = cifar10.load(tmp_path / "data", folder(tmp_path, **counts), False)
+    folder(archives, **counts)
+    images = cifar10.load(tmp_path, download=False)
     assert (images.name, images.classes) == ("cifar10", ("a", "b"))
 
 
-def test_an_archive_with_too_few_pictures_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "cifar10").mkdir()
-    with tarfile.open(tmp_path / "cifar10" / cifar10.SUBSET, "w:gz") as tar:
+def test_an_archive_with_too_few_pictures_is_refused(archives: Path, tmp_path: Path) -> None:
+    (archives / "cifar10").mkdir(parents=True)
+    with tarfile.open(archives / "cifar10" / cifar10.SUBSET, "w:gz") as tar:
         content = encoded(photo((32, 32)), "JPEG")
         info = tarfile.TarInfo("cifar10/train/airplane/0.jpg")
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
     with pytest.raises(DataError, match=r"1 pictures in train/airplane, expected 2500"):
-        cifar10.load(tmp_path / "data", tmp_path, False, lambda _: None)
+        cifar10.load(tmp_path, download=False)
 
 
-def test_without_any_of_them_it_cannot_be_had(tmp_path: Path) -> None:
+def test_without_any_of_them_it_is_an_error(archives: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot get CIFAR-10"):
-        cifar10.load(tmp_path, None, download=False)
+        cifar10.load(tmp_path, download=False)
 
 
 def test_pictures_are_moved_and_half_of_them_mirrored() -> None:
     images = np.tile(np.arange(16, dtype=np.uint8)[None, None, :, None], (400, 16, 1, 3))
     random = np.random.default_rng(0)
-    np.testing.assert_array_equal(mirrored_and_moved(images, random, 0, False), images)
-    moved = mirrored_and_moved(images, random, 2, True)
+    np.testing.assert_array_equal(shift_and_mirror(images, random, 0, False), images)
+    moved = shift_and_mirror(images, random, 2, True)
     falling = moved[:, 0, 2, 0] > moved[:, 0, 13, 0]
     assert 0.4 < falling.mean() < 0.6
     assert set(np.unique(moved[~falling, 0, 8, 0])) == {6, 7, 8, 9, 10}

@@ -1,14 +1,7 @@
-"""Texts as ids: what is encoded can be decoded, is cached, and damage is noticed."""
+"""Texts become ids and a vocabulary, cached on disk; generated reviews."""
 
-import hashlib
-import io
-import tarfile
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,20 +10,17 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from shared.data import imdb, reviews, text
-from shared.data.text import PAD, UNKNOWN, Documents, Sequences, Settings, TextData
+from shared.data import reviews, text
+from shared.data.sequences import PAD, UNKNOWN, Documents, Sequences
+from shared.data.text import Settings, TextData
 from shared.errors import DataError
 
 SETTINGS = Settings(vocabulary_size=50, min_frequency=1)
 
 
-def quiet(line: str) -> None:
-    """Take messages and say nothing."""
-
-
 def encoded(train: list[str], test: list[str], settings: Settings = SETTINGS) -> TextData:
     labels = [[0] * len(train), [1] * len(test)]
-    first, second, vocabulary = text.encode([train, test], labels, settings, quiet)
+    first, second, vocabulary = text.encode([train, test], labels, settings)
     return TextData("made", first, second, vocabulary, ("a", "b"), embedded=True, source="here")
 
 
@@ -70,7 +60,7 @@ def test_a_text_cannot_say_padding() -> None:
     st.data(),
 )
 def test_batches_are_padded_on_the_right(
-    documents: list[list[int]], longest: int, keep: text.Keep, data: st.DataObject
+    documents: list[list[int]], longest: int, keep: Literal["first", "last"], data: st.DataObject
 ) -> None:
     offsets = np.cumsum([0, *map(len, documents)])
     flat = np.array([number for one in documents for number in one], np.uint16)
@@ -97,174 +87,36 @@ def test_the_second_start_reads_what_the_first_has_left(tmp_path: Path) -> None:
         return made
 
     for _ in range(3):
-        train, test, vocabulary = text.cached(tmp_path, "digest", SETTINGS, make, quiet)
+        train, test, vocabulary = text.cached(tmp_path, "digest", SETTINGS, make)
         again = TextData("made", train, test, vocabulary, ("a", "b"), True, "here")
         assert again.sha256 == data.sha256
         assert vocabulary == data.vocabulary
     assert len(calls) == 1
-    text.cached(tmp_path, "another digest", SETTINGS, make, quiet)
-    text.cached(tmp_path, "digest", Settings(49, 1), make, quiet)
+    text.cached(tmp_path, "another digest", SETTINGS, make)
+    text.cached(tmp_path, "digest", Settings(49, 1), make)
     assert len(calls) == 3, "other texts and other settings have files of their own"
 
 
-def test_a_damaged_cache_is_named_and_made_anew(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_named_and_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = encoded(["one two", "two"], ["three"])
     made = (data.train, data.test, data.vocabulary)
-    text.cached(tmp_path, "digest", SETTINGS, lambda: made, quiet)
+    text.cached(tmp_path, "digest", SETTINGS, lambda: made)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    said: list[str] = []
     for damaged in (whole[: len(whole) // 2], whole.replace(b"one", b"two", 1), b""):
         path.write_bytes(damaged)
-        train, _, _ = text.cached(tmp_path, "digest", SETTINGS, lambda: made, said.append)
+        train, _, _ = text.cached(tmp_path, "digest", SETTINGS, lambda: made)
         assert train.ids.tolist() == data.train.ids.tolist()
         assert path.read_bytes() == whole
-    assert len(said) == 3
-    assert all(str(path) in line and "encoding the texts again" in line for line in said)
-
-
-Change = Callable[[tarfile.TarFile], None]
-
-
-def archive(folder: Path, each: int = 3, change: Change | None = None, skip: str = "") -> Path:
-    """Write archives/imdb/aclImdb_v1.tar.gz with `each` reviews of a class, and return archives."""
-    (folder / "imdb").mkdir(parents=True)
-    with tarfile.open(folder / "imdb" / imdb.ARCHIVE, "w:gz") as file:
-        add(file, "aclImdb/README", b"not a review")
-        for split in ("train", "test"):
-            for label in imdb.CLASSES:
-                for number in range(each):
-                    name = f"aclImdb/{split}/{label}/{number}_1.txt"
-                    if name != skip:
-                        add(file, name, f"a {label} film , number {number}".encode())
-        if change:
-            change(file)
-    return folder
-
-
-def add(file: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    file.addfile(member, io.BytesIO(content))
-
-
-def load(root: Path, archives: Path | None) -> TextData:
-    return imdb.load(root, archives, SETTINGS, download=False, fallback=None, say=quiet, each=3)
-
-
-def test_imdb_comes_from_the_archive_and_then_from_the_cache(tmp_path: Path) -> None:
-    archives = archive(tmp_path / "archives")
-    data = load(tmp_path / "cache", archives)
-    assert (len(data.train), len(data.test), data.embedded) == (6, 6, False)
-    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert data.decode(Sequences(data.train, 9)[:1][0]) == ["a", "neg", "film", ",", "number", "0"]
-    (cached,) = (tmp_path / "cache" / "imdb").iterdir()
-    assert cached.name.startswith("encoded-")
-    assert load(tmp_path / "cache", archives).sha256 == data.sha256
-
-
-def test_an_unpacked_folder_is_the_same_data(tmp_path: Path) -> None:
-    archives = archive(tmp_path / "archives")
-    with tarfile.open(archives / "imdb" / imdb.ARCHIVE) as file:
-        for member in file:
-            path = tmp_path / "cache" / "imdb" / member.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(file.extractfile(member).read())  # type: ignore[union-attr]
-    assert load(tmp_path / "cache", None).sha256 == load(tmp_path / "other", archives).sha256
-
-
-def test_an_archive_cut_short_is_named(tmp_path: Path) -> None:
-    archives = archive(tmp_path / "archives", each=3)
-    path = archives / "imdb" / imdb.ARCHIVE
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(DataError, match=rf"{path}: damaged or cut short"):
-        load(tmp_path / "cache", archives)
-    assert not list((tmp_path / "cache").rglob("encoded-*"))
-
-
-def link(file: tarfile.TarFile) -> None:
-    member = tarfile.TarInfo("aclImdb/train/pos/9_1.txt")
-    member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    file.addfile(member)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (link, "9_1.txt is no plain file"),
-        (lambda file: add(file, "aclImdb/../../evil.txt", b"x"), "evil.txt is no plain file"),
-        (lambda file: add(file, "aclImdb/train/pos/9_1.txt", b"\xff\xfe"), "9_1.txt: not UTF-8"),
-        (lambda file: add(file, "aclImdb/train/pos/9_1.txt", b"x"), "4 reviews in train/pos, exp"),
-    ],
-)
-def test_a_strange_archive_is_refused(change: Change, said: str, tmp_path: Path) -> None:
-    archives = archive(tmp_path / "archives", change=change)
-    with pytest.raises(DataError, match=said):
-        load(tmp_path / "cache", archives)
-    assert {path.name for path in tmp_path.iterdir()} <= {"archives", "cache"}
-
-
-def test_a_missing_review_is_noticed(tmp_path: Path) -> None:
-    archives = archive(tmp_path / "archives", skip="aclImdb/test/neg/1_1.txt")
-    with pytest.raises(DataError, match="2 reviews in test/neg, expected 3"):
-        load(tmp_path / "cache", archives)
-
-
-def test_a_class_folder_without_reviews_is_named(tmp_path: Path) -> None:
-    (tmp_path / "cache" / "imdb" / "aclImdb" / "train" / "neg").mkdir(parents=True)
-    with pytest.raises(DataError, match="aclImdb/train/neg: there are no reviews"):
-        load(tmp_path / "cache", None)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(str(path) in line and "encoding the texts again" in line for line in lines)
 
 
 def test_a_review_of_a_million_words_is_read_up_to_the_longest() -> None:
     data = encoded(["word " * 1_000_000, "word"], ["word"])
     assert data.train.lengths.tolist() == [1_000_000, 1]
     assert Sequences(data.train, longest=400)[:2].shape == (2, 400)
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[str]:
-    """Yield the address of a server on the loopback interface, for the files in tmp_path/served."""
-    (tmp_path / "served").mkdir()
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-def test_imdb_is_downloaded_once_and_verified(
-    tmp_path: Path, served: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    content = (archive(tmp_path / "archives") / "imdb" / imdb.ARCHIVE).read_bytes()
-    (tmp_path / "served" / imdb.ARCHIVE).write_bytes(content)
-
-    def publish(md5: str) -> None:
-        file = replace(imdb.PUBLISHED.files[0], size=len(content), download_size=len(content), md5=md5)
-        published = replace(imdb.PUBLISHED, files=(file,), mirrors=(served,))
-        monkeypatch.setattr(imdb, "PUBLISHED", published)
-
-    def from_network() -> TextData:
-        return imdb.load(tmp_path / "cache", None, SETTINGS, download=True, fallback=None, say=quiet, each=3)
-
-    publish("0" * 32)
-    with pytest.raises(DataError, match="digest"):
-        from_network()
-    assert not (tmp_path / "cache" / "imdb" / imdb.ARCHIVE).exists()
-    publish(hashlib.md5(content).hexdigest())
-    first = from_network()
-    assert (first.name, len(first.train)) == ("imdb", 6)
-    (tmp_path / "served" / imdb.ARCHIVE).unlink()
-    assert from_network().sha256 == first.sha256, "the second time from the cache"
-
-
-def test_imdb_from_nowhere(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"(?s)cannot get IMDB: .*imdb/aclImdb_v1\.tar\.gz"):
-        load(tmp_path / "cache", None)
-    said: list[str] = []
-    data = imdb.load(tmp_path, None, SETTINGS, download=False, say=said.append)
-    assert (data.name, data.embedded) == ("reviews", True)
-    assert "generated reviews stand in" in said[-1]
 
 
 def test_generated_reviews_are_the_same_every_time_and_half_of_each() -> None:

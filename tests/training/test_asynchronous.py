@@ -21,12 +21,12 @@ from apps.resnet_transfer.torch_model import build_model as pictures_model
 from shared.data import augment
 from shared.data.examples import Examples
 from shared.data.images import Standardized
-from shared.data.text import Documents, Sequences
+from shared.data.sequences import Documents, Sequences
 from shared.errors import TrainingDiverged
 from shared.training import numpy_learner, torch_learner
 from shared.training.losses import Loss
 from shared.training.numpy_learner import NumpyLearner
-from shared.training.torch_augment import shifted_there
+from shared.training.torch_augment import shift_tensor
 from shared.training.torch_inputs import batch_of, placed
 from shared.training.torch_learner import TorchLearner, hits
 from tests.helpers import app_config, trained
@@ -171,8 +171,8 @@ def test_bytes_are_standardised_on_the_device_as_elsewhere() -> None:
 @pytest.mark.parametrize("pixels", [0, 1, 2])
 def test_images_are_shifted_on_the_device_as_elsewhere(pixels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 9, 8)).astype(np.uint8)
-    in_torch = shifted_there(torch.from_numpy(images), np.random.default_rng(3), pixels)
-    in_numpy = augment.shifted(images, np.random.default_rng(3), pixels)
+    in_torch = shift_tensor(torch.from_numpy(images), np.random.default_rng(3), pixels)
+    in_numpy = augment.shift(images, np.random.default_rng(3), pixels)
     np.testing.assert_array_equal(in_torch.numpy(), in_numpy)
 
 

@@ -1,11 +1,12 @@
 """How long IMDB takes to become numbers: the first time, and every time after it. Needs IMDB."""
 
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from shared.data import store
+from shared.data.fetch import archives_folder
 from shared.runs.environment import ROOT
 from tools.bench.process import DATA, BenchmarkError
 from tools.bench.rows import Measured, within
@@ -18,7 +19,7 @@ from pathlib import Path
 from shared.data import imdb
 from shared.data.text import Settings
 start = time.perf_counter()
-imdb.load(Path(sys.argv[1]), Path(sys.argv[2]), Settings(20_000, 2), download=False, fallback=None)
+imdb.load(Path(sys.argv[1]), Settings(20_000, 2), download=False, fallback=None)
 print(time.perf_counter() - start)
 """
 
@@ -26,7 +27,11 @@ print(time.perf_counter() - start)
 def load_seconds(root: str, archives: Path) -> float:
     """Return how long it takes in a process of its own."""
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, root, str(archives)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", PROGRAM, root],
+        cwd=ROOT,
+        env={**os.environ, "DATA_ARCHIVES": str(archives)},
+        capture_output=True,
+        text=True,
     )
     if result.returncode:
         raise BenchmarkError(result.stderr.strip().splitlines()[-1])
@@ -38,7 +43,7 @@ def measure(peers: Path | None, quick: bool) -> Measured:
     first, later = [], []
     for _ in range(1 if quick else RUNS):
         with tempfile.TemporaryDirectory() as root:
-            archives = store.archives_folder() or DATA
+            archives = archives_folder() or DATA
             first.append(load_seconds(root, archives))
             later += [load_seconds(root, archives) for _ in range(2)]
     return [

@@ -6,6 +6,7 @@ Adam, batches of 32, a fifth of the reviews held back to validate, five epochs. 
 JSON an epoch: seconds of training so far, accuracy on the test set.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -18,8 +19,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from shared.data import imdb, store
-from shared.data.text import Documents, Settings
+from shared.data import imdb
+from shared.data.sequences import Documents
+from shared.data.text import Settings
 from shared.runs.environment import available_cores
 from shared.training.keras_learner import set_threads
 
@@ -40,7 +42,8 @@ def main(root: str) -> None:
     set_threads(available_cores())  # as many as our own
     keras.utils.set_random_seed(0)
     settings = Settings(vocabulary_size=WORDS - 2, min_frequency=1)
-    texts = imdb.load(Path(root), store.archives_folder(), settings, fallback=None, say=quiet)
+    with contextlib.redirect_stdout(sys.stderr):  # the output is JSON
+        texts = imdb.load(Path(root), settings, fallback=None)
     order = np.random.default_rng(0).permutation(len(texts.train))  # Keras's copy is shuffled
     x, y = padded(texts.train)[order], texts.train.labels[order]
     model = keras.Sequential(
@@ -65,10 +68,6 @@ def main(root: str) -> None:
         seconds += time.perf_counter() - start
         _, accuracy = model.evaluate(padded(texts.test), texts.test.labels, 250, verbose=0)
         print(json.dumps({"seconds": seconds, "accuracy": accuracy}), flush=True)
-
-
-def quiet(line: str) -> None:
-    """Take messages and say nothing: the output is JSON."""
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tools.bench.mnist import BEGUN, ENDED
 
 def images(folder: Path) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Return what keras.datasets.mnist.load_data returns."""
-    data = mnist.load(root=folder, archives=None, download=False, fallback=None)
+    data = mnist.load(folder, download=False, fallback=None)
     return (
         (data.train_images, data.train_labels.astype(np.uint8)),
         (data.test_images, data.test_labels.astype(np.uint8)),

@@ -1,0 +1,95 @@
+"""A user's own data: a folder per class, containing a file per example."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import DataError
+
+SPLITS = ("train", "test")
+
+
+class ClassFolders(NamedTuple):
+    """The files of a training and a test set, class by class, and their labels, int64 (N,)."""
+
+    classes: tuple[str, ...]
+    train: list[Path]
+    test: list[Path]
+    train_labels: NDArray[np.int64]
+    test_labels: NDArray[np.int64]
+
+
+def list_class_folders(
+    root: Path, suffixes: Collection[str], kind: str, test_fraction: float
+) -> ClassFolders:
+    """Return the files in `root/train/CLASS/*` and `root/test/CLASS/*`.
+
+    If there are no folders `train` and `test`, the classes are the folders of `root` itself, and a
+    fixed seed draws the test set. Hidden files and folders and other file types are ignored.
+
+    Args:
+        root: the folder.
+        suffixes: of the files, in lower case: {".txt"}.
+        kind: what the files are, for messages: "texts".
+        test_fraction: fraction of each class's files that are used for testing, at least one, if
+            `root` does not have both sets.
+
+    Raises:
+        DataError: there are fewer than two classes, a class has no files (or a single one that would
+            have to be split), or the test set has a class that the training set lacks.
+    """
+    train, test = {}, {}
+    if all((root / split).is_dir() for split in SPLITS):
+        train, test = (_list(root / split, suffixes, kind) for split in SPLITS)
+        unknown = sorted(set(test) - set(train))
+        if unknown:
+            raise DataError(
+                f"{root / 'test'}: the class {unknown[0]} has no folder in {root / 'train'}: add "
+                f"{kind} for training, or remove it"
+            )
+    else:
+        random = np.random.default_rng(0)
+        for name, paths in _list(root, suffixes, kind).items():
+            if len(paths) < 2:
+                raise DataError(
+                    f"{root / name}: one file cannot be split into training and test set: add some"
+                )
+            shuffled = [paths[position] for position in random.permutation(len(paths))]
+            count = min(max(1, round(test_fraction * len(paths))), len(paths) - 1)
+            train[name], test[name] = shuffled[count:], shuffled[:count]
+    classes = tuple(sorted(train))
+    labels = [
+        np.repeat(np.arange(len(classes)), [len(files.get(name, [])) for name in classes])
+        for files in (train, test)
+    ]
+    train_files, test_files = (
+        [path for name in classes for path in files.get(name, [])] for files in (train, test)
+    )
+    return ClassFolders(classes, train_files, test_files, *labels)
+
+
+def _list(folder: Path, suffixes: Collection[str], kind: str) -> dict[str, list[Path]]:
+    """Return the files of each class folder, sorted by name."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; set data.root to the folder with the {kind}")
+    found = {
+        place.name: sorted(
+            path
+            for path in place.iterdir()
+            if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        )
+        for place in sorted(folder.iterdir())
+        if place.is_dir() and not place.name.startswith(".")
+    }
+    if len(found) < 2:
+        raise DataError(
+            f"{folder}: expected a folder for each of at least two classes, with {kind} in it; "
+            f"found {', '.join(found) or 'none'}"
+        )
+    for name, paths in found.items():
+        if not paths:
+            raise DataError(f"{folder / name}: this class has no {kind} ({', '.join(sorted(suffixes))})")
+    return found

@@ -1,0 +1,69 @@
+"""Documents as token ids, and batches of them padded to one length."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+PAD, UNKNOWN = 0, 1  # ids; no token of a document is PAD
+
+
+@dataclass(frozen=True, eq=False)
+class Documents:
+    """Documents as ids, one after the other, and their labels.
+
+    Attributes:
+        ids: uint16 or int32 (M,), without `PAD`.
+        offsets: int64 (N + 1,); document n is ids[offsets[n]:offsets[n + 1]], never empty.
+        labels: int64 (N,), indices into the classes of the data set.
+    """
+
+    ids: NDArray[Any]
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Return the number of tokens of each document, (N,)."""
+        return np.diff(self.offsets)
+
+    def take(self, which: NDArray[np.int64]) -> "Documents":
+        """Return the documents at the positions `which`, in that order."""
+        chosen = [self.ids[self.offsets[n] : self.offsets[n + 1]] for n in which]
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[which])])
+        return Documents(np.concatenate(chosen), offsets, self.labels[which])
+
+
+class Sequences:
+    """Documents as inputs of a network: indexing returns a batch padded to one length.
+
+    Indexing with positions (n,) or a slice returns int64 (n, T), where T is the length of the
+    longest of these documents, at most `longest`. Of a longer document only the last words are
+    used, where most reviews come to their verdict, or the first. `PAD` fills up on the right.
+
+    Attributes:
+        lengths: number of words used of each document, int64 (N,).
+        starts: where they begin in `documents.ids`, int64 (N,).
+    """
+
+    def __init__(self, documents: Documents, longest: int, keep: Literal["first", "last"] = "last") -> None:
+        self.documents = documents
+        self.lengths = np.minimum(documents.lengths, longest)
+        self.starts = documents.offsets[:-1]
+        if keep == "last":
+            self.starts = documents.offsets[1:] - self.lengths
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def __getitem__(self, which: NDArray[np.int64] | slice) -> NDArray[np.int64]:
+        lengths = self.lengths[which]
+        steps = np.arange(lengths.max(initial=0))
+        mask = steps < lengths[:, None]
+        padded = np.full(mask.shape, PAD, np.int64)
+        padded[mask] = self.documents.ids[(self.starts[which][:, None] + steps)[mask]]
+        return padded

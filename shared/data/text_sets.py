@@ -1,0 +1,95 @@
+"""The text data sets of a configuration, and single texts for prediction."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.config import AppConfig, Imdb, Reviews, TextFolder, Texts
+from shared.data.examples import Examples
+from shared.data.sequences import UNKNOWN, Documents, Sequences
+from shared.data.split import hold_back
+from shared.data.text import Settings, TextData, ids_of_words, tokenizer
+from shared.errors import ConfigError
+
+
+def load_texts(data: Imdb | Reviews | TextFolder) -> TextData:
+    """Return the data set that the configuration names.
+
+    Raises:
+        DataError: it is not available.
+    """
+    settings = Settings(data.vocabulary_size, data.min_frequency)
+    if isinstance(data, Reviews):
+        from shared.data import reviews
+
+        return reviews.load(settings)
+    if isinstance(data, TextFolder):
+        from shared.data import text_folder
+
+        return text_folder.load(Path(data.root), settings, data.test_fraction)
+    from shared.data import imdb
+
+    return imdb.load(Path(data.root), settings, data.download, data.fallback)
+
+
+def split_texts(texts: TextData, config: AppConfig) -> tuple[Examples, Examples, Examples]:
+    """Return the training, validation and test examples, the last two sorted by length.
+
+    The seed draws the validation set from the training set; the test set stays as its authors made
+    it. Limits are drawn by the seed, too: files of one class are next to each other.
+
+    Raises:
+        ConfigError: a batch would be larger than what is left for training.
+    """
+    data = config.data
+    assert isinstance(data, Texts)
+    random = np.random.default_rng([config.seed, 0])
+    order = random.permutation(len(texts.train))[: data.train_limit]
+    training, validation = hold_back(order, data.validation_fraction, config.trainer.batch_size, texts.name)
+    test = random.permutation(len(texts.test))[: data.test_limit]
+
+    def examples(documents: Documents) -> Examples:
+        return Examples(Sequences(documents, data.longest, data.keep), documents.labels)
+
+    return (
+        examples(texts.train.take(training)),
+        examples(_by_length(texts.train, validation)),
+        examples(_by_length(texts.test, test)),
+    )
+
+
+def _by_length(documents: Documents, which: NDArray[np.int64]) -> Documents:
+    """Return the documents at the positions `which`, sorted so that little padding is needed."""
+    return documents.take(which[np.argsort(documents.lengths[which], kind="stable")])
+
+
+def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the words of a text that a network reads, and their ids, (T,).
+
+    Args:
+        text: of any length; `-` reads it from standard input.
+        vocabulary: the word of each id.
+        data: says how many words are read, the first or the last ones.
+
+    Raises:
+        ConfigError: the text has no words, or none that the network knows, or is not UTF-8.
+    """
+    if text == "-":
+        try:
+            text = sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"the text is not UTF-8 ({error.reason} at byte {error.start})") from error
+    words = tokenizer()(text)
+    if not words:
+        raise ConfigError("the text has no words")
+    words = words[-data.longest :] if data.keep == "last" else words[: data.longest]
+    ids = ids_of_words(words, vocabulary)
+    if (ids == UNKNOWN).all():
+        raise ConfigError(
+            f"the network knows none of these words: {' '.join(words[:5])}"
+            f"{' ...' if len(words) > 5 else ''}; its vocabulary has {len(vocabulary) - 2:,} words"
+        )
+    return words, ids
