@@ -330,7 +330,7 @@ def test_a_full_disk_is_said_and_costs_no_metrics(tmp_path: Path) -> None:
 NOWHERE = ["data=mnist", "data.download=false", "debug=smoke", "model=mlp", "framework=numpy"]
 
 
-def test_without_mnist_the_embedded_digits_stand_in_and_it_is_said(tmp_path: Path) -> None:
+def test_without_mnist_a_run_falls_back_to_the_digits_and_says_so(tmp_path: Path) -> None:
     result = run_mnist(
         f"hydra.run.dir={tmp_path / 'run'}",
         f"data.root={tmp_path / 'cache'}",
@@ -338,7 +338,7 @@ def test_without_mnist_the_embedded_digits_stand_in_and_it_is_said(tmp_path: Pat
         environment={"DATA_ARCHIVES": ""},
     )
     assert result.returncode == 0, result.stderr
-    assert "Going on without MNIST" in result.stdout
+    assert "MNIST is not available" in result.stdout
     assert "on digits (embedded sample)" in result.stdout
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (metrics["dataset"], metrics["embedded"]) == ("digits", True)
