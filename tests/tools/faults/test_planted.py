@@ -72,4 +72,4 @@ def test_a_fault_in_a_loader_gets_a_data_folder_of_its_own(tmp_path: Path) -> No
     (fault,) = load_faults(["first_words_kept"])
     copy_code(tmp_path / "copy", fault)
     assert list((tmp_path / "copy" / "data").iterdir()) == []
-    assert 'if keep == "first":' in (tmp_path / "copy" / "shared" / "data" / "text.py").read_text()
+    assert 'if keep == "first":' in (tmp_path / "copy" / "shared" / "data" / "sequences.py").read_text()
