@@ -1,4 +1,4 @@
-"""Fine-tune a ResNet on CIFAR-10: python -m apps.resnet_transfer [KEY=VALUE ...]"""
+"""Train a ResNet on few images of new classes: python -m apps.resnet_transfer [KEY=VALUE ...]"""
 
 from apps.resnet_transfer.config import Config
 from shared.cli import main

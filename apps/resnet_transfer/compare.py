@@ -1,16 +1,19 @@
-"""The three modes beside each other, by number of labeled pictures, over several seeds."""
+"""Compare the three modes by number of labeled images, over several seeds."""
 
 import contextlib
 import io
+import itertools
 import json
 import math
 import statistics
 from typing import Any
 
+import numpy as np
+
 from apps.resnet_transfer.config import Config
-from apps.resnet_transfer.learning import DRAWN, Start, learn
-from apps.resnet_transfer.tasks import load_target, split
-from apps.resnet_transfer.weights import starting_weights
+from apps.resnet_transfer.data import check_batches, load_data, split
+from apps.resnet_transfer.transfer import RANDOM, InitialWeights, build_learner, fit_transfer
+from apps.resnet_transfer.weights import initial_weights
 from shared.data.images import ImageData
 from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
@@ -18,101 +21,124 @@ from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate
 
-MODES = ("finetune", "frozen", "scratch")
-ALL = "all"  # pictures a class
-ENDED = "ended.json"  # in the folder of a training that has
+MODES = {
+    "finetune": "finetune: all layers, the backbone at a lower rate",
+    "frozen": "frozen: the last layer only",
+    "scratch": "scratch: all layers, from random weights",
+}
+RESULT = "ended.json"  # in the folder of each finished training
 
 Row = dict[str, Any]
 
 
 def compare(config: Config) -> dict[str, Any]:
-    """Train in every mode, with every number of pictures, from every seed; return the metrics.
+    """Train in every mode, with every number of images, from every seed; return the metrics.
 
-    The run folder gets comparison.csv (a row a training) and comparison.png. `test_accuracy` in
-    metrics.json is the mean of `finetune` with the last of `transfer.counts`. A resumed run takes
-    over the trainings that have ended.
+    The run folder gets comparison.csv (a row per training) and comparison.png. `test_accuracy` in
+    metrics.json is the mean of mode `finetune` with the last of `transfer.counts`. A resumed run
+    skips the trainings that have finished.
 
     Raises:
-        ConfigError: a class has fewer pictures than are asked for.
-        DataError: the data set or the first weights cannot be had, or are damaged.
-        TrainingDiverged: a loss is no longer finite.
+        ConfigError: a class has fewer images than `transfer.counts` asks for, or a batch does not fit.
+        DataError: the data set or the initial weights are unavailable or damaged.
+        TrainingDiverged: a loss is not finite.
     """
     if config.weights == "none":
-        raise ConfigError("transfer.mode=compare needs weights to compare with: not weights=none")
-    images = load_target(config)
-    for count in config.transfer.counts:
-        split(images, one_training(config, "frozen", count, 0))  # refuses now what cannot be had
+        raise ConfigError("transfer.mode=compare needs pretrained weights to compare: not weights=none")
+    images = load_data(config)
+    groups = {
+        (count, mode): [training_config(config, mode, count, n, images) for n in range(config.transfer.seeds)]
+        for count, mode in itertools.product(config.transfer.counts, MODES)
+    }
     run = RunFolder.open(config)
     run.metrics |= initial_metrics(config, images, train=len(images.train_images))
     with run.session():
-        start = starting_weights(config, images, run)
-        run.metrics |= {"mode": "compare", "weights": start.name, "classes": list(images.classes)}
+        initial = initial_weights(config, images, run)
+        run.metrics |= {"mode": "compare", "weights": initial.name, "classes": list(images.classes)}
         print(f"run folder: {run.path}", flush=True)
-        for count in config.transfer.counts:
-            for mode in MODES:
-                for number in range(config.transfer.seeds):
-                    one = one_training(config, mode, count, number)
-                    run.add_row("comparison.csv", trained_once(one, start, images, run))
-                    run.write_rows("comparison.csv")
-                print(line(run.rows("comparison.csv"), mode, count), flush=True)
-        run.metrics |= conclusions(run.rows("comparison.csv"))
-        draw(run, images)
+        results: dict[tuple[str, int | None], list[Row]] = {}
+        for (count, mode), configs in groups.items():
+            results[mode, count] = []
+            for one in configs:
+                results[mode, count].append(row := run_training(one, initial, images, run))
+                run.add_row("comparison.csv", row)
+                run.write_rows("comparison.csv")
+            print(summary(results[mode, count]), flush=True)
+        best = results["finetune", config.transfer.counts[-1]]
+        run.metrics |= {
+            "comparison": {
+                f"{mode}_{rows[0]['per_class']}": spread(rows) for (mode, _), rows in results.items()
+            },
+            "epochs": None,
+            "test_accuracy": statistics.mean(row["test_accuracy"] for row in best),
+            "test_loss": statistics.mean(row["test_loss"] for row in best),
+            "train_seconds": sum(row["train_seconds"] for row in run.rows("comparison.csv")),
+        }
+        title = (
+            f"{run.metrics['model']} in {run.metrics['framework']}, weights from {initial.name}\n"
+            f"{images.name}: {', '.join(images.classes)}"
+        )
+        run.write("comparison.png", comparison_chart(run.rows("comparison.csv"), len(images.classes), title))
     return run.metrics
 
 
-def one_training(config: Config, mode: str, count: int | None, number: int) -> Config:
-    """Return the configuration of one training: as many steps whatever the number of pictures."""
-    transfer = config.transfer.model_copy(update={"mode": mode})
-    data = config.data.model_copy(update={"per_class": count})
-    changes: dict[str, Any] = {"transfer": transfer, "data": data, "seed": config.seed + number}
-    if count is not None:
-        # a batch holds at most what there is, whatever the number of classes (two at least)
-        size = min(config.trainer.batch_size, 2 * count)
-        changes["trainer"] = config.trainer.model_copy(update={"batch_size": size})
-    return config.model_copy(update=changes)
-
-
-def with_steps(config: Config, examples: int) -> Config:
-    """Return the configuration with as many epochs and steps as `config.transfer` asks for."""
-    an_epoch = math.ceil(examples / config.trainer.batch_size)
-    steps = max(config.transfer.steps, config.transfer.least_epochs * an_epoch)
-    steps = min(steps, config.trainer.max_steps or steps)
-    trainer = config.trainer.model_copy(update={"epochs": math.ceil(steps / an_epoch), "max_steps": steps})
-    return config.model_copy(update={"trainer": trainer})
-
-
-def trained_once(config: Config, start: Start, images: ImageData, run: RunFolder) -> Row:
-    """Train in a folder of its own, or take what a resumed run has there; return the row.
+def training_config(config: Config, mode: str, count: int | None, number: int, images: ImageData) -> Config:
+    """Return the configuration of one training; the number of steps does not depend on `count`.
 
     Raises:
-        DataError: what is there was trained on other data, or is damaged.
+        ConfigError: a class has fewer than `count` images, or a batch does not fit.
     """
-    count = config.data.per_class
-    name = f"{config.transfer.mode}_{ALL if count is None else count}_seed_{config.seed}"
+    batch = config.trainer.batch_size
+    if count is not None:
+        batch = min(batch, 2 * count)  # fits, since there are at least two classes
+    one = config.model_copy(
+        update={
+            "transfer": config.transfer.model_copy(update={"mode": mode}),
+            "data": config.data.model_copy(update={"per_class": count}),
+            "trainer": config.trainer.model_copy(update={"batch_size": batch}),
+            "seed": config.seed + number,
+        }
+    )
+    examples = len(split(images, one)[0])
+    check_batches(one, examples)
+    steps_per_epoch = math.ceil(examples / batch)
+    steps = max(config.transfer.steps, config.transfer.least_epochs * steps_per_epoch)
+    steps = min(steps, config.trainer.max_steps or steps)
+    limits = {"epochs": math.ceil(steps / steps_per_epoch), "max_steps": steps}
+    return one.model_copy(update={"trainer": one.trainer.model_copy(update=limits)})
+
+
+def run_training(config: Config, initial: InitialWeights, images: ImageData, run: RunFolder) -> Row:
+    """Train in a folder inside the run, or read the result of a resumed run; return the row.
+
+    Raises:
+        DataError: the earlier training used other data, or its result is damaged.
+    """
+    name = f"{config.transfer.mode}_{config.data.per_class or 'all'}_seed_{config.seed}"
     folder = run.subfolder(f"trainings/{name}", config)
-    ended = broadcast_from_rank0(lambda: before(folder))
-    if ended is None:
+    result = broadcast_from_rank0(lambda: earlier_result(folder))
+    if result is None:
         with folder.session():
-            ended = trained(config, start, images, folder) | {"dataset_sha256": images.sha256}
-            folder.write(ENDED, json.dumps(ended, indent=2).encode())
+            result = train_once(config, initial, images, folder)
+            folder.write(RESULT, json.dumps(result, indent=2).encode())
         folder.remove_checkpoints()
-    if ended["dataset_sha256"] != images.sha256:
+    if result["dataset_sha256"] != images.sha256:
         raise DataError(
-            f"{run.path} cannot go on with other data: dataset_sha256 is {images.sha256}, and was "
-            f"{ended['dataset_sha256']}"
+            f"{run.path} cannot be resumed with other data: dataset_sha256 is {images.sha256}, and was "
+            f"{result['dataset_sha256']}"
         )
-    run.metrics |= ended["metrics"]
-    row: Row = ended["row"]
+    run.metrics |= result["metrics"]
+    row: Row = result["row"]
     return row
 
 
-def before(folder: RunFolder) -> dict[str, Any] | None:
-    """Return what a resumed run has of a training that has ended; None where it has not.
+def earlier_result(folder: RunFolder) -> dict[str, Any] | None:
+    """Return the result of a training that finished before the run was resumed, or None.
 
     Raises:
         DataError: it cannot be read.
     """
-    path = folder.path / ENDED
+    path = folder.path / RESULT
     if not (folder.resumed and path.exists()):
         return None
     try:
@@ -121,19 +147,19 @@ def before(folder: RunFolder) -> dict[str, Any] | None:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
-def trained(config: Config, start: Start, images: ImageData, folder: RunFolder) -> dict[str, Any]:
-    """Train once; return the row of comparison.csv and what metrics.json says of all trainings."""
+def train_once(
+    config: Config, initial: InitialWeights, images: ImageData, folder: RunFolder
+) -> dict[str, Any]:
+    """Train once; return the row of comparison.csv and the metrics that all trainings share."""
     train_set, _, test_set = split(images, config)
-    config = with_steps(config, len(train_set))
-    count = config.data.per_class
-    first = DRAWN if config.transfer.mode == "scratch" else start
-    with contextlib.redirect_stdout(io.StringIO()):  # hundreds of epochs: no news
-        learner = learn(config, first, (train_set, None), len(images.classes), folder)
+    learner = build_learner(config, images, RANDOM if config.transfer.mode == "scratch" else initial)
+    with contextlib.redirect_stdout(io.StringIO()):  # hundreds of epochs: a line each would be noise
+        fit_transfer(learner, train_set, None, config, folder)
     test = evaluate(learner, test_set)
     folder.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
     row = {
         "mode": config.transfer.mode,
-        "per_class": ALL if count is None else count,
+        "per_class": config.data.per_class or "all",
         "train_examples": len(train_set),
         "seed": config.seed,
         "steps": folder.metrics["steps"],
@@ -142,70 +168,54 @@ def trained(config: Config, start: Start, images: ImageData, folder: RunFolder) 
         "train_seconds": folder.metrics["train_seconds"],
     }
     metrics = {"parameters": learner.parameters, "test_examples": len(test_set)}
-    return {"row": row, "metrics": metrics}
+    return {"row": row, "metrics": metrics, "dataset_sha256": images.sha256}
 
 
-def scores(rows: list[Row], mode: str, count: int | str | None) -> list[float]:
-    """Return the test accuracies of a mode with a number of pictures a class, by seed."""
-    count = ALL if count is None else count
-    return [row["test_accuracy"] for row in rows if (row["mode"], row["per_class"]) == (mode, count)]
+def spread(rows: list[Row]) -> dict[str, Any]:
+    """Return mean and standard deviation over the seeds (None with one seed), and each accuracy."""
+    values = [row["test_accuracy"] for row in rows]
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.mean(values), "deviation": deviation, "by_seed": values}
 
 
-def line(rows: list[Row], mode: str, count: int | None) -> str:
-    """Say what a mode reached with a number of pictures a class."""
-    values = scores(rows, mode, count)
-    spread = f" ± {statistics.stdev(values):.2%}" if len(values) > 1 else ""
-    own = (mode, ALL if count is None else count)
-    seconds = statistics.median(
-        row["train_seconds"] for row in rows if (row["mode"], row["per_class"]) == own
-    )
+def summary(rows: list[Row]) -> str:
+    """Return a line on the trainings in one mode with one number of images."""
+    scores = spread(rows)
+    deviation = f" ± {scores['deviation']:.2%}" if scores["deviation"] is not None else ""
+    seconds = statistics.median(row["train_seconds"] for row in rows)
     return (
-        f"{'all' if count is None else count} a class, {mode}: "
-        f"{statistics.mean(values):.2%}{spread} over {len(values)} seeds, "
-        f"{min(values):.2%} to {max(values):.2%}; {seconds:.1f} s a training"
+        f"{rows[0]['per_class']} per class, {rows[0]['mode']}: {scores['mean']:.2%}{deviation} over "
+        f"{len(rows)} seeds, {min(scores['by_seed']):.2%} to {max(scores['by_seed']):.2%}; "
+        f"{seconds:.1f} s per training"
     )
 
 
-def conclusions(rows: list[Row]) -> dict[str, Any]:
-    """Return the means and spreads, and what every application's metrics have."""
-    counts = list(dict.fromkeys(row["per_class"] for row in rows))
-    table = {
-        f"{mode}_{count}": {
-            "mean": statistics.mean(scores(rows, mode, count)),
-            "deviation": statistics.stdev(scores(rows, mode, count))
-            if len(scores(rows, mode, count)) > 1
-            else None,
-            "by_seed": scores(rows, mode, count),
-        }
-        for count in counts
-        for mode in MODES
-    }
-    best = [row for row in rows if row["mode"] == "finetune" and row["per_class"] == counts[-1]]
-    return {
-        "comparison": table,
-        "epochs": None,
-        "test_accuracy": statistics.mean(row["test_accuracy"] for row in best),
-        "test_loss": statistics.mean(row["test_loss"] for row in best),
-        "train_seconds": sum(row["train_seconds"] for row in rows),
-    }
+def comparison_chart(rows: list[Row], classes: int, title: str) -> bytes:
+    """Return a PNG of test accuracy by labeled images per class, with a curve for each mode.
 
+    Args:
+        rows: the rows of comparison.csv.
+        classes: number of classes.
+        title: what was compared.
+    """
+    from shared import charts  # matplotlib is slow to import
 
-def draw(run: RunFolder, images: ImageData) -> None:
-    """Write comparison.png."""
-    from apps.resnet_transfer.drawing import learning_curves  # matplotlib takes a second
-
-    rows = run.rows("comparison.csv")
+    chart = charts.figure(size=(10, 6.5))
+    axes = chart.subplots()
     examples = sorted({row["train_examples"] for row in rows})
-    points = {
-        mode: [
-            [row["test_accuracy"] for row in rows if row["mode"] == mode and row["train_examples"] == count]
-            for count in examples
-        ]
-        for mode in MODES
-    }
-    title = (
-        f"{run.metrics['model']} in {run.metrics['framework']}, weights from "
-        f"{run.metrics['weights']}\n{images.name}: {', '.join(images.classes)}"
-    )
-    a_class = [count / len(images.classes) for count in examples]
-    run.write("comparison.png", learning_curves(a_class, points, title))
+    counts = [number / classes for number in examples]
+    for mode, (color, _, marker) in zip(MODES, (charts.STYLES[n] for n in (0, 2, 1)), strict=True):
+        own = [row for row in rows if row["mode"] == mode]
+        scores = 100 * np.array(
+            [[row["test_accuracy"] for row in own if row["train_examples"] == n] for n in examples]
+        )
+        axes.plot(counts, scores.mean(axis=1), f"{marker}-", color=color, lw=2.5, ms=9, label=MODES[mode])
+        axes.fill_between(counts, scores.min(axis=1), scores.max(axis=1), color=color, alpha=0.2, lw=0)
+        axes.plot(counts, scores, ".", color=color, ms=5)
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [f"{count:,.0f}" for count in counts])
+    axes.minorticks_off()
+    title += f"\nlines: mean of {scores.shape[1]} seeds; bands: lowest to highest"
+    charts.label_axes(axes, "labeled images per class", "test accuracy (%)", title)
+    axes.legend(loc="lower right")
+    return charts.png(chart)

@@ -1,4 +1,4 @@
-"""The keys that only this application has."""
+"""Configuration keys of this application, and the constants that describe its networks."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,122 +7,134 @@ from pydantic import Field, model_validator
 
 from shared.config import AppConfig, Count, Data, Fraction, NotNegative, Positive, Section
 
+WEIGHTS = ("auto", "imagenet", "source_task", "none")  # anything else is the path of a file
+
+# Kind of block and number of blocks in each stage (He et al. 2016, table 1).
+BLOCKS = {
+    "resnet18": ("BasicBlock", (2, 2, 2, 2)),
+    "resnet34": ("BasicBlock", (3, 4, 6, 3)),
+    "resnet50": ("Bottleneck", (3, 4, 6, 3)),
+}
+EXPANSION = {"BasicBlock": 1, "Bottleneck": 4}  # output channels per channel of the 3x3 convolutions
 IMAGENET_WIDTH = 64
-WEIGHTS = ("auto", "imagenet", "source_task", "none")  # beside a file's path
+
+# Mean and standard deviation of ImageNet's pixels (red, green, blue; 0 to 1), which torchvision's
+# weights expect.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
 Name = Annotated[str, Field(min_length=1)]
 Counts = Annotated[list[Count | None], Field(min_length=1)]
 
 
 class ResNet(Section):
     name: Literal["resnet18", "resnet34", "resnet50"]
-    width: Annotated[Count, Field(description="channels of the first stage; ImageNet's weights have 64")]
+    width: Annotated[Count, Field(description="channels of the first stage; ImageNet weights need 64")]
     stem: Annotated[
         Literal["imagenet", "small"],
         Field(
-            description="small: the first convolution's stride is 1 and no pooling follows: 16 "
-            "times the work, for pictures of 32 pixels; the weights have the same shapes"
+            description="small: the first convolution has stride 1 and no pooling follows: for images "
+            "of 32 pixels, at 16 times the work; the weights have the same shapes"
         ),
     ]
 
 
-class Pictures(Data):
-    size: Annotated[int, Field(ge=8, le=512, description="pixels a side that a picture gets")]
+class Images(Data):
+    size: Annotated[int, Field(ge=8, le=512, description="images are scaled to size x size pixels")]
     validation_fraction: Annotated[
-        Fraction, Field(description="of the training set, kept back before any is chosen")
+        Fraction, Field(description="held back from the training set before per_class is applied")
     ]
-    per_class: Annotated[Count | None, Field(description="labeled pictures a class to train with; null: all")]
-    test_limit: Annotated[Count | None, Field(description="so many at most, drawn by the seed; null: all")]
-    mirror: Annotated[bool, Field(description="whether a training picture may be mirrored")]
-    shift: Annotated[int, Field(ge=0, le=64, description="pixels that a training picture may move, each way")]
+    per_class: Annotated[Count | None, Field(description="labeled training images per class; null: all")]
+    test_limit: Annotated[Count | None, Field(description="random subset of the test set; null: all of it")]
+    mirror: Annotated[bool, Field(description="augmentation: mirror training images at random")]
+    shift: Annotated[
+        int, Field(ge=0, le=64, description="augmentation: shift training images by up to this many pixels")
+    ]
 
 
-class Cifar10(Pictures):
+class Cifar10(Images):
     name: Literal["cifar10"]
-    root: Annotated[str, Field(min_length=1, description="the cache; made when it is not there")]
+    root: Annotated[str, Field(min_length=1, description="cache folder; created if missing")]
     download: Annotated[
-        bool, Field(description="fetch it (170 MB) when neither cache nor DATA_ARCHIVES has it")
+        bool, Field(description="download (170 MB) if neither the cache nor DATA_ARCHIVES has it")
     ]
     fallback: Annotated[
         Literal["digit_pictures"] | None,
-        Field(description="what stands in when it cannot be had; null: exit status 3"),
+        Field(description="data set to use if CIFAR-10 is unavailable; null: exit status 3"),
     ]
-    classes: Annotated[list[Name], Field(min_length=2, description="the classes to tell apart")]
+    classes: Annotated[list[Name], Field(min_length=2, description="classes of the target task")]
     source_classes: Annotated[
-        list[Name], Field(min_length=2, description="of the source task; none of the others")
+        list[Name], Field(min_length=2, description="classes of the source task; none of the target's")
     ]
 
     @model_validator(mode="after")
-    def _nothing_is_in_both(self) -> "Cifar10":
+    def _disjoint_classes(self) -> "Cifar10":
         both = sorted(set(self.classes) & set(self.source_classes))
         if both:
             raise ValueError(
-                f"data.source_classes has {', '.join(both)}, which data.classes has too: the "
-                "source task must not see what is to be learned"
+                f"data.source_classes contains {', '.join(both)}, which is in data.classes too: the "
+                "source task must not see the classes of the target task"
             )
         return self
 
 
-class DigitPictures(Pictures):
+class DigitPictures(Images):
     name: Literal["digit_pictures"]
 
 
-class ImageFolder(Pictures):
+class ImageFolder(Images):
     name: Literal["image_folder"]
     root: Annotated[str, Field(min_length=1, description="PATH/CLASS/*, or PATH/{train,test}/CLASS/*")]
     test_fraction: Annotated[
-        Fraction, Field(description="of the pictures, where the folder does not say which")
+        Fraction, Field(description="held out for testing if the folder has no train/ and test/")
     ]
-    cache: Annotated[str, Field(min_length=1, description="where decoded pictures are kept")]
-    download: Annotated[
-        bool, Field(description="fetch CIFAR-10 (170 MB) for the source task if it is needed")
-    ]
+    cache: Annotated[str, Field(min_length=1, description="cache folder for decoded images")]
+    download: Annotated[bool, Field(description="download CIFAR-10 (170 MB) if the source task needs it")]
 
 
 class Transfer(Section):
     mode: Annotated[
         Literal["frozen", "finetune", "scratch", "compare"],
         Field(
-            description="frozen: the last layer alone learns; finetune: all, the backbone slower; "
-            "scratch: all, from drawn weights; compare: the three, by number of pictures"
+            description="frozen: train the last layer only; finetune: all layers, the backbone at a lower "
+            "rate; scratch: all layers from random weights; compare: all three, by number of images"
         ),
     ]
     backbone_rate: Annotated[
-        Positive, Field(description="finetune: share of optimizer.lr that the backbone learns with")
+        Positive, Field(description="finetune: learning rate of the backbone, times optimizer.lr")
     ]
     unfreeze_every: Annotated[
         Count | None,
         Field(
-            description="finetune: the last layer begins, after so many epochs a stage more "
-            "learns with it; null: all from the start"
+            description="finetune: start with the last layer and unfreeze one more stage every this many "
+            "epochs; null: train all layers from the start"
         ),
     ]
     features: Annotated[
         Literal["once", "each_epoch"],
-        Field(description="frozen: when the backbone runs; once needs no augmentation"),
+        Field(description="frozen: compute the backbone's features once, or in every epoch"),
     ]
-    scratch_rate: Annotated[Positive, Field(description="scratch: times optimizer.lr")]
-    frozen_rate: Annotated[Positive, Field(description="frozen: times optimizer.lr")]
-    counts: Annotated[Counts, Field(description="compare: labeled pictures a class; null: all")]
-    seeds: Annotated[Count, Field(description="compare: how many seeds, from `seed` on")]
-    steps: Annotated[Count, Field(description="compare: of each training, whatever the number")]
+    scratch_rate: Annotated[Positive, Field(description="scratch: learning rate, times optimizer.lr")]
+    frozen_rate: Annotated[Positive, Field(description="frozen: learning rate, times optimizer.lr")]
+    counts: Annotated[Counts, Field(description="compare: labeled images per class; null: all")]
+    seeds: Annotated[Count, Field(description="compare: number of seeds, counting up from `seed`")]
+    steps: Annotated[Count, Field(description="compare: steps per training run, for every count")]
     least_epochs: Annotated[
-        Count, Field(description="compare: more steps where they are less than so many epochs")
+        Count, Field(description="compare: at least this many epochs, even if they take more steps")
     ]
 
 
 class Source(Section):
-    epochs: Annotated[Count, Field(description="of the source task")]
-    batch_size: Annotated[int, Field(ge=2, description="of the source task")]
-    lr: Annotated[Positive, Field(description="of the source task, at its highest")]
-    weight_decay: Annotated[NotNegative, Field(description="of the source task")]
-    per_class: Annotated[Count | None, Field(description="pictures a class of the source task; null: all")]
+    epochs: Annotated[Count, Field(description="epochs of the source task")]
+    batch_size: Annotated[int, Field(ge=2, description="batch size of the source task")]
+    lr: Annotated[Positive, Field(description="peak learning rate of the source task")]
+    weight_decay: Annotated[NotNegative, Field(description="weight decay of the source task")]
+    per_class: Annotated[Count | None, Field(description="images per class of the source task; null: all")]
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        Field(description="of the source task; auto: bfloat16 where the CPU multiplies it fast"),
+        Field(description="precision of the source task; auto: bfloat16 on CPUs that multiply it fast"),
     ]
-    seed: Annotated[
-        int, Field(ge=0, lt=2**32, description="of the source task, which is learned once for all `seed`s")
-    ]
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="seed of the source task, independent of `seed`")]
 
 
 class Config(AppConfig):
@@ -133,45 +145,37 @@ class Config(AppConfig):
         str,
         Field(
             min_length=1,
-            description="imagenet, source_task, none, or a file (safetensors or a state dict); "
-            "auto: imagenet where it can be had, else source_task",
+            description="initial weights: imagenet, source_task, none (random), or a file (safetensors or "
+            "a state dict); auto: imagenet if available, else source_task",
         ),
     ]
     weights_sha256: Annotated[
-        str | None, Field(pattern="^[0-9a-f]{8,64}$", description="how the digest of a weights file begins")
+        str | None,
+        Field(
+            pattern="^[0-9a-f]{8,64}$", description="SHA-256 digest of a weights file, or the first digits"
+        ),
     ]
-    cache: Annotated[str, Field(min_length=1, description="where the source task's weights are")]
+    cache: Annotated[str, Field(min_length=1, description="cache folder for the source task's weights")]
     transfer: Transfer
     source: Source
 
     @model_validator(mode="after")
-    def _imagenet_has_its_width(self) -> "Config":
+    def _weights_fit(self) -> "Config":
         if self.weights == "imagenet" and self.model.width != IMAGENET_WIDTH:
             raise ValueError(
                 f"weights=imagenet needs model.width={IMAGENET_WIDTH} (given model.width={self.model.width})"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _weights_are_known(self) -> "Config":
+        if self.weights in WEIGHTS and self.weights_sha256 is not None:
+            raise ValueError(f"weights_sha256 needs the path of a file in weights (given {self.weights})")
         path = Path(self.weights)
-        if self.weights in WEIGHTS:
-            if self.weights_sha256 is not None:
-                raise ValueError(
-                    f"weights_sha256 is the digest of a file, and weights={self.weights} names none"
-                )
-        elif path.name == self.weights and not path.suffix:
+        if self.weights not in WEIGHTS and path.name == self.weights and not path.suffix:
             raise ValueError(
                 f"weights={self.weights}: choose one of {', '.join(WEIGHTS)}, or a file "
                 f"(./{self.weights} if it has no suffix)"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _frozen_needs_something_learned(self) -> "Config":
         if self.transfer.mode == "frozen" and self.weights == "none":
             raise ValueError(
-                "transfer.mode=frozen with weights=none would train on the features of drawn "
-                "weights: choose other weights"
+                "transfer.mode=frozen with weights=none would train on the features of random weights: "
+                "choose other weights"
             )
         return self

@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 from apps.resnet_transfer.config import Config
-from apps.resnet_transfer.learning import build_learner
-from apps.resnet_transfer.tasks import divided, load_target
+from apps.resnet_transfer.data import load_data, split
+from apps.resnet_transfer.transfer import build_learner
 from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.errors import ConfigError
@@ -17,7 +17,7 @@ from tools.evaluate import Application, main
 
 def test_set(own: ImageData, other: ImageData, config: Config) -> Examples:
     """Return the test pictures of `other`, uint8 (N, size, size, 3)."""
-    return divided(other, config)[2]
+    return split(other, config)[2]
 
 
 def learner(config: Config, own: ImageData) -> Any:
@@ -28,10 +28,10 @@ def learner(config: Config, own: ImageData) -> Any:
     """
     if config.transfer.mode == "compare":
         raise ConfigError("transfer.mode=compare keeps the weights of no network")
-    return build_learner(config, len(own.classes))
+    return build_learner(config, own)
 
 
-APPLICATION = Application(Config, load_target, test_set, learner)
+APPLICATION = Application(Config, load_data, test_set, learner)
 
 if __name__ == "__main__":
     sys.exit(main(APPLICATION, "apps.resnet_transfer.evaluate"))

@@ -1,16 +1,10 @@
-"""The same network in NumPy, with the backward pass by hand (shared/backprop).
+"""ResNet in NumPy, with the backward pass by hand (shared/backprop); weights by torchvision's names."""
 
-A block is a `Residual` with a ReLU behind. The names are torchvision's, so that weights go from one
-to the other as they are.
-"""
-
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from apps.resnet_transfer.config import ResNet
-from apps.resnet_transfer.shapes import BLOCKS, EXPANSION, standardized
+from apps.resnet_transfer.config import BLOCKS, EXPANSION, MEAN, STD, ResNet
 from shared.backprop import (
     AdaptiveAvgPool2d,
     Array,
@@ -44,24 +38,30 @@ class Block(Module):
 
 
 class NumpyResNet(Sequential):
-    """A chain of layers; pictures (N, H, W, 3) of 0 to 255, any dtype, to logits (N, classes)."""
+    """A chain of layers: images (N, H, W, 3) of 0 to 255, of any dtype, to logits (N, classes)."""
 
     dtype: type = np.float32
 
     def forward(self, images: Array) -> Array:
-        return super().forward(standardized(images, self.dtype))
+        return super().forward(normalize(images, self.dtype))
 
     def features(self, images: Array) -> Array:
-        """Return what the last layer is given, (N, F)."""
-        x = standardized(images, self.dtype)
+        """Return the inputs of the last layer, (N, F)."""
+        x = normalize(images, self.dtype)
         for name, layer in self.children.items():
             if name != "fc":
                 x = layer.forward(x)
         return x
 
 
-class Maker:
-    """Makes layers that all have the same dtype and draw from the same generator."""
+def normalize(images: Array, dtype: type) -> Array:
+    """Return images (N, H, W, 3) of 0 to 255 as (N, 3, H, W), by ImageNet's mean and standard deviation."""
+    pixels = (images.astype(np.float64) / 255 - MEAN) / STD
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2).astype(dtype))
+
+
+class Factory:
+    """Builds layers with one dtype and one random generator."""
 
     def __init__(self, dtype: type, rng: np.random.Generator) -> None:
         self.dtype, self.rng = dtype, rng
@@ -74,37 +74,33 @@ class Maker:
         return layer
 
     def norm(self, channels: int) -> BatchNorm2d:
-        """Return batch normalization."""
         return BatchNorm2d(channels, dtype=self.dtype)
 
     def block(self, kind: str, inputs: int, width: int, stride: int) -> Block:
-        """Return a `BasicBlock` or a `Bottleneck`; the latter has its stride in the 3x3 layer."""
+        """Return a `BasicBlock`, or a `Bottleneck` with its stride in the 3x3 convolution."""
         outputs = width * EXPANSION[kind]
-        sizes = (3, 3) if kind == "BasicBlock" else (1, 3, 1)
-        strides = (stride, 1) if kind == "BasicBlock" else (1, stride, 1)
-        channels = [inputs, *(width for _ in sizes[1:]), outputs]
+        if kind == "BasicBlock":
+            plan = [(width, 3, stride), (width, 3, 1)]  # channels, kernel size, stride
+        else:
+            plan = [(width, 1, 1), (width, 3, stride), (outputs, 1, 1)]
         layers: dict[str, Module] = {}
-        for number, (size, step) in enumerate(zip(sizes, strides, strict=True), start=1):
-            layers[f"conv{number}"] = self.conv(channels[number - 1], channels[number], size, step)
-            layers[f"bn{number}"] = self.norm(channels[number])
-            if number < len(sizes):
+        channels = inputs
+        for number, (width, size, step) in enumerate(plan, start=1):
+            layers[f"conv{number}"] = self.conv(channels, width, size, step)
+            layers[f"bn{number}"] = self.norm(width)
+            if number < len(plan):
                 layers[f"relu{number}"] = ReLU()
+            channels = width
         shortcut = None
         if stride != 1 or inputs != outputs:
             shortcut = Sequential(self.conv(inputs, outputs, 1, stride), self.norm(outputs))
         return Block(layers, shortcut)
 
-    def stage(self, kind: str, inputs: int, width: int, count: int, stride: int) -> Sequential:
-        """Return the blocks of one stage; the first of them may have a stride."""
-        outputs = width * EXPANSION[kind]
-        first = self.block(kind, inputs, width, stride)
-        return Sequential(first, *(self.block(kind, outputs, width, 1) for _ in range(count - 1)))
-
 
 def build_model(config: ResNet, dtype: type, rng: np.random.Generator, classes: int) -> Module:
-    """Return the network with weights drawn as torchvision draws them."""
+    """Return the network, initialized as torchvision does."""
     kind, counts = BLOCKS[config.name]
-    make, width = Maker(dtype, rng), config.width
+    make, width = Factory(dtype, rng), config.width
     layers: dict[str, Module] = {
         "conv1": make.conv(3, width, 7, 2 if config.stem == "imagenet" else 1),
         "bn1": make.norm(width),
@@ -112,34 +108,26 @@ def build_model(config: ResNet, dtype: type, rng: np.random.Generator, classes: 
     }
     if config.stem == "imagenet":
         layers["maxpool"] = MaxPool2d(3, 2, 1)
-    inputs = width
+    channels = width
     for stage, count in enumerate(counts):
-        layers[f"layer{stage + 1}"] = make.stage(
-            kind, inputs, width * 2**stage, count, 1 if stage == 0 else 2
-        )
-        inputs = width * 2**stage * EXPANSION[kind]
+        blocks = []
+        for number in range(count):
+            stride = 2 if stage > 0 and number == 0 else 1
+            blocks.append(make.block(kind, channels, width * 2**stage, stride))
+            channels = width * 2**stage * EXPANSION[kind]
+        layers[f"layer{stage + 1}"] = Sequential(*blocks)
     layers |= {"avgpool": AdaptiveAvgPool2d(1), "flatten": Flatten()}
-    network = NumpyResNet(**layers, fc=Linear(inputs, classes, dtype=dtype, rng=rng))
+    network = NumpyResNet(**layers, fc=Linear(channels, classes, dtype=dtype, rng=rng))
     network.dtype = dtype
     return network
 
 
 def build_head(config: ResNet, dtype: type, rng: np.random.Generator, features: int, classes: int) -> Module:
-    """Return the last layer alone; features (N, features) to logits (N, classes)."""
+    """Return the last layer alone: features (N, features) to logits (N, classes)."""
     return Sequential(fc=Linear(features, classes, dtype=dtype, rng=rng))
 
 
 def features(learner: Any, images: Array) -> Array:
-    """Return the features of one batch in evaluation mode, (N, F)."""
+    """Return the backbone's features of one batch in evaluation mode, (N, F)."""
     result: Array = learner.model.eval().features(images)
     return result
-
-
-def state(model: Module) -> dict[str, Array]:
-    """Return copies of all weights, by torchvision's names."""
-    return model.state_dict()
-
-
-def load_state(model: Module, weights: Mapping[str, Array]) -> None:
-    """Copy weights, by torchvision's names, into the model."""
-    model.load_state_dict(weights)

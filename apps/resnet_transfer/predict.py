@@ -1,4 +1,4 @@
-"""What a trained network says of pictures, and what it looked at.
+"""The most probable classes of pictures, and what the network looked at.
 
     python -m apps.resnet_transfer.predict RUN PICTURE ...
 
@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from apps.resnet_transfer.config import Config
-from apps.resnet_transfer.shapes import State
+from apps.resnet_transfer.transfer import State, torch_weights
 from shared.data import pictures
 from shared.errors import ConfigError, DataError
 from shared.files import read_file
@@ -24,15 +25,7 @@ from shared.runs.reader import read_config, read_metrics, read_weights
 from tools import predict
 from tools.predict import Answer, Question
 
-TOP = 5  # classes that are shown
-KERAS_NAMES = {
-    "kernel": "weight",
-    "bias": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
+TOP = 5  # number of classes shown
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -48,9 +41,12 @@ def opened(folder: Path) -> Callable[[str], Answer]:
         DataError: the weights are damaged.
     """
     config, classes, state = read_run(folder)
-    torch_predict = importlib.import_module("apps.resnet_transfer.torch_predict")
-    network = loaded(torch_predict, config, classes, state, folder)
-    return lambda path: answered(torch_predict, network, config, classes, Path(path))
+    torch_model = importlib.import_module("apps.resnet_transfer.torch_model")
+    try:
+        network = torch_model.load_network(config.model, state, len(classes))
+    except ValueError as error:
+        raise DataError(f"{folder}: its weights do not fit its configuration ({error})") from error
+    return lambda path: answered(torch_model, network, config, classes, Path(path))
 
 
 def read_run(folder: Path) -> tuple[Config, list[str], State]:
@@ -63,28 +59,7 @@ def read_run(folder: Path) -> tuple[Config, list[str], State]:
     config, metrics = read_config(folder, Config), read_metrics(folder)
     if config.transfer.mode == "compare":
         raise ConfigError(f"{folder} compares many networks and keeps the weights of none")
-    return config, list(metrics["classes"]), by_torch_names(read_weights(folder, metrics))
-
-
-def by_torch_names(state: State) -> State:
-    """Return weights by torchvision's names: Keras's are `layer1.0.conv1/kernel`, laid out else."""
-    if not any("/" in name for name in state):
-        return state
-    renamed: dict[str, NDArray[Any]] = {}
-    for name, value in state.items():
-        layer, _, kind = name.partition("/")
-        if kind == "kernel":
-            value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
-        renamed[f"{layer}.{KERAS_NAMES[kind]}"] = np.ascontiguousarray(value)
-    return renamed
-
-
-def loaded(module: Any, config: Config, classes: list[str], state: State, run: Path) -> Any:
-    """Return the network with the run's weights."""
-    try:
-        return module.load(config.model, len(classes), state)
-    except ValueError as error:
-        raise DataError(f"{run}: its weights do not fit its configuration ({error})") from error
+    return config, list(metrics["classes"]), torch_weights(read_weights(folder, metrics))
 
 
 def answered(module: Any, network: Any, config: Config, classes: list[str], path: Path) -> Answer:
@@ -93,18 +68,44 @@ def answered(module: Any, network: Any, config: Config, classes: list[str], path
     Raises:
         DataError: it is no picture, or a damaged one.
     """
-    from apps.resnet_transfer import drawing  # matplotlib takes a second
-
-    picture = pictures.decode(read_file(path), str(path), config.data.size)
-    probabilities, heat, stage = module.explain(network, picture)
+    image = pictures.decode(read_file(path), str(path), config.data.size)
+    probabilities, heat, stage = module.explain(network, image)
     order = np.argsort(-probabilities)[:TOP]
-    names = [classes[number] for number in order]
-    shown = ", ".join(
-        f"{name} {probabilities[number]:.1%}" for name, number in zip(names, order, strict=True)
-    )
+    names = [classes[label] for label in order]
+    best = ", ".join(f"{name} {p:.1%}" for name, p in zip(names, probabilities[order], strict=True))
     title = f"{path.name}: {config.model.name}, Grad-CAM of {stage}"
-    drawn = drawing.prediction(picture, names, probabilities[order], heat, title)
-    return Answer(f"{path}: {shown}", drawn)
+    return Answer(f"{path}: {best}", prediction_chart(image, names, probabilities[order], heat, title))
+
+
+def prediction_chart(
+    image: NDArray[np.uint8],
+    classes: Sequence[str],
+    probabilities: NDArray[np.float64],
+    heat: NDArray[np.float64],
+    title: str,
+) -> bytes:
+    """Return a PNG of an image, its class probabilities, and the Grad-CAM map of the first class.
+
+    Args:
+        image: uint8 (size, size, 3), as the network sees it.
+        classes: names of the classes to show, the most probable first.
+        probabilities: theirs, (len(classes),).
+        heat: the Grad-CAM map of the first class, (h, w), from 0 to 1.
+        title: the file and the source of the map.
+    """
+    from shared import charts  # matplotlib is slow to import
+
+    chart = charts.figure(title, (14, 5))
+    left, middle, right = chart.subplots(1, 3, width_ratios=[1, 1.1, 1.15])
+    charts.show_image(left, image, "image")
+    charts.class_bars(middle, classes, probabilities)
+    charts.show_image(right, image.mean(axis=2), f"evidence for {classes[0]}")
+    height, width = image.shape[:2]
+    enlarged = Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    overlay = right.imshow(np.asarray(enlarged), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+    bar = chart.colorbar(overlay, ax=right, shrink=0.8, ticks=[0, 1])
+    bar.ax.set_yticklabels(["none", "most"])
+    return charts.png(chart)
 
 
 QUESTION = Question(

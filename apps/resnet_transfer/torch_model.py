@@ -1,6 +1,7 @@
-"""The network in PyTorch: torchvision's, with pictures in front."""
+"""ResNet in PyTorch: torchvision's network with normalization in front, and what it looks at."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,39 +9,39 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torchvision.models import resnet  # type: ignore[import-untyped]
+from torchvision.transforms import v2  # type: ignore[import-untyped]
 
-from apps.resnet_transfer.config import ResNet
-from apps.resnet_transfer.shapes import BLOCKS, MEAN, STD, State
+from apps.resnet_transfer.config import BLOCKS, IMAGENET_WIDTH, MEAN, STD, ResNet
 
-Array = NDArray[Any]
+CAM_SIZE = 4  # least height and width of a map that locates anything
 
 
 class TorchResNet(resnet.ResNet):
     """torchvision's ResNet (He et al. 2016, arXiv:1512.03385); weights by torchvision's names.
 
-    Pictures (N, H, W, 3) of 0 to 255, of any dtype, to logits (N, classes). They are brought to the
-    mean and deviation of ImageNet's, as torchvision's weights expect.
+    Takes images (N, H, W, 3) of 0 to 255, of any dtype, and normalizes them by the mean and
+    standard deviation of ImageNet, as torchvision's weights expect; returns logits (N, classes).
 
     Args:
         config: `width` is the number of channels of the first stage. `stem=small`: the first
             convolution has stride 1 and no pooling follows.
-        classes: how many logits.
+        classes: number of logits.
     """
 
     def __init__(self, config: ResNet, classes: int) -> None:
         kind, counts = BLOCKS[config.name]
         block = getattr(resnet, kind)
         super().__init__(block, list(counts), num_classes=classes)
-        if config.width != 64:
-            self._narrow(config.width, block, counts, classes)
+        if config.width != IMAGENET_WIDTH:
+            self._rebuild(config.width, block, counts, classes)
         if config.stem == "small":
             self.conv1.stride = (1, 1)
             self.maxpool = nn.Identity()
         self.register_buffer("mean", torch.tensor(MEAN, dtype=torch.float64), persistent=False)
         self.register_buffer("std", torch.tensor(STD, dtype=torch.float64), persistent=False)
 
-    def _narrow(self, width: int, block: Any, counts: tuple[int, ...], classes: int) -> None:
-        """Make all layers anew with another number of channels, by torchvision's own method."""
+    def _rebuild(self, width: int, block: Any, counts: tuple[int, ...], classes: int) -> None:
+        """Replace all layers by layers of another width, the way torchvision's constructor makes them."""
         self.inplanes = width
         self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -53,24 +54,22 @@ class TorchResNet(resnet.ResNet):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def stages(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Return what each of the four stages gives, (N, C, H, W) each."""
+        """Return the output of each of the four stages, (N, C, H, W) each."""
         x = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
         x = x.to(self.fc.weight.dtype).permute(0, 3, 1, 2)
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        outputs = []
+        outputs = [self.maxpool(self.relu(self.bn1(self.conv1(x))))]
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
-            outputs.append(x)
-        return outputs
+            outputs.append(layer(outputs[-1]))
+        return outputs[1:]
 
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Return what the last layer is given, (N, 512) in resnet18 of width 64."""
-        return self.pooled(self.stages(images)[-1])
-
-    def pooled(self, maps: torch.Tensor) -> torch.Tensor:
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the mean of each map, (N, C)."""
         features: torch.Tensor = self.avgpool(maps).flatten(1)
         return features
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the inputs of the last layer, (N, 512) in a resnet18 of width 64."""
+        return self.pool(self.stages(images)[-1])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.fc(self.features(images))
@@ -78,29 +77,105 @@ class TorchResNet(resnet.ResNet):
 
 
 def build_model(config: ResNet, classes: int) -> nn.Module:
-    """Return the network with weights drawn as torchvision draws them."""
+    """Return the network, initialized as torchvision does."""
     return TorchResNet(config, classes).to(memory_format=torch.channels_last)
 
 
 def build_head(config: ResNet, features: int, classes: int) -> nn.Module:
-    """Return the last layer alone; features (N, features) to logits (N, classes)."""
+    """Return the last layer alone: features (N, features) to logits (N, classes)."""
     return nn.Sequential(OrderedDict(fc=nn.Linear(features, classes)))
 
 
-def features(learner: Any, images: Array) -> Array:
-    """Return the features of one batch in evaluation mode, (N, F), in the learner's arithmetic."""
+def features(learner: Any, images: NDArray[Any]) -> NDArray[Any]:
+    """Return the backbone's features of one batch in evaluation mode, (N, F)."""
     learner.model.eval()
     with torch.inference_mode(), learner._autocast():
         result: torch.Tensor = learner.model.features(torch.from_numpy(images).to(learner.device))
     return result.to(learner.dtype).cpu().numpy()
 
 
-def state(model: nn.Module) -> dict[str, Array]:
-    """Return copies of all weights, by torchvision's names."""
-    weights = model.state_dict().items()
-    return {name: np.array(value.cpu().numpy(), order="C") for name, value in weights}
+def shift_and_mirror(
+    images: torch.Tensor, random: np.random.Generator, pixels: int, mirror: bool
+) -> torch.Tensor:
+    """Shift each image at random by up to `pixels` in each direction and mirror half of them.
+
+    torchvision's transforms (v2), with the effect of shared/data/augment.py but other random numbers.
+
+    Args:
+        images: a tensor, uint8 (N, height, width, 3), on any device; edge pixels are repeated to fill gaps.
+        random: seeds torch's generator.
+        pixels: largest shift; 0 shifts nothing.
+        mirror: whether to mirror at all.
+    """
+    steps = [v2.RandomCrop(tuple(images.shape[1:3]))] if pixels else []
+    transform = v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if mirror else [])])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(random.integers(2**63)))
+        padded = images.permute(0, 3, 1, 2)
+        if pixels:  # all images at once; RandomCrop's own padding would be one image at a time
+            padded = v2.functional.pad(padded, [pixels], padding_mode="edge")
+        augmented = torch.stack([transform(image) for image in padded])
+    return augmented.permute(0, 2, 3, 1).contiguous()
 
 
-def load_state(model: nn.Module, weights: State) -> None:
-    """Copy weights, by torchvision's names, into the model."""
-    model.load_state_dict({name: torch.from_numpy(np.array(v)) for name, v in weights.items()})
+def load_network(config: ResNet, weights: Mapping[str, NDArray[Any]], classes: int) -> TorchResNet:
+    """Return the network with weights of any framework under torchvision's names, in evaluation mode.
+
+    Raises:
+        ValueError: they are the weights of another network.
+    """
+    network = TorchResNet(config, classes)
+    state = {name: torch.tensor(value) for name, value in weights.items()}
+    counters = {name: value for name, value in network.state_dict().items() if name.endswith("_tracked")}
+    try:
+        network.load_state_dict(counters | state)  # Keras does not count batches
+    except RuntimeError as error:
+        raise ValueError(str(error).splitlines()[-1].strip()) from error
+    return network.eval()
+
+
+def explain(
+    network: TorchResNet, image: NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """Return class probabilities, a Grad-CAM map of the most probable class, and the map's stage.
+
+    Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2): the maps A_k of a stage,
+    each weighted by the mean of the gradient of the class's logit with respect to it, summed, and
+    the positive part of the sum. The paper uses the last stage, but its maps of a small image are a
+    single pixel: this uses the last stage with at least 4x4 pixels or, if no pixel of that is
+    positive, a later one with 2x2.
+
+    Args:
+        network: in evaluation mode; its parameters get requires_grad=False.
+        image: uint8 (size, size, 3).
+
+    Returns:
+        Probabilities (classes,), the map (h, w) from 0 to 1, and the stage's name, "layer1" to "layer4".
+    """
+    network.requires_grad_(False)
+    with torch.no_grad():
+        stages = network.stages(torch.from_numpy(image)[None])
+        logits = network.fc(network.pool(stages[-1]))[0].double()
+    for stage in cam_stages([min(maps.shape[2:]) for maps in stages]):
+        heat = grad_cam(network, stages[stage], stage, int(logits.argmax()))
+        if heat.max() > 0:
+            break
+    heat = heat / heat.max().clamp(min=1e-12)
+    return logits.softmax(dim=0).numpy(), heat.double().numpy(), f"layer{stage + 1}"
+
+
+def cam_stages(sizes: list[int]) -> list[int]:
+    """Return the stages to try, given the size of their maps: the last large one, then smaller ones."""
+    large = [number for number, size in enumerate(sizes) if size >= CAM_SIZE][-1:]
+    return [*large, *(number for number, size in enumerate(sizes) if 1 < size < CAM_SIZE)] or [0]
+
+
+def grad_cam(network: TorchResNet, maps: torch.Tensor, stage: int, label: int) -> torch.Tensor:
+    """Return the Grad-CAM map (h, w) of class `label` from the maps (1, C, h, w) of one stage."""
+    x = maps = maps.detach().requires_grad_()
+    for layer in (network.layer1, network.layer2, network.layer3, network.layer4)[stage + 1 :]:
+        x = layer(x)
+    network.fc(network.pool(x))[0, label].backward()
+    assert maps.grad is not None
+    weights = maps.grad.mean(dim=(2, 3), keepdim=True)
+    return (weights * maps.detach()).sum(dim=1).relu()[0]

@@ -1,7 +1,6 @@
-"""Where a network's first weights come from: ImageNet, a file, the source task, or nowhere."""
+"""Initial weights: ImageNet's, a file, the source task's, or random ones."""
 
 import importlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,94 +10,76 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from apps.resnet_transfer.config import IMAGENET_WIDTH, Config
-from apps.resnet_transfer.files import check_digest
-from apps.resnet_transfer.learning import DRAWN, Start
-from apps.resnet_transfer.source import source_task
+from apps.resnet_transfer.source_task import source_task
+from apps.resnet_transfer.transfer import RANDOM, InitialWeights
 from shared.data.images import ImageData
 from shared.errors import DataError
+from shared.files import read_file, read_verified
 from shared.runs.folder import RunFolder
 
 LARGEST = np.finfo(np.float32).max
 
 
-def starting_weights(config: Config, target: ImageData, run: RunFolder) -> Start:
+def initial_weights(config: Config, target: ImageData, run: RunFolder) -> InitialWeights:
     """Return the weights that `config.weights` names, by torchvision's names.
 
     Args:
-        config: `weights`, `model` and what the source task is.
-        target: what is to be learned; the source task has none of its classes.
-        run: the folder `source` in it takes the history of the source task, if it is trained.
+        config: `weights`, `model` and the source task.
+        target: images of the target task; the source task has none of its classes.
+        run: if the source task has to be trained, its history goes to the folder `source` in it.
 
     Raises:
-        DataError: the weights cannot be had, are damaged, or are no weights.
+        DataError: the weights are unavailable, damaged, or not the weights of a network.
     """
-    if config.transfer.mode == "scratch":
-        return DRAWN
-    match config.weights:
-        case "none":
-            return DRAWN
-        case "source_task":
-            return source_task(config, target, run)
-        case "imagenet":
-            return imagenet(config)
-        case "auto":
-            return automatic(config, target, run)
-    return Start(config.weights, from_file(Path(config.weights), config.weights_sha256))
-
-
-def imagenet(config: Config) -> Start:
-    """Return torchvision's weights (torch_weights.py)."""
-    module = importlib.import_module("apps.resnet_transfer.torch_weights")
-    return Start("imagenet", module.imagenet(config.model.name))
-
-
-def automatic(config: Config, target: ImageData, run: RunFolder) -> Start:
-    """Return ImageNet's weights where they can be had, else the source task's; say which."""
+    if config.transfer.mode == "scratch" or config.weights == "none":
+        return RANDOM
+    if config.weights == "source_task":
+        return source_task(config, target, run)
+    if config.weights not in ("auto", "imagenet"):
+        return InitialWeights(config.weights, read_weights(Path(config.weights), config.weights_sha256))
     try:
         if config.model.width != IMAGENET_WIDTH:
-            raise DataError(f"ImageNet's weights need model.width={IMAGENET_WIDTH}")
-        start = imagenet(config)
+            raise DataError(f"ImageNet weights need model.width={IMAGENET_WIDTH}")
+        path, sha256 = importlib.import_module("apps.resnet_transfer.torch_weights").imagenet(
+            config.model.name
+        )
+        weights = InitialWeights("imagenet", read_weights(path, sha256))
     except DataError as error:
-        print(f"{error}\nweights=auto goes on with weights=source_task", flush=True)
+        if config.weights == "imagenet":
+            raise
+        print(f"{error}\nweights=auto falls back to weights=source_task", flush=True)
         return source_task(config, target, run)
-    print("weights=auto takes ImageNet's", flush=True)
-    return start
+    if config.weights == "auto":
+        print("weights=auto uses ImageNet weights", flush=True)
+    return weights
 
 
-def from_file(path: Path, expected: str | None = None) -> dict[str, NDArray[Any]]:
-    """Return the weights in a file of safetensors or one that torch wrote; no code in it is run.
+def read_weights(path: Path, sha256: str | None = None) -> dict[str, NDArray[Any]]:
+    """Return the weights in a file of safetensors or one written by torch.save; no code in it is run.
 
     Args:
         path: the file.
-        expected: how its SHA-256 digest must begin; None takes any.
+        sha256: its SHA-256 digest or the digest's first digits; None accepts any.
 
     Raises:
-        DataError: there is no such file, its digest is wrong, or it holds no weights.
+        DataError: the file is missing, has another digest, or does not hold finite, real arrays.
     """
-    check_digest(path, expected)
-    if path.suffix != ".safetensors":
-        module = importlib.import_module("apps.resnet_transfer.torch_weights")
-        return checked(path, module.read(path))
-    try:
-        return checked(path, safetensors.numpy.load_file(path))
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: not a file of safetensors, or damaged ({error})") from error
-    except (TypeError, AttributeError) as error:  # bfloat16, say, and the float8 types
-        raise DataError(f"{path}: of a type that NumPy has not ({error}): save it in float32") from error
-
-
-def checked(path: Path, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return weights that are known to be real, finite numbers.
-
-    Raises:
-        DataError: some are not.
-    """
+    content = read_file(path) if sha256 is None else read_verified(path, sha256)
+    if path.suffix == ".safetensors":
+        try:
+            state = safetensors.numpy.load(content)
+        except (safetensors.SafetensorError, ValueError) as error:
+            raise DataError(f"{path}: not a file of safetensors, or damaged ({error})") from error
+        except (KeyError, TypeError, AttributeError) as error:  # bfloat16 and float8, for example
+            raise DataError(f"{path}: has a type that NumPy lacks ({error}): save it in float32") from error
+    else:
+        state = importlib.import_module("apps.resnet_transfer.torch_weights").load(content, path)
     for name, value in state.items():
         if value.dtype.kind not in "fiu":
             raise DataError(f"{path}: {name} is {value.dtype}: save it in float32")
-        if not (np.abs(value) <= LARGEST).all():  # NaN compares as false
+        if not (np.abs(value) <= LARGEST).all():  # also false for NaN
             raise DataError(
-                f"{path}: {name} holds NaN or numbers too large for float32: take the weights of a "
-                "training that ended well"
+                f"{path}: {name} contains NaN or numbers too large for float32: use the weights of a "
+                "training run that did not diverge"
             )
-    return dict(state)
+    return state

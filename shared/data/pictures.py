@@ -107,7 +107,7 @@ def _without_a_scale(values: NDArray[np.float64]) -> Pixels:
     return np.asarray(np.rint(255 * (filled - low) / max(high - low, 1e-300)), dtype=np.uint8)
 
 
-def resized(images: Pixels, size: int) -> Pixels:
+def resize(images: Pixels, size: int) -> Pixels:
     """Return pictures (N, H, W, 3) in another size, (N, size, size, 3), bilinearly."""
     if images.shape[1:3] == (size, size):
         return images

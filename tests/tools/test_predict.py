@@ -15,7 +15,7 @@ from apps.mnist_cnn import handwriting
 from apps.mnist_cnn import predict as mnist_predict
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.evaluate import APPLICATION
-from apps.resnet_transfer import drawing
+from apps.resnet_transfer.predict import prediction_chart
 from apps.xor import predict as xor_predict
 from shared.data.pictures import decode_whole
 from shared.errors import DataError
@@ -329,5 +329,5 @@ def test_several_texts_have_a_picture_each(tmp_path: Path, capsys: Said) -> None
 def test_names_of_files_and_classes_that_mean_something_to_matplotlib() -> None:
     names = ["$\\frac$", "a_$_b^$"]
     picture = np.zeros((8, 8, 3), np.uint8)
-    drawn = drawing.prediction(picture, names, np.array([0.9, 0.1]), np.ones((2, 2)), "$_^$.jpg")
+    drawn = prediction_chart(picture, names, np.array([0.9, 0.1]), np.ones((2, 2)), "$_^$.jpg")
     assert drawn.startswith(b"\x89PNG")

@@ -11,12 +11,10 @@ import io
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from apps.resnet_transfer.config import Config
-from apps.resnet_transfer.learning import Start, build_learner, learn, network
-from apps.resnet_transfer.shapes import is_head
-from apps.resnet_transfer.tasks import load_target, split
+from apps.resnet_transfer.data import load_data, split
+from apps.resnet_transfer.transfer import build_learner, fit_transfer
 from shared.compose import config_from_overrides
 from shared.runs.folder import RunFolder
 from shared.training.auto import resolve_auto
@@ -45,26 +43,14 @@ def seconds_and_accuracy(features: str, *overrides: str) -> tuple[float, float]:
     """Return the seconds that the training takes, features included, and the test accuracy."""
     with tempfile.TemporaryDirectory() as folder:
         config = frozen(Path(folder), features, *overrides)
-        images = load_target(config)
+        images = load_data(config)
         train_set, validation_set, test_set = split(images, config)
-        drawn = network("torch").state(build_learner(config, len(images.classes)).model)
-        start = Start("drawn", {name: value for name, value in drawn.items() if not is_head(name)})
-        begun: list[float] = []
-
-        def begin(learner: Any) -> None:
-            learner.logits(train_set.inputs[:25])  # the first batch is slower than all others
-            begun.append(time.perf_counter())
-
+        learner = build_learner(config, images)
+        learner.logits(train_set.inputs[:25])  # the first batch is slower than all others
+        start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
-            learner = learn(
-                config,
-                start,
-                (train_set, validation_set),
-                len(images.classes),
-                RunFolder(Path(folder)),
-                begin,
-            )
-        seconds = time.perf_counter() - begun[0]
+            fit_transfer(learner, train_set, validation_set, config, RunFolder(Path(folder)))
+        seconds = time.perf_counter() - start
         return seconds, evaluate(learner, test_set).accuracy
 
 

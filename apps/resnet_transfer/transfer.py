@@ -1,0 +1,200 @@
+"""Transfer learning: load a pretrained backbone, then train in the mode of `config.transfer`."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.resnet_transfer.config import Config
+from shared.data.augment import shift_and_mirror
+from shared.data.examples import Examples
+from shared.data.images import ImageData
+from shared.errors import DataError
+from shared.runs.folder import RunFolder
+from shared.training.frameworks import learner_class
+from shared.training.loop import EVALUATION_BATCH, Augment, Learner, fit, unchanged
+from shared.training.lr_scale import LrScales
+
+State = Mapping[str, NDArray[Any]]  # weights by torchvision's names, unless said otherwise
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+HEAD = "fc"
+KERAS_NAMES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Weights to start from, by torchvision's names; the last layer's are not used."""
+
+    name: str
+    state: State
+
+
+RANDOM = InitialWeights("none", {})
+
+
+def model_module(framework: str) -> ModuleType:
+    """Return this application's model module; no other framework is imported."""
+    learner_class(framework)
+    return importlib.import_module(f"apps.resnet_transfer.{framework}_model")
+
+
+def build_learner(config: Config, images: ImageData, initial: InitialWeights = RANDOM) -> Learner:
+    """Return the network for the classes of `images`, its backbone with `initial` weights, and its optimizer.
+
+    Raises:
+        DataError: the weights belong to another network.
+    """
+    build = partial(model_module(config.framework).build_model, classes=len(images.classes))
+    learner = learner_class(config.framework)(build, config, rates=lr_scales(config))
+    if initial is not RANDOM:
+        load_backbone(learner, initial, config)
+    return learner
+
+
+def load_backbone(learner: Learner, initial: InitialWeights, config: Config) -> None:
+    """Load all weights except those of the last layer.
+
+    Raises:
+        DataError: a weight is missing or unexpected, or has another shape.
+    """
+    own = learner.weights()
+    wanted, given = backbone(torch_weights(own)), backbone(initial.state)
+    problems = [
+        *(f"{name} is missing" for name in wanted if name not in given),
+        *(f"{name} is unexpected" for name in given if name not in wanted),
+        *(
+            f"{name} has the shape {given[name].shape}, expected {wanted[name].shape}"
+            for name in wanted
+            if name in given and given[name].shape != wanted[name].shape
+        ),
+    ]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise DataError(
+            f"{initial.name}: weights of another network: {problems[0]}{more}\n"
+            f"expected the weights of a {config.model.name} with model.width={config.model.width}"
+        )
+    loaded = {
+        path: keras_layout(path, given[torch_name(path)]).astype(value.dtype)
+        for path, value in own.items()
+        if torch_name(path) in given
+    }
+    learner.load_weights(own | loaded)
+
+
+def backbone(state: State) -> dict[str, NDArray[Any]]:
+    """Return the weights and statistics of every layer except the last."""
+    return {
+        name: value
+        for name, value in state.items()
+        if not is_head(name) and not name.endswith("num_batches_tracked")
+    }
+
+
+def is_head(name: str) -> bool:
+    """Whether this is a weight of the last layer, in any framework."""
+    return name.startswith((f"{HEAD}.", f"{HEAD}/"))
+
+
+def torch_weights(weights: State) -> dict[str, NDArray[Any]]:
+    """Return a learner's weights by torchvision's names, in torch's layout."""
+    result = {}
+    for path, value in weights.items():
+        if path.endswith("/kernel"):
+            value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+        result[torch_name(path)] = np.ascontiguousarray(value)
+    return result
+
+
+def torch_name(path: str) -> str:
+    """Return torchvision's name of a weight; Keras's is `layer1.0.conv1/kernel`, for example."""
+    layer, _, kind = path.partition("/")
+    return f"{layer}.{KERAS_NAMES[kind]}" if kind else path
+
+
+def keras_layout(path: str, value: NDArray[Any]) -> NDArray[Any]:
+    """Return one weight in the layout of the framework that calls it `path`."""
+    return value.transpose(2, 3, 1, 0) if path.endswith("/kernel") else value
+
+
+def lr_scales(config: Config, epoch: int = 1) -> LrScales:
+    """Return the learning rates of the network's parts in this epoch (from 1), as factors of optimizer.lr."""
+    transfer = config.transfer
+    parts = ("", *STAGES, HEAD)  # "" is the first convolution with its normalization
+    if transfer.mode == "scratch":
+        return dict.fromkeys(parts, transfer.scratch_rate)
+    if transfer.mode == "frozen":
+        return dict.fromkeys(parts, 0.0) | {HEAD: transfer.frozen_rate}
+    every = transfer.unfreeze_every
+    trained = len(parts) if every is None else (epoch - 1) // every  # parts, counted from the last stage
+    frozen = dict.fromkeys(parts, 0.0)
+    return frozen | dict.fromkeys(parts[-2::-1][:trained], transfer.backbone_rate) | {HEAD: 1.0}
+
+
+def fit_transfer(
+    learner: Any, train_set: Examples, validation_set: Examples | None, config: Config, run: RunFolder
+) -> None:
+    """Train `learner` in the mode of `config.transfer`; the history goes to `run`.
+
+    Raises:
+        TrainingDiverged: the loss is not finite.
+    """
+    if config.transfer.mode == "frozen" and config.transfer.features == "once":
+        fit_head(learner, train_set, validation_set, config, run)
+        return
+
+    def unfreeze(epoch: int) -> None:
+        scales = lr_scales(config, epoch)
+        if scales != learner.lr_scales:
+            learner.set_lr_scales(scales)
+
+    fit(learner, train_set, validation_set, config, run, augmentation(config), before_epoch=unfreeze)
+
+
+def fit_head(
+    learner: Learner, train_set: Examples, validation_set: Examples | None, config: Config, run: RunFolder
+) -> None:
+    """Train the last layer on features that the backbone computes once, then put it back into the network."""
+    own = {name: value for name, value in learner.weights().items() if is_head(name)}
+    (classes,) = (len(value) for value in own.values() if value.ndim == 1)  # the bias
+    train_features = with_features(learner, train_set, config)
+    validation_features = validation_set and with_features(learner, validation_set, config)
+    count = train_features.inputs.shape[1]
+    build = partial(model_module(config.framework).build_head, features=count, classes=classes)
+    scales = {"": config.transfer.frozen_rate}
+    head = learner_class(config.framework)(build, config, rates=scales)
+    head.load_weights(own)
+    fit(head, train_features, validation_features, config, run)
+    learner.load_weights(learner.weights() | head.weights())
+
+
+def with_features(learner: Learner, examples: Examples, config: Config) -> Examples:
+    """Return the examples with the backbone's features (N, F) as inputs."""
+    features = model_module(config.framework).features
+    batches = [
+        features(learner, examples.inputs[first : first + EVALUATION_BATCH])
+        for first in range(0, len(examples), EVALUATION_BATCH)
+    ]
+    return Examples(np.concatenate(batches), examples.labels)
+
+
+def augmentation(config: Config) -> Augment:
+    """Return the function that augments the training images of an epoch; none in mode `frozen`."""
+    data = config.data
+    if config.transfer.mode == "frozen" or not (data.shift or data.mirror):
+        return unchanged
+    augment = model_module("torch").shift_and_mirror if config.framework == "torch" else shift_and_mirror
+    return partial(augment, pixels=data.shift, mirror=data.mirror)
