@@ -5,7 +5,7 @@ import os
 import uuid
 from pathlib import Path
 
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -27,6 +27,20 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_result(path: Path, content: bytes) -> None:
+    """Write a file that a tool was asked for to `path` in one step.
+
+    Raises:
+        ConfigError: it cannot be written there.
+    """
+    if path.is_dir():
+        raise ConfigError(f"cannot write {path}: it is a folder; name a file in it")
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
 def sha256_of(content: bytes | Path) -> str:

@@ -19,9 +19,10 @@ from shared.compose import compose, group_choices
 from shared.config import AnyAppConfig, flat_keys, unknown_key, validate
 from shared.data.examples import Examples
 from shared.errors import ConfigError, DataError
+from shared.files import write_result
 from shared.runs.environment import DataSet
 from shared.runs.messages import conclusion
-from shared.runs.reader import read_config, read_metrics, write_result
+from shared.runs.reader import read_config, read_metrics
 from shared.training.loop import Learner, evaluate, load_weights
 
 SCORES = ("test_accuracy", "test_loss")

@@ -22,8 +22,9 @@ from shared.cli import exit_status_of
 from shared.config import AnyAppConfig
 from shared.data.examples import Examples
 from shared.errors import ConfigError
+from shared.files import write_result
 from shared.runs.environment import available_cores
-from shared.runs.reader import read_config, write_result
+from shared.runs.reader import read_config
 from shared.training.loop import EVALUATION_BATCH
 from shared.training.losses import predicted_classes
 from tools.evaluate import Application, Finished, restored

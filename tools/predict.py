@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared.cli import exit_status_of
 from shared.errors import ConfigError, SuiteError
-from shared.runs.reader import write_result
+from shared.files import write_result
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,8 @@ from shared.config import AppConfig
 from shared.errors import ConfigError
 from shared.nested import flat
 from shared.runs.environment import DataSet, available_cores, environment
-from shared.runs.reader import read_config, read_metrics, version_hint
+from shared.runs.reader import read_config, read_metrics, read_values, version_hint
 from shared.runs.repeat import rerun_overrides
-from tools.report.collect import read_yaml
 
 DIFFERENT = 5  # exit status
 SCORES = ("test_accuracy", "test_loss")
@@ -92,7 +91,7 @@ def repeatable(folder: Path) -> tuple[AppConfig, list[str]]:
     Raises:
         ConfigError: there is none, or not for this version of the application.
     """
-    values = read_yaml(folder / "config.yaml")
+    values = read_values(folder)
     try:
         given = rerun_overrides(values)
     except ConfigError as error:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from apps.imdb_rnn.config import Config
 from shared.cli import exit_status_of
 from shared.errors import ConfigError
-from shared.runs.reader import read_config, read_metrics, write_result
+from shared.files import write_result
+from shared.runs.reader import read_config, read_metrics
 from shared.training.auto import resolve_auto
 from shared.training.loop import load_weights
 

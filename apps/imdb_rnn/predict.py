@@ -21,7 +21,8 @@ from apps.imdb_rnn.config import Config
 from shared.data.sequences import UNKNOWN
 from shared.data.text import tokenizer
 from shared.data.text_sets import known_words
-from shared.runs.reader import read_checked, read_config, read_metrics
+from shared.files import read_verified
+from shared.runs.reader import read_config, read_metrics
 from shared.training.loop import Learner, load_weights
 from shared.training.losses import class_probabilities
 from tools.predict import Answer, Question, main
@@ -84,7 +85,7 @@ def read_run(folder: Path) -> Reader:
     from apps.imdb_rnn.train import build_learner
 
     config, metrics = read_config(folder, Config), read_metrics(folder)
-    content = read_checked(folder / "vocabulary.txt", metrics.get("vocabulary_sha256"))
+    content = read_verified(folder / "vocabulary.txt", str(metrics.get("vocabulary_sha256", "")))
     vocabulary, classes = content.decode().split("\n"), metrics["classes"]
     tokenizer()  # imports torch, which cannot be after Keras (shared/parity/__init__.py)
     learner = build_learner(config, len(vocabulary), len(classes))

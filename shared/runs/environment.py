@@ -1,4 +1,4 @@
-"""What a result depends on: configuration, data, versions, hardware, commit."""
+"""What a result depends on besides the configuration: data, versions, hardware, commit."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"], "numpy": []}
 
 
 class DataSet(Protocol):
-    """What every data set says of itself; see shared/data/images.py and text.py."""
+    """What metrics.json needs of a data set (shared/data/images.py, text.py)."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -29,17 +29,17 @@ class DataSet(Protocol):
 
 
 def initial_metrics(config: AppConfig, data: DataSet, **examples: int) -> dict[str, Any]:
-    """Return what metrics.json says of a run before it has begun.
+    """Return what metrics.json holds before training starts.
 
     Args:
         config: the run's configuration.
         data: its data set.
-        examples: how many there are of each kind: train=, validation=, test=.
+        examples: their number by kind: train=, validation=, test=.
     """
     return {
         "app": config.app,
         "framework": config.framework,
-        "model": config.model.name,  # type: ignore[attr-defined]  # every application's has one
+        "model": config.model.name,  # type: ignore[attr-defined]  # every application's model has one
         "precision": config.trainer.precision,
         **({"pooling": config.model.pooling} if hasattr(config.model, "pooling") else {}),
         "dataset": data.name,
@@ -55,46 +55,44 @@ def initial_metrics(config: AppConfig, data: DataSet, **examples: int) -> dict[s
 def environment(framework: str, threads: int) -> dict[str, Any]:
     """Return `versions`, `hardware` and `git` for metrics.json; imports no framework."""
     packages = ["numpy", *PACKAGES[framework]]
+    processes = distributed.world_size()
     return {
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in packages},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "hardware": {
             "cpu": cpu_name(),
             "cores": available_cores(),
             "threads": threads,
-            **({"processes": distributed.world_size()} if distributed.world_size() > 1 else {}),
+            **({"processes": processes} if processes > 1 else {}),
             "memory_gib": memory_gib(),
             "system": f"{platform.system()} {platform.machine()}",
         },
-        "git": git_state(),
+        "git": {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": None if (changes := git("status", "--porcelain")) is None else bool(changes),
+        },
     }
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use: its part of them where others train with it."""
+    """Return the number of cores for this process; processes on one machine share them equally."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // distributed.local_world_size())
 
 
 def memory_gib() -> float | None:
-    """Return the machine's memory in GiB, None where the system does not tell."""
+    """Return the machine's memory in GiB, or None if the system does not tell."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError, AttributeError):  # not a POSIX system
         return None
 
 
-def git_state() -> dict[str, Any]:
-    """Return the commit of this code and whether it has uncommitted changes; None where unknown."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            result = subprocess.run(
-                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return result.stdout.strip() if result.returncode == 0 else None
-
-    changes = git("status", "--porcelain")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+def git(*arguments: str) -> str | None:
+    """Return what a git command says about this code, or None if it fails."""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,11 +1,12 @@
-"""One folder a run: configuration, metrics, history, weights, pictures.
+"""The folder of one run, with its configuration, metrics, history, weights and charts; only this writes it.
 
-Every file is whole or not there. `metrics.json` is written however a run ends; its `status` says
-how: `done`, `diverged`, `interrupted` or `failed`.
+Every file is complete or absent. `metrics.json` is written however a run ends; its `status` is
+`done`, `diverged`, `interrupted` or `failed`.
 """
 
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
@@ -17,241 +18,260 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import OmegaConf
 
 from shared import distributed
 from shared.config import AppConfig
-from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
-from shared.runs import resume
-from shared.runs.loggers import RunLog
 
-# The name that conf/base.yaml gives: two runs of the same second get different folders.
+WEIGHTS = "weights.safetensors"
+CHECKPOINTS = "checkpoint_*.safetensors"  # of an unfinished run (shared/training/checkpoint.py)
+# The name that conf/base.yaml gives. Two runs of the same second get different folders.
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
-CHECKPOINTS = "checkpoint_*.safetensors"  # of a run that has not ended (shared/training)
 
 
 class RunFolder:
-    """The folder of one run; no other run writes to it.
+    """The folder of one run, locked against other runs.
 
     Attributes:
         path: the folder.
-        metrics: what `metrics.json` will hold; the run adds to it as it learns it.
-        resumed: whether an interrupted run goes on in it.
-        kept: whether this process writes it; of several that train together the first one does.
-        on_interrupt: what is still to be kept when the run is interrupted after its training.
+        metrics: the content of `metrics.json`; the run adds to it.
+        resumed: whether an interrupted run continues in it.
+        is_writer: whether this process writes to it; only rank 0 does.
+        on_interrupt: called on Ctrl-C after training, to save what is not saved yet.
     """
 
     def __init__(
         self,
         path: Path,
+        config: AppConfig | None = None,
         lock: int | None = None,
         resumed: bool = False,
-        config: AppConfig | None = None,
-        is_subfolder: bool = False,
+        parent: "RunFolder | None" = None,
     ) -> None:
-        self.path = path
+        self.path, self.resumed = path, resumed
         self.is_writer = distributed.rank() == 0
-        self.metrics: dict[str, Any] = {}
-        self.resumed = resumed
+        self.metrics: dict[str, Any] = dict(parent.metrics) if parent else {}
         self.on_interrupt: Callable[[], None] | None = None
-        self._is_subfolder = is_subfolder
-        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._config, self._parent = config, parent
         self._subfolders: list[RunFolder] = []
-        self._warned: set[str] = set()
-        self._log = RunLog(config if self.is_writer else None, path, resumed)
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._warnings: set[str] = parent._warnings if parent else set()
+        self._log: Any = None  # a RunLog, if the configuration names a logger
         self._unlock = weakref.finalize(self, os.close, lock) if lock is not None else None
 
     @classmethod
     def open(cls, config: AppConfig) -> "RunFolder":
-        """Make the run folder, write `config.yaml` to it, and keep other runs out.
-
-        With `trainer.resume` the folder is that of the interrupted run.
+        """Create the run folder with its `config.yaml`, or reopen the one that `trainer.resume` names.
 
         Raises:
-            ConfigError: the folder holds a run already, or cannot be written; the interrupted run
-                is not there, has ended, goes on elsewhere, or has another configuration.
+            ConfigError: the folder already holds a run, or cannot be written; the run to resume does
+                not exist, has ended, is still running, or has another configuration.
         """
         run = cls._open(config) if distributed.rank() == 0 else None
-        path = broadcast_from_rank0(lambda: str(run.path) if run else "")
-        return run or cls(Path(path), resumed=config.trainer.resume is not None)
+        path = distributed.broadcast_from_rank0(lambda: str(run.path) if run else "")
+        return run or cls(Path(path), config, resumed=config.trainer.resume is not None)
 
     @classmethod
     def _open(cls, config: AppConfig) -> "RunFolder":
         if config.trainer.resume is not None:
-            path, descriptor = resume.reopen(config)
-            _remove_leftovers(path)
-            return cls(path, descriptor, resumed=True, config=config)
+            from shared.runs import resume
+
+            path, lock = resume.reopen(config)
+            _remove_temporary_files(path)
+            return cls(path, config, lock, resumed=True)
         first = path = Path(config.run_dir)
         number = 1
-        while (lock := _create(path, config)) is None:
+        while (created := _create(path, config)) is None:
             if not DATE_TIME.fullmatch(first.name):
                 raise ConfigError(
                     f"{path} holds a run already; choose another folder with hydra.run.dir=PATH"
                 )
             number += 1
             path = first.with_name(f"{first.name}_{number}")
-        return cls(path, lock, config=config)
+        return cls(path, config, created)
 
     def subfolder(self, name: str, config: AppConfig) -> "RunFolder":
-        """Return a folder inside this one for another training, with this configuration.
+        """Return a folder inside this one for one of several trainings, with its configuration.
 
-        It has no metrics.json: what matters of it is in that of the whole run. Its checkpoints stay
-        until that is done, where nobody removes them before.
+        It has no metrics.json. Its checkpoints stay until the whole run is done.
         """
         path = self.path / name
         if self.is_writer:
             path.mkdir(parents=True, exist_ok=True)
-        if self.is_writer and self.resumed:
-            _remove_leftovers(path)
-        folder = RunFolder(path, resumed=self.resumed, config=config, is_subfolder=True)
-        folder.metrics |= self.metrics
-        folder._warned = self._warned
-        self._subfolders.append(folder)
-        return folder
+            if self.resumed:
+                _remove_temporary_files(path)
+        self._subfolders.append(RunFolder(path, config, resumed=self.resumed, parent=self))
+        return self._subfolders[-1]
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
         """Write `metrics.json` at the end of the block, however it ends.
 
-        The checkpoints go where nobody can go on: after `done` and `diverged`.
+        Checkpoints are removed after `done` and `diverged`, when there is nothing to resume.
 
         Raises:
-            ConfigError: the folder cannot be written any more (the disk is full, say), or what
-                `logger` names cannot be used.
-            Interrupted: Ctrl-C, or that the folder could not be written after it.
+            ConfigError: the folder can no longer be written (for example, the disk is full), or the
+                logger cannot be used.
+            Interrupted: on Ctrl-C, also if the folder could not be written after it.
         """
         try:
-            with _interrupted_first(), self._resumable():
-                self._log.open()
+            with self._interruptions():
+                self._open_log()
                 yield
                 self.metrics["status"] = "done"
-                self._count_resumptions()
+                if self.resumed and self._subfolders:  # the trainings count their own resumptions
+                    counts = [folder.metrics.get("resumed", 1) for folder in (self, *self._subfolders)]
+                    self.metrics["resumed"] = max(counts)
                 self.write_metrics()
         except BaseException as error:
-            self.metrics["status"] = _status(error)
+            status = "diverged" if isinstance(error, TrainingDiverged) else "failed"
+            self.metrics["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else status
             self.metrics["error"] = str(error)
             if isinstance(error, Interrupted):
-                error.folder = self.path  # of a run inside another, the outer one comes last
+                error.folder = self.path  # the outermost folder sets it last
             with contextlib.suppress(ConfigError):  # the first error is the one to report
                 self.write_metrics()
             raise
         finally:
             self.on_interrupt = None  # it may hold a whole network
             try:
-                self._end()
+                self._close()
             finally:
                 if self._unlock is not None:
                     self._unlock()
 
+    def _open_log(self) -> None:
+        if self._config is not None and self._config.logger is not None and self.is_writer:
+            from shared.runs.loggers import RunLog
+
+            self._log = RunLog(self._config.logger, self._config, self.path, self.resumed)
+
     @contextlib.contextmanager
-    def _resumable(self) -> Iterator[None]:
-        """On Ctrl-C keep what is still to be kept, and say how far the run was."""
+    def _interruptions(self) -> Iterator[None]:
+        """Save on Ctrl-C and raise Interrupted, which says how far the run was."""
         try:
-            yield
-        except KeyboardInterrupt as interrupt:
-            lost = ""
             try:
-                if self.on_interrupt is not None:
-                    self.on_interrupt()
-            except KeyboardInterrupt:
-                lost = ", without a checkpoint of it"
-            if isinstance(interrupt, Interrupted):
+                yield
+            except KeyboardInterrupt as interrupt:
+                lost = ""
+                try:
+                    if self.on_interrupt is not None:
+                        self.on_interrupt()
+                except KeyboardInterrupt:
+                    lost = ", without a checkpoint of it"
+                if isinstance(interrupt, Interrupted):
+                    raise
+                raise Interrupted(f"{self._progress()}{lost}") from None
+        except ConfigError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, KeyboardInterrupt):
+                cause = cause.__context__
+            if cause is None:
                 raise
-            raise Interrupted(f"{self._progress()}{lost}") from None
+            raise Interrupted(f"not everything could be written: {error}") from error
 
     def _progress(self) -> str:
-        """Say how far the run is."""
         if steps := self.metrics.get("steps"):
-            return f"after step {steps}{f' of {self.path.name}' if self._is_subfolder else ''}"
+            return f"after step {steps}{f' of {self.path.name}' if self._parent else ''}"
         return "between its trainings" if self._subfolders else "before the first step"
 
-    def _count_resumptions(self) -> None:
-        """Note how often a run went on whose trainings inside did; any other one knows it."""
-        if self.resumed and self._subfolders:
-            counts = [folder.metrics.get("resumed", 1) for folder in (self, *self._subfolders)]
-            self.metrics["resumed"] = max(counts)
-
-    def _end(self) -> None:
-        """Remove what nobody goes on from, and close the log."""
-        if self.metrics["status"] in ("done", "diverged") and not self._is_subfolder:
+    def _close(self) -> None:
+        """Remove the checkpoints of a run that cannot be resumed, and close the log."""
+        if self.metrics["status"] in ("done", "diverged") and not self._parent:
             for folder in (self, *self._subfolders):
                 folder.remove_checkpoints()
-        self._log.close(self.metrics)
+        if self._log is not None:
+            self._log.close(self.metrics)
 
-    def warn(self, text: str) -> None:
-        """Say something once, however many trainings inside the run come to it."""
-        if self.is_writer and text not in self._warned:
-            self._warned.add(text)
-            print(f"warning: {text}", file=sys.stderr)
+    def warn(self, message: str) -> None:
+        """Print a warning, once in a run and its subfolders."""
+        if self.is_writer and message not in self._warnings:
+            self._warnings.add(message)
+            print(f"warning: {message}", file=sys.stderr)
 
     def remove(self, name: str) -> None:
-        """Remove one file, if it is there."""
+        """Remove a file if it exists."""
         if self.is_writer:
             (self.path / name).unlink(missing_ok=True)
 
     def remove_checkpoints(self) -> None:
-        """Remove what nobody will go on from."""
+        """Remove all checkpoints in this folder."""
         for path in self.path.glob(CHECKPOINTS):
             self.remove(path.name)
 
     def write_metrics(self) -> None:
-        """Write `metrics.json` as it stands."""
-        if self._is_subfolder:
-            return
-        text = json.dumps(self.metrics, indent=2, allow_nan=False, default=_plain) + "\n"
-        self.write("metrics.json", text.encode())
+        """Write `metrics.json`; a subfolder has none."""
+        if self._parent is None:
+            text = json.dumps(self.metrics, indent=2, allow_nan=False, default=lambda number: number.item())
+            self.write("metrics.json", f"{text}\n".encode())
 
     def add_row(self, name: str, row: dict[str, Any]) -> None:
-        """Keep a row for a CSV file, whose columns are the keys of its first row."""
+        """Add a row to a CSV file, in memory; the keys of the first row are the columns."""
         self._rows.setdefault(name, []).append(row)
 
     def write_rows(self, name: str) -> None:
-        """Write a CSV file with all of its rows; without any there is no file."""
-        rows = self.rows(name)
-        if rows:
+        """Write a CSV file with all of its rows, if there are any."""
+        if rows := self.rows(name):
             text = io.StringIO()
             writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
             self.write(name, text.getvalue().encode())
-            self._log.update(self._rows)
+            if self._log is not None:
+                self._log.update(self._rows)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of a CSV file so far."""
         return self._rows.get(name, [])
 
     def write(self, name: str, content: bytes) -> None:
-        """Write one file in one step.
+        """Write one file atomically.
 
         Raises:
             ConfigError: the folder cannot be written.
         """
-        if not self.is_writer:
-            return
-        try:
-            write_atomically(self.path / name, content)
-        except OSError as error:
-            raise _cannot_write(self.path / name, error) from error
+        if self.is_writer:
+            try:
+                write_atomically(self.path / name, content)
+            except OSError as error:
+                raise _cannot_write(self.path / name, error) from error
+
+
+def lock_folder(folder: Path) -> int:
+    """Lock a folder; return its descriptor, which holds the lock until it is closed.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:  # a file system without locks; creating config.yaml still keeps new runs apart
+        pass
+    return descriptor
 
 
 def _create(path: Path, config: AppConfig) -> int | None:
-    """Make the folder and its `config.yaml`, whole; return the lock on it, None if it was there."""
+    """Create a folder with a complete `config.yaml`; return its lock, or None if it holds a run."""
     text = OmegaConf.to_yaml(config.model_copy(update={"run_dir": str(path)}).model_dump())
-    mine = path / f".config.yaml.{uuid.uuid4().hex}"
+    temporary = path / f".config.yaml.{uuid.uuid4().hex}"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = resume.lock(path)  # before anybody can take the run for a dead one
+        lock = lock_folder(path)  # first, so that nobody can resume this run
         try:
-            write_atomically(mine, text.encode())
-            os.link(mine, path / "config.yaml")  # which fails when another run was first
+            write_atomically(temporary, text.encode())
+            os.link(temporary, path / "config.yaml")  # fails if another run was faster
         except BaseException:
             os.close(lock)
             raise
         finally:
-            mine.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except (FileExistsError, BlockingIOError):
         return None
     except OSError as error:
@@ -259,22 +279,8 @@ def _create(path: Path, config: AppConfig) -> int | None:
     return lock
 
 
-@contextlib.contextmanager
-def _interrupted_first() -> Iterator[None]:
-    """Make an `Interrupted` of what could not be written while Ctrl-C was dealt with."""
-    try:
-        yield
-    except ConfigError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, KeyboardInterrupt):
-            cause = cause.__context__
-        if cause is None:
-            raise
-        raise Interrupted(f"not everything could be written: {error}") from error
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove what a run was writing when it was killed."""
+def _remove_temporary_files(path: Path) -> None:
+    """Remove what a killed run was writing."""
     for file in (*path.glob(".*.tmp"), *path.glob(".config.yaml.*")):
         file.unlink(missing_ok=True)
 
@@ -284,16 +290,3 @@ def _cannot_write(path: Path, error: OSError) -> ConfigError:
         f"cannot write {path}: {error.strerror}; free some space, or choose another folder with "
         "hydra.run.dir=PATH"
     )
-
-
-def _status(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    return "diverged" if isinstance(error, TrainingDiverged) else "failed"
-
-
-def _plain(value: Any) -> Any:
-    """Turn NumPy's numbers into Python's, for JSON."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} does not belong in metrics.json")

@@ -1,4 +1,4 @@
-"""What Hydra's -m leaves when it ends, however it ends: a table of all of its jobs."""
+"""The summary of a sweep with Hydra's -m: a table of its jobs, written however the sweep ends."""
 
 import csv
 import io
@@ -28,14 +28,14 @@ STATUSES = {
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a sweep, which has ended.
+    """One finished job of a sweep.
 
     Attributes:
         job: its number, which is also the name of its folder.
         status: how it ended.
-        exit_status: the same as a number; the sweep's own is the highest.
-        test_accuracy: 0 to 1; None where it has none.
-        overrides: what it was given.
+        exit_status: the same as a number; that of the sweep is the highest.
+        test_accuracy: 0 to 1; None if the job has none.
+        overrides: its own KEY=VALUE words.
         sweep: the folder of the sweep.
     """
 
@@ -48,12 +48,11 @@ class Job:
 
 
 def job_result(hydra_config: HydraConf, exit_status: int) -> Job:
-    """Return how the job that has just ended in this process ended."""
+    """Return the result of the job that has just ended."""
     accuracy = None
-    folder = Path(hydra_config.runtime.output_dir)
-    path = folder / "metrics.json"
-    if exit_status == 0 and path.exists():  # a resumed run is in another folder
-        accuracy = json.loads(path.read_text())["test_accuracy"]
+    metrics = Path(hydra_config.runtime.output_dir) / "metrics.json"
+    if exit_status == 0 and metrics.exists():  # a resumed run is in another folder
+        accuracy = json.loads(metrics.read_text())["test_accuracy"]
     status = STATUSES.get(exit_status, "failed")
     overrides = " ".join(hydra_config.overrides.task)
     return Job(hydra_config.job.num, status, exit_status, accuracy, overrides, Path(hydra_config.sweep.dir))
@@ -69,17 +68,17 @@ def write_summary(jobs: Sequence[Job]) -> None:
     writer.writerows(map(asdict, jobs))
     try:
         write_atomically(path, text.getvalue().encode())
-    except OSError as error:  # the runs are there, and the table is on the screen
+    except OSError as error:  # the runs are complete, and the table is on the screen
         print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr)
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """Return a line for each job under a headline, without the overrides that all of them have."""
-    given = [job.overrides.split(" ") for job in jobs]
-    common = set.intersection(*map(set, given)) if len(jobs) > 1 else set()
+    """Return a header and a line for each job, without the overrides that all of them share."""
+    overrides = [job.overrides.split(" ") for job in jobs]
+    common = set.intersection(*map(set, overrides)) if len(jobs) > 1 else set()
     rows = []
-    for job, words in zip(jobs, given, strict=True):
+    for job, words in zip(jobs, overrides, strict=True):
         accuracy = "" if job.test_accuracy is None else f"{job.test_accuracy:.2%}"
         own = " ".join(word for word in words if word not in common)
-        rows.append([str(job.job), job.status, accuracy, own])
-    return text_table(["job", "status", "test accuracy", "overrides"], rows, align="><>")
+        rows.append((str(job.job), job.status, accuracy, own))
+    return text_table(("job", "status", "test accuracy", "overrides"), rows, align="><>")

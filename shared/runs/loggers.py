@@ -1,14 +1,13 @@
-"""What a run writes to its folder, sent to TensorBoard or MLflow too where `logger` asks for it.
+"""Send what a run writes to its folder to TensorBoard or MLflow as well, if `logger` names one.
 
-What is logged is what history.csv, steps.csv and metrics.json hold, and nothing else. Rows are sent
-at the end of each epoch, outside of the time that is measured. A run that is resumed sends all of
-its rows anew, in the place of those from before: no point is there twice, none is of steps that
-were lost. Neither package is imported unless it is asked for.
+Only history.csv, steps.csv and metrics.json are logged. Rows are sent at the end of each epoch,
+outside of the measured time. A resumed run sends all of its rows again and replaces its old log, so
+that no point is there twice and none is of a step that was lost. The packages are imported on demand.
 """
 
 import importlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from numbers import Real
 from pathlib import Path
@@ -19,100 +18,99 @@ from shared.errors import ConfigError
 from shared.nested import flat
 
 STEP_COLUMNS = {"history.csv": "epoch", "steps.csv": "step"}  # the tables that are sent
-PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}  # name to import: to install
+PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}  # module: package to install
 
 
 class Point(NamedTuple):
-    """One number of a run: the file and the column that it is in, the row's number, the value."""
+    """One number of a run: FILE/COLUMN, the step or epoch, and the value."""
 
     name: str
     step: int
     value: float
 
 
-class Log(Protocol):
-    """One run in a logger's own files; made with (config, folder, resumed)."""
+class Logger(Protocol):
+    """The log of one run in a logger's own format (tensorboard_log.py, mlflow_log.py)."""
 
     def add(self, points: Sequence[Point]) -> None:
-        """Keep points, for anybody to see from now on."""
+        """Write points, so that they can be seen from now on."""
         ...
 
     def end(self, status: str, texts: Mapping[str, str]) -> None:
-        """Keep how the run ended and what else metrics.json says, by dotted keys; close."""
+        """Write how the run ended and the texts of metrics.json by dotted keys; close the log."""
         ...
 
 
 class RunLog:
-    """Sends what a run writes to the logger of its configuration; nothing where there is none.
+    """Sends what a run writes to a logger.
 
-    A logger that fails in the middle of a run is left out from there on, with a warning: no run is
-    lost by it.
+    A logger that fails during the run is left out from then on, with a warning; the run continues.
 
     Args:
-        config: `logger` is taken from here, and all keys go to it; None: there is no logger.
+        logger: tensorboard or mlflow.
+        config: its keys are logged as hyperparameters.
         folder: the run folder.
-        resumed: whether an interrupted run goes on in it.
+        resumed: whether an interrupted run continues in it.
+
+    Raises:
+        ConfigError: the package is not installed, or the log cannot be written.
     """
 
-    def __init__(self, config: AppConfig | None, folder: Path, resumed: bool) -> None:
-        self._config, self._folder, self._resumed = config, folder, resumed
-        self._log: Log | None = None
+    def __init__(self, logger: str, config: AppConfig, folder: Path, resumed: bool) -> None:
+        self._name = logger
         self._sent: dict[str, int] = {}
-
-    def open(self) -> None:
-        """Begin the log.
-
-        Raises:
-            ConfigError: the package is not installed, or the log cannot be written.
-        """
-        if self._config is None or self._config.logger is None:
-            return
-        name = self._config.logger
         try:
-            module = importlib.import_module(f"shared.runs.{name}_log")
+            module = importlib.import_module(f"shared.runs.{logger}_log")
         except ImportError as error:
-            raise _not_installed(name) from error
+            raise _not_installed(logger) from error
         try:
-            self._log = module.open_log(self._config, self._folder, self._resumed)
+            self._logger: Logger | None = module.open_log(config, folder, resumed)
         except OSError as error:
             raise ConfigError(
-                f"logger={name} cannot write {error.filename}: {error.strerror}\n"
-                "free the place, or train without it: logger=null"
+                f"logger={logger} cannot write {error.filename}: {error.strerror}\n"
+                "make room there, or train without it: logger=null"
             ) from error
 
     def update(self, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-        """Send the rows that are new; `tables` has all rows by the name of their file."""
-        points: list[Point] = []
+        """Send the rows that are new; `tables` has all rows by file name."""
+        points = []
         for name, column in STEP_COLUMNS.items():
             rows = tables.get(name, ())
-            points += points_of(name, column, rows[self._sent.get(name, 0) :])
+            points += [
+                Point(f"{name.removesuffix('.csv')}/{key}", int(row[column]), float(value))
+                for row in rows[self._sent.get(name, 0) :]
+                for key, value in row.items()
+                if key not in STEP_COLUMNS.values()
+            ]
             self._sent[name] = len(rows)
         if points:
-            self._send(lambda log: log.add(points))
+            self._send(lambda logger: logger.add(points))
 
     def close(self, metrics: Mapping[str, Any]) -> None:
-        """Send what metrics.json holds, and end the log."""
-        numbers, texts = divided(metrics)
-        self._send(lambda log: log.add(numbers))
-        self._send(lambda log: log.end(str(metrics["status"]), texts))
-        self._log = None
+        """Send metrics.json, its numbers as points at the last step, and end the log."""
+        numbers, texts = [], {}
+        for key, value in flat(metrics).items():
+            if isinstance(value, Real) and not isinstance(value, bool):
+                numbers.append(Point(f"metrics/{key}", int(metrics.get("steps", 0)), float(value)))
+            else:
+                texts[key] = str(value)
+        self._send(lambda logger: logger.add(numbers))
+        self._send(lambda logger: logger.end(str(metrics["status"]), texts))
+        self._logger = None
 
-    def _send(self, action: Any) -> None:
-        if self._log is None:
+    def _send(self, action: Callable[[Logger], None]) -> None:
+        if self._logger is None:
             return
         try:
-            action(self._log)
-        except Exception as error:  # whatever it is: it must not cost the run
-            self._log = None
+            action(self._logger)
+        except Exception as error:  # of any kind: it must not end the run
+            self._logger = None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            assert self._config is not None
-            print(
-                f"warning: logger={self._config.logger} is left out from here on: {reason}", file=sys.stderr
-            )
+            print(f"warning: logger={self._name} is left out from here on: {reason}", file=sys.stderr)
 
 
 def check_installed(logger: str) -> None:
-    """Refuse a logger whose package is not installed, without importing it.
+    """Check, without importing it, that the package of a logger is installed.
 
     Raises:
         ConfigError: it is not.
@@ -132,27 +130,6 @@ def _not_installed(logger: str) -> ConfigError:
     )
 
 
-def points_of(name: str, column: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
-    """Yield every number of some rows of a file; `column` has the rows' numbers."""
-    prefix = name.removesuffix(".csv")
-    for row in rows:
-        for key, value in row.items():
-            if key not in STEP_COLUMNS.values():
-                yield Point(f"{prefix}/{key}", int(row[column]), float(value))
-
-
-def divided(metrics: Mapping[str, Any]) -> tuple[list[Point], dict[str, str]]:
-    """Return the numbers of metrics.json as points at the last step, and the rest as texts."""
-    numbers, texts = [], {}
-    step = int(metrics.get("steps", 0))
-    for key, value in flat(metrics).items():
-        if isinstance(value, Real) and not isinstance(value, bool):
-            numbers.append(Point(f"metrics/{key}", step, float(value)))
-        else:
-            texts[key] = str(value)
-    return numbers, texts
-
-
 def hyperparameters(config: AppConfig) -> dict[str, Any]:
-    """Return every key of a configuration with its dots, but for where the run folder is."""
+    """Return every value of a configuration by its dotted key, except the run folder."""
     return {key: value for key, value in flat(config.model_dump()).items() if key != "run_dir"}

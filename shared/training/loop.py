@@ -20,9 +20,9 @@ from shared.data.examples import Examples
 from shared.distributed import all_gather, broadcast_from_rank0
 from shared.errors import ConfigError, DataError, Interrupted, TrainingDiverged
 from shared.runs import resume
-from shared.runs.folder import RunFolder
+from shared.runs.folder import WEIGHTS, RunFolder
 from shared.runs.progress import TrainingProgress
-from shared.runs.reader import WEIGHTS, read_weights
+from shared.runs.reader import read_weights
 from shared.training.checkpoint import Checkpoints, EpochSoFar, Stateful
 from shared.training.losses import Loss, example_losses, predicted_classes
 from shared.training.schedule import learning_rates

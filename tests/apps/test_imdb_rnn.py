@@ -278,7 +278,7 @@ def test_predictions_that_are_refused(tmp_path: Path) -> None:
     for name in ("vocabulary.txt", "weights.safetensors"):
         own = (run / name).read_bytes()
         (run / name).write_bytes((other / name).read_bytes())
-        with pytest.raises(DataError, match=rf"{name} is not what this run has written"):
+        with pytest.raises(DataError, match=rf"{name} is damaged or another file"):
             predict.predict(run, "a film")
         (run / name).write_bytes(own)
     (run / "vocabulary.txt").unlink()

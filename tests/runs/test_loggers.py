@@ -231,7 +231,7 @@ def test_a_training_that_has_ended_stays_below_a_run_that_goes_on(tmp_path: Path
     with contextlib.suppress(ZeroDivisionError), run.session():
         for name in ("first", "second"):
             inner = run.subfolder(name, config)
-            inner._log.open()
+            inner._open_log()
             if name == "first":
                 inner._log.close({"status": "done"})
         crash()

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from shared.compose import CONF, compose
 from shared.errors import ConfigError
+from shared.runs.reader import read_values
 from shared.runs.repeat import rerun_command, rerun_overrides
-from tools.report.collect import read_yaml
 
 CHANGES = [
     ("xor", []),
@@ -140,4 +140,4 @@ def test_the_fast_reader_reads_what_omegaconf_writes(app: str, words: list[str],
     values |= {"numbers": [1e-8, 1e20, -2.5e-07, 0.1, 3, -1, 1e5]}
     path = tmp_path / "config.yaml"
     path.write_text(OmegaConf.to_yaml(values))
-    assert read_yaml(path) == values
+    assert read_values(tmp_path) == values

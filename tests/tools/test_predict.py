@@ -199,7 +199,7 @@ def test_one_picture_can_be_named_and_several_not(xor_run: Path, tmp_path: Path,
 @pytest.mark.parametrize("changed", ["weights", "data", "unfinished", "another"])
 def test_runs_that_are_refused(xor_run: Path, tmp_path: Path, capsys: Said, changed: str) -> None:
     status, message = {
-        "weights": (3, "weights.safetensors is not what this run has written"),
+        "weights": (3, "weights.safetensors is damaged or another file"),
         "data": (3, "is not the data that this run was trained with"),
         "unfinished": (2, "this run has not ended"),
         "another": (2, "is a run of mnist_cnn, not of xor"),

@@ -20,7 +20,7 @@ from apps.xor.config import Config
 from shared import cli
 from shared.compose import CONF, compose
 from shared.errors import ConfigError, TrainingDiverged
-from shared.runs import resume
+from shared.runs.folder import lock_folder
 from tests.forks import Forks
 from tests.helpers import ROOT
 from tools.sweep import __main__ as sweep
@@ -360,7 +360,7 @@ def test_a_study_does_not_go_on_beside_what_it_has_left_behind(tmp_path: Path, f
     search = search_of(overrides=["model=mlp"])
     (tmp_path / "search.yaml").write_text(OmegaConf.to_yaml(search.model_dump()))
     (tmp_path / "trials" / "3").mkdir(parents=True)
-    held = resume.lock(tmp_path / "trials" / "3")
+    held = lock_folder(tmp_path / "trials" / "3")
     result = forks.run("tools.sweep", f"resume={tmp_path}")
     os.close(held)
     assert result.returncode == 2

@@ -420,7 +420,7 @@ def test_another_configuration_is_refused_with_its_keys(
     with pytest.raises(ConfigError) as error:
         train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}", "seed=1", "model.hidden=[6,6]"))
     assert str(error.value) == (
-        f"{tmp_path} cannot go on with another configuration: seed=1 (there 0), "
+        f"{tmp_path} cannot be resumed with another configuration: seed=1 (there 0), "
         "model.hidden=[6, 6] (there [6, 5])"
     )
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -444,8 +444,8 @@ def diverge() -> None:
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (lambda: None, "this run is done; there is nothing left to go on with"),
-        (diverge, "this run has diverged, and would do so again"),
+        (lambda: None, "this run is done; there is nothing to resume"),
+        (diverge, "this run diverged, and would diverge again"),
     ],
 )
 def test_a_run_that_has_ended_is_refused(
@@ -496,7 +496,7 @@ def test_latest_is_the_newest_that_was_interrupted(monkeypatch: pytest.MonkeyPat
 def test_a_wrong_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere is not a run folder"):
         train(small(tmp_path, *MLP, f"trainer.resume={tmp_path / 'nowhere'}"))
-    (tmp_path / "config.yaml").write_text("app: xor")
+    (tmp_path / "config.yaml").write_text("app: xor\nframework: torch\nseed: 0\n")
     with pytest.raises(ConfigError, match="is a run of xor, not of mnist_cnn"):
         train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}"))
 

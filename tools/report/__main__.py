@@ -21,8 +21,8 @@ from typing import Any
 
 from shared.cli import exit_status_of
 from shared.errors import ConfigError
+from shared.files import write_result
 from shared.nested import flat
-from shared.runs.reader import write_result
 from tools.report.collect import Run, collect, names_of
 
 PAGE = Path(__file__).parent / "page"

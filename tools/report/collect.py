@@ -1,44 +1,20 @@
 """All runs below some folders, read back for a report: finished, failed, or cut short."""
 
-import csv
-import json
-import math
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
-from shared.errors import ConfigError
+from shared.errors import ConfigError, DataError
 from shared.nested import flat
 from shared.runs.folder import DATE_TIME
+from shared.runs.reader import is_regular_file, load_metrics, read_history, read_values
 from shared.runs.repeat import rerun_command
 
 NOT_ENDED = "not ended"  # of a run without metrics.json: it still trains, or it was killed
 FORMAT = "%Y-%m-%d_%H-%M-%S"
-
-
-class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads config.yaml as OmegaConf does, in a tenth of its time: there may be a thousand.
-
-    Aliases, which no run writes, are refused: a few lines of them can stand for gigabytes.
-    """
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse an alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it has an alias")
-        return super().compose_node(parent, index)
-
-
-# YAML 1.1 takes 1e-08 for a text; what writes config.yaml does not.
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 @dataclass(frozen=True)
@@ -98,10 +74,10 @@ def read_run(path: Path) -> Run:
     Raises:
         ConfigError: its configuration cannot be read, or it is not one of a run.
     """
-    values = read_yaml(path / "config.yaml")
+    values = read_values(path)
     problems: list[str] = []
-    metrics = read_json(path / "metrics.json", problems)
-    history = read_columns(path / "history.csv", problems)
+    metrics = read_or_note(load_metrics, path, problems)
+    history = read_or_note(read_history, path, problems)
     try:
         repeated = rerun_command(values)
     except ConfigError as error:
@@ -115,70 +91,19 @@ def read_run(path: Path) -> Run:
         metrics=metrics,
         history=history,
         # not a link, which may lead to anything: the page is made to be sent
-        pictures=sorted(file for file in path.glob("*.png") if plain(file)),
+        pictures=sorted(file for file in path.glob("*.png") if is_regular_file(file)),
         command=repeated,
         problem="; ".join(problems),
     )
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the configuration in config.yaml.
-
-    Raises:
-        ConfigError: it is missing, damaged or something else's.
-    """
+def read_or_note(read: Callable[[Path], dict[str, Any]], path: Path, problems: list[str]) -> dict[str, Any]:
+    """Return what is in a file of the run in `path`; nothing, and a note, if it is damaged."""
     try:
-        if not path.is_file():
-            raise ConfigError(f"{path.parent} is not a run folder: it has no config.yaml")
-        values = yaml.load(path.read_bytes(), Loader)
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict) or not {"app", "framework", "seed"} <= values.keys():
-        raise ConfigError(f"{path}: not the configuration of a run")
-    return values
-
-
-def read_json(path: Path, problems: list[str]) -> dict[str, Any]:
-    """Return what is in metrics.json; nothing where there is none, or where it is damaged."""
-    try:
-        if path.exists() and not plain(path):
-            raise OSError("not a plain file")
-        content = json.loads(path.read_bytes())
-        if isinstance(content, dict) and "status" in content:
-            return content
-        problems.append(f"{path.name} is not what a run has written")
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"{path.name} cannot be read: {error}")
-    return {}
-
-
-def read_columns(path: Path, problems: list[str]) -> dict[str, list[float | None]]:
-    """Return the columns of a CSV file of numbers; nothing where there is none or it is damaged."""
-    try:
-        if path.exists() and not plain(path):
-            raise OSError("not a plain file")
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        columns: dict[str, list[float | None]] = {}
-        for row in rows:
-            for name, text in row.items():
-                number = float(text)
-                columns.setdefault(name, []).append(number if math.isfinite(number) else None)
-        if rows and {"epoch", "train_loss"} <= columns.keys():
-            return columns
-        problems.append(f"{path.name} is not what a run has written")
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, TypeError, csv.Error):
-        problems.append(f"{path.name} cannot be read")
-    return {}
-
-
-def plain(path: Path) -> bool:
-    """Whether something is a file: no link, and nothing that one may wait for for ever."""
-    return path.is_file() and not path.is_symlink()
+        return read(path)
+    except DataError as error:
+        problems.append(str(error).removeprefix(f"{path}{os.sep}"))
+        return {}
 
 
 def begun(path: Path) -> datetime:

@@ -39,11 +39,12 @@ from shared.cli import exit_status_of
 from shared.compose import CONF, config_from_overrides, hydra_text
 from shared.config import AppConfig
 from shared.errors import ConfigError, DataError, SuiteError, TrainingDiverged
+from shared.files import write_result
 from shared.nested import flat
 from shared.runs import resume
-from shared.runs.reader import read_metrics, write_result
+from shared.runs.folder import lock_folder
+from shared.runs.reader import read_metrics, read_values
 from shared.runs.repeat import rerun_command
-from tools.report.collect import read_yaml
 from tools.sweep import ranges
 from tools.sweep.ranges import Search
 
@@ -220,7 +221,7 @@ def new_folder(out: str | None, app: str) -> Path:
 def locked(folder: Path) -> int:
     """Return the lock on a study's folder, which no other process then has."""
     try:
-        return resume.lock(folder)
+        return lock_folder(folder)
     except BlockingIOError:
         raise ConfigError(f"{folder}: this study is still going on, in another process") from None
 
@@ -356,7 +357,7 @@ def tell(folder: Path, search: Search, study: "Study") -> None:
         f"{record.readable(best)}\n"
         "This score is optimistic: it is the best of all trials on the same examples. What the\n"
         "values are worth, the test set says, which has decided nothing here; train with them:\n"
-        f"{rerun_command(read_yaml(place / 'config.yaml'))}",
+        f"{rerun_command(read_values(place))}",
         flush=True,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.runs.reader import write_result
+from shared.files import write_result
 from tools.sweep.ranges import Search
 from tools.sweep.study import CUT_SHORT, Trial
 
