@@ -1,5 +1,3 @@
-"""The tables of the READMEs come from recorded runs."""
-
 import json
 import statistics
 from pathlib import Path
@@ -8,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ConfigError
-from tools.results.__main__ import RESULTS, comparison, record, stale, table, with_tables
+from tools.results.__main__ import RESULTS, fill_tables, outdated_documents, record_comparison, record_runs
 
 
 def metrics(seed: int, accuracy: float, **changes: Any) -> dict[str, Any]:
@@ -41,20 +39,27 @@ def write(folder: Path, *runs: dict[str, Any]) -> Path:
     return folder
 
 
-def test_the_tables_in_the_documents_are_what_the_records_say() -> None:
-    assert stale() == [], "make results writes them anew"
+def fill(block: str, results: Path) -> str:
+    return fill_tables(f"<!-- {block} -->\n<!-- end of {block.partition(':')[0]} -->\n", results)
 
 
-def test_mean_spread_range_and_median_are_over_the_seeds() -> None:
-    text = table([metrics(0, 0.990), metrics(1, 0.992), metrics(2, 0.997)])
+def test_tables_in_documents_match_the_records() -> None:
+    assert list(outdated_documents()) == [], "run make results"
+
+
+def test_mean_deviation_range_and_median_are_over_the_seeds(tmp_path: Path) -> None:
+    record_runs(
+        [write(tmp_path / "a", *(metrics(n, a) for n, a in enumerate((0.990, 0.992, 0.997))))], tmp_path
+    )
+    text = fill("results: xor", tmp_path)
     assert "**99.30 %** ± 0.36 | 99.00 to 99.70 % | 3 | 3.0 s | 2 | 1,234 | 3 |" in text
     assert "C, 2 threads, 8.0 GiB; torch 1.0; commit 0123456789" in text
 
 
-def test_a_run_recorded_again_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+def test_a_run_replaces_the_one_recorded_before(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    record([write(tmp_path / "a", metrics(0, 0.5), metrics(1, 0.6))], results)
-    record([write(tmp_path / "b", metrics(1, 0.7))], results)
+    record_runs([write(tmp_path / "a", metrics(0, 0.5), metrics(1, 0.6))], results)
+    record_runs([write(tmp_path / "b", metrics(1, 0.7))], results)
     recorded = json.loads((results / "xor.json").read_text())
     assert [(run["seed"], run["test_accuracy"]) for run in recorded] == [(0, 0.5), (1, 0.7)]
     assert {run["dataset_source"] for run in recorded} == {"archives"}, "without a local path"
@@ -67,19 +72,19 @@ def test_a_run_recorded_again_takes_the_place_of_the_old_one(tmp_path: Path) -> 
         ({"git": {"commit": "0", "dirty": True}}, "uncommitted changes"),
     ],
 )
-def test_only_finished_runs_of_committed_code_count(
+def test_only_finished_runs_of_committed_code_are_recorded(
     changes: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=reason):
-        record([write(tmp_path / "a", metrics(0, 0.5, **changes))], tmp_path / "results")
+        record_runs([write(tmp_path / "a", metrics(0, 0.5, **changes))], tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
 
-def test_a_smoke_run_does_not_take_the_place_of_a_whole_one(tmp_path: Path) -> None:
+def test_a_smoke_run_is_not_recorded(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", metrics(0, 0.5))
     (folder / "0" / "config.yaml").write_text("debug: smoke\n")
     with pytest.raises(ConfigError, match="made with debug=smoke"):
-        record([folder], tmp_path / "results")
+        record_runs([folder], tmp_path / "results")
 
 
 def compared() -> dict[str, Any]:
@@ -95,25 +100,24 @@ def compared() -> dict[str, Any]:
     return metrics(0, 0.9, comparison=table, classes=["cat", "ship"], weights="source_task", epochs=None)
 
 
-def test_a_comparison_becomes_a_table_by_number_of_pictures(tmp_path: Path) -> None:
+def test_a_comparison_becomes_a_table_by_number_of_images(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", compared()) / "0"
     with pytest.raises(ConfigError, match=r"no comparison\.png"):
-        comparison(folder, tmp_path / "results")
+        record_comparison(folder, tmp_path / "results")
     (folder / "comparison.png").write_bytes(b"a picture")
-    comparison(folder, tmp_path / "results")
+    record_comparison(folder, tmp_path / "results")
     assert (tmp_path / "results" / "xor_comparison.png").read_bytes() == b"a picture"
-    marks = "<!-- comparison: xor -->\n", "<!-- end of comparison -->"
-    text = with_tables("".join(marks), tmp_path / "results")
+    text = fill("comparison: xor", tmp_path / "results")
     assert "| 50 | 72.00 % ± 1.41 | 70.00 % ± 0.00 | 62.00 % ± 2.83 | 10.00 points ± 1.41 |" in text
     assert "| all | 90.00 % ± 0.00 | 80.00 % ± 0.00 | 90.50 % ± 0.71 | -0.50 points ± 0.71 |" in text
     fifty = {name: cell for name, cell in compared()["comparison"].items() if "50" in name}
     (folder / "metrics.json").write_text(json.dumps(compared() | {"comparison": fifty}))
-    comparison(folder, tmp_path / "results")
-    text = with_tables("<!-- comparison: xor_50 -->\n<!-- end of comparison -->", tmp_path / "results")
+    record_comparison(folder, tmp_path / "results")
+    text = fill("comparison: xor_50", tmp_path / "results")
     assert "| 50 | 72.00 %" in text
     assert "| all |" not in text
-    with pytest.raises(ConfigError, match="a comparison is no run of one network"):
-        record([folder], tmp_path / "results")
+    with pytest.raises(ConfigError, match="a comparison is not a run of one network"):
+        record_runs([folder], tmp_path / "results")
 
 
 @pytest.mark.parametrize(("model", "seconds"), [("cnn", 60), ("fast_cnn", 10)])
@@ -131,11 +135,22 @@ def test_the_recorded_runs_keep_the_promise(model: str, seconds: float) -> None:
 
 def test_nothing_to_record_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no metrics\.json below"):
-        record([tmp_path], tmp_path / "results")
+        record_runs([tmp_path], tmp_path / "results")
 
 
 def test_a_changed_number_in_a_document_is_noticed(tmp_path: Path) -> None:
-    record([write(tmp_path / "a", metrics(0, 0.5))], tmp_path)
-    text = with_tables("<!-- results: xor -->\n<!-- end of results -->\n", tmp_path)
-    assert with_tables(text, tmp_path) == text
-    assert with_tables(text.replace("50.00", "60.00"), tmp_path) == text
+    record_runs([write(tmp_path / "a", metrics(0, 0.5))], tmp_path)
+    text = fill("results: xor", tmp_path)
+    assert fill_tables(text, tmp_path) == text
+    assert fill_tables(text.replace("50.00", "60.00"), tmp_path) == text
+
+
+def test_best_network_of_each_application_and_data_set(tmp_path: Path) -> None:
+    runs = [metrics(seed, 0.9 + seed / 100, model="better") for seed in (0, 2)]
+    runs += [metrics(0, 0.905), metrics(0, 0.3, dataset="e"), metrics(0, 0.99, app="no_such_app")]
+    record_runs([write(tmp_path / "a", *runs)], tmp_path)
+    rows = fill("applications", tmp_path).splitlines()[4:6]
+    assert rows == [
+        "| [XOR](./apps/xor/README.md) | d | 91.00 % | `better` in torch | 3.0 s |",
+        "| [XOR](./apps/xor/README.md) | e | 30.00 % | `m` in torch | 2.0 s |",
+    ]

@@ -1,4 +1,4 @@
-"""Programs that are measured from outside: started, timed, and their memory read."""
+"""Run programs to measure them from outside: their time, their output, their peak memory."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from shared.errors import SuiteError
 from shared.runs.environment import ROOT
 
 DATA = ROOT / "data"
-# Linux counts the memory of whoever starts a program as the program's: a small process does it.
+# Linux counts the memory of the parent at the time of the fork as the child's: a small process forks.
 LAUNCHER = """
 import resource, subprocess, sys
 quiet = subprocess.DEVNULL
@@ -23,32 +23,38 @@ sys.exit(status)
 
 
 class BenchmarkError(SuiteError):
-    """A program that is to be measured does not run."""
+    """A program to measure does not run."""
 
     status = 3
 
 
-def trained(app: str, folder: Path, *overrides: str) -> dict[str, Any]:
-    """Train with an application in a process of its own; return its metrics.
+def run_python(*words: str, status: int = 0) -> str:
+    """Run `python WORDS` in the repository; return its standard output.
 
     Raises:
-        BenchmarkError: it ended with another status than 0.
+        BenchmarkError: its exit status is not `status`.
     """
-    words = [*overrides, f"hydra.run.dir={folder}"]
-    result = subprocess.run(
-        [sys.executable, "-m", f"apps.{app}", *words], cwd=ROOT, capture_output=True, text=True
-    )
-    if result.returncode:
-        raise BenchmarkError(f"apps.{app} {' '.join(words)}: {result.stderr.strip()}")
+    result = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    if result.returncode != status:
+        reason = result.stderr.strip()[-500:]
+        raise BenchmarkError(f"{' '.join(words)} ended with status {result.returncode}: {reason}")
+    return result.stdout
+
+
+def train_app(app: str, folder: Path, *overrides: str) -> dict[str, Any]:
+    """Train an application in a process of its own, in the run folder `folder`; return its metrics."""
+    run_python("-m", f"apps.{app}", *overrides, f"hydra.run.dir={folder}")
     metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return metrics
 
 
-def lines_in_time(command: Sequence[str], folder: Path) -> Iterator[tuple[float, str]]:
+def timed_lines(command: Sequence[str], folder: Path) -> Iterator[tuple[float, str]]:
     """Run a program in `folder`; yield each line that it prints and when, in seconds.
 
+    Closing the iterator ends the program.
+
     Raises:
-        BenchmarkError: it ended with another status than 0.
+        BenchmarkError: it ended with a status other than 0.
     """
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -59,24 +65,18 @@ def lines_in_time(command: Sequence[str], folder: Path) -> Iterator[tuple[float,
         for line in process.stdout:
             yield time.perf_counter(), line
             last = line.strip() or last
-        if process.wait():
-            status = process.returncode
+        if status := process.wait():
             raise BenchmarkError(f"{' '.join(command)} ended with status {status}: {last}")
-    finally:  # whoever has seen enough does not wait for its end
+    finally:
         process.kill()
         process.wait()
 
 
-def peak_memory(command: Sequence[str]) -> float:
-    """Run a program of ours; return the most memory that it held at a time, in MiB.
+def peak_memory(*words: str) -> float:
+    """Run `python WORDS` in the repository; return its peak memory in MiB.
 
     Raises:
-        BenchmarkError: it ended with another status than 0.
+        BenchmarkError: it ended with a status other than 0.
     """
-    result = subprocess.run(
-        [sys.executable, "-c", LAUNCHER, *command], cwd=ROOT, capture_output=True, text=True
-    )
-    if result.returncode:
-        raise BenchmarkError(f"{' '.join(command)} ended with status {result.returncode}")
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return float(result.stdout) * unit / 2**20
+    return float(run_python("-c", LAUNCHER, sys.executable, *words)) * unit / 2**20

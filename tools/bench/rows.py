@@ -1,29 +1,30 @@
-"""A row of the benchmarks' table: one measurement of ours beside what it is held against."""
+"""Measurements of the benchmarks: a row holds one of ours beside what it is compared with."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-PRINTED = "printed"  # in the place of a goal
+import numpy as np
+
 Details = list[dict[str, str]]  # a table of its own, where a row is not enough
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One measurement.
 
     Attributes:
         what: what was measured.
         ours: its median, in `unit`.
         unit: s, MiB or %.
-        against: what it is held against; the goal itself where nothing runs beside it.
-        theirs: the median of that, None where nothing runs beside it.
-        goal: in words.
-        met: whether the goal is reached.
-        runs: how many measurements the median is of.
-        note: what else is to be known, accuracy above all.
+        against: what it is compared with, if anything.
+        theirs: the median of that.
+        goal: in words; empty if there is none.
+        met: whether the goal is met; true without a goal.
+        runs: number of measurements of ours.
+        note: what else matters, above all the accuracy.
     """
 
     what: str
@@ -36,37 +37,34 @@ class Row:
     runs: int
     note: str = ""
 
-    @property
-    def ratio(self) -> float | None:
-        """Return how often ours goes into theirs: above 1 is better than theirs."""
-        return None if self.theirs is None else self.theirs / self.ours
-
     def cells(self) -> dict[str, str]:
-        """Return what the table shows."""
-        ratio = "" if self.ratio is None else f"{self.ratio:.3g} x"
-        theirs = "" if self.theirs is None else f"{shown(self.theirs)} {self.unit}"
+        """Return the cells of the row in the tables, by column."""
+        theirs, speedup = "", ""
+        if self.theirs is not None:
+            theirs = f"{three_digits(self.theirs)} {self.unit}"
+            speedup = f"{self.theirs / self.ours:.3g} x"
         return {
-            "what": self.what,
-            "ours": f"{shown(self.ours)} {self.unit}",
-            "against": self.against,
+            "measured": self.what,
+            "ours": f"{three_digits(self.ours)} {self.unit}",
+            "compared with": self.against,
             "theirs": theirs,
-            "times as good": ratio,
+            "speedup": speedup,
             "goal": self.goal,
-            "met": "yes" if self.met else "no",
+            "met": ("yes" if self.met else "no") if self.goal else "",
             "runs": str(self.runs),
             "note": self.note,
         }
 
 
-Measured = tuple[list[Row], Details]  # what every case returns
+Measured = tuple[list[Row], Details]  # the result of every case
 
 
-def shown(value: float) -> str:
-    """Return a number with three digits that count, never in powers of ten."""
+def three_digits(value: float) -> str:
+    """Return a number with three significant digits, without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def times(
+def compared(
     what: str,
     ours: Sequence[float],
     against: str,
@@ -74,54 +72,53 @@ def times(
     goal: float | None,
     note: str = "",
 ) -> Row:
-    """Return the row of two lists of seconds; the goal is how often ours shall go into theirs.
-
-    Without a goal it is printed, and met.
-    """
+    """Return the row of two lists of seconds; `goal` is the speedup, theirs over ours, to reach."""
     own, other = statistics.median(ours), statistics.median(theirs)
+    text = ""
+    if goal is not None:
+        text = f"{goal:g} times faster" if goal >= 1 else f"at most {1 / goal:.2g} times slower"
     met = goal is None or other / own >= goal
-    if goal is None:
-        said = PRINTED
-    else:
-        said = f"{goal:g} times faster" if goal >= 1 else f"at most {1 / goal:.2g} times slower"
-    return Row(what, own, "s", against, other, said, met, len(ours), note)
+    return Row(what, own, "s", against, other, text, met, len(ours), note)
 
 
-def within(what: str, values: Sequence[float], unit: str, goal: float | None, note: str = "") -> Row:
-    """Return the row of values of which the median shall not be above the goal, if there is one."""
+def limited(what: str, values: Sequence[float], unit: str, goal: float | None, note: str = "") -> Row:
+    """Return the row of values whose median should be at most `goal`, if there is one."""
     own = statistics.median(values)
-    said = PRINTED if goal is None else f"at most {goal:,g} {unit}"
-    return Row(what, own, unit, "", None, said, goal is None or own <= goal, len(values), note)
+    text = "" if goal is None else f"at most {goal:,g} {unit}"
+    return Row(what, own, unit, "", None, text, goal is None or own <= goal, len(values), note)
 
 
-def in_turns(
-    contenders: dict[str, Callable[[], Any]], turns: int, uncounted: int, counted: int
+def time_in_turns(
+    contenders: Mapping[str, Callable[[], Any]], turns: int, warmup: int, timed: int
 ) -> dict[str, list[float]]:
-    """Return the seconds of each call, the contenders taking turns.
+    """Return the seconds of each timed call, with the contenders taking turns.
 
-    A busy moment of the machine meets all of them. Of a turn's calls the first are not counted: the
-    threads of NumPy's library go on waiting for a moment after a call, at the cost of whoever
-    comes next.
+    A busy moment of the machine thus affects all of them. The first `warmup` calls of each turn are
+    not timed: the threads of NumPy's BLAS spin for a moment after a call, which slows down the next
+    contender.
     """
     found: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(turns):
         for name, action in contenders.items():
-            turn = [seconds(action) for _ in range(uncounted + counted)]
-            found[name] += turn[uncounted:]
+            found[name] += [seconds(action) for _ in range(warmup + timed)][warmup:]
     return found
 
 
 def seconds(action: Callable[[], Any]) -> float:
-    """Return how long one call takes."""
+    """Return the duration of one call."""
     start = perf_counter()
     action()
     return perf_counter() - start
 
 
-def table(rows: Iterable[dict[str, str]]) -> str:
-    """Return the rows as text in columns."""
-    lines = list(rows)
-    columns = list(lines[0])
-    widths = {c: max(len(c), *(len(line[c]) for line in lines)) for c in columns}
-    every = [{c: c for c in columns}, *lines]
-    return "\n".join("  ".join(line[c].ljust(widths[c]) for c in columns).rstrip() for line in every)
+def check_equal(contenders: Mapping[str, Callable[[], Any]], reference: str, tolerance: float) -> None:
+    """Check that all contenders return the arrays of the reference, relative to their largest number.
+
+    Raises:
+        AssertionError: one of them computes something else.
+    """
+    expected = contenders[reference]()
+    for name, contender in contenders.items():
+        for own, other in zip(contender(), expected, strict=True):
+            difference = np.abs(own - other).max() / np.abs(other).max()
+            assert difference < tolerance, f"{name} differs from {reference} by {difference:.1e}"

@@ -13,7 +13,7 @@ from tools.regress import baselines
 from tools.regress.faults.__main__ import main
 from tools.regress.faults.measure import Places, baseline_of, comparison, outcome
 from tools.regress.faults.planted import load_faults
-from tools.results.__main__ import RESULTS, with_tables
+from tools.results.__main__ import RESULTS, fill_tables
 from tools.results.gate import block
 
 TINY = {
@@ -109,7 +109,7 @@ def test_the_tables_say_what_was_measured(tmp_path: Path) -> None:
         row("second", case("failed")),
     ]
     (tmp_path / "gate.json").write_text(json.dumps({"faults": rows}))
-    text = with_tables("<!-- gate: faults -->\n<!-- end of gate -->\n", tmp_path)
+    text = fill_tables("<!-- gate: faults -->\n<!-- end of gate -->\n", tmp_path)
     assert "2 of 3 planted faults were caught (67 %; 95 % interval: 9.4 to 99.2 %)" in text
     assert "; 1 more leave accuracy and loss as good as they are without them" in text
     assert "| It is caught. | `xor_numpy` | regression | 5 | 97.00 % -> 91.00 % | " in text
@@ -117,7 +117,7 @@ def test_the_tables_say_what_was_measured(tmp_path: Path) -> None:
     assert text.index("It is caught.") < text.index("Missed:") < text.index("It is late.")
     assert text.index("Not to be seen:") < text.index("It is hidden.") < text.index("Refused,")
     assert "commit 0123456789." in text
-    assert with_tables(text.replace("97.00", "98.00"), tmp_path) == text
+    assert fill_tables(text.replace("97.00", "98.00"), tmp_path) == text
 
 
 def test_the_summary_has_both_rates(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""The usual Keras example of an LSTM on IMDB, to measure beside: benchmarks/imdb.py runs it.
+"""The usual Keras example of an LSTM on IMDB, which tools/bench/imdb.py runs.
 
-Written from its description: the 10,000 most frequent words, the last 200 words of a review with
-zeros in front, embedding 128, LSTM 64 with dropout 0.2 on inputs and on the state, one sigmoid,
-Adam, batches of 32, a fifth of the reviews held back to validate, five epochs. Prints a line of
-JSON an epoch: seconds of training so far, accuracy on the test set.
+Written from its description: the 10,000 most frequent words, the last 200 words of a review padded
+with zeros in front, embedding 128, LSTM 64 with dropout 0.2 on inputs and state, one sigmoid, Adam,
+batches of 32, a fifth of the reviews for validation, five epochs. Prints a line of JSON after each
+epoch: seconds of training so far, accuracy on the test set.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ from shared.training.keras_learner import set_threads
 WORDS, LONGEST, EPOCHS = 10_000, 200, 5
 
 
-def padded(documents: Documents) -> np.ndarray:
-    """Return the last words of each document with zeros in front of them, (N, 200)."""
+def pad(documents: Documents) -> np.ndarray:
+    """Return the last words of each document, padded with zeros in front, (N, 200)."""
     ids = np.zeros((len(documents), LONGEST), np.int64)
     for row in range(len(documents)):
         last = documents.ids[documents.offsets[row] : documents.offsets[row + 1]][-LONGEST:]
@@ -38,14 +38,14 @@ def padded(documents: Documents) -> np.ndarray:
 
 
 def main(root: str) -> None:
-    """Train five epochs and score the test set after each, outside of the time."""
-    set_threads(available_cores())  # as many as our own
+    """Train for five epochs and score the test set after each, outside of the measured time."""
+    set_threads(available_cores())
     keras.utils.set_random_seed(0)
     settings = Settings(vocabulary_size=WORDS - 2, min_frequency=1)
     with contextlib.redirect_stdout(sys.stderr):  # the output is JSON
         texts = imdb.load(Path(root), settings, fallback=None)
-    order = np.random.default_rng(0).permutation(len(texts.train))  # Keras's copy is shuffled
-    x, y = padded(texts.train)[order], texts.train.labels[order]
+    order = np.random.default_rng(0).permutation(len(texts.train))  # as in Keras's copy
+    x, y = pad(texts.train)[order], texts.train.labels[order]
     model = keras.Sequential(
         [
             layers.Embedding(WORDS, 128),
@@ -66,7 +66,7 @@ def main(root: str) -> None:
             validation_data=(x[-held_back:], y[-held_back:]),
         )
         seconds += time.perf_counter() - start
-        _, accuracy = model.evaluate(padded(texts.test), texts.test.labels, 250, verbose=0)
+        _, accuracy = model.evaluate(pad(texts.test), texts.test.labels, 250, verbose=0)
         print(json.dumps({"seconds": seconds, "accuracy": accuracy}), flush=True)
 
 

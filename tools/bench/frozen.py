@@ -1,0 +1,57 @@
+"""Benchmark of a frozen backbone: its features computed once against in every epoch.
+
+Both train the last layer of a resnet18 for 10 epochs on 500 images per class (with 50, a fifth of a
+second would be measured), with a validation after each; the accuracy must be the same. Needs
+CIFAR-10, or falls back to the digits. The weights are random: the cost of a backbone does not depend
+on them.
+"""
+
+import contextlib
+import io
+import tempfile
+import time
+from pathlib import Path
+
+from apps.resnet_transfer.config import Config
+from apps.resnet_transfer.data import load_data, split
+from apps.resnet_transfer.transfer import build_learner, fit_transfer
+from shared.compose import config_from_overrides
+from shared.runs.folder import RunFolder
+from shared.training.auto import resolve_auto
+from shared.training.loop import evaluate
+from tools.bench.rows import Measured, compared
+
+EPOCHS = 10
+PER_CLASS = 500
+GOAL = 10
+
+
+def train_frozen(features: str) -> tuple[float, float]:
+    """Return the seconds of training, features included, and the test accuracy."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["transfer.mode=frozen", f"transfer.features={features}", f"run_dir={folder}"]
+        words += [f"trainer.epochs={EPOCHS}", f"data.per_class={PER_CLASS}"]
+        config = resolve_auto(config_from_overrides("resnet_transfer", Config, words))
+        images = load_data(config)
+        train_set, validation_set, test_set = split(images, config)
+        learner = build_learner(config, images)
+        learner.logits(train_set.inputs[:25])  # the first batch is slower than all others
+        start = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):
+            fit_transfer(learner, train_set, validation_set, config, RunFolder(Path(folder)))
+        seconds = time.perf_counter() - start
+        return seconds, evaluate(learner, test_set).accuracy
+
+
+def frozen_features(peers: Path | None, quick: bool) -> Measured:
+    """Measure the training.
+
+    Raises:
+        AssertionError: the accuracies differ.
+    """
+    each, accuracy = train_frozen("each_epoch")
+    once, same = train_frozen("once")
+    assert accuracy == same, f"{same:.2%} with features computed once, {accuracy:.2%} without"
+    what = f"frozen ResNet, {EPOCHS} epochs of {PER_CLASS} images per class"
+    note = f"accuracy {same:.2%} both times"
+    return [compared(what, [once], "the backbone in each epoch", [each], GOAL, note)], []

@@ -1,0 +1,214 @@
+"""The generated blocks of the documents, each made of records in docs/results alone."""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ConfigError
+from shared.runs.environment import ROOT
+from shared.tables import markdown_table
+from tools.bench.rows import Row
+from tools.results import gate
+
+Run = dict[str, Any]  # the metrics of a recorded run
+
+
+def run_identity(run: Run) -> tuple[Any, ...]:
+    """Return what identifies a record: a newer run of the same identity replaces it."""
+    return tuple(run[key] for key in ("dataset", "model", "framework", "precision", "seed"))
+
+
+def by_network(runs: Sequence[Run]) -> dict[tuple[Any, ...], list[Run]]:
+    """Return the runs that differ only in their seed, sorted by their common identity."""
+    groups = defaultdict(list)
+    for run in runs:
+        groups[run_identity(run)[:-1]].append(run)
+    return dict(sorted(groups.items()))
+
+
+def applications_block(name: str, results: Path) -> str:
+    """Return a row for each application and data set with recorded runs: the most accurate network."""
+    rows = []
+    for readme in sorted(ROOT.glob("apps/*/README.md")):
+        app, title = readme.parent.name, readme.read_text().splitlines()[0].lstrip("# ")
+        if not (results / f"{app}.json").exists():
+            continue
+        best: dict[str, list[Run]] = {}
+        for runs in by_network(_read(results / f"{app}.json")).values():
+            data = runs[0]["dataset"]
+            best[data] = max(best.get(data, runs), runs, key=_mean_accuracy)
+        for data, runs in best.items():
+            network = f"`{runs[0]['model']}` in {runs[0]['framework']}"
+            accuracy = f"{100 * _mean_accuracy(runs):.2f} %"
+            rows.append([f"[{title}](/apps/{app}/README.md)", data, accuracy, network, _training_time(runs)])
+    return markdown_table(["application", "data", "best test accuracy", "network", "training"], rows)
+
+
+def _mean_accuracy(runs: Sequence[Run]) -> float:
+    return statistics.mean(run["test_accuracy"] for run in runs)
+
+
+def _training_time(runs: Sequence[Run]) -> str:
+    return f"{statistics.median(run['train_seconds'] for run in runs):.1f} s"
+
+
+def results_block(app: str, results: Path) -> str:
+    """Return a row for each network of an application, over its seeds."""
+    runs = _read(results / f"{app}.json")
+    header = [
+        *("data", "model", "framework", "precision", "test accuracy", "range", "seeds"),
+        *("training", "threads", "parameters", "epochs"),
+    ]
+    rows = []
+    for group in by_network(runs).values():
+        first = group[0]
+        scores = [run["test_accuracy"] for run in group]
+        threads = " or ".join(sorted({str(run["hardware"]["threads"]) for run in group}))
+        mean, _, deviation = _mean_and_deviation(scores).partition(" ±")
+        network = [first["dataset"], f"`{first['model']}`", first["framework"], first["precision"]]
+        accuracy = f"**{mean}**" + (f" ±{deviation}" if deviation else "")
+        spread = f"{100 * min(scores):.2f} to {100 * max(scores):.2f} %"
+        size = [f"{first['parameters']:,}", str(first["epochs"])]
+        rows.append([*network, accuracy, spread, str(len(scores)), _training_time(group), threads, *size])
+    sizes = " or ".join(f"{size:,}" for size in sorted({run["test_examples"] for run in runs}))
+    note = (
+        f"Mean ± standard deviation over seeds, on the {sizes} examples of the test set, which each "
+        "run scores once, after its last epoch. Training: median time of all steps and validations. "
+    )
+    return f"{markdown_table(header, rows)}\n\n{note}{_measured_on(runs)}"
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
+    """Return mean and standard deviation of shares of 1, in percent."""
+    scores = [100 * value for value in values]
+    deviation = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+    return f"{statistics.mean(scores):.2f} %{deviation}"
+
+
+def _measured_on(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return a sentence with the hardware, versions and commits of some records."""
+    hardware = sorted(
+        {
+            f"{one['cpu']}, {one['threads']} thread{'s' * (one['threads'] > 1)}, {one['memory_gib']} GiB"
+            for one in (run["hardware"] for run in runs)
+        }
+    )
+    versions = sorted({f"{name} {v}" for run in runs for name, v in run["versions"].items()})
+    commits = sorted({run["git"]["commit"][:10] for run in runs})
+    return (
+        f"Measured on {'; '.join(hardware)}; {', '.join(versions)}; "
+        f"commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}."
+    )
+
+
+def sample_block(app: str, results: Path) -> str:
+    """Return what the sample run of an application printed."""
+    return f"```text\n{_text(results / f'{app}.txt')}```"
+
+
+def comparison_block(name: str, results: Path) -> str:
+    """Return a comparison of transfer.mode: a row for each number of images, a column for each mode."""
+    run = _read(results / f"{name}_comparison.json")
+    scores = {
+        tuple(cell.rsplit("_", 1)): values["by_seed"] for cell, values in run["comparison"].items()
+    }  # by mode and number of images
+    modes, counts = (list(dict.fromkeys(part)) for part in zip(*scores, strict=True))
+    rows = []
+    for count in counts:
+        gain = [a - b for a, b in zip(scores["finetune", count], scores["scratch", count], strict=True)]
+        means = [_mean_and_deviation(scores[mode, count]) for mode in modes]
+        rows.append([count, *means, _mean_and_deviation(gain).replace("%", "points")])
+    table = markdown_table(["labeled images per class", *modes, "finetune - scratch"], rows)
+    seeds = len(next(iter(scores.values())))
+    return (
+        f"{table}\n\nMean ± standard deviation over {seeds} seeds of the accuracy on "
+        f"{run['test_examples']:,} test images ({', '.join(run['classes'])}); "
+        f"{run['model']} in {run['framework']}, {run['precision']}, weights from "
+        f"`{run['weights']}`; the difference is taken seed by seed. {_measured_on([run])}"
+    )
+
+
+def checks_block(name: str, results: Path) -> str:
+    """Return the summary and the table of `make gradcheck`, with its notes."""
+    report = _read(results / f"{name}.json")
+    layers = report["layers"]
+    notes = list(dict.fromkeys(note for layer in layers for note in layer["notes"]))
+    references = ("torch", "Keras", "finite differences")
+    rows = []
+    for layer in layers:
+        marks = "".join(f"<sup>{notes.index(note) + 1}</sup>" for note in layer["notes"])
+        found = [layer["largest_difference"].get(reference) for reference in references]
+        differences = ["-" if value is None else f"{value:.0e}" for value in found]
+        caught = f"{layer['faults_caught']} of {layer['faults']}"
+        rows.append([f"`{layer['layer']}`{marks}", str(layer["cases"]), *differences, caught])
+    header = [
+        *("layer, loss or optimizer", "cases", "to torch", "to Keras", "to finite differences"),
+        "planted faults found",
+    ]
+    checks, caught, planted = (
+        sum(layer[key] for layer in layers) for key in ("checks", "faults_caught", "faults")
+    )
+    failed = sum(len(layer["failures"]) for layer in layers)
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    footnotes = "\n".join(f"{number}. {note}" for number, note in enumerate(notes, start=1))
+    return (
+        f"{checks:,} checks of {len(layers)} layers, losses and optimizers, {failed} failed; {caught} of "
+        f"{planted} planted faults found. Largest differences in float64, relative to the largest "
+        f"number of each output and gradient; {versions}.\n\n{markdown_table(header, rows)}\n\n{footnotes}"
+    )
+
+
+def benchmark_block(name: str, results: Path) -> str:
+    """Return the table of a benchmark.
+
+    Args:
+        name: a case: its table of details; `all`: the comparisons of all cases; `goals`: those with
+            a goal, without the columns runs and note.
+        results: folder of the records.
+
+    Raises:
+        ConfigError: it has not been measured.
+    """
+    measured = _read(results / "bench.json")
+    if name not in ("all", "goals", *measured):
+        raise ConfigError(f"the benchmark {name} has not been measured: make bench case={name}")
+    if name in measured:
+        cases, rows = [measured[name]], measured[name]["details"]
+    else:
+        cases = list(measured.values())
+        numbers = [Row(**row) for case in cases for row in case["rows"]]
+        rows = [row.cells() for row in numbers if row.goal or name == "all"]
+    hidden = ("runs", "note") if name == "goals" else ()
+    columns = [column for column in rows[0] if any(row[column] for row in rows) and column not in hidden]
+    table = markdown_table(columns, ([row[column] for column in columns] for row in rows))
+    return f"{table}\n\n{_measured_on(cases)}"
+
+
+def gate_block(name: str, results: Path) -> str:
+    """Return what was measured of the accuracy gate, and on what."""
+    text, records = gate.block(name, results)
+    return f"{text}\n\n{_measured_on(records)}" if records else text
+
+
+def _read(file: Path) -> Any:
+    return json.loads(_text(file))
+
+
+def _text(file: Path) -> str:
+    if not file.exists():
+        raise ConfigError(f"{file} is missing: record it first (python -m tools.results --help)")
+    return file.read_text()
+
+
+BLOCKS: dict[str, Callable[[str, Path], str]] = {
+    "applications": applications_block,
+    "results": results_block,
+    "sample": sample_block,
+    "comparison": comparison_block,
+    "checks": checks_block,
+    "benchmark": benchmark_block,
+    "gate": gate_block,
+}
