@@ -11,11 +11,13 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/installed
 
-# MAKEOVERRIDES holds the KEY=VALUEs, a space in a value as "\ " and a dollar as two; here each of them
-# becomes one word in single quotes, whatever the shell would make of its characters.
+# MAKEOVERRIDES holds the KEY=VALUEs, a space in a value as "\ " and a dollar as two; `quoted` turns each
+# into one word in single quotes, whatever the shell would make of its characters.
 SPACE := $(subst x,,x x)
-OVERRIDES = $(ARGS) $(subst •,$(SPACE),$(patsubst %,'%',$(subst ','\'',$(subst $$$$,$$,\
-	$(filter-out ARGS=% PYTHON=%,$(subst \$(SPACE),•,$(MAKEOVERRIDES)))))))
+WORDS = $(filter-out ARGS=% PYTHON=%,$(subst \$(SPACE),•,$(MAKEOVERRIDES)))
+quoted = $(subst •,$(SPACE),$(patsubst %,'%',$(subst ','\'',$(subst $$$$,$$,$(1)))))
+value_of = $(call quoted,$(patsubst $(1)=%,%,$(filter $(1)=%,$(WORDS))))
+OVERRIDES = $(ARGS) $(call quoted,$(WORDS))
 
 .PHONY: help
 help: ## show this list
@@ -23,10 +25,6 @@ help: ## show this list
 	@echo
 	@echo '  any KEY=VALUE goes to the application: make train-mnist optimizer.lr=0.01 trainer.epochs=2'
 	@echo '  all keys of an application: .venv/bin/python -m apps.mnist_cnn --help'
-	@echo '  a run once more: .venv/bin/python -m tools.rerun RUN_FOLDER'
-	@echo '  its metrics once more: .venv/bin/python -m apps.mnist_cnn.evaluate RUN_FOLDER [data=NAME]'
-	@echo '  what its network says: .venv/bin/python -m apps.mnist_cnn.predict RUN_FOLDER PICTURE ...'
-	@echo '  its network as ONNX: .venv/bin/python -m apps.mnist_cnn.export RUN_FOLDER'
 
 .PHONY: install
 install: $(READY) ## set up .venv from requirements.lock (all other targets do it when needed)
@@ -68,6 +66,22 @@ train-attention: $(READY) ## train attention to look values up, or to weigh word
 .PHONY: train-gradient-flow
 train-gradient-flow: $(READY) ## pictures of what gradients do (framework=numpy, torch or keras)
 	@$(RUN) -m apps.gradient_flow $(OVERRIDES)
+
+.PHONY: evaluate
+evaluate: $(READY) ## score a finished run again (run=latest or run=FOLDER; other data: data=NAME)
+	@$(RUN) -m tools.evaluate $(ARGS) $(call value_of,run) $(call quoted,$(filter-out run=%,$(WORDS)))
+
+.PHONY: predict
+predict: $(READY) ## ask a trained network (run=latest input=digit.png; ARGS='a.png b.png': several inputs)
+	@$(RUN) -m tools.predict $(call value_of,run) $(call value_of,input) $(ARGS)
+
+.PHONY: export
+export: $(READY) ## write the torch network of a run as ONNX (run=latest; ARGS='--out FILE')
+	@$(RUN) -m tools.export $(call value_of,run) $(ARGS)
+
+.PHONY: rerun
+rerun: $(READY) ## repeat a run and compare the results, to the last bit (run=latest)
+	@$(RUN) -m tools.rerun $(call value_of,run) $(ARGS)
 
 .PHONY: sweep
 sweep: $(READY) ## search for the best values (app=mnist_cnn; resume=FOLDER goes on; --help of tools.sweep)

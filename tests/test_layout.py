@@ -21,18 +21,18 @@ GROUND_FLOOR = (
     "shared.nested",
     "shared.processor",
 )
-MIDDLE_FLOOR = ("shared.training", "shared.parity", "shared.runs", "shared.cli")
+MIDDLE_FLOOR = ("shared.training", "shared.parity", "shared.runs", "shared.cli", "shared.application")
 APP_FILES = {
     "__init__.py",
     "__main__.py",
     "config.py",
     "train.py",
+    "predict.py",
     "torch_model.py",
     "keras_model.py",
     "numpy_model.py",
     "README.md",
 }
-TOOLS = {"evaluate.py", "predict.py", "export.py"}  # where a run keeps its network
 
 SOURCES = sorted([*ROOT.glob("shared/**/*.py"), *ROOT.glob("apps/**/*.py")])
 
@@ -85,8 +85,6 @@ def test_a_file_knows_one_framework_at_most(path: Path) -> None:
 )
 def test_every_app_has_the_same_files_and_functions(app: Path) -> None:
     missing = APP_FILES - {path.name for path in app.iterdir()}
-    if app.name != "gradient_flow":
-        missing |= TOOLS - {path.name for path in app.iterdir()}
     assert not missing
     assert (ROOT / "conf" / f"{app.name}.yaml").is_file()
     functions = {"train": "train"} | {f"{name}_model": "build_model" for name in ("torch", "keras", "numpy")}

@@ -1,238 +1,197 @@
-"""The network of a finished run as an ONNX file: what all `export.py` share.
+"""Write the torch network of a finished run as an ONNX file, and compare the two on the test set.
 
-The file is held against the network on the run's whole test set before it is written: onnxruntime
-must give the same logits but for rounding.
+    python -m tools.export RUN [--out FILE.onnx]
+
+Writes RUN/export.onnx and, beside it, export.json with the largest difference between the logits of
+onnxruntime and those of the network.
+
+exit status: 0 written, 2 what cannot be exported, 3 data missing or damaged, 5 written, but its logits
+differ by more than rounding, 130 interrupted
 """
 
-import argparse
-import hashlib
 import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cli import exit_status_of
-from shared.config import AnyAppConfig
+from shared.application import Export, FinishedRun
 from shared.data.examples import Examples
 from shared.errors import ConfigError
-from shared.files import write_result
+from shared.files import sha256_of, write_result
 from shared.runs.environment import available_cores
-from shared.runs.reader import read_config
 from shared.training.loop import EVALUATION_BATCH
 from shared.training.losses import predicted_classes
-from tools.evaluate import Application, Finished, restored
+from tools import cli
+from tools.runs import RUN_HELP, open_run
 
-DIFFERENT = 5  # exit status
-# The largest difference of two logits, relative to the largest logit. Both sides add the same
-# products up in another order. That costs some units of the last place (1.2e-7 in float32, 2.2e-16
-# in float64) for each layer or time step; a wrong layer changes the first digit.
-BOUNDS = {"float32": 1e-4, "float64": 1e-12}
+# The largest allowed difference of two logits, relative to the largest logit. Both sides add the same
+# products in another order, which costs some units in the last place (1.2e-7 in float32, 2.2e-16 in
+# float64) for each layer or time step; a wrong layer changes the first digit.
+TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
-FAR = 1e300  # what stands for no number: JSON has none of these
-SIZES = (3, 7)  # of the axes that may have any, in the batch that torch follows through the network
+NON_FINITE = 1e300  # stands in for NaN and infinity, which JSON lacks
+TRACED_SIZES = (3, 7)  # of the axes that may have any size: torch fixes a size of 1
 
 Logits = Callable[[NDArray[Any]], NDArray[np.float64]]  # of one batch
 
 
-@dataclass(frozen=True)
-class Export(Generic[AnyAppConfig]):
-    """How an application's networks become files.
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    parser = cli.parser("export", __doc__)
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/export.onnx")
+    arguments = parser.parse_args(words)
 
-    Attributes:
-        application: what it knows.
-        input: the name of the input.
-        axes: the names of the input's axes that may have any size.
-        meaning: says what the input is, for those who have the file alone.
-        written: takes the network, returns what can be written in its place.
-    """
+    def action() -> int:
+        run = open_run(arguments.run)
+        path = arguments.out or run.folder / "export.onnx"
+        result = export(run, path)
+        print(
+            f"{path}: {path.stat().st_size / 1e6:.1f} MB\n"
+            f"compared with the network on {result['test_examples']:,} test examples of "
+            f"{result['dataset']}: logits differ by {result['largest_difference']:.2g} at most, "
+            f"{result['relative_difference']:.1g} of the largest ({result['bound']:g} is allowed); "
+            f"{result['classes_that_differ']:,} predicted classes differ"
+        )
+        if not result["agrees"]:
+            print(f"error: {path} does not give the network's logits", file=sys.stderr)
+        return 0 if result["agrees"] else cli.FAILED_CHECK
 
-    application: Application[AnyAppConfig]
-    input: str
-    axes: tuple[str, ...]
-    meaning: Callable[[Finished[AnyAppConfig]], str]
-    written: Callable[[Any], Any] = lambda network: network
+    return cli.run(action)
 
 
-def exported(export: Export[AnyAppConfig], folder: Path, place: Path | None) -> tuple[dict[str, Any], Path]:
-    """Write the network of the run in `folder`, and beside it how it compares.
-
-    Args:
-        export: how.
-        folder: the run's.
-        place: the file; RUN/export.onnx where it is None.
+def export(run: FinishedRun[Any], path: Path) -> dict[str, Any]:
+    """Write the network of a run to `path`, and how it compares to a JSON file beside it.
 
     Returns:
-        What is in the JSON file beside it, and where the ONNX file is.
+        The content of the JSON file.
 
     Raises:
-        ConfigError: there is no finished run in torch, its network cannot be written as ONNX or
-            not be run by onnxruntime, or the file cannot be written. Nothing is left behind.
-        DataError: data or weights are missing, damaged, or not what they were.
+        ConfigError: it is not a run of torch, torch cannot write its network or onnxruntime cannot
+            run it, or the file cannot be written. Nothing is left behind.
+        DataError: data or weights are missing, damaged or have changed since.
     """
-    place = folder / "export.onnx" if place is None else place
-    if place.suffix != ".onnx":
-        raise ConfigError(f"{place}: the name must end in .onnx")
-    run = restored(export.application, folder, exportable(export, folder))
-    torch_export = importlib.import_module("tools.torch_export")
-    examples = export.application.test_set(run.data, run.data, run.config)
-    notes = described(export, run)
-    content = torch_export.onnx_bytes(
-        export.written(run.learner.model), example(examples, export), export.input, export.axes, notes
+    application, precision = run.application, run.config.trainer.precision
+    if application.build_learner is None or application.test_examples is None:
+        raise ConfigError(f"{application.name} keeps no network that could be exported")
+    if run.config.framework != "torch":
+        raise ConfigError(
+            f"{run.folder} is a run of {run.config.framework}: only torch networks can be exported; "
+            "train again with framework=torch"
+        )
+    if path.suffix != ".onnx":
+        raise ConfigError(f"{path}: the name must end in .onnx")
+    if precision != "float64":  # bfloat16 runs keep float32 weights: those are exported, and compared
+        precision = "float32"
+        trainer = run.config.trainer.model_copy(update={"precision": precision})
+        run = replace(run, config=run.config.model_copy(update={"trainer": trainer}))
+    examples = application.test_examples(run.data, run.data, run.config)
+    notes = describe(run, application.export)
+    content = importlib.import_module("tools.torch_export").onnx_bytes(
+        application.export.prepare(run.learner.model),
+        example_batch(examples, len(application.export.axes)),
+        application.export.input,
+        application.export.axes,
+        notes,
     )
     result = {
-        "file": place.name,
-        "onnx_sha256": hashlib.sha256(content).hexdigest(),
+        "file": path.name,
+        "onnx_sha256": sha256_of(content),
         **notes,
-        "precision": run.config.trainer.precision,
+        "precision": precision,
         "dataset_sha256": run.data.sha256,
-        **compared(run, examples, runtime(content, run.config.trainer.threads)),
+        **compare(run, examples, onnx_logits(content, run.config.trainer.threads)),
         "versions": {package: version(package) for package in PACKAGES},
     }
-    write_result(place, content)
-    report = json.dumps(result, indent=2, allow_nan=False) + "\n"
-    write_result(place.with_suffix(".json"), report.encode())
-    return result, place
+    write_result(path, content)
+    write_result(path.with_suffix(".json"), (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+    return result
 
 
-def exportable(export: Export[AnyAppConfig], folder: Path) -> AnyAppConfig:
-    """Return the configuration of the run in `folder`, in a precision that ONNX has.
-
-    Weights are float32 where a run has computed in bfloat16: so are the exported ones, and what
-    they are held against computes in float32 as well.
-
-    Raises:
-        ConfigError: there is no run, or one of another framework.
-    """
-    config = read_config(folder, export.application.config)
-    if config.framework != "torch":
-        raise ConfigError(
-            f"{folder} is a run of {config.framework}: only torch's are exported; train again with "
-            "framework=torch"
-        )
-    wide = "float64" if config.trainer.precision == "float64" else "float32"
-    trainer = config.trainer.model_copy(update={"precision": wide})
-    return config.model_copy(update={"trainer": trainer})
-
-
-def described(export: Export[AnyAppConfig], run: Finished[AnyAppConfig]) -> dict[str, str]:
-    """Return what stands in the file, for those who have it alone."""
-    one = run.learner.loss != "cross_entropy"
+def describe(run: FinishedRun[Any], how: Export) -> dict[str, str]:
+    """Return the notes in the file, for a reader who has only the file."""
+    single = run.learner.loss != "cross_entropy"
     return {
         "app": run.config.app,
         "model": run.metrics["model"],
         "weights_sha256": run.metrics["weights_sha256"],
         "dataset": run.metrics["dataset"],
-        "input": export.meaning(run),
+        "input": how.describe(run),
         "output": "one logit: its sigmoid is the probability of the second class"
-        if one
+        if single
         else "logits: their softmax is the probability of each class",
         "classes": json.dumps(list(getattr(run.data, "classes", ("0", "1")))),
     }
 
 
-def example(examples: Examples, export: Export[AnyAppConfig]) -> NDArray[Any]:
-    """Return a batch of the kind that the network takes, of no size that is 0 or 1."""
+def example_batch(examples: Examples, free_axes: int) -> NDArray[Any]:
+    """Return a batch of the network's inputs, in which no free axis has a size of 0 or 1."""
     one = examples.inputs[:1]
-    sizes = SIZES[: len(export.axes)]
-    return np.resize(one, (*sizes, *one.shape[len(sizes) :]))
+    return np.resize(one, (*TRACED_SIZES[:free_axes], *one.shape[free_axes:]))
 
 
-def runtime(content: bytes, threads: int | None) -> Logits:
-    """Return what computes the logits of one batch by onnxruntime, on the processor.
+def onnx_logits(content: bytes, threads: int | None) -> Logits:
+    """Return the function that computes the logits of one batch with onnxruntime, on the CPU.
 
     Raises:
-        ConfigError: it cannot run this network; so does what is returned.
+        ConfigError: onnxruntime cannot run this network; the function may raise it, too.
     """
     import onnxruntime  # type: ignore[import-untyped]
 
+    def refusal(error: Exception) -> ConfigError:
+        reason = str(error).strip().splitlines()[-1]
+        return ConfigError(f"onnxruntime cannot run this network; nothing was written: {reason}")
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
-    options.log_severity_level = 4  # what ends it is said below
+    options.log_severity_level = 4  # fatal: we report errors ourselves
     try:
         session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no class in common
-        raise _not_run(error) from error
+    except Exception as error:  # its errors have no common class
+        raise refusal(error) from error
     (given,) = session.get_inputs()
-    kinds = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+    dtypes = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 
     def logits(inputs: NDArray[Any]) -> NDArray[np.float64]:
         try:
-            batch = inputs.astype(kinds.get(given.type, inputs.dtype))
-            (outputs,) = session.run(None, {given.name: batch})
+            (outputs,) = session.run(None, {given.name: inputs.astype(dtypes.get(given.type, inputs.dtype))})
         except Exception as error:
-            raise _not_run(error) from error
+            raise refusal(error) from error
         return np.asarray(outputs, dtype=np.float64)
 
     return logits
 
 
-def _not_run(error: Exception) -> ConfigError:
-    reason = str(error).strip().splitlines()[-1]
-    return ConfigError(f"onnxruntime cannot run this network, and nothing is written: {reason}")
+def compare(run: FinishedRun[Any], examples: Examples, exported: Logits) -> dict[str, Any]:
+    """Return how far the logits of the two are apart over all examples, and how many classes differ."""
 
+    def all_logits(logits: Logits) -> NDArray[np.float64]:
+        starts = range(0, len(examples), EVALUATION_BATCH)
+        return np.concatenate([logits(examples.inputs[first : first + EVALUATION_BATCH]) for first in starts])
 
-def compared(run: Finished[AnyAppConfig], examples: Examples, other: Logits) -> dict[str, Any]:
-    """Return how far the logits of all examples are apart, and how many classes differ."""
-    expected, found = (in_batches(one, examples) for one in (run.learner.logits, other))
-    found = np.nan_to_num(found, nan=FAR, posinf=FAR, neginf=-FAR)
+    expected, found = all_logits(run.learner.logits), all_logits(exported)
+    found = np.nan_to_num(found, nan=NON_FINITE, posinf=NON_FINITE, neginf=-NON_FINITE)
     largest, difference = float(np.abs(expected).max()), float(np.abs(found - expected).max())
-    loss, bound = run.learner.loss, BOUNDS[run.config.trainer.precision]
-    differ = predicted_classes(loss, found) != predicted_classes(loss, expected)
+    loss, bound = run.learner.loss, TOLERANCE[run.config.trainer.precision]
     return {
         "test_examples": len(examples),
         "largest_logit": largest,
         "largest_difference": difference,
         "relative_difference": difference / largest if largest else difference,
         "bound": bound,
-        "classes_that_differ": int(differ.sum()),
+        "classes_that_differ": int(
+            (predicted_classes(loss, found) != predicted_classes(loss, expected)).sum()
+        ),
         "agrees": difference <= bound * largest,
     }
 
 
-def in_batches(logits: Logits, examples: Examples) -> NDArray[np.float64]:
-    """Return the logits of all examples, (N, outputs)."""
-    starts = range(0, len(examples), EVALUATION_BATCH)
-    return np.concatenate([logits(examples.inputs[start : start + EVALUATION_BATCH]) for start in starts])
-
-
-def said(result: dict[str, Any]) -> str:
-    """Return a line on how the file compares."""
-    return (
-        f"held against the network on {result['test_examples']:,} test examples of "
-        f"{result['dataset']}: logits differ by {result['largest_difference']:.2g} at most, "
-        f"{result['relative_difference']:.1g} of the largest ({result['bound']:g} is allowed); "
-        f"{result['classes_that_differ']:,} predicted classes differ"
-    )
-
-
-def main(export: Export[AnyAppConfig], program: str, words: Sequence[str] | None = None) -> int:
-    """Do what the command line asks for; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {program}",
-        description="The network of a finished run in torch as an ONNX file, held against the "
-        "network on its test set.",
-        epilog="exit status: 0 written; 5 written, but it does not give the network's logits; "
-        "2 what cannot be exported; 3 data missing or damaged",
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="default: RUN/export.onnx; a JSON file beside it"
-    )
-    arguments = parser.parse_args(words)
-    statuses = [0]
-
-    def action() -> None:
-        result, place = exported(export, arguments.run, arguments.out)
-        print(f"{place}: {place.stat().st_size / 1e6:.1f} MB\n{said(result)}")
-        if not result["agrees"]:
-            print(f"error: {place} does not give the network's logits", file=sys.stderr)
-            statuses[0] = DIFFERENT
-
-    return exit_status_of(action) or statuses[0]
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,113 +1,85 @@
-"""What a trained network says of given inputs: what all `predict.py` share."""
+"""Ask the network of a finished run about inputs: pictures, texts, rows, as its application takes them.
 
-import argparse
+    python -m tools.predict RUN digit.png another.png
+    python -m tools.predict RUN "Not a bad film at all." --out CHART.png
+
+Prints each prediction and writes a chart of it to RUN/predictions, or where --out says. An input
+that cannot be answered is reported in a line; the others are still answered.
+
+exit status: 0 done, 2 wrong command or input, 3 data missing or damaged, 130 interrupted
+"""
+
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 
-from shared.cli import exit_status_of
 from shared.errors import ConfigError, SuiteError
 from shared.files import write_result
+from tools import cli
+from tools.runs import RUN_HELP, open_run
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What is said of one input: the lines to print, and a PNG."""
-
-    text: str
-    picture: bytes
-
-
-@dataclass(frozen=True)
-class Question:
-    """What an application can be asked, and how.
-
-    Attributes:
-        program: the module that is run, "apps.APP.predict".
-        description: what it does, in a sentence.
-        inputs: what one input is called in the usage, "TEXT".
-        meaning: what an input is.
-        opened: takes the folder of a run; returns what answers one input. Either may raise a
-            SuiteError.
-        files: whether an input is the name of a file, after which its picture is called.
-    """
-
-    program: str
-    description: str
-    inputs: str
-    meaning: str
-    opened: Callable[[Path], Callable[[str], Answer]]
-    files: bool = False
-
-
-def main(question: Question, words: Sequence[str] | None = None) -> int:
-    """Do what the command line asks for; return the exit status.
-
-    An input that cannot be answered is said in a line, and the others are still answered: then the
-    status is the highest of theirs.
-    """
-    parser = argparse.ArgumentParser(prog=f"python -m {question.program}", description=question.description)
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
-    parser.add_argument("inputs", nargs="+", metavar=question.inputs, help=question.meaning)
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    parser = cli.parser("predict", __doc__)
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="without any, what RUN takes is said")
     parser.add_argument(
-        "--out",
-        "--to",
-        "--picture",
-        type=Path,
-        metavar="PLACE",
-        help="a folder for the pictures, or of a single one the file NAME.png; default: RUN/predictions",
+        "--out", type=Path, metavar="PLACE", help="a folder for the charts, or a file for a single one"
     )
     arguments = parser.parse_args(words)
-    statuses = [0]
+    return cli.run(lambda: predict(arguments.run, arguments.inputs, arguments.out))
 
-    def action() -> None:
-        answer = question.opened(arguments.run)
-        places = pictures(question, arguments.run, arguments.inputs, arguments.out)
-        for given, place in zip(arguments.inputs, places, strict=True):
-            try:
-                say(answer(given), place)
-            except SuiteError as error:
+
+def predict(run_name: str, inputs: Sequence[str], out: Path | None) -> int:
+    """Print and draw what a network predicts for each input; return the exit status.
+
+    Raises:
+        ConfigError: there is no such run, or its application predicts nothing.
+    """
+    run = open_run(run_name)
+    application = run.application
+    if application.predict is None:
+        raise ConfigError(f"{application.name} has nothing to predict")
+    if not inputs:
+        raise ConfigError(f"give an input: {application.input_help}")
+    file = out if out is not None and out.suffix.lower() == ".png" else None
+    if file and len(inputs) > 1:
+        raise ConfigError(f"{file} is one file for {len(inputs)} charts: name a folder")
+    folder = run.folder / "predictions" if out is None else out
+    used = {Path(text).resolve() for text in inputs}
+    errors: dict[str, int] = {}
+    for text in inputs:
+        try:
+            prediction = application.predict(run, text)
+            print(prediction.text)
+            path = file or chart_path(folder, prediction.name, used)
+            write_result(path, prediction.chart)
+            print(f"chart: {path}", flush=True)
+        except SuiteError as error:
+            if str(error) not in errors:  # the same for two inputs: it is about the run
                 print(f"error: {error}", file=sys.stderr, flush=True)
-                statuses.append(error.status)
-
-    return exit_status_of(action) or max(statuses)
-
-
-def say(answer: Answer, place: Path) -> None:
-    """Print an answer and write its picture.
-
-    Raises:
-        ConfigError: it cannot be written there.
-    """
-    print(answer.text)
-    write_result(place, answer.picture)
-    print(f"picture: {place}", flush=True)
+            errors[str(error)] = error.status
+    return max(errors.values(), default=0)
 
 
-def pictures(question: Question, run: Path, inputs: Sequence[str], out: Path | None) -> list[Path]:
-    """Return where the picture of each input goes: no two to one place, and none to an input.
+def chart_path(folder: Path, name: str, used: set[Path]) -> Path:
+    """Return a path in `folder`, which is made, that is not in `used`; add it there.
 
     Raises:
-        ConfigError: several are to go to one file, or the folder cannot be made.
+        ConfigError: the folder cannot be made.
     """
-    if out is not None and out.suffix.lower() == ".png":
-        if len(inputs) > 1:
-            raise ConfigError(f"{out} is one file for {len(inputs)} pictures: name a folder")
-        return [out]
-    folder = run / "predictions" if out is None else out
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot make {folder}: {error.strerror}; give --out") from error
-    taken = {Path(given).resolve() for given in inputs} if question.files else set()
-    places = []
-    for given in inputs:
-        stem = f"{Path(given).stem}_prediction" if question.files else "prediction"
-        place, number = folder / f"{stem}.png", 1
-        while place.resolve() in taken:
-            number += 1
-            place = folder / f"{stem}_{number}.png"
-        taken.add(place.resolve())
-        places.append(place)
-    return places
+    names = chain([name], (f"{name}_{number}" for number in count(2)))
+    paths = (folder / f"{one}.png" for one in names)
+    path = next(path for path in paths if path.resolve() not in used)
+    used.add(path.resolve())
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

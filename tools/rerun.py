@@ -1,82 +1,76 @@
-"""Repeat a run from its folder and say whether the result is the same.
+"""Repeat a finished run in a new folder and compare the results.
 
     python -m tools.rerun RUN [--out FOLDER]
 
-Trains the configuration in RUN/config.yaml once more, in a process of its own, into a new run
-folder (outputs/APP/DATE_TIME where --out names none). Where commit, versions, processor or data are
-others than the first run's, that is said before.
+Trains the configuration in RUN/config.yaml again, in a process of its own; the new run folder is
+outputs/APP/DATE_TIME unless --out names one. Differences in commit, versions, hardware or data are
+printed first, as warnings.
 
-exit status: 0 the same to the last bit, 5 different, 2 no run that can be repeated, 3 data missing
+exit status: 0 the same to the last bit, 5 different, 2 a run that cannot be repeated, 3 data missing
 or damaged, 4 training diverged, 130 interrupted
 """
 
-import argparse
-import importlib
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from shared.cli import exit_status_of
-from shared.compose import compose, hydra_text
-from shared.config import AppConfig
+from shared.application import FinishedRun
+from shared.compose import hydra_text
 from shared.errors import ConfigError
 from shared.nested import flat
-from shared.runs.environment import DataSet, available_cores, environment
-from shared.runs.reader import read_config, read_metrics, read_values, version_hint
+from shared.runs.environment import available_cores, environment
+from shared.runs.reader import read_metrics
 from shared.runs.repeat import rerun_overrides
+from tools import cli
+from tools.runs import RUN_HELP, open_run
 
-DIFFERENT = 5  # exit status
 SCORES = ("test_accuracy", "test_loss")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Do what the command line asks for; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.rerun",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
+    """Run the command; return the exit status."""
+    parser = cli.parser("rerun", __doc__)
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the new run folder")
     arguments = parser.parse_args(words)
-    statuses = [0]
-
-    def action() -> None:
-        statuses[0] = rerun(arguments.run, arguments.out)
-
-    return exit_status_of(action) or statuses[0]
+    return cli.run(lambda: rerun(arguments.run, arguments.out))
 
 
-def rerun(folder: Path, out: Path | None) -> int:
-    """Repeat the run in `folder`; return the exit status.
+def rerun(run_name: str, out: Path | None) -> int:
+    """Repeat a run; return the exit status.
 
     Raises:
-        ConfigError: it is no finished run of this version, or `out` cannot be used.
-        DataError: its data cannot be had.
+        ConfigError: it is not a finished run of this version, or `out` cannot be used.
+        DataError: its data is missing or damaged.
     """
-    if out is not None and "${" in str(out):  # which Hydra resolves wherever it stands
+    if out is not None and "${" in str(out):  # Hydra would resolve it
         raise ConfigError(f"--out {out}: a run folder cannot have ${{ in its path; choose another")
-    config, given = repeatable(folder)
-    before = read_metrics(folder)
-    for line in differences(before, now(config)):
+    run = open_run(run_name)
+    words = rerun_overrides(run.config.model_dump())
+    for line in differences(run.metrics, present_environment(run)):
         print(f"warning: {line}", file=sys.stderr, flush=True)
-    place = out or new_folder(Path("outputs") / config.app)
-    command = [sys.executable, "-m", f"apps.{config.app}", *given, f"hydra.run.dir={hydra_text(str(place))}"]
-    if status := ended(command):
+    folder = out or make_folder(Path("outputs") / run.config.app)
+    command = [
+        sys.executable,
+        "-m",
+        f"apps.{run.config.app}",
+        *words,
+        f"hydra.run.dir={hydra_text(str(folder))}",
+    ]
+    if status := run_to_end(command):
         return status
-    after = read_metrics(place)
-    print(verdict(before, after))
-    return 0 if same(before, after) else DIFFERENT
+    metrics = read_metrics(folder)
+    result = comparison(run.metrics, metrics)
+    print(result or "the same to the last bit")
+    return cli.FAILED_CHECK if result else 0
 
 
-def ended(command: Sequence[str]) -> int:
-    """Run a command to its end; return its exit status.
-
-    Ctrl-C reaches it as well: it keeps what it has so far, and ends by itself.
-    """
+def run_to_end(command: Sequence[str]) -> int:
+    """Run a command and return its exit status; Ctrl-C reaches it too, and it ends by itself."""
     with subprocess.Popen(command) as process:
         while True:
             try:
@@ -85,94 +79,55 @@ def ended(command: Sequence[str]) -> int:
                 continue
 
 
-def repeatable(folder: Path) -> tuple[AppConfig, list[str]]:
-    """Return the configuration of the run in `folder`, and the KEY=VALUEs that compose to it.
-
-    Raises:
-        ConfigError: there is none, or not for this version of the application.
-    """
-    values = read_values(folder)
-    try:
-        given = rerun_overrides(values)
-    except ConfigError as error:
-        raise ConfigError(f"{folder}: {error}{version_hint(folder)}") from error
-    schema = importlib.import_module(f"apps.{values['app']}.config").Config
-    config: AppConfig = read_config(folder, schema)
-    again = compose(config.app, tuple(given)) | {"run_dir": config.run_dir}
-    if again != config.model_dump():
-        raise ConfigError(f"{folder}: no command line gives its configuration")
-    return config, given
-
-
-def now(config: AppConfig) -> dict[str, Any]:
-    """Return what metrics.json would say of this machine, this code and this data."""
-    data = data_set(config)
+def present_environment(run: FinishedRun[Any]) -> dict[str, Any]:
+    """Return what metrics.json of the same run would say of this machine, code and data."""
+    config = run.config
+    data = run.application.load_data(config)
     threads = config.trainer.threads or available_cores()
     return environment(config.framework, threads) | {"dataset": data.name, "dataset_sha256": data.sha256}
 
 
-def data_set(config: AppConfig) -> DataSet:
-    """Return the data that the run would be made with."""
-    if config.app == "gradient_flow":  # of which nothing can be evaluated again
-        from shared.data import digits
-
-        return digits.load()
-    evaluate = importlib.import_module(f"apps.{config.app}.evaluate")
-    data: DataSet = evaluate.APPLICATION.load(config)
-    return data
-
-
-def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Return a line for each thing that a result depends on and that is another one now."""
-    old = flat({key: before.get(key) for key in after})
-    new = flat(after)
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return a line for each thing that a result depends on and that has changed."""
+    old, new = flat({key: before.get(key) for key in now}), flat(now)
     lines = [f"{key} was {old.get(key)}, is {value}" for key, value in new.items() if old.get(key) != value]
     if new["git.dirty"] and old.get("git.dirty"):
-        lines.append("both runs have uncommitted changes: the commit does not tell the code")
+        lines.append("both runs have uncommitted changes: the commit does not identify the code")
     return lines
 
 
-def new_folder(parent: Path) -> Path:
-    """Return a folder that is named after this second and that nobody else has.
+def make_folder(parent: Path) -> Path:
+    """Make and return a new folder named after the current time.
 
     Raises:
         ConfigError: it cannot be made.
     """
-    name, number = f"{datetime.now():%Y-%m-%d_%H-%M-%S}", 1
-    place = parent / name
-    while True:
+    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for folder in chain([parent / name], (parent / f"{name}_{number}" for number in count(2))):
         try:
-            place.mkdir(parents=True)
+            folder.mkdir(parents=True)
+            break
         except FileExistsError:
-            number += 1
-            place = parent / f"{name}_{number}"
+            continue
         except OSError as error:
-            raise ConfigError(f"cannot make {place}: {error.strerror}; give --out") from error
-        else:
-            return place
+            raise ConfigError(f"cannot make {folder}: {error.strerror}; give --out") from error
+    return folder
 
 
-def same(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether two runs reached the same to the last bit, their weights too."""
-    return all(before.get(key) == after.get(key) for key in (*SCORES, "weights_sha256"))
-
-
-def verdict(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Say in a line whether the result is the same."""
-    if same(before, after):
-        return "the same to the last bit"
+def comparison(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Return how two results differ; an empty string where they are the same to the last bit."""
     accuracy, loss = (after[key] - before[key] for key in SCORES)
-    said = []
+    parts = []
     if accuracy:
-        said.append(
+        parts.append(
             f"accuracy differs by {100 * accuracy:+.2f} points "
             f"({before['test_accuracy']:.2%}, now {after['test_accuracy']:.2%})"
         )
     if loss:
-        said.append(f"loss differs by {loss:+.2g} ({before['test_loss']:.6g}, now {after['test_loss']:.6g})")
+        parts.append(f"loss differs by {loss:+.2g} ({before['test_loss']:.6g}, now {after['test_loss']:.6g})")
     if before.get("weights_sha256") != after.get("weights_sha256"):
-        said.append("weights differ")
-    return "; ".join(said)
+        parts.append("weights differ")
+    return "; ".join(parts)
 
 
 if __name__ == "__main__":

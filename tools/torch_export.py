@@ -1,4 +1,4 @@
-"""A network of PyTorch as ONNX."""
+"""Write a torch network as ONNX."""
 
 import logging
 import warnings
@@ -14,33 +14,30 @@ from shared.errors import ConfigError
 
 
 def onnx_bytes(
-    network: nn.Module, example: NDArray[Any], name: str, axes: Sequence[str], notes: Mapping[str, str]
+    network: nn.Module, batch: NDArray[Any], name: str, axes: Sequence[str], notes: Mapping[str, str]
 ) -> bytes:
-    """Return the network, in evaluation mode, as an ONNX file that has all of its weights.
-
-    torch's own exporter: the one that follows `torch.export` (`dynamo=True`); the older one, which
-    followed TorchScript, is deprecated.
+    """Return the network, in evaluation mode, as an ONNX file that holds all of its weights.
 
     Args:
-        network: takes one tensor, gives the logits.
-        example: a batch that it takes; two examples or more, for torch fixes a size of 1.
+        network: maps one tensor to the logits.
+        batch: an input of the network, with no free axis of size 0 or 1.
         name: what to call the input; the output is called `logits`.
-        axes: the names of its first axes, which may have any size.
-        notes: what stands beside the graph.
+        axes: names of the input's first axes, which are free to have any size.
+        notes: metadata of the file.
 
     Raises:
-        ConfigError: torch cannot write this network.
+        ConfigError: torch cannot export this network.
     """
     network.eval()
-    own = next(network.parameters()).dtype
-    inputs = torch.from_numpy(example)
-    inputs = inputs.to(own) if inputs.is_floating_point() else inputs
-    logger = logging.getLogger("onnxscript")  # says what it does not make smaller
+    inputs = torch.from_numpy(batch)
+    if inputs.is_floating_point():
+        inputs = inputs.to(next(network.parameters()).dtype)
+    logger = logging.getLogger("onnxscript")  # lists what it does not fold
     level = logger.level
     try:
         logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # torch's own, of its next versions
+            warnings.simplefilter("ignore")  # deprecations inside torch
             program = torch.onnx.export(
                 network,
                 (inputs,),
@@ -56,9 +53,7 @@ def onnx_bytes(
         logger.setLevel(level)
     assert program is not None
     proto = program.model_proto
-    for node in proto.graph.node:  # torch notes the lines of code, and where they lie
-        del node.metadata_props[:]
-    for part in (proto, proto.graph):
+    for part in (proto, proto.graph, *proto.graph.node):  # torch notes source files and lines there
         del part.metadata_props[:]
     for key, note in notes.items():
         proto.metadata_props.add(key=key, value=note)

@@ -1,7 +1,7 @@
 """What a trained network says of what is given, and where it looked.
 
-    python -m apps.attention.predict RUN "k07 v3 k51 v0 k07" ...
-    python -m apps.attention.predict RUN "the text" ...
+    python -m tools.predict RUN "k07 v3 k51 v0 k07" ...
+    python -m tools.predict RUN "the text" ...
 
 Of a run on `recall` it is pairs of a key and a value and the key that is asked for: prints the
 answer and the pairs with the largest weights. Of a run on texts it is a text (`-`: from the
@@ -9,46 +9,34 @@ standard input): prints the probability of each class and the words with the lar
 picture is RUN/predictions/prediction.png (--out FOLDER: there).
 """
 
-import sys
-from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apps.attention.config import Config
-from apps.attention.evaluate import APPLICATION
-from apps.attention.train import network_of
+from apps.attention.train import build_learner, limited, load, network_of
+from shared.application import Application, Export, FinishedRun, Prediction
 from shared.config import Texts
+from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.sequences import UNKNOWN
-from shared.data.text import tokenizer
-from shared.data.text_sets import known_words
+from shared.data.text import TextData, tokenizer
+from shared.data.text_sets import known_words, split_texts
 from shared.errors import ConfigError
-from shared.runs.reader import read_config
 from shared.training.losses import class_probabilities
-from tools.evaluate import Finished, restored
-from tools.predict import Answer, Question, main
 
 SHOWN = 8  # words or pairs that are printed
 
 
-def opened(folder: Path) -> Callable[[str], Answer]:
-    """Return what answers with the network of the run in `folder`.
-
-    Raises:
-        ConfigError: there is no finished run of this application.
-        DataError: data or weights are missing, damaged, or not what they were.
-    """
-    config = read_config(folder, Config)
-    if config.data.name != "recall":
+def answered(run: FinishedRun[Config], text: str) -> Prediction:
+    """Return what is printed and drawn of an input."""
+    if run.config.data.name != "recall":
         tokenizer()  # imports torch, which cannot be after Keras (shared/parity/__init__.py)
-    run = restored(APPLICATION, folder, config)
-    return partial(looked_up if isinstance(run.data, RecallData) else weighed, run)
+    return (looked_up if isinstance(run.data, RecallData) else weighed)(run, text)
 
 
-def looked_up(run: Finished[Config], text: str) -> Answer:
+def looked_up(run: FinishedRun[Config], text: str) -> Prediction:
     """Return the value of the key that is asked for, and where each head looked.
 
     Raises:
@@ -75,7 +63,7 @@ def looked_up(run: Finished[Config], text: str) -> Answer:
         1,
         side_by_side=False,
     )
-    return Answer("\n".join(lines), drawn)
+    return Prediction("\n".join(lines), drawn)
 
 
 def ids_of_pairs(names: Sequence[str], data: RecallData) -> NDArray[np.int64]:
@@ -103,7 +91,7 @@ def ids_of_pairs(names: Sequence[str], data: RecallData) -> NDArray[np.int64]:
     return np.array([data.vocabulary.index(name) for name in names], np.int64)
 
 
-def weighed(run: Finished[Config], text: str) -> Answer:
+def weighed(run: FinishedRun[Config], text: str) -> Prediction:
     """Return the probability of each class, and how much each word weighed.
 
     With several heads it is the mean of their weights.
@@ -125,10 +113,12 @@ def weighed(run: Finished[Config], text: str) -> Answer:
     lines.append(f"weight: {heaviest(words, weights)}")
     colored = charts.ColoredText(words, 100 * weights, lines[0])
     title = "How much each word weighed"
-    return Answer("\n".join(lines), charts.word_colors([colored], title, "weight (%)"))
+    return Prediction("\n".join(lines), charts.word_colors([colored], title, "weight (%)"))
 
 
-def asked(run: Finished[Config], ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def asked(
+    run: FinishedRun[Config], ids: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the probabilities (C,) and the weights (heads, S) for ids (T,)."""
     probabilities = class_probabilities(run.learner.loss, run.learner.logits(ids[None]))[0]
     weights = network_of(run.config).attention_weights(run.learner.model, ids[None])[0]
@@ -141,13 +131,34 @@ def heaviest(names: Sequence[str], weights: NDArray[np.float64]) -> str:
     return ", ".join(f"{names[number]} {weights[number]:.1%}" for number in order)
 
 
-QUESTION = Question(
-    "apps.attention.predict",
-    (__doc__ or "").splitlines()[0],
-    "INPUT",
-    "pairs and a key, or a text; - reads a text from the standard input",
-    opened,
-)
+def test_examples(own: RecallData | TextData, other: RecallData | TextData, config: Config) -> Examples:
+    """Return the test examples of `other`."""
+    if isinstance(other, RecallData):
+        return limited(other.test, config.data.test_limit)
+    return split_texts(other, config)[2]
 
-if __name__ == "__main__":
-    sys.exit(main(QUESTION))
+
+def meaning(run: FinishedRun[Config]) -> str:
+    """Say what the ids stand for."""
+    if isinstance(run.data, RecallData):
+        keys = len(run.data.vocabulary) - len(run.data.classes) - 1
+        return (
+            f"ids (batch, length): key, value, ..., key that is asked for; keys are 1 to {keys}, "
+            f"values {keys + 1} to {len(run.data.vocabulary) - 1}; 0 is padding"
+        )
+    return (
+        "ids (batch, length): an id is a line of the run's vocabulary.txt, counted from 0, and 0 "
+        "is padding, on the right"
+    )
+
+
+APPLICATION = Application(
+    "attention",
+    Config,
+    lambda config: load(config)[0],
+    build_learner,
+    test_examples,
+    answered,
+    input_help="pairs and a key, or a text; - reads a text from the standard input",
+    export=Export("ids", ("batch", "length"), meaning),
+)

@@ -1,31 +1,33 @@
 """What a trained network says of texts, and which words moved it.
 
-    python -m apps.imdb_rnn.predict RUN "the text" ...
+    python -m tools.predict RUN "the text" ...
 
 RUN is the folder of a run. A text is read from the standard input where it is `-`. Prints the
 probability of each class and the words with the largest gradient times input (to first order, how
 much the network's output would change without them: Shrikumar et al. 2016, arXiv:1605.01713); the
-picture of them is RUN/predictions/prediction.png, or where --out says.
+chart of them is RUN/predictions/prediction.png, or where --out says.
 """
 
 import importlib
-import sys
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apps.imdb_rnn.config import Config
+from apps.imdb_rnn.train import build_learner
+from shared.application import Application, Export, FinishedRun
+from shared.application import Prediction as Answer
 from shared.data.sequences import UNKNOWN
 from shared.data.text import tokenizer
-from shared.data.text_sets import known_words
+from shared.data.text_sets import known_words, load_texts, split_texts
 from shared.files import read_verified
 from shared.runs.reader import read_config, read_metrics
 from shared.training.loop import Learner, load_weights
 from shared.training.losses import class_probabilities
-from tools.predict import Answer, Question, main
 
 SHOWN = 8  # words each way
 
@@ -82,8 +84,6 @@ def read_run(folder: Path) -> Reader:
         ConfigError: `folder` holds no finished run.
         DataError: a file of the run is missing, damaged, or another run's.
     """
-    from apps.imdb_rnn.train import build_learner
-
     config, metrics = read_config(folder, Config), read_metrics(folder)
     content = read_verified(folder / "vocabulary.txt", str(metrics.get("vocabulary_sha256", "")))
     vocabulary, classes = content.decode().split("\n"), metrics["classes"]
@@ -158,20 +158,35 @@ def draw(prediction: Prediction) -> bytes:
     return charts.word_colors([text], title, label, signed=True)
 
 
-def answered(reader: Reader, text: str) -> Answer:
+def answered(run: FinishedRun[Config], text: str) -> Answer:
     """Return what is printed and drawn of a text."""
-    said = read(reader, text)
+    said = read(reader_of(run.folder), text)
     return Answer(described(said), draw(said))
 
 
-QUESTION = Question(
-    "apps.imdb_rnn.predict",
-    (__doc__ or "").splitlines()[0],
-    "TEXT",
-    "a text; - reads it from the standard input",
-    lambda folder: partial(answered, read_run(folder)),
+reader_of = cache(read_run)
+
+
+def written(network: Any) -> Any:
+    """Return the network in a form that torch can write for texts of any length."""
+    return importlib.import_module("apps.imdb_rnn.torch_export").written(network)
+
+
+APPLICATION = Application(
+    "imdb_rnn",
+    Config,
+    lambda config: load_texts(config.data),
+    lambda config, own: build_learner(config, len(own.vocabulary), len(own.classes)),
+    lambda own, other, config: split_texts(other, config)[2],
+    answered,
+    input_help="a text; - reads it from the standard input",
+    export=Export(
+        "ids",
+        ("batch", "length"),
+        lambda run: (
+            "ids (batch, length): an id is a line of the run's vocabulary.txt, counted from "
+            "0, and 0 is padding, on the right"
+        ),
+        written,
+    ),
 )
-
-
-if __name__ == "__main__":
-    sys.exit(main(QUESTION))

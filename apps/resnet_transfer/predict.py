@@ -1,14 +1,14 @@
 """The most probable classes of pictures, and what the network looked at.
 
-    python -m apps.resnet_transfer.predict RUN PICTURE ...
+    python -m tools.predict RUN PICTURE ...
 
 Prints the most probable classes of each picture and writes NAME_prediction.png into RUN/predictions
 (--out FOLDER: there). The run may have been of any framework.
 """
 
 import importlib
-import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apps.resnet_transfer.config import Config
-from apps.resnet_transfer.transfer import State, torch_weights
+from apps.resnet_transfer.data import load_data, split
+from apps.resnet_transfer.transfer import State, build_learner, torch_weights
+from shared.application import Application, Export, FinishedRun, Prediction
 from shared.data import pictures
+from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
 from shared.files import read_file
 from shared.runs.reader import read_config, read_metrics, read_weights
-from tools import predict
-from tools.predict import Answer, Question
 
 TOP = 5  # number of classes shown
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Predict; return the exit status: 2 for a wrong command, 3 for what cannot be read."""
-    return predict.main(QUESTION, words)
-
-
-def opened(folder: Path) -> Callable[[str], Answer]:
+@cache
+def opened(folder: Path) -> Callable[[str], Prediction]:
     """Return what answers with the network of the run in `folder`.
 
     Raises:
@@ -62,7 +59,7 @@ def read_run(folder: Path) -> tuple[Config, list[str], State]:
     return config, list(metrics["classes"]), torch_weights(read_weights(folder, metrics))
 
 
-def answered(module: Any, network: Any, config: Config, classes: list[str], path: Path) -> Answer:
+def answered(module: Any, network: Any, config: Config, classes: list[str], path: Path) -> Prediction:
     """Return the most probable classes of one picture, and a drawing of what was looked at.
 
     Raises:
@@ -74,7 +71,8 @@ def answered(module: Any, network: Any, config: Config, classes: list[str], path
     names = [classes[label] for label in order]
     best = ", ".join(f"{name} {p:.1%}" for name, p in zip(names, probabilities[order], strict=True))
     title = f"{path.name}: {config.model.name}, Grad-CAM of {stage}"
-    return Answer(f"{path}: {best}", prediction_chart(image, names, probabilities[order], heat, title))
+    chart = prediction_chart(image, names, probabilities[order], heat, title)
+    return Prediction(f"{path}: {best}", chart, f"{path.stem}_prediction")
 
 
 def prediction_chart(
@@ -108,14 +106,30 @@ def prediction_chart(
     return charts.png(chart)
 
 
-QUESTION = Question(
-    "apps.resnet_transfer.predict",
-    (__doc__ or "").splitlines()[0],
-    "PICTURE",
-    "a file: PNG, JPEG, TIFF, BMP, GIF or WebP",
-    opened,
-    files=True,
-)
+def learner(config: Config, own: ImageData) -> Any:
+    """Return the network and its loop.
 
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises:
+        ConfigError: the run compares many networks and keeps none.
+    """
+    if config.transfer.mode == "compare":
+        raise ConfigError("transfer.mode=compare keeps the weights of no network")
+    return build_learner(config, own)
+
+
+def describe_input(run: FinishedRun[Config]) -> str:
+    """Return what the exported network takes."""
+    size = run.config.data.size
+    return f"pictures (batch, {size}, {size}, 3), uint8: red, green and blue, 0 to 255"
+
+
+APPLICATION = Application(
+    "resnet_transfer",
+    Config,
+    load_data,
+    learner,
+    lambda own, other, config: split(other, config)[2],
+    lambda run, file: opened(run.folder)(file),
+    input_help="a picture: a PNG, JPEG, TIFF, BMP, GIF or WebP file",
+    export=Export("pictures", describe=describe_input),
+)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apps.xor import problem
 from apps.xor.config import TwoLayer
+from apps.xor.data import examples
 from apps.xor.numpy_model import build_model
 from shared.backprop import SGD
 from shared.runs.folder import RunFolder
@@ -43,7 +43,7 @@ VARIANTS = [
 ]
 
 
-def compare(run: RunFolder) -> None:
+def write_corrections(run: RunFolder) -> None:
     """Train every variant; write corrections.csv and corrections.png, and say what came out."""
     from shared import charts
 
@@ -71,7 +71,7 @@ def squared_errors(variant: Variant, steps: int = STEPS) -> np.ndarray:
         published_seed=1,
     )
     network = build_model(model, np.float64, np.random.default_rng(0))
-    rows = problem.examples(variant.inputs)
+    rows = examples(variant.inputs)
     loss, measured = build_loss(variant.loss), build_loss("squared_error")  # type: ignore[arg-type]
     optimizer = SGD(network.params, lr=variant.lr)
     errors = []

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from apps.xor.config import TwoLayer
-from apps.xor.problem import published_weights
+from apps.xor.data import published_weights
 from shared.training.keras_initializers import torch_initializers
 
 

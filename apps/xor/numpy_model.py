@@ -3,7 +3,7 @@
 import numpy as np
 
 from apps.xor.config import TwoLayer
-from apps.xor.problem import published_weights
+from apps.xor.data import published_weights
 from shared.backprop import Linear, Module, Sequential, Sigmoid
 
 

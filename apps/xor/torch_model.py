@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from apps.xor.config import TwoLayer
-from apps.xor.problem import published_weights
+from apps.xor.data import published_weights
 
 
 class TorchTwoLayer(nn.Module):

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.xor import problem
 from apps.xor.config import Config
+from apps.xor.data import LABELS, ROWS, TruthTable, load_data, network_inputs, split
 from shared.backprop.activations import sigmoid
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
@@ -20,63 +20,56 @@ from shared.training.loop import Indices, Learner, batches_of, evaluate, fit, sa
 def train(config: Config) -> dict[str, Any]:
     """Train once and return the metrics, which are also in the run folder's metrics.json.
 
-    There are four rows and no others: the network is tested with what it was trained with.
+    There are only four rows: the network is tested on those it was trained on.
 
     Raises:
         ConfigError: the run folder cannot be used.
         TrainingDiverged: the loss is no longer finite.
     """
     config = resolve_auto(config)
-    rows = problem.examples(config.model.inputs)
+    table = load_data(config)
+    train_set, validation_set, test_set = split(table, config)
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(config, problem.TRUTH_TABLE, train=len(rows), test=len(rows))
+    run.metrics |= initial_metrics(config, table, train=len(train_set), test=len(test_set))
     with run.session():
-        learner = build_learner(config)
+        learner = build_learner(config, table)
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)
-        fit(learner, rows, None, config, run, batches=lambda epoch: batches(config, epoch))
-        test = evaluate(learner, rows)
+        fit(learner, train_set, validation_set, config, run, batches=lambda epoch: batches(config, epoch))
+        test = evaluate(learner, test_set)
         run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
-        print(f"{conclusion(run.metrics)}\n{truth_table(learner, config)}", flush=True)
+        print(conclusion(run.metrics))
+        for row, label, probability in zip(ROWS, LABELS, probabilities(learner, config, ROWS), strict=True):
+            print(f"  {row[0]:.0f} xor {row[1]:.0f} = {label}   network: {probability:.4f}", flush=True)
         save_weights(learner, run)  # after the metrics: a full disk must not cost them
-        draw(run, learner, config)
+        write_charts(run, learner, config)
     return run.metrics
 
 
 def batches(config: Config, epoch: int) -> list[Indices]:
-    """Return the batches of an epoch: all rows, `data.repeats` times, in an order of their own."""
+    """Return the batches of an epoch: all rows, `data.repeats` times, each time in another order."""
     first = (epoch - 1) * config.data.repeats
     passes = range(first, first + config.data.repeats)
     size = config.trainer.batch_size
-    return [batch for number in passes for batch in batches_of(4, size, config.seed, number)]
+    return [batch for number in passes for batch in batches_of(len(ROWS), size, config.seed, number)]
 
 
-def build_learner(config: Config) -> Learner:
-    """Return the network and its loop in the framework asked for; the others are not imported."""
+def build_learner(config: Config, table: TruthTable | None = None) -> Learner:
+    """Return the untrained network with its optimizer; only `config.framework` is imported."""
     learner = learner_class(config.framework)
     network = importlib.import_module(f"apps.xor.{config.framework}_model")
     return learner(network.build_model, config, config.model.loss)
 
 
-def truth_table(learner: Learner, config: Config) -> str:
-    """Say what the network gives for each row."""
-    rows = problem.examples(config.model.inputs)
-    probabilities = sigmoid(learner.logits(rows.inputs))[:, 0]
-    return "\n".join(
-        f"  {int(row[0])} xor {int(row[1])} = {label}   network: {probability:.4f}"
-        for row, label, probability in zip(rows.inputs, rows.labels, probabilities, strict=True)
-    )
-
-
 def probabilities(learner: Learner, config: Config, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probability of class 1 at points (N, 2), (N,)."""
-    logits = learner.logits(problem.with_ones(points, config.model.inputs))
+    logits = learner.logits(network_inputs(points, config.model.inputs))
     return np.asarray(sigmoid(logits)[:, 0])
 
 
-def draw(run: RunFolder, learner: Learner, config: Config) -> None:
+def write_charts(run: RunFolder, learner: Learner, config: Config) -> None:
     """Write curves.png and decision.png, and with `corrections` corrections.png and .csv."""
-    from apps.xor.corrections import compare
+    from apps.xor.corrections import write_corrections
     from shared import charts  # matplotlib takes a second to import
 
     title = f"{config.model.name} in {config.framework} on XOR"
@@ -87,7 +80,6 @@ def draw(run: RunFolder, learner: Learner, config: Config) -> None:
     side = np.linspace(-0.5, 1.5, 101)
     points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     surface = probabilities(learner, config, points).reshape(len(side), len(side))
-    labels = problem.examples(2).labels
-    run.write("decision.png", charts.decision_surface(side, surface, problem.ROWS, labels, title))
+    run.write("decision.png", charts.decision_surface(side, surface, ROWS, LABELS, title))
     if config.corrections:
-        compare(run)
+        write_corrections(run)

@@ -19,7 +19,8 @@ import safetensors.numpy
 import torch
 
 from apps.mnist_cnn.config import Config
-from apps.mnist_cnn.train import build_learner, load_images, split, train
+from apps.mnist_cnn.data import load_data, split
+from apps.mnist_cnn.train import build_learner, train
 from shared.data import digits
 from shared.errors import ConfigError, TrainingDiverged
 from shared.training.loop import evaluate
@@ -70,7 +71,7 @@ def losses(folder: Path) -> list[str]:
 
 def test_the_split_keeps_the_test_set_out_and_uses_everything_else_once(tmp_path: Path) -> None:
     config = mnist_config(tmp_path, "data.validation_fraction=0.2", "seed=5")
-    images = load_images(config)
+    images = load_data(config)
     train_set, validation_set, test_set = split(images, config)
     assert (len(train_set), len(validation_set), len(test_set)) == (1150, 287, 360)
     together = np.concatenate([train_set.inputs[:], validation_set.inputs[:]])
@@ -148,7 +149,7 @@ def test_the_saved_weights_give_the_recorded_metrics(finished: tuple[Config, dic
     else:
         for weight in fresh.model.weights:
             weight.assign(weights[weight.path])
-    _, _, test_set = split(load_images(config), config)
+    _, _, test_set = split(load_data(config), config)
     again = evaluate(fresh, test_set)
     assert again.accuracy == metrics["test_accuracy"]
     assert again.loss == pytest.approx(metrics["test_loss"], rel=1e-6)
@@ -160,7 +161,7 @@ def test_every_parameter_moves_in_the_first_step(framework: str, model: str, tmp
     config = mnist_config(tmp_path, f"framework={framework}", f"model={model}")
     learner = build_learner(config)
     before = {name: value.copy() for name, value in learner.weights().items()}
-    train_set, _, _ = split(load_images(config), config)
+    train_set, _, _ = split(load_data(config), config)
     list(learner.train(train_set, [(np.arange(64), 0.01)]))
     for name, value in learner.weights().items():
         assert not np.array_equal(value, before[name]), f"{name} has not moved"
@@ -233,7 +234,7 @@ def test_a_batch_larger_than_the_training_set_is_refused(tmp_path: Path) -> None
 def test_a_limit_above_the_data_keeps_all(tmp_path: Path) -> None:
     """As everywhere: where the digits stand in for MNIST, a limit for MNIST still holds."""
     limits = ["data.train_limit=5000", "data.test_limit=5000"]
-    images = load_images(mnist_config(tmp_path, *limits))
+    images = load_data(mnist_config(tmp_path, *limits))
     assert (len(images.train_images), len(images.test_images)) == (1437, 360)
 
 

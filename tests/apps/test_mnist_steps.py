@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from apps.mnist_cnn.train import build_learner, load_images, split
+from apps.mnist_cnn.data import load_data, split
+from apps.mnist_cnn.train import build_learner
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.training.loop import batches_of
 from shared.training.schedule import learning_rates
@@ -33,7 +34,7 @@ def test_a_hundred_steps_are_the_same(model: str, tmp_path: Path) -> None:
         for framework in ("torch", "keras", "numpy")
     }
     config = configs["torch"]
-    data, _, _ = split(load_images(config), config)
+    data, _, _ = split(load_data(config), config)
     batches = [b for epoch in (1, 2) for b in batches_of(len(data), BATCH_SIZE, 0, epoch)][:STEPS]
     rates = learning_rates("one_cycle", config.optimizer.lr, STEPS, np.arange(STEPS))
     steps = list(zip(batches, rates.tolist(), strict=True))

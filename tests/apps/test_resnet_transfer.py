@@ -34,6 +34,7 @@ from shared.parity.weights import torch_state, torch_to_keras, torch_to_numpy
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate
 from tests.helpers import app_config
+from tools.predict import main
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 QUICK = ["debug=smoke", "data.size=32", "source.per_class=20"]
@@ -434,7 +435,7 @@ def test_a_run_leaves_all_files_and_predicts(
     (tmp_path / "text.jpg").write_text("not a picture")
     capsys.readouterr()
     paths = [str(tmp_path / name) for name in ("digit.png", "text.jpg")]
-    assert predict.main([str(folder), *paths, "--to", str(tmp_path)]) == 3
+    assert main([str(folder), *paths, "--out", str(tmp_path)]) == 3
     printed = capsys.readouterr()
     assert "text.jpg: not a picture" in printed.err
     assert re.search(r"digit\.png: \d \d+\.\d%, \d \d", printed.out)
@@ -468,7 +469,7 @@ def test_grad_cam_is_the_formula_of_the_paper(tmp_path: Path) -> None:
 
 
 def test_predict_refuses_a_folder_without_a_run(tmp_path: Path, capsys: Any) -> None:
-    assert predict.main([str(tmp_path), "picture.jpg"]) == 2
+    assert main([str(tmp_path), "picture.jpg"]) == 2
     assert "is not a run folder" in capsys.readouterr().err
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.xor import problem
 from apps.xor.config import Config
 from apps.xor.corrections import EVERY, STEPS, VARIANTS
-from apps.xor.evaluate import APPLICATION
+from apps.xor.data import examples
 from apps.xor.train import build_learner, train
 from shared.backprop.activations import sigmoid
 from shared.errors import ConfigError
@@ -86,7 +85,7 @@ def test_the_published_trace_and_outputs_come_out(framework: str, steps: int, tm
     if steps == 9999:
         learner = build_learner(config)
         load_weights(learner, tmp_path, metrics)
-        outputs = sigmoid(learner.logits(problem.examples(config.model.inputs).inputs))[:, 0]
+        outputs = sigmoid(learner.logits(examples(config.model.inputs).inputs))[:, 0]
         # As printed: in this order of rows, rounded to eight digits.
         np.testing.assert_allclose(outputs, PUBLISHED_OUTPUTS, rtol=0, atol=0.51e-8)
 
@@ -116,7 +115,7 @@ def test_the_right_gradient_at_twice_the_rate_takes_the_same_steps(tmp_path: Pat
     """Every loss and the outputs, to all digits, and not only those that were printed."""
     losses, outputs = published_program(3000)
     config = xor_config(tmp_path, "model=published", "framework=numpy")
-    learner, rows = build_learner(config), problem.examples(3)
+    learner, rows = build_learner(config), examples(3)
     results = list(learner.train(rows, [(np.arange(4), 0.2)] * 2999))
     np.testing.assert_allclose([loss for loss, _ in results], losses[:-1], rtol=1e-10)
     np.testing.assert_allclose(sigmoid(learner.logits(rows.inputs))[:, 0], outputs, rtol=1e-10)
@@ -178,7 +177,7 @@ def test_a_run_leaves_everything_behind(framework: str, tmp_path: Path) -> None:
 def test_the_default_recipe_learns_from_every_start(tmp_path: Path) -> None:
     for seed in range(10):
         config = xor_config(tmp_path / str(seed), "framework=numpy", f"seed={seed}")
-        learner, rows = build_learner(config), problem.examples(2)
+        learner, rows = build_learner(config), examples(2)
         steps = config.trainer.epochs * config.data.repeats
         list(learner.train(rows, [(np.arange(4), config.optimizer.lr)] * steps))
         assert (np.sign(learner.logits(rows.inputs)[:, 0]) == [-1, 1, 1, -1]).all(), f"seed {seed}"
@@ -206,9 +205,9 @@ def test_a_wrong_command_is_explained(argument: str, said: str, tmp_path: Path, 
 
 def test_there_is_no_other_data_to_evaluate_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(xor_config(tmp_path, "framework=numpy", "debug=smoke"))
-    assert main(APPLICATION, "x", [str(tmp_path)]) == 0
+    assert main([str(tmp_path)]) == 0
     assert "the same as in metrics.json" in capsys.readouterr().out
-    assert main(APPLICATION, "x", [str(tmp_path), "data.repeats=2"]) == 2
+    assert main([str(tmp_path), "data.repeats=2"]) == 2
     said = capsys.readouterr().err
     assert said == "error: data.repeats=2: xor has no other data to be evaluated on\n"
 

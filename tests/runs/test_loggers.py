@@ -20,7 +20,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from apps.mnist_cnn.config import Config
-from apps.mnist_cnn.train import build_learner, load_images, split
+from apps.mnist_cnn.data import load_data, split
+from apps.mnist_cnn.train import build_learner
 from shared.compose import compose
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.runs.folder import RunFolder
@@ -58,7 +59,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @cache
 def sets() -> Any:
     config = mnist_config(Path("unused"), *SMALL)
-    return split(load_images(config), config)
+    return split(load_data(config), config)
 
 
 def train(run_dir: Path, *overrides: str) -> RunFolder:

@@ -6,22 +6,24 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from apps.mnist_cnn import evaluate as mnist_evaluate
+from apps.mnist_cnn import data as mnist_data
 from apps.mnist_cnn.config import Config
-from apps.mnist_cnn.train import load_images, train
+from apps.mnist_cnn.data import load_data
+from apps.mnist_cnn.predict import APPLICATION
+from apps.mnist_cnn.train import train
+from shared.application import FinishedRun
 from shared.compose import compose
 from shared.errors import ConfigError, DataError
 from shared.runs.repeat import rerun_overrides
 from tests.helpers import ROOT, mnist_config
-from tools import rerun
-from tools.evaluate import SCORES, evaluated, main
+from tools import cli, rerun
+from tools.evaluate import SCORES, evaluate_run, main
 
 SMALL = ["framework=numpy", "model=mlp", "trainer.epochs=1", "data.test_limit=200"]
 RUNS = {
@@ -47,14 +49,14 @@ def metrics_in(folder: Path) -> dict[str, Any]:
 
 
 def evaluate(folder: Path, *words: str) -> dict[str, Any]:
-    return evaluated(mnist_evaluate.APPLICATION, folder, words)
+    return evaluate_run(FinishedRun.open(APPLICATION, folder), words)
 
 
 def test_the_scores_of_a_run_come_out_to_the_last_bit(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "again.json"
-    assert main(mnist_evaluate.APPLICATION, "x", [str(finished), "--out", str(out)]) == 0
+    assert main([str(finished), "--out", str(out)]) == 0
     assert json.loads(out.read_text()) == metrics_in(finished)
     said = capsys.readouterr().out
     assert re.match(r"test: accuracy \d+\.\d\d% \(\d+ of 200 right\), loss .* on digits", said)
@@ -71,7 +73,7 @@ def test_the_words_choose_what_is_scored(finished: Path) -> None:
 
 def test_pixels_are_standardised_by_the_data_of_the_run(finished: Path, tmp_path: Path) -> None:
     config: Config = mnist_config(tmp_path, *SMALL)
-    own = load_images(config)
+    own = load_data(config)
     inverted = type(own)(
         "inverted",
         255 - own.train_images,
@@ -82,8 +84,8 @@ def test_pixels_are_standardised_by_the_data_of_the_run(finished: Path, tmp_path
         own.embedded,
         own.source,
     )
-    usual = mnist_evaluate.test_set(own, own, config).inputs[:]
-    other = mnist_evaluate.test_set(own, inverted, config).inputs[:]
+    usual = mnist_data.test_examples(own, own, config).inputs[:]
+    other = mnist_data.test_examples(own, inverted, config).inputs[:]
     low, high = usual.min(), usual.max()
     np.testing.assert_allclose(other, low + high - usual, rtol=1e-5, atol=1e-5)
 
@@ -91,7 +93,7 @@ def test_pixels_are_standardised_by_the_data_of_the_run(finished: Path, tmp_path
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["optimizer.lr=1"], "nothing but data can be another one here"),
+        (["optimizer.lr=1"], "only data=NAME and data.KEY=VALUE can be changed"),
         (["data.test_limt=1"], "did you mean 'data.test_limit'"),
         (["data=nothing"], "data=nothing: choose one of digits, mnist"),
         (["data=imdb"], "data=imdb: choose one of digits, mnist"),
@@ -100,7 +102,7 @@ def test_pixels_are_standardised_by_the_data_of_the_run(finished: Path, tmp_path
         (["data.test_limit=1,2"], "data.test_limit=1,2: give one value, as KEY=VALUE"),
         (["data=digits,mnist"], "data=digits,mnist: give one value"),
         (["~data.test_limit"], "~data.test_limit: give one value"),
-        (["data.test_limit=${nothing}"], "'nothing' not found"),
+        (["data.test_limit=${nothing}"], "data.test_limit should be"),
     ],
 )
 def test_words_that_are_refused(finished: Path, words: list[str], message: str) -> None:
@@ -111,14 +113,14 @@ def test_words_that_are_refused(finished: Path, words: list[str], message: str) 
 
 def test_other_classes_are_refused(finished: Path) -> None:
     def load(config: Config) -> Any:
-        images = load_images(config)
+        images = load_data(config)
         if config.data.test_limit == 7:
             return replace(images, classes=(*images.classes[:9], "another"))
         return images
 
-    changed = replace(mnist_evaluate.APPLICATION, load=load)
-    with pytest.raises(ConfigError, match="digits has another list of classes than digits"):
-        evaluated(changed, finished, ["data.test_limit=7"])
+    changed = replace(APPLICATION, load_data=load)
+    with pytest.raises(ConfigError, match="digits has other classes than digits"):
+        evaluate_run(FinishedRun.open(changed, finished), ["data.test_limit=7"])
 
 
 def test_data_that_is_not_what_it_was_is_refused(finished: Path, tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_data_that_is_not_what_it_was_is_refused(finished: Path, tmp_path: Path)
     shutil.copytree(finished, folder)
     content = json.dumps(metrics_in(folder) | {"dataset_sha256": "0"})
     (folder / "metrics.json").write_text(content)
-    with pytest.raises(DataError, match="is not the data that this run was trained with"):
+    with pytest.raises(DataError, match="is not the data that this run was trained on"):
         evaluate(folder)
 
 
@@ -149,7 +151,7 @@ def test_metrics_that_no_run_has_written_are_said_in_a_line(
     shutil.copytree(finished, folder)
     content = metrics_in(finished) | changes if changes and isinstance(changes, dict) else changes
     (folder / "metrics.json").write_text(json.dumps(content))
-    assert main(mnist_evaluate.APPLICATION, "x", [str(folder)]) == DataError.status
+    assert main([str(folder)]) == DataError.status
     assert rerun.main([str(folder)]) == DataError.status
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
@@ -182,7 +184,7 @@ def trained(app: str, folder: Path, *words: str) -> Path:
 def test_every_application_evaluates_to_the_last_bit(app: str, framework: str, tmp_path: Path) -> None:
     folder = trained(app, tmp_path / "run", f"framework={framework}")
     out = tmp_path / "again.json"
-    result = start(f"apps.{app}.evaluate", str(folder), "--out", str(out))
+    result = start("tools.evaluate", str(folder), "--out", str(out))
     assert result.returncode == 0, result.stderr
     assert "to the last bit" in result.stdout
     again, before = json.loads(out.read_text()), metrics_in(folder)
@@ -197,7 +199,7 @@ def test_texts_with_another_vocabulary_are_refused(tmp_path: Path) -> None:
         for number in range(10):
             (tmp_path / "own" / label / f"{number}.txt").write_text(f"a {label} film {number}")
     words = ("data=text_folder", f"data.root={tmp_path}/own")
-    result = start("apps.imdb_rnn.evaluate", str(folder), *words)
+    result = start("tools.evaluate", str(folder), *words)
     assert result.returncode == 2
     assert re.fullmatch("error: text_folder has another .* than reviews.*\n", result.stderr)
 
@@ -215,7 +217,7 @@ def test_a_repeated_run_is_the_same_and_a_changed_one_is_not(finished: Path, tmp
     changed["git"]["commit"] = "0123"
     (folder / "metrics.json").write_text(json.dumps(changed))
     result = start("tools.rerun", str(folder), "--out", str(tmp_path / "again"))
-    assert result.returncode == rerun.DIFFERENT
+    assert result.returncode == cli.FAILED_CHECK
     assert re.fullmatch(r"accuracy differs by -1\.00 points \(.*%, now .*%\)", result.stdout.splitlines()[-1])
     warned = result.stderr.splitlines()
     assert f"warning: versions.numpy was 0.1, is {np.__version__}" in warned
@@ -236,8 +238,8 @@ def test_what_cannot_be_repeated_is_said_in_a_line(
     (tmp_path / "broken" / "config.yaml").write_text(config.replace("seed: 0", "seed: -1"))
     for name, message in {
         "nowhere": "no config.yaml",
-        "older": "the key gone is unknown",
-        "newer": "the key trainer.clip_norm is missing",
+        "older": "unknown key 'gone'",
+        "newer": "trainer.clip_norm is missing",
         "unfinished": "has not ended",
         "diverged": "ended as diverged",
         "broken": "seed should be",
@@ -260,7 +262,7 @@ def test_a_run_of_another_version_names_its_commit(
     for commit, advised in made.items():
         git = {"commit": commit, "dirty": False}
         (folder / "metrics.json").write_text(json.dumps(metrics_in(finished) | {"git": git}))
-        for command in (rerun.main, partial(main, mnist_evaluate.APPLICATION, "x")):
+        for command in (rerun.main, main):
             assert command([str(folder)]) == 2
             (line,) = capsys.readouterr().err.splitlines()
             assert "trainer.clip_norm is missing" in line
@@ -279,9 +281,8 @@ def test_a_folder_that_hydra_would_resolve_is_refused(
 
 
 def test_the_command_of_a_real_run_composes_to_it(finished: Path) -> None:
-    config, given = rerun.repeatable(finished)
-    assert given == rerun_overrides(config.model_dump())
-    again = compose("mnist_cnn", tuple(given)) | {"run_dir": config.run_dir}
+    config = FinishedRun.open(APPLICATION, finished).config
+    again = compose("mnist_cnn", tuple(rerun_overrides(config.model_dump()))) | {"run_dir": config.run_dir}
     assert again == config.model_dump()
 
 

@@ -1,7 +1,6 @@
 """export.py of every application: the file gives the network's logits; what does not is said."""
 
 import copy
-import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,13 @@ import onnxruntime  # type: ignore[import-untyped]
 import pytest
 import torch
 
-from apps.xor.export import EXPORT as XOR
+from apps.xor.predict import APPLICATION as XOR
+from shared.application import Export, FinishedRun
 from shared.errors import ConfigError
 from tests.helpers import ROOT, trained
-from tools.evaluate import restored
-from tools.export import DIFFERENT, Export, exportable, exported, main
+from tools.cli import FAILED_CHECK
+from tools.export import export, main
+from tools.runs import open_run
 
 Said = pytest.CaptureFixture[str]
 TEXTS = ("data=reviews", "debug=smoke", "model.embedding=8")
@@ -38,8 +39,8 @@ def scaled(network: Any) -> Any:
 
 
 def test_a_file_gives_the_logits_of_its_network(xor_run: Path, capsys: Said) -> None:
-    assert main(XOR, "x", [str(xor_run)]) == 0
-    assert "held against the network on 4 test examples of xor: logits" in capsys.readouterr().out
+    assert main([str(xor_run)]) == 0
+    assert "compared with the network on 4 test examples of xor: logits" in capsys.readouterr().out
     place = xor_run / "export.onnx"
     result = json.loads((xor_run / "export.json").read_text())
     assert result["agrees"]
@@ -49,7 +50,7 @@ def test_a_file_gives_the_logits_of_its_network(xor_run: Path, capsys: Said) -> 
     written = onnx.load(str(place))
     assert {note.key: note.value for note in written.metadata_props}["input"] == result["input"]
     assert str(ROOT).encode() not in place.read_bytes(), "nothing of this machine"
-    run = restored(XOR.application, xor_run, exportable(XOR, xor_run))
+    run = FinishedRun.open(XOR, xor_run)
     session = onnxruntime.InferenceSession(str(place))
     for count in (1, 7):
         rows = np.random.default_rng(count).normal(size=(count, 2))
@@ -57,10 +58,13 @@ def test_a_file_gives_the_logits_of_its_network(xor_run: Path, capsys: Said) -> 
         np.testing.assert_allclose(logits, run.learner.logits(rows), rtol=1e-4, atol=1e-6)
 
 
-def test_a_file_that_gives_something_else_is_said(xor_run: Path, tmp_path: Path, capsys: Said) -> None:
+def test_a_file_with_other_logits_is_reported(
+    xor_run: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "wrong.onnx"
-    wrong = replace(XOR, written=scaled)
-    assert main(wrong, "x", [str(xor_run), "--out", str(out)]) == DIFFERENT == 5
+    wrong = replace(XOR, export=Export("rows", prepare=scaled))
+    monkeypatch.setattr("apps.xor.predict.APPLICATION", wrong)
+    assert main([str(xor_run), "--out", str(out)]) == FAILED_CHECK == 5
     assert "does not give the network's logits" in capsys.readouterr().err
     result = json.loads((tmp_path / "wrong.json").read_text())
     assert not result["agrees"]
@@ -72,12 +76,12 @@ def test_what_cannot_be_exported_is_said_in_a_line(xor_run: Path, tmp_path: Path
     before = sorted(own.iterdir())
     (tmp_path / "file").touch()
     for words, message in (
-        ([str(own)], "is a run of numpy: only torch's are exported; train again with"),
+        ([str(own)], "is a run of numpy: only torch networks can be exported; train again"),
         ([str(tmp_path)], "is not a run folder"),
         ([str(xor_run), "--out", str(tmp_path / "network.pt")], "the name must end in .onnx"),
         ([str(xor_run), "--out", f"{tmp_path}/file/a.onnx"], "cannot write"),
     ):
-        assert main(XOR, "x", words) == 2
+        assert main(words) == 2
         said = capsys.readouterr().err
         assert message in said
         assert len(said.splitlines()) == 1
@@ -109,29 +113,34 @@ RUNS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: "-".join(run[:4]))
-def test_every_network_can_be_written(run: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", RUNS, ids=lambda words: "-".join(words[:4]))
+def test_every_network_can_be_written(words: tuple[str, ...], tmp_path: Path) -> None:
     """Its whole test set agrees; so do a batch of one and, of ids, other lengths."""
-    app, *words = run
+    app, *overrides = words
     if app == "resnet_transfer":
-        words += ["weights=none"]
-    folder = trained(app, tmp_path / "run", "trainer.threads=null", *words)
-    export: Export = importlib.import_module(f"apps.{app}.export").EXPORT
-    result, place = exported(export, folder, None)
+        overrides += ["weights=none"]
+    folder = trained(app, tmp_path / "run", "trainer.threads=null", *overrides)
+    run = open_run(str(folder))
+    place = folder / "export.onnx"
+    result = export(run, place)
     assert result["agrees"], result
     assert result["classes_that_differ"] == 0
     assert result["test_examples"] == json.loads((folder / "metrics.json").read_text())["test_examples"]
-    finished = restored(export.application, folder, exportable(export, folder))
+    wide = {"precision": "float64" if run.config.trainer.precision == "float64" else "float32"}
+    config = run.config.model_copy(update={"trainer": run.config.trainer.model_copy(update=wide)})
+    run = replace(run, config=config)
     session = onnxruntime.InferenceSession(str(place))
     (given,) = session.get_inputs()
-    assert tuple(given.shape[: len(export.axes)]) == export.axes
-    one = export.application.test_set(finished.data, finished.data, finished.config).inputs[:1]
-    lengths = (3, 33, 301) if len(export.axes) == 2 else one.shape[1:2]
+    axes = run.application.export.axes
+    assert tuple(given.shape[: len(axes)]) == axes
+    assert run.application.test_examples is not None
+    one = run.application.test_examples(run.data, run.data, run.config).inputs[:1]
+    lengths = (3, 33, 301) if len(axes) == 2 else one.shape[1:2]
     for length in lengths:
         batch = np.resize(one, (1, length, *one.shape[2:]))
         kind = {"tensor(float)": np.float32, "tensor(double)": np.float64}.get(given.type)
         (logits,) = session.run(None, {given.name: batch.astype(kind or batch.dtype)})
-        expected = finished.learner.logits(batch)
+        expected = run.learner.logits(batch)
         np.testing.assert_allclose(logits, expected, atol=1e-4 * abs(expected).max())
 
 
@@ -141,7 +150,6 @@ def test_what_onnxruntime_does_not_run_leaves_nothing_behind(tmp_path: Path) -> 
         "imdb_rnn", tmp_path / "run", *TEXTS, "trainer.precision=float64", "trainer.threads=null"
     )
     before = sorted(folder.iterdir())
-    export = importlib.import_module("apps.imdb_rnn.export").EXPORT
     with pytest.raises(ConfigError, match=r"onnxruntime cannot run this network.* double"):
-        exported(export, folder, None)
+        export(open_run(str(folder)), folder / "export.onnx")
     assert sorted(folder.iterdir()) == before

@@ -9,20 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.attention import predict as attention_predict
-from apps.imdb_rnn import predict as imdb_predict
 from apps.mnist_cnn import handwriting
-from apps.mnist_cnn import predict as mnist_predict
-from apps.mnist_cnn.config import Config
-from apps.mnist_cnn.evaluate import APPLICATION
+from apps.mnist_cnn.predict import APPLICATION, digit_probabilities
 from apps.resnet_transfer.predict import prediction_chart
-from apps.xor import predict as xor_predict
+from shared.application import FinishedRun
 from shared.data.pictures import decode_whole
 from shared.errors import DataError
-from shared.runs.reader import read_config, read_metrics
+from shared.runs.reader import read_metrics
 from tests.apps.test_mnist_accuracy import MNIST, NEEDS_MNIST
 from tests.helpers import trained
-from tools.evaluate import restored
 from tools.predict import main
 
 NUMPY = ("framework=numpy", "trainer.threads=1")
@@ -80,17 +75,15 @@ def on_paper(digit: Array, random: np.random.Generator) -> Image.Image:
 
 def accuracies(folder: Path, files: Path, count: int) -> tuple[float, float]:
     """Return the accuracy on test images as they are, and written to files as on paper."""
-    run = restored(APPLICATION, folder, read_config(folder, Config))
-    values = mnist_predict.gray_values(run.data, run.config)
+    run = FinishedRun.open(APPLICATION, folder)
     random, right = np.random.default_rng(0), np.zeros(2)
     for pixels, label in zip(run.data.test_images[:count], run.data.test_labels, strict=False):
         file = files / "digit.png"
         on_paper(pixels, random).save(file)
         seen = handwriting.mnist_form(decode_whole(file.read_bytes(), file.name), file.name)
         assert seen.dark
-        for place, digit in enumerate((handwriting.Digit(pixels, dark=False), seen)):
-            probabilities = mnist_predict.probabilities_of(run, values, digit)
-            right[place] += probabilities.argmax() == label
+        for place, digit in enumerate((pixels, seen.pixels)):
+            right[place] += digit_probabilities(run, digit).argmax() == label
     return right[0] / count, right[1] / count
 
 
@@ -151,7 +144,7 @@ def test_a_picture_with_nothing_on_it_is_refused(pixels: Array) -> None:
 
 def test_pictures_are_answered_one_by_one(digits_run: Path, tmp_path: Path, capsys: Said) -> None:
     """Two of one name, one of a name that means something to matplotlib; bad ones between them."""
-    run = restored(APPLICATION, digits_run, read_config(digits_run, Config))
+    run = FinishedRun.open(APPLICATION, digits_run)
     random = np.random.default_rng(0)
     (tmp_path / "other").mkdir()
     names = ["a.png", "other/a.png", "$x^$.png", "a_prediction.png"]
@@ -162,10 +155,10 @@ def test_pictures_are_answered_one_by_one(digits_run: Path, tmp_path: Path, caps
     (tmp_path / "short.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "words.png").write_text("words")
     given = [str(tmp_path / name) for name in ("short.png", *names, "words.png", "none.png")]
-    status = main(mnist_predict.QUESTION, [str(digits_run), *given, "--out", str(tmp_path)])
+    status = main([str(digits_run), *given, "--out", str(tmp_path)])
     assert status == DataError.status
     said = capsys.readouterr()
-    answers = [line for line in said.out.splitlines() if not line.startswith("picture: ")]
+    answers = [line for line in said.out.splitlines() if not line.startswith("chart: ")]
     assert len(answers) == 4
     for line, name in zip(answers, names, strict=True):
         assert re.fullmatch(
@@ -186,13 +179,13 @@ def test_pictures_are_answered_one_by_one(digits_run: Path, tmp_path: Path, caps
 
 def test_one_picture_can_be_named_and_several_not(xor_run: Path, tmp_path: Path, capsys: Said) -> None:
     out = tmp_path / "row.png"
-    assert main(xor_predict.QUESTION, [str(xor_run), "0,1", "--out", str(out)]) == 0
+    assert main([str(xor_run), "0,1", "--out", str(out)]) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
-    assert main(xor_predict.QUESTION, [str(xor_run), "0,1", "1,1", "--out", str(out)]) == 2
-    assert "is one file for 2 pictures" in capsys.readouterr().err
+    assert main([str(xor_run), "0,1", "1,1", "--out", str(out)]) == 2
+    assert "is one file for 2 charts" in capsys.readouterr().err
     (tmp_path / "file").touch()
     place = str(tmp_path / "file" / "folder")
-    assert main(xor_predict.QUESTION, [str(xor_run), "0,1", "--out", place]) == 2
+    assert main([str(xor_run), "0,1", "--out", place]) == 2
     assert "Not a directory; give --out" in capsys.readouterr().err
 
 
@@ -200,9 +193,9 @@ def test_one_picture_can_be_named_and_several_not(xor_run: Path, tmp_path: Path,
 def test_runs_that_are_refused(xor_run: Path, tmp_path: Path, capsys: Said, changed: str) -> None:
     status, message = {
         "weights": (3, "weights.safetensors is damaged or another file"),
-        "data": (3, "is not the data that this run was trained with"),
+        "data": (3, "is not the data that this run was trained on"),
         "unfinished": (2, "this run has not ended"),
-        "another": (2, "is a run of mnist_cnn, not of xor"),
+        "another": (2, "is a run of 'nobody'; there are attention, "),
     }[changed]
     run = tmp_path / "run"
     run.mkdir()
@@ -217,8 +210,8 @@ def test_runs_that_are_refused(xor_run: Path, tmp_path: Path, capsys: Said, chan
         (run / "metrics.json").unlink()
     else:
         config = (run / "config.yaml").read_text()
-        (run / "config.yaml").write_text(config.replace("app: xor", "app: mnist_cnn"))
-    assert main(xor_predict.QUESTION, [str(run), "0,1"]) == status
+        (run / "config.yaml").write_text(config.replace("app: xor", "app: nobody"))
+    assert main([str(run), "0,1"]) == status
     said = capsys.readouterr()
     assert message in said.err
     assert len(said.err.splitlines()) == 1
@@ -229,7 +222,7 @@ def test_runs_that_are_refused(xor_run: Path, tmp_path: Path, capsys: Said, chan
 
 
 def test_rows_have_an_output_and_a_class(xor_run: Path, capsys: Said) -> None:
-    assert main(xor_predict.QUESTION, [str(xor_run), "0,0", "0,1", "1.0,0", "1,1"]) == 0
+    assert main([str(xor_run), "0,0", "0,1", "1.0,0", "1,1"]) == 0
     said = capsys.readouterr().out
     found = re.findall(r"^(\S+): class (\d), probability of class 1: ([01]\.\d{4})$", said, re.M)
     assert [(row, label) for row, label, _ in found] == [
@@ -244,8 +237,8 @@ def test_rows_have_an_output_and_a_class(xor_run: Path, capsys: Said) -> None:
 
 @pytest.mark.parametrize("row", ["0", "0,1,1", "a,b", "nan,0", "1e9,0", ""])
 def test_what_is_no_row_is_said(xor_run: Path, capsys: Said, row: str) -> None:
-    assert main(xor_predict.QUESTION, [str(xor_run), row]) == 2
-    assert f"{row!r} is no row" in capsys.readouterr().err
+    assert main([str(xor_run), row]) == 2
+    assert f"{row!r} is not a row" in capsys.readouterr().err
 
 
 # Pairs and texts
@@ -253,7 +246,7 @@ def test_what_is_no_row_is_said(xor_run: Path, capsys: Said, row: str) -> None:
 
 def test_a_value_is_looked_up_where_its_key_is(recall_run: Path, capsys: Said) -> None:
     asked = ["k03 v1 k07 v0 k11 v1 k02 v0 k07", "k03 v1 k07 v0 k11 v1 k02 v0 k11"]
-    assert main(attention_predict.QUESTION, [str(recall_run), *asked]) == 0
+    assert main([str(recall_run), *asked]) == 0
     answers = re.findall(
         r"^(k\d+)\? (v\d), probability (\d+)\.\d%\nweight: (k\d+ v\d) (\d+)\.\d%",
         capsys.readouterr().out,
@@ -279,7 +272,7 @@ def test_a_value_is_looked_up_where_its_key_is(recall_run: Path, capsys: Said) -
     ],
 )
 def test_what_is_no_question_is_said(recall_run: Path, capsys: Said, text: str, message: str) -> None:
-    assert main(attention_predict.QUESTION, [str(recall_run), text]) == 2
+    assert main([str(recall_run), text]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -298,7 +291,7 @@ def test_words_of_a_text_weigh(tmp_path: Path, capsys: Said) -> None:
         "optimizer.lr=0.05",
     )
     capsys.readouterr()
-    assert main(attention_predict.QUESTION, [str(run), "AWFUL<br />film $zxqw", "zxqw"]) == 2
+    assert main([str(run), "AWFUL<br />film $zxqw", "zxqw"]) == 2
     said = capsys.readouterr()
     assert re.match(r"bad: probability \d+\.\d%\ngood: probability \d+\.\d%\n", said.out)
     assert "1 of 3 words are not known\n" in said.out
@@ -319,10 +312,10 @@ def test_several_texts_have_a_picture_each(tmp_path: Path, capsys: Said) -> None
         "trainer.epochs=12",
         "optimizer.lr=0.05",
     )
-    assert main(imdb_predict.QUESTION, [str(run), "an awful film", "a great film"]) == 0
+    assert main([str(run), "an awful film", "a great film"]) == 0
     said = capsys.readouterr().out
     assert re.findall(r"^(\w+): probability (?:[5-9]\d|100)\.", said, re.M) == ["bad", "good"]
-    first, second = re.findall("^picture: (.*)$", said, re.M)
+    first, second = re.findall("^chart: (.*)$", said, re.M)
     assert Path(first).read_bytes() != Path(second).read_bytes()
 
 

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from apps.mnist_cnn.config import Config
-from apps.mnist_cnn.train import augmentation, build_learner, load_images, split
+from apps.mnist_cnn.data import augmentation, load_data, split
+from apps.mnist_cnn.train import build_learner
 from shared.errors import ConfigError, DataError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import folder as run_folder
@@ -50,7 +51,7 @@ def small(run_dir: Path, *overrides: str) -> Config:
 @cache
 def data_of(seed: int) -> Any:
     config = small(Path("unused"), f"seed={seed}")
-    images = load_images(config)
+    images = load_data(config)
     return images.sha256, split(images, config)
 
 

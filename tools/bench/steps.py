@@ -18,7 +18,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from apps.mnist_cnn.config import Config
-from apps.mnist_cnn.train import build_learner, load_images, split
+from apps.mnist_cnn.data import load_data, split
+from apps.mnist_cnn.train import build_learner
 from shared.compose import config_from_overrides
 from shared.native import conv_pool
 from shared.training.auto import resolve_auto
@@ -40,7 +41,7 @@ class Steps:
     def __init__(self, *words: str) -> None:
         self.config = resolve_auto(config_from_overrides("mnist_cnn", Config, [*words, "run_dir=unused"]))
         self._learner = build_learner(self.config)
-        self._examples, _, _ = split(load_images(self.config), self.config)
+        self._examples, _, _ = split(load_data(self.config), self.config)
         size = self.config.trainer.batch_size
         whole = len(self._examples) // size
         self.batches = min(BATCHES, whole)  # the embedded digits have few

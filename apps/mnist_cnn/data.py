@@ -1,0 +1,78 @@
+"""The data: MNIST or the embedded digits, split, standardized, and shifted for training."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.mnist_cnn.config import Config
+from shared.data.examples import Examples
+from shared.data.images import ImageData, Standardized
+from shared.data.split import hold_back
+from shared.training.loop import Augment
+
+
+def load_data(config: Config) -> ImageData:
+    """Return the data set that the configuration names, cut to its limits.
+
+    Raises:
+        DataError: MNIST is not available, and `data.fallback` is null.
+    """
+    if config.data.name == "digits":
+        from shared.data import digits
+
+        images = digits.load()
+    else:
+        from shared.data import mnist
+
+        images = mnist.load(Path(config.data.root), config.data.download, config.data.fallback)
+    return images.limit(config.data.train_limit, config.data.test_limit)
+
+
+def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:
+    """Return the training, validation and test examples: standardized images, float32 (N, 28, 28).
+
+    The seed draws the validation examples from the training set. The test set stays as its authors
+    made it.
+
+    Raises:
+        ConfigError: a batch would be larger than the remaining training set.
+    """
+    order = np.random.default_rng([config.seed, 0]).permutation(len(images.train_images))
+    kept, held_back = hold_back(
+        order, config.data.validation_fraction, config.trainer.batch_size, images.name
+    )
+    table = gray_table(images)
+    pixels, labels = images.train_images, images.train_labels
+    return (
+        Examples(Standardized(pixels[kept], table), labels[kept]),
+        Examples(Standardized(pixels[held_back], table), labels[held_back]),
+        test_examples(images, images, config),
+    )
+
+
+def test_examples(trained_on: ImageData, images: ImageData, config: Config) -> Examples:
+    """Return the test examples of `images`, standardized as the network was trained."""
+    return Examples(Standardized(images.test_images, gray_table(trained_on)), images.test_labels)
+
+
+def gray_table(images: ImageData) -> NDArray[np.float32]:
+    """Return each of the 256 gray values, standardized over all training pixels, (256,)."""
+    counts = np.bincount(images.train_images.ravel(), minlength=256)
+    values = np.arange(256) / 255
+    mean = np.average(values, weights=counts)
+    std = np.sqrt(np.average((values - mean) ** 2, weights=counts))
+    return ((values - mean) / std).astype(np.float32)
+
+
+def augmentation(config: Config) -> Augment:
+    """Return the function that shifts the training images of an epoch, with torch on its device."""
+    name = "training.torch_augment" if config.framework == "torch" else "data.augment"
+    shift = importlib.import_module(f"shared.{name}").shift
+
+    def augment(images: Standardized, random: np.random.Generator) -> Standardized:
+        return replace(images, pixels=shift(images.pixels, random, config.data.shift))
+
+    return augment

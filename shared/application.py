@@ -1,0 +1,131 @@
+"""What an application offers to the tools over finished runs: evaluate, predict, export, rerun."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic
+
+from shared.config import AnyAppConfig
+from shared.data.examples import Examples
+from shared.errors import DataError
+from shared.runs.environment import DataSet
+from shared.runs.reader import read_config, read_metrics
+from shared.training.loop import Learner, load_weights
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a trained network predicts for one input.
+
+    Attributes:
+        text: the lines to print.
+        chart: a PNG.
+        name: the file name of the chart, without its suffix.
+    """
+
+    text: str
+    chart: bytes
+    name: str = "prediction"
+
+
+@dataclass(frozen=True)
+class Export:
+    """How an application's torch networks are written as ONNX.
+
+    Attributes:
+        input: the name of the input.
+        axes: the names of the input's first axes, those that may have any size.
+        describe: says what the input is, for a reader who has only the file.
+        prepare: takes the network; returns an equivalent one that torch can export.
+    """
+
+    input: str = "inputs"
+    axes: tuple[str, ...] = ("batch",)
+    describe: Callable[["FinishedRun[Any]"], str] = lambda run: "one example of the data set per row"
+    prepare: Callable[[Any], Any] = lambda network: network
+
+
+@dataclass(frozen=True)
+class Application(Generic[AnyAppConfig]):
+    """One application; `APPLICATION` in apps/NAME/predict.py is all that the tools know of it.
+
+    Attributes:
+        name: the name of its folder in apps/.
+        config: the class of its configuration.
+        load_data: returns the data set that a configuration names.
+        build_learner: takes a configuration and the data set of the run; returns the untrained
+            network. None: its runs cannot be evaluated or exported.
+        test_examples: takes the data set of the run, the data set to test on (often the same) and
+            the configuration of the latter; returns the test examples as the network takes them.
+        predict: takes a finished run and one input from the command line. It may raise a
+            SuiteError. None: there is nothing to predict.
+        input_help: what an input of `predict` is.
+        export: how its networks are written as ONNX.
+        other_data: whether a run can be evaluated on other data than its own.
+    """
+
+    name: str
+    config: type[AnyAppConfig]
+    load_data: Callable[[AnyAppConfig], DataSet]
+    build_learner: Callable[[AnyAppConfig, Any], Learner] | None = None
+    test_examples: Callable[[Any, Any, AnyAppConfig], Examples] | None = None
+    predict: Callable[["FinishedRun[AnyAppConfig]", str], Prediction] | None = None
+    input_help: str = ""
+    export: Export = field(default_factory=Export)
+    other_data: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun(Generic[AnyAppConfig]):
+    """A run that has ended well. Its data set and its network are loaded when first used.
+
+    Attributes:
+        application: the application that made it.
+        folder: the run folder.
+        config: its configuration.
+        metrics: the content of its metrics.json.
+    """
+
+    application: Application[AnyAppConfig]
+    folder: Path
+    config: AnyAppConfig
+    metrics: dict[str, Any]
+
+    @classmethod
+    def open(cls, application: Application[AnyAppConfig], folder: Path) -> "FinishedRun[AnyAppConfig]":
+        """Return the run in `folder`.
+
+        Raises:
+            ConfigError: it is not a run of this application, or has not ended well.
+            DataError: metrics.json is damaged.
+        """
+        return cls(application, folder, read_config(folder, application.config), read_metrics(folder))
+
+    @cached_property
+    def data(self) -> Any:
+        """The data set that the run was trained on.
+
+        Raises:
+            DataError: it is missing, or has changed since.
+        """
+        data = self.application.load_data(self.config)
+        if data.sha256 != self.metrics["dataset_sha256"]:
+            raise DataError(
+                f"{data.name} ({data.source}) is not the data that this run was trained on "
+                f"({self.metrics['dataset']}, {self.metrics['dataset_source']}): its digest differs"
+            )
+        return data
+
+    @cached_property
+    def learner(self) -> Learner:
+        """The trained network.
+
+        Raises:
+            ConfigError: the application keeps no network.
+            DataError: data or weights are missing, damaged or have changed since.
+        """
+        assert self.application.build_learner is not None
+        learner = self.application.build_learner(self.config, self.data)
+        load_weights(learner, self.folder, self.metrics)
+        return learner

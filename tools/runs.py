@@ -1,0 +1,54 @@
+"""Find a finished run and the application that made it."""
+
+import contextlib
+import importlib
+from pathlib import Path
+from typing import Any
+
+import apps
+from shared.application import Application, FinishedRun
+from shared.errors import ConfigError, DataError
+from shared.runs.reader import read_status, read_values
+
+OUTPUTS = Path("outputs")
+RUN_HELP = "the folder of a finished run, or `latest` for the newest in outputs/"
+
+
+def open_run(run: str) -> FinishedRun[Any]:
+    """Return the run in a folder, or the newest finished run of all applications for `latest`.
+
+    Raises:
+        ConfigError: there is no such run, or it has not ended well.
+        DataError: metrics.json is damaged.
+    """
+    folder = latest() if run == "latest" else Path(run)
+    return FinishedRun.open(application_of(folder), folder)
+
+
+def latest() -> Path:
+    """Return the folder of the run that ended last, of all applications.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    files = [*OUTPUTS.glob("*/*/metrics.json"), *OUTPUTS.glob("*/sweep_*/*/metrics.json")]
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        with contextlib.suppress(DataError):  # damaged, or not one of ours
+            if read_status(file.parent) == "done":
+                return file.parent
+    raise ConfigError(f"there is no finished run in {OUTPUTS}; train one, or give its folder")
+
+
+def application_of(folder: Path) -> Application[Any]:
+    """Return the application that made a run; only a folder of apps/ is ever imported.
+
+    Raises:
+        ConfigError: the folder is not a run folder, or there is no such application.
+    """
+    values = read_values(folder)
+    names = {path.parent.name for path in Path(apps.__path__[0]).glob("*/predict.py")}
+    name = values["app"]
+    if not isinstance(name, str) or name not in names:
+        raise ConfigError(f"{folder} is a run of {name!r}; there are {', '.join(sorted(names))}")
+    application: Application[Any] = importlib.import_module(f"apps.{name}.predict").APPLICATION
+    return application
