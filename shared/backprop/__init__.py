@@ -1,8 +1,8 @@
-"""Backpropagation by hand, in NumPy and nothing else.
+"""Backpropagation written out in NumPy, without a framework.
 
-Names, arguments, shapes and meaning are those of torch.nn and torch.optim. A layer's docstring has
-its formula, forward and backward, and its code follows it line by line. Start with `module.py`
-and `linear.py`.
+Names, arguments, shapes and conventions are those of torch.nn and torch.optim. The docstring of a
+layer gives its forward and backward formulas, and the code follows them line by line. Start with
+`module.py` and `linear.py`.
 """
 
 from shared.backprop.activations import GELU, ReLU, Sigmoid, Softmax, Tanh
@@ -24,44 +24,11 @@ from shared.backprop.optimizers import (
 )
 from shared.backprop.recurrent import GRU, LSTM, RNN
 
-__all__ = [
-    "GELU",
-    "GRU",
-    "LSTM",
-    "RNN",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "AdaptiveAvgPool2d",
-    "Array",
-    "AvgPool2d",
-    "BCEWithLogitsLoss",
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "Conv2d",
-    "CrossEntropyLoss",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "LayerNorm",
-    "Linear",
-    "MSELoss",
-    "MaxPool2d",
-    "Module",
-    "MultiheadAttention",
-    "NaNError",
-    "Optimizer",
-    "RMSprop",
-    "ReLU",
-    "Residual",
-    "ScaledDotProductAttention",
-    "Sequential",
-    "Sigmoid",
-    "Softmax",
-    "Tanh",
-    "clip_grad_norm_",
-    "clip_grad_value_",
-    "l1_penalty",
-    "l2_penalty",
-]
+__all__ = ["Array", "Module", "NaNError", "Residual", "Sequential"]
+__all__ += ["GELU", "ReLU", "Sigmoid", "Softmax", "Tanh"]
+__all__ += ["Dropout", "Embedding", "Flatten", "Linear", "MultiheadAttention", "ScaledDotProductAttention"]
+__all__ += ["AdaptiveAvgPool2d", "AvgPool2d", "Conv2d", "MaxPool2d"]
+__all__ += ["BatchNorm1d", "BatchNorm2d", "LayerNorm"]
+__all__ += ["GRU", "LSTM", "RNN"]
+__all__ += ["BCEWithLogitsLoss", "CrossEntropyLoss", "MSELoss", "l1_penalty", "l2_penalty"]
+__all__ += ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm_", "clip_grad_value_"]

@@ -1,4 +1,4 @@
-"""Convolution and pooling over images (N, C, H, W)."""
+"""Convolution and pooling of images (N, C, H, W)."""
 
 from collections.abc import Iterator
 
@@ -13,10 +13,10 @@ Pair = tuple[int, int]
 
 
 class _Window(Module):
-    """A window of kh x kw positions that moves over padded images.
+    """Base class: a window of kh x kw positions that slides over padded images.
 
-    An image of H rows has Ho = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1 places for it,
-    one of W columns likewise Wo; what the last place leaves over is not looked at.
+    In H rows it has Ho = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1 places, and likewise
+    Wo in W columns; rows and columns beyond the last place are ignored.
     """
 
     def __init__(
@@ -27,36 +27,35 @@ class _Window(Module):
         self.padding, self.dilation = _pair(padding), _pair(dilation)
         if min(*self.kernel_size, *self.stride, *self.dilation) < 1 or min(self.padding) < 0:
             raise ValueError(
-                f"{self}: expected kernel_size, stride and dilation from 1 and padding from 0, "
-                f"given {kernel_size}, {stride}, {dilation} and {padding}"
+                f"{self}: kernel_size, stride and dilation must be at least 1 and padding at least 0, "
+                f"got {kernel_size}, {stride}, {dilation} and {padding}"
             )
 
-    def _padded(self, x: Array, value: float = 0) -> Array:
-        """Return x with `value` around it; refuse images in which no window fits."""
+    def _pad(self, x: Array, value: float = 0) -> Array:
+        """Return x with `value` around it; raise ValueError if no window fits."""
         (ph, pw), (eh, ew) = self.padding, self._extent()
         if x.shape[2] + 2 * ph < eh or x.shape[3] + 2 * pw < ew:
-            raise ValueError(
-                f"{self}: expected images of {eh - 2 * ph} x {ew - 2 * pw} pixels or more, given {x.shape}"
-            )
+            size = f"{eh - 2 * ph} x {ew - 2 * pw}"
+            raise ValueError(f"{self}: expected images of at least {size} pixels, got {x.shape}")
         if ph == pw == 0:
             return x
         return np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
 
     def _extent(self) -> Pair:
-        """Return how many rows and columns a window spans, its gaps included."""
+        """Return how many rows and columns a window spans, including its gaps."""
         (kh, kw), (dh, dw) = self.kernel_size, self.dilation
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
     def _positions(self, padded: Array) -> Iterator[Array]:
-        """Yield, for each position in the window, what lies there: views (N, C, Ho, Wo)."""
+        """Yield the pixels at each position of the window, over all its places: views (N, C, Ho, Wo)."""
         (sh, sw), (dh, dw), (eh, ew) = self.stride, self.dilation, self._extent()
         bottom, right = padded.shape[2] - eh + 1, padded.shape[3] - ew + 1
         for i in range(0, eh, dh):
             for j in range(0, ew, dw):
                 yield padded[:, :, i : i + bottom : sh, j : j + right : sw]
 
-    def _cropped(self, padded: Array) -> Array:
-        """Return padded images without what was put around them."""
+    def _crop(self, padded: Array) -> Array:
+        """Return padded images without their padding."""
         (ph, pw), (height, width) = self.padding, padded.shape[2:]
         return padded[:, :, ph : height - ph, pw : width - pw]
 
@@ -64,17 +63,17 @@ class _Window(Module):
 class Conv2d(_Window):
     """y[n, o, r, c] = b[o] + sum_(k, i, j) W[o, k, i, j] x[n, k, stride r + dilation i, ...].
 
-    (A cross-correlation: the kernel is not mirrored. k runs over the input channels of o's group.)
+    This is a cross-correlation: the kernel is not flipped. k runs over the input channels of o's group.
 
     Shapes: x (N, in_channels, H, W), y (N, out_channels, Ho, Wo); weight W (out_channels,
-    in_channels / groups, kh, kw), bias b (out_channels,). Initial values:
-    U(-1/sqrt(fan_in), 1/sqrt(fan_in)) with fan_in = in_channels / groups * kh * kw, as torch.
+    in_channels / groups, kh, kw), bias b (out_channels,). Initial values, as in torch:
+    U(-1/sqrt(K), 1/sqrt(K)) with K = in_channels / groups * kh * kw.
 
-    The windows of an image, written side by side, are a matrix X (K = in_channels / groups * kh *
-    kw rows, Ho * Wo columns), and W is one of (out_channels, K): then (Chellapilla et al. 2006)
+    The windows of an image, one per column, form a matrix X (K, Ho * Wo) (im2col), and W becomes a
+    matrix (out_channels, K). Then (Chellapilla et al. 2006)
         forward:   Y = W X + b
         backward:  dW = sum_n dY X^T    db = sum dY    dX = W^T dY
-    and dx is the sum of dX over all windows in which a pixel lies.
+    and the dx of a pixel is the sum of its dX over all windows that contain it.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class Conv2d(_Window):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         super().__init__(kernel_size, stride, padding, dilation)
         if in_channels % groups or out_channels % groups:
-            raise ValueError(f"{self}: expected channels that {groups} groups divide")
+            raise ValueError(f"{self}: the channels must be divisible by {groups} groups")
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         bound = float(np.prod(shape[1:])) ** -0.5
         self.params["weight"] = uniform(rng, bound, shape, dtype)
@@ -108,7 +107,7 @@ class Conv2d(_Window):
         """Return y."""
         weight = self.params["weight"]
         self._check("an input", x, ("N", self.in_channels, "H", "W"), weight.dtype)
-        padded = self._padded(x)
+        padded = self._pad(x)
         (sh, sw), (dh, dw) = self.stride, self.dilation
         windows = sliding_window_view(padded, self._extent(), axis=(2, 3))
         windows = windows[:, :, ::sh, ::sw, ::dh, ::dw]  # (N, C, Ho, Wo, kh, kw)
@@ -140,29 +139,21 @@ class Conv2d(_Window):
             np.matmul(self._weight_matrix().swapaxes(1, 2), dy_matrix[images], out=dmatrix[images])
             for position, pixels in enumerate(self._positions(dx[images])):
                 pixels += dwindows[images, :, position]
-            # dW as its transpose, X dY^T: a product of this shape is a quarter faster.
+            # X dY^T, the transpose of dW, is a quarter faster than dY X^T.
             return (matrix[images] @ dy_matrix[images].swapaxes(2, 3)).sum(axis=0)
 
         transposed = np.sum(in_threads(compute, parts_of(count, matrix.size)), axis=0)
         self.grads["weight"] = transposed.swapaxes(1, 2).reshape(self.params["weight"].shape)
         if "bias" in self.params:
             self.grads["bias"] = dy.sum(axis=(0, 2, 3))
-        return self._cropped(dx)
+        return self._crop(dx)
 
     def _weight_matrix(self) -> Array:
-        """Return the weight as a matrix for each group, (groups, out / groups, K)."""
+        """Return the weight as one matrix per group, (groups, out_channels / groups, K)."""
         return self.params["weight"].reshape(self.groups, self.out_channels // self.groups, -1)
 
 
-class MaxPool2d(_Window):
-    """y = the largest x in each window; padding counts as minus infinity.
-
-    Shapes: x (N, C, H, W), y (N, C, Ho, Wo); stride is kernel_size where it is not given.
-
-    Backward: dx is the sum of dy over the windows in which the pixel is the largest; of equal ones
-    the first counts, row by row.
-    """
-
+class _Pool2d(_Window):
     def __init__(
         self,
         kernel_size: int | Pair,
@@ -171,15 +162,26 @@ class MaxPool2d(_Window):
         dilation: int | Pair = 1,
     ) -> None:
         super().__init__(kernel_size, kernel_size if stride is None else stride, padding, dilation)
-        _check_padding(self)
+        if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
+            raise ValueError(f"{self}: padding must be at most half of the window, got {self.padding}")
 
     def __repr__(self) -> str:
-        return f"MaxPool2d({self.kernel_size})"
+        return f"{type(self).__name__}({self.kernel_size})"
+
+
+class MaxPool2d(_Pool2d):
+    """y = the maximum of x in each window; padding counts as minus infinity.
+
+    Shapes: x (N, C, H, W), y (N, C, Ho, Wo); stride defaults to kernel_size.
+
+    Backward: dx is the sum of dy over the windows whose maximum the pixel is; among equal pixels the
+    first one, row by row, is the maximum.
+    """
 
     def forward(self, x: Array) -> Array:
         """Return y."""
         self._check("an input", x, ("N", "C", "H", "W"))
-        padded = self._padded(x, -np.inf)
+        padded = self._pad(x, -np.inf)
         first, *others = self._positions(padded)
         y, winner = first.copy(), np.zeros(first.shape, np.int16)
         for position, pixels in enumerate(others, start=1):
@@ -194,16 +196,16 @@ class MaxPool2d(_Window):
         dx = np.zeros(padded_shape, dy.dtype)
         for position, pixels in enumerate(self._positions(dx)):
             pixels += np.where(winner == position, dy, 0)
-        return self._cropped(dx)
+        return self._crop(dx)
 
 
-class AvgPool2d(_Window):
+class AvgPool2d(_Pool2d):
     """y = the mean of x in each window.
 
-    Shapes: x (N, C, H, W), y (N, C, Ho, Wo); stride is kernel_size where it is not given. Padding
-    counts as zeros with count_include_pad, as torch has it; without, as Keras has it, not at all.
+    Shapes: x (N, C, H, W), y (N, C, Ho, Wo); stride defaults to kernel_size. Padding counts as zeros
+    if count_include_pad, which is torch's default; otherwise it is left out, as in Keras.
 
-    Backward: dx is the sum of dy / n over the windows in which the pixel lies, n being the number
+    Backward: dx is the sum of dy / n over the windows that contain the pixel, where n is the number
     of pixels that count in the window.
     """
 
@@ -215,19 +217,15 @@ class AvgPool2d(_Window):
         *,
         count_include_pad: bool = True,
     ) -> None:
-        super().__init__(kernel_size, kernel_size if stride is None else stride, padding, 1)
-        _check_padding(self)
+        super().__init__(kernel_size, stride, padding)
         self.count_include_pad = count_include_pad
-
-    def __repr__(self) -> str:
-        return f"AvgPool2d({self.kernel_size})"
 
     def forward(self, x: Array) -> Array:
         """Return y."""
         self._check("an input", x, ("N", "C", "H", "W"))
-        padded = self._padded(x)
+        padded = self._pad(x)
         inside = np.ones((1, 1, *x.shape[2:]), x.dtype)
-        counted = self._padded(inside, float(self.count_include_pad))
+        counted = self._pad(inside, float(self.count_include_pad))
         n = sum(self._positions(counted))
         return self._keep(sum(self._positions(padded)) / n, n, padded.shape)  # type: ignore[arg-type]
 
@@ -237,11 +235,11 @@ class AvgPool2d(_Window):
         dx = np.zeros(padded_shape, dy.dtype)
         for pixels in self._positions(dx):
             pixels += dy / n
-        return self._cropped(dx)
+        return self._crop(dx)
 
 
 class AdaptiveAvgPool2d(Module):
-    """y = the mean of each channel of each image: output_size 1, the only one there is here.
+    """y = the mean of each channel of each image; output_size must be 1.
 
     Shapes: x (N, C, H, W), y (N, C, 1, 1). Backward: dx = dy / (H W), the same for every pixel.
     """
@@ -249,7 +247,7 @@ class AdaptiveAvgPool2d(Module):
     def __init__(self, output_size: int | Pair = 1) -> None:
         super().__init__()
         if _pair(output_size) != (1, 1):
-            raise ValueError(f"{self}: expected output_size 1, given {output_size}")
+            raise ValueError(f"{self}: output_size must be 1, got {output_size}")
 
     def forward(self, x: Array) -> Array:
         """Return y."""
@@ -266,9 +264,3 @@ def _pair(size: int | Pair) -> Pair:
     if isinstance(size, int | np.integer):
         return int(size), int(size)
     return size[0], size[1]
-
-
-def _check_padding(layer: _Window) -> None:
-    """Refuse padding that could fill a whole window."""
-    if any(2 * p > k for p, k in zip(layer.padding, layer.kernel_size, strict=True)):
-        raise ValueError(f"{layer}: expected padding up to half of the window, given {layer.padding}")

@@ -1,4 +1,4 @@
-"""Layers that multiply by a matrix, look up its rows, or only move numbers around."""
+"""Linear, Embedding, Flatten and Dropout."""
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -10,9 +10,9 @@ class Linear(Module):
     """y = x W^T + b.
 
     Shapes: x (..., in_features), y (..., out_features); weight W (out_features, in_features),
-    bias b (out_features,). Initial values: U(-1/sqrt(in_features), 1/sqrt(in_features)), as torch.
+    bias b (out_features,). Initial values: U(-1/sqrt(in_features), 1/sqrt(in_features)), as in torch.
 
-    Backward (Goodfellow et al. 2016, section 6.5.6), summed over all axes of x but the last:
+    Backward (Goodfellow et al. 2016, section 6.5.6), summing over all axes of x but the last:
         dx = dy W        dW = dy^T x        db = sum dy
     """
 
@@ -55,13 +55,13 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """y = W[x]: row x of a table.
+    """y = W[x], row x of a table.
 
     Shapes: x (...) of integers in [0, num_embeddings), y (..., embedding_dim); weight W
-    (num_embeddings, embedding_dim). Initial values: N(0, 1), as torch; row `padding_idx` is zero.
+    (num_embeddings, embedding_dim). Initial values: N(0, 1), as in torch; row `padding_idx` is 0.
 
-    Backward: dW[i] = sum of dy over all places where x is i, and 0 for i = padding_idx. Integers
-    have no gradient: backward returns None.
+    Backward: dW[i] = sum of dy over all positions where x = i, and 0 for i = padding_idx. Integers
+    have no gradient, so backward returns None.
     """
 
     def __init__(
@@ -87,21 +87,19 @@ class Embedding(Module):
 
     def forward(self, x: Array) -> Array:
         """Return y."""
-        if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.integer):
-            given = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
-            raise ValueError(f"{self}: expected an array of integers, given {given}")
+        self._check_integers("an input", x)
         if x.size and not (x.min() >= 0 and x.max() < self.num_embeddings):
             raise ValueError(
                 f"{self}: expected indices from 0 to {self.num_embeddings - 1}, "
-                f"given {x.min()} to {x.max()} in an input of shape {x.shape}"
+                f"got {x.min()} to {x.max()} in an input of shape {x.shape}"
             )
         return self._keep(self.params["weight"][x], x)
 
     def backward(self, dy: Array) -> None:
-        """Leave the gradient of the table in `grads`."""
+        """Set the gradient of the table in `grads`."""
         (x,) = self._recall(dy)
         gradient = self.grads["weight"] = np.zeros_like(self.params["weight"])
-        # The rows of dy in the order of their index: each index is then one run, summed at once.
+        # Sort the rows of dy by index, so that each index is one contiguous run to sum.
         order = np.argsort(x, axis=None, kind="stable")
         indices, starts = np.unique(x.ravel()[order], return_index=True)
         if x.size:
@@ -112,9 +110,9 @@ class Embedding(Module):
 
 
 class Flatten(Module):
-    """y = x with all axes but the first in one: (N, C, H, W) to (N, C * H * W).
+    """y = x with all axes but the first merged: (N, C, H, W) becomes (N, C * H * W).
 
-    Backward: dx = dy in the shape of x.
+    Backward: dx = dy, reshaped like x.
     """
 
     def forward(self, x: Array) -> Array:
@@ -129,22 +127,22 @@ class Flatten(Module):
 
 
 class Dropout(Module):
-    """y = x * m / (1 - p) while training, m being 0 with probability p and 1 otherwise; else y = x.
+    """y = x * m / (1 - p) in training mode, where m is 0 with probability p and 1 otherwise; else y = x.
 
     Shapes: any. Inverted dropout (Srivastava et al. 2014, JMLR 15, section 10): the expected value
-    of y is x, so that evaluation needs no factor.
+    of y is x, so evaluation needs no scaling.
 
     Backward: dx = dy * m / (1 - p), with the same m.
 
     Args:
-        p: probability of a zero, 0 <= p < 1.
-        rng: where m is drawn from.
+        p: the probability of dropping a number, 0 <= p < 1.
+        rng: the generator that draws m.
     """
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise ValueError(f"Dropout: expected p from 0 to below 1, given {p}")
+            raise ValueError(f"Dropout: expected p from 0 to below 1, got {p}")
         self.p = p
         self.rng = rng or np.random.default_rng()
 
@@ -152,7 +150,7 @@ class Dropout(Module):
         return f"Dropout(p={self.p})"
 
     def forward(self, x: Array, mask: Array | None = None) -> Array:
-        """Return y; `mask` (booleans, True keeps) takes the place of a random m."""
+        """Return y; `mask` (booleans, True keeps) replaces the random m."""
         self._check("an input", x, ("...",))
         if not self.training or self.p == 0:
             return self._keep(x, None)

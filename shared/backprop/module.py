@@ -1,4 +1,4 @@
-"""What every layer has: parameters, gradients, a forward and a backward pass, and its checks."""
+"""The base class of all layers, and the containers Sequential and Residual."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -8,29 +8,29 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
-Size = int | str  # of an axis: a number, or a name where any number will do
+Size = int | str  # of an axis: a number, or a name where any number is allowed
 
-# Complex numbers are for the complex-step derivative alone (Martins et al. 2003, section 2).
+# Complex numbers serve only the complex-step derivative (Martins et al. 2003, section 2).
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.complex128))
 
 
 class NaNError(ValueError):
-    """There is NaN in what a layer was given."""
+    """The input of a layer contains NaN."""
 
 
 class Module(ABC):
     """A layer, or a network made of layers.
 
-    `forward(x)` returns y and keeps what the backward pass needs; `backward(dy)` takes the gradient
-    of the loss with respect to y, returns the one with respect to x, and leaves those with respect
-    to the parameters in `grads`. It sets them, where torch adds to them: there is no zero_grad.
-    Inputs and outputs are kept as they are, not copied: do not change them in between.
+    `forward(x)` returns y and keeps what the backward pass needs. `backward(dy)` takes the gradient
+    of the loss with respect to y, returns the gradient with respect to x, and stores the gradients
+    of the parameters in `grads`. It overwrites them, whereas torch accumulates, so there is no
+    zero_grad. Inputs and outputs are not copied: do not modify them between the two calls.
 
     Attributes:
-        params: the parameters by torch's names for them; change them in place (`param -= step`).
-        grads: their gradients, by the same names.
-        buffers: what is kept but not trained (running statistics).
-        training: whether dropout drops and batch normalization normalizes with the batch.
+        params: the parameters under torch's names; update them in place (`param -= step`).
+        grads: the gradients of the parameters, under the same names.
+        buffers: state that is not trained (running statistics).
+        training: whether dropout is active and batch normalization uses the batch's statistics.
     """
 
     def __init__(self) -> None:
@@ -51,10 +51,10 @@ class Module(ABC):
 
     @abstractmethod
     def backward(self, dy: Array) -> Any:
-        """Return dx, with dy the gradient of the loss with respect to y."""
+        """Return dx, where dy is the gradient of the loss with respect to y."""
 
     def train(self, mode: bool = True) -> "Module":
-        """Switch to training mode, all layers inside included."""
+        """Switch this module and all layers inside it to training mode."""
         self.training = mode
         for child in self.children.values():
             child.train(mode)
@@ -65,59 +65,59 @@ class Module(ABC):
         return self.train(False)
 
     def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters and buffers, under the names torch gives them."""
+        """Return copies of all parameters and buffers, under torch's names."""
         return {name: value.copy() for name, value in (self.params | self.buffers).items()}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Copy `state` into the parameters and buffers, all of it or nothing.
+        """Copy `state` into the parameters and buffers; if anything does not fit, change nothing.
 
         Raises:
             ValueError: a name is missing or unknown, or a shape does not fit.
         """
         own = self.params | self.buffers
         if own.keys() != state.keys():
-            raise ValueError(f"{self}: expected {sorted(own)}, given {sorted(state)}")
+            raise ValueError(f"{self}: expected {sorted(own)}, got {sorted(state)}")
         given = {name: np.asarray(value) for name, value in state.items()}
         for name, value in own.items():
             if given[name].shape != value.shape:
-                raise ValueError(f"{self}: expected {name} {value.shape}, given {given[name].shape}")
+                raise ValueError(f"{self}: expected {name} {value.shape}, got {given[name].shape}")
         for name, value in own.items():
             value[...] = given[name]
 
     def _add(self, **children: "Module") -> None:
-        """Take layers in: their parameters and buffers are this module's too.
+        """Add layers: their parameters and buffers become this module's, too.
 
         Raises:
-            ValueError: a layer stands in two places; it keeps what one backward pass needs.
+            ValueError: a layer is used twice; it can keep the state of one backward pass only.
         """
         self.children |= children
         layers = list(self._layers())
         if len(set(map(id, layers))) < len(layers):
-            raise ValueError(f"{self}: a layer stands in two places; make one for each")
+            raise ValueError(f"{self}: a layer is used twice; create one for each place")
         for name, child in children.items():
             self.params |= {f"{name}.{key}": value for key, value in child.params.items()}
             self.buffers |= {f"{name}.{key}": value for key, value in child.buffers.items()}
 
     def _layers(self) -> Iterator["Module"]:
-        """Yield the layers inside, and those inside of them."""
+        """Yield the layers inside, at every depth."""
         for child in self.children.values():
             yield child
             yield from child._layers()
 
     def _collect(self) -> None:
-        """Take over the gradients that the layers inside have found."""
+        """Copy the gradients of the layers inside into `grads`."""
         for name, child in self.children.items():
             self.grads |= {f"{name}.{key}": value for key, value in child.grads.items()}
 
     def _check(self, what: str, x: Array, shape: tuple[Size, ...], dtype: DTypeLike | None = None) -> None:
-        """Refuse what does not fit: "..." stands for any number of axes in front.
+        """Check an input; "..." in `shape` stands for any number of leading axes.
 
         Raises:
-            ValueError: the shape or the dtype is another one.
-            NaNError: there is NaN in it.
+            ValueError: the shape or the dtype is wrong.
+            NaNError: the input contains NaN.
         """
         if not isinstance(x, np.ndarray):
-            raise ValueError(f"{self}: {what} must be an array, given {type(x).__name__}")
+            raise ValueError(f"{self}: {what} must be an array, got {type(x).__name__}")
         open_ended = shape[:1] == ("...",)
         sizes = shape[1:] if open_ended else shape
         given = x.shape[x.ndim - len(sizes) :] if open_ended else x.shape
@@ -126,13 +126,18 @@ class Module(ABC):
         )
         if not fits:
             wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
-            raise ValueError(f"{self}: expected {what} of shape {wanted}, given {x.shape}")
+            raise ValueError(f"{self}: expected {what} of shape {wanted}, got {x.shape}")
         wanted_dtypes = FLOATS if dtype is None else (np.dtype(dtype),)
         if x.dtype not in wanted_dtypes:
             names = " or ".join(map(str, wanted_dtypes[:2]))
-            raise ValueError(f"{self}: expected {what} of dtype {names}, given {x.dtype}")
-        if x.size and x.dtype in FLOATS and np.isnan(x.min()):  # the minimum of NaNs is NaN
-            raise NaNError(f"{self}: there is NaN in {what} of shape {x.shape}")
+            raise ValueError(f"{self}: expected {what} of dtype {names}, got {x.dtype}")
+        if x.size and x.dtype in FLOATS and np.isnan(x.min()):  # the minimum is NaN if any number is
+            raise NaNError(f"{self}: {what} of shape {x.shape} contains NaN")
+
+    def _check_integers(self, what: str, x: Array) -> None:
+        if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.integer):
+            given = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+            raise ValueError(f"{self}: {what} must be an array of integers, got {given}")
 
     def _keep(self, output: Array, *kept: Any) -> Array:
         """Keep what the backward pass needs; return `output`."""
@@ -140,19 +145,19 @@ class Module(ABC):
         return output
 
     def _recall(self, dy: Array) -> tuple[Any, ...]:
-        """Return what was kept, once dy is known to fit the output of the forward pass."""
+        """Return what forward kept, after checking that dy fits its output."""
         if self._kept is None:
-            raise ValueError(f"{self}: backward before forward; call forward first")
+            raise ValueError(f"{self}: backward was called before forward")
         self._check("the gradient of the output", dy, self._output.shape, self._output.dtype)
         return self._kept
 
 
 class Sequential(Module):
-    """Layers one after the other: y = f_n(... f_2(f_1(x))), and back in the opposite order.
+    """Layers in sequence: y = f_n(... f_2(f_1(x))); the backward pass runs in the opposite order.
 
     Args:
-        layers: the layers, numbered from 0 as in torch, or
-        named: the layers by name.
+        layers: layers to be named by their position, from 0, as in torch.
+        named: layers with names of their own, which come after these.
     """
 
     def __init__(self, *layers: Module, **named: Module) -> None:
@@ -177,8 +182,8 @@ class Residual(Module):
     """y = body(x) + shortcut(x) (He et al. 2016, arXiv:1512.03385, equations 1 and 2).
 
     Args:
-        body: what is added.
-        shortcut: what it is added to; None is x itself.
+        body: the residual function.
+        shortcut: the projection of x; None means x itself.
     """
 
     def __init__(self, body: Module, shortcut: Module | None = None) -> None:
@@ -186,15 +191,15 @@ class Residual(Module):
         self._add(body=body, **({} if shortcut is None else {"shortcut": shortcut}))
 
     def forward(self, x: Array) -> Array:
-        """Return the sum; both summands must have the same shape."""
+        """Return y; body and shortcut must give the same shape."""
         y = self.children["body"].forward(x)
         passed = self.children["shortcut"].forward(x) if "shortcut" in self.children else x
         if y.shape != passed.shape:
-            raise ValueError(f"{self}: expected a body's output of {passed.shape}, given {y.shape}")
+            raise ValueError(f"{self}: expected a body's output of shape {passed.shape}, got {y.shape}")
         return y + passed
 
     def backward(self, dy: Array) -> Array:
-        """dx = body'(x)^T dy + shortcut'(x)^T dy: a sum passes the gradient on to both sides."""
+        """dx = body'(x)^T dy + shortcut'(x)^T dy: a sum passes its gradient on to both summands."""
         dx = self.children["body"].backward(dy)
         passed = self.children["shortcut"].backward(dy) if "shortcut" in self.children else dy
         self._collect()

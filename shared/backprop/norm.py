@@ -1,4 +1,4 @@
-"""Layers that normalize: by the statistics of the batch, or of each example."""
+"""Batch and layer normalization."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,17 @@ from shared.backprop.module import Array, Module, Size
 class _BatchNorm(Module):
     """y = gamma * xhat + beta,  xhat = (x - mean) / sqrt(var + eps), channel by channel.
 
-    While training, mean and (biased) var are those of the batch, over every axis but the channels',
-    m numbers a channel (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1). The running
-    statistics follow them, with the unbiased variance:
+    In training mode, mean and (biased) var are those of the batch, over all axes but the channels',
+    m numbers per channel (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1). They update the
+    running statistics, with the unbiased variance:
         running_mean = (1 - momentum) running_mean + momentum mean
         running_var  = (1 - momentum) running_var  + momentum var m / (m - 1)
-    In evaluation mode they take the place of mean and var.
+    In evaluation mode, the running statistics replace mean and var.
 
-    Parameters: weight (gamma) and bias (beta), (num_features,), 1 and 0 at the start.
-    Buffers: running_mean, running_var (num_features,), 0 and 1; num_batches_tracked.
+    Parameters: weight (gamma) and bias (beta), (num_features,), initially 1 and 0.
+    Buffers: running_mean and running_var, (num_features,), initially 0 and 1; num_batches_tracked.
 
-    Backward (the same paper, section 3), sums and means over the m numbers:
+    Backward (the same paper, section 3), with sums and means over the m numbers of a channel:
         dgamma = sum dy xhat        dbeta = sum dy
         training:    dx = gamma / sqrt(var + eps) * (dy - mean(dy) - xhat mean(dy xhat))
         evaluation:  dx = gamma / sqrt(running_var + eps) * dy
@@ -61,19 +61,17 @@ class _BatchNorm(Module):
         if self.training:
             count = x.size // self.num_features
             if count < 2:
-                raise ValueError(
-                    f"{self}: expected two values a channel or more to train with, given {x.shape}"
-                )
+                raise ValueError(f"{self}: training needs two values per channel or more, got {x.shape}")
             mean = x.mean(axis=axes)
-            centerd = x - self._wide(mean, x)
-            var = (centerd * centerd).mean(axis=axes)
+            centered = x - self._wide(mean, x)
+            var = (centered * centered).mean(axis=axes)
             running_mean += self.momentum * (mean - running_mean)
             running_var += self.momentum * (var * (count / (count - 1)) - running_var)
             self.buffers["num_batches_tracked"] += 1
         else:
-            centerd, var = x - self._wide(running_mean, x), running_var
+            centered, var = x - self._wide(running_mean, x), running_var
         scale = 1 / np.sqrt(var + self.eps)
-        xhat = centerd * self._wide(scale, x)
+        xhat = centered * self._wide(scale, x)
         y = xhat
         if "weight" in self.params:
             y = xhat * self._wide(self.params["weight"], x) + self._wide(self.params["bias"], x)
@@ -93,19 +91,19 @@ class _BatchNorm(Module):
 
     @staticmethod
     def _wide(values: Array, x: Array) -> Array:
-        """Return values (C,) in a shape that goes with x (N, C, ...)."""
+        """Reshape values (C,) so that they broadcast with x (N, C, ...)."""
         return values.reshape(-1, *(1,) * (x.ndim - 2))
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalization of x (N, C) or (N, C, L), y like x."""
+    """Batch normalization of x (N, C) or (N, C, L); y has the shape of x."""
 
     __doc__ += _BatchNorm.__doc__ or ""
     shapes = ("NC", "NCL")
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalization of x (N, C, H, W), y like x."""
+    """Batch normalization of x (N, C, H, W); y has the shape of x."""
 
     __doc__ += _BatchNorm.__doc__ or ""
     shapes = ("NCHW",)
@@ -115,12 +113,12 @@ class LayerNorm(Module):
     """y = gamma * xhat + beta,  xhat = (x - mean) / sqrt(var + eps), example by example.
 
     Mean and biased variance are taken over the last axes of x, those of `normalized_shape`
-    (Ba et al. 2016, arXiv:1607.06450, section 3); training and evaluation are the same.
+    (Ba et al. 2016, arXiv:1607.06450, section 3); training and evaluation do not differ.
 
-    Shapes: x (..., *normalized_shape), y like x; weight (gamma) and bias (beta) normalized_shape,
-    1 and 0 at the start.
+    Shapes: x and y (..., *normalized_shape); weight (gamma) and bias (beta) normalized_shape,
+    initially 1 and 0.
 
-    Backward, with g = dy * gamma and means over normalized_shape, sums over the other axes:
+    Backward, with g = dy * gamma, means over normalized_shape and sums over the other axes:
         dgamma = sum dy xhat        dbeta = sum dy
         dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(var + eps)
     """
@@ -149,9 +147,9 @@ class LayerNorm(Module):
         """Return y."""
         self._check("an input", x, ("...", *self.normalized_shape), self.dtype)
         axes = tuple(range(-len(self.normalized_shape), 0))
-        centerd = x - x.mean(axis=axes, keepdims=True)
-        scale = 1 / np.sqrt((centerd * centerd).mean(axis=axes, keepdims=True) + self.eps)
-        xhat = centerd * scale
+        centered = x - x.mean(axis=axes, keepdims=True)
+        scale = 1 / np.sqrt((centered * centered).mean(axis=axes, keepdims=True) + self.eps)
+        xhat = centered * scale
         y = xhat * self.params.get("weight", 1) + self.params.get("bias", 0)
         return self._keep(np.asarray(y, self.dtype), xhat, scale, axes)
 

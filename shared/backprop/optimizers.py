@@ -1,9 +1,9 @@
-"""Optimizers: `step(grads)` changes the parameters in place.
+"""Optimizers: `step(grads)` updates the parameters in place.
 
-g is the gradient, w the weight, t the step from 1, wd the weight decay. Arguments and defaults are
-those of torch.optim. formula="torch" is torch's update; formula="keras" is Keras's, where it
-differs: in where the learning rate meets the momentum, where eps stands, and in weight decay, which
-in torch adds wd w to g (AdamW apart) and in Keras takes lr wd w off the weight, before the step.
+g is the gradient, w the weight, t the number of the step from 1, wd the weight decay. Arguments and
+defaults are those of torch.optim. formula="torch" gives torch's update and formula="keras" Keras's.
+They differ in where the learning rate and eps enter, and in weight decay: torch adds wd w to g
+(except in AdamW), Keras subtracts lr wd w from the weight before the step.
 """
 
 from abc import ABC, abstractmethod
@@ -13,28 +13,28 @@ import numpy as np
 
 from shared.backprop.module import Array
 
-State = dict[str, Array]  # of one parameter, by the name of the quantity
+State = dict[str, Array]  # the moments of one parameter, by name
 
 
 class Optimizer(ABC):
-    """What the optimizers have in common: the parameters, a state for each, and weight decay.
+    """Base class of the optimizers: the parameters, their states, and weight decay.
 
     Args:
-        params: the parameters by name, as `module.params`; they are changed in place.
-        lr: the learning rate; assign another one at any time.
+        params: the parameters by name, such as `module.params`; they are updated in place.
+        lr: the learning rate; assign a new one at any time.
         weight_decay: wd, see above.
         formula: "torch" or "keras".
     """
 
-    decoupled = False  # whether wd w is taken off the weight in torch's formula too
+    decoupled = False  # whether torch's formula, too, subtracts lr wd w from the weight
 
     def __init__(
         self, params: Mapping[str, Array], lr: float, weight_decay: float = 0.0, *, formula: str = "torch"
     ) -> None:
         if formula not in ("torch", "keras"):
-            raise ValueError(f"{self}: expected formula torch or keras, given {formula}")
+            raise ValueError(f"{self}: expected formula=torch or keras, got {formula}")
         if not lr >= 0 or not weight_decay >= 0:
-            raise ValueError(f"{self}: expected lr and weight_decay from 0, given {lr} and {weight_decay}")
+            raise ValueError(f"{self}: lr and weight_decay must not be negative, got {lr} and {weight_decay}")
         self.params, self.lr, self.weight_decay = dict(params), lr, weight_decay
         self.keras = formula == "keras"
         self.t = 0
@@ -49,10 +49,10 @@ class Optimizer(ABC):
 
     @abstractmethod
     def change(self, g: Array, state: State) -> Array:
-        """Update the state; return what is to be added to the weight."""
+        """Update the state; return the change to add to the weight."""
 
     def step(self, grads: Mapping[str, Array]) -> None:
-        """Change every parameter by its gradient.
+        """Update every parameter, given its gradient.
 
         Raises:
             ValueError: a gradient is missing, or its shape does not fit.
@@ -60,7 +60,7 @@ class Optimizer(ABC):
         for name, w in self.params.items():
             given = grads[name].shape if name in grads else None
             if given != w.shape:
-                raise ValueError(f"{self}: expected a gradient of {name} {w.shape}, given {given}")
+                raise ValueError(f"{self}: expected a gradient of {name} {w.shape}, got {given}")
         self.t += 1
         for name, w in self.params.items():
             g = grads[name]
@@ -77,7 +77,7 @@ class SGD(Optimizer):
     torch:  v = g at t = 1, then v = mu v + (1 - d) g;   w -= lr v;   Nesterov: w -= lr (g + mu v)
     keras:  v = mu v - lr g, from 0;                     w += v;      Nesterov: w += mu v - lr g
 
-    Without weight decay the two agree as long as lr stays the same. Keras has no dampening.
+    Without weight decay the two agree as long as lr is constant. Keras has no dampening.
     """
 
     def __init__(
@@ -92,18 +92,18 @@ class SGD(Optimizer):
         formula: str = "torch",
     ) -> None:
         if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError("SGD: expected momentum and no dampening with nesterov")
+            raise ValueError("SGD: nesterov needs momentum and no dampening")
         if formula == "keras" and dampening:
-            raise ValueError("SGD: expected no dampening with formula=keras")
+            raise ValueError("SGD: formula=keras has no dampening")
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
         super().__init__(params, lr, weight_decay, formula=formula)
 
     def start(self, w: Array) -> State:
-        """Return v = 0, where there is momentum."""
+        """Return v = 0, if there is momentum."""
         return {"v": np.zeros_like(w)} if self.momentum else {}
 
     def change(self, g: Array, state: State) -> Array:
-        """Return -lr v, or what the formula has in its place."""
+        """Return the step: -lr v, or what the formula gives instead."""
         if not self.momentum:
             return -self.lr * g
         if self.keras:
@@ -115,8 +115,9 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """v = alpha v + (1 - alpha) g^2 (Hinton 2012, lecture 6e); centered: v - m^2 takes the place of
-    v below, m = alpha m + (1 - alpha) g.
+    """v = alpha v + (1 - alpha) g^2 (Hinton 2012, lecture 6e).
+
+    If centered, v - m^2 replaces v below, where m = alpha m + (1 - alpha) g.
 
     torch:  w -= lr u,  u = g / (sqrt(v) + eps);   momentum mu: b = mu b + u;      w -= lr b
     keras:  w -= lr u,  u = g / sqrt(v + eps);     momentum mu: b = mu b + lr u;   w -= b
@@ -142,7 +143,7 @@ class RMSprop(Optimizer):
         return {name: np.zeros_like(w) for name in "vmb"}
 
     def change(self, g: Array, state: State) -> Array:
-        """Return -lr u, or what the formula has in its place."""
+        """Return the step: -lr u, or what the formula gives instead."""
         v = state["v"] = self.alpha * state["v"] + (1 - self.alpha) * g * g
         if self.centered:
             m = state["m"] = self.alpha * state["m"] + (1 - self.alpha) * g
@@ -155,10 +156,10 @@ class RMSprop(Optimizer):
 
 
 class Adagrad(Optimizer):
-    """v = v + g^2, from initial_accumulator_value (Duchi et al. 2011, JMLR 12, section 1.1).
+    """v = v + g^2, starting at initial_accumulator_value (Duchi et al. 2011, JMLR 12, section 1.1).
 
     torch:  w -= lr / (1 + (t - 1) lr_decay) * g / (sqrt(v) + eps)
-    keras:  w -= lr * g / sqrt(v + eps)        (whose own initial_accumulator_value is 0.1)
+    keras:  w -= lr * g / sqrt(v + eps)        (where initial_accumulator_value is 0.1 by default)
     """
 
     def __init__(
@@ -173,7 +174,7 @@ class Adagrad(Optimizer):
         formula: str = "torch",
     ) -> None:
         if formula == "keras" and lr_decay:
-            raise ValueError("Adagrad: expected no lr_decay with formula=keras")
+            raise ValueError("Adagrad: formula=keras has no lr_decay")
         self.lr_decay, self.eps, self.initial = lr_decay, eps, initial_accumulator_value
         super().__init__(params, lr, weight_decay, formula=formula)
 
@@ -226,8 +227,10 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam after w -= lr wd w (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, whose
-    schedule multiplier is lr here, as in torch and Keras).
+    """Adam with decoupled weight decay: w -= lr wd w comes before Adam's step.
+
+    Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, with lr as the schedule multiplier, as
+    in torch and Keras.
     """
 
     decoupled = True
@@ -246,18 +249,19 @@ class AdamW(Adam):
 
 
 def clip_grad_norm_(grads: dict[str, Array], max_norm: float) -> float:
-    """Scale all gradients, in place, so that their norm together is max_norm at most; return the
-    norm before: n = sqrt(sum g^2), g *= min(1, max_norm / (n + 1e-6)), as torch
-    (Pascanu et al. 2013, arXiv:1211.5063, algorithm 1).
+    """Scale all gradients in place so that their total norm is at most max_norm; return the old norm n.
+
+    n = sqrt(sum g^2),  g *= min(1, max_norm / (n + 1e-6))  (Pascanu et al. 2013, arXiv:1211.5063,
+    algorithm 1, with torch's 1e-6).
     """
     norm = sum(float(np.square(g, dtype=np.float64).sum()) for g in grads.values()) ** 0.5
-    if not (factor := max_norm / (norm + 1e-6)) >= 1:  # NaN too, which then is in all of them
+    if not (factor := max_norm / (norm + 1e-6)) >= 1:  # also if the norm is NaN: then every gradient is
         for g in grads.values():
             g *= factor
     return norm
 
 
 def clip_grad_value_(grads: dict[str, Array], clip_value: float) -> None:
-    """Bring every number of all gradients, in place, into [-clip_value, clip_value]."""
+    """Clip every number of all gradients to [-clip_value, clip_value], in place."""
     for g in grads.values():
         np.clip(g, -clip_value, clip_value, out=g)

@@ -1,4 +1,4 @@
-"""Recurrent layers: one step after the other forward, and back through time."""
+"""Recurrent layers, with backpropagation through time."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -14,27 +14,26 @@ State = tuple[Array, ...]  # each (N, H)
 
 
 class _Recurrent(Module):
-    """h_t = step(x_t, h_(t-1)) for t = 1 ... T, from h_0 = 0 or the state given.
+    """h_t = step(x_t, h_(t-1)) for t = 1 ... T, where h_0 is the given state or 0.
 
-    Shapes, G being the number of gates: x (T, N, input_size), or (N, T, input_size) with
-    batch_first; output likewise, with hidden_size; each state (1, N, hidden_size);
-    weight_ih_l0 (G hidden_size, input_size), weight_hh_l0 (G hidden_size, hidden_size),
-    bias_ih_l0 and bias_hh_l0 (G hidden_size,), all from U(-1/sqrt(hidden_size), 1/sqrt(...)).
+    Shapes, with G gates: x (T, N, input_size), or (N, T, input_size) if batch_first; the output
+    likewise, with hidden_size; each state (1, N, hidden_size); weight_ih_l0 (G hidden_size,
+    input_size), weight_hh_l0 (G hidden_size, hidden_size), bias_ih_l0 and bias_hh_l0
+    (G hidden_size,). Initial values: U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), as in torch.
 
-    lengths (N,) says how many steps each example has. After its last one its state stays as it is
-    and its output is 0, as for a packed sequence in torch: what is padded, any finite number, has
-    no influence.
+    lengths (N,) gives the number of steps of each example. After its last step, its state no longer
+    changes and its output is 0, as for a packed sequence in torch, so padding has no influence.
 
-    Backward (through time: Werbos 1990, Proceedings of the IEEE 78, 10): from the last step to the
-    first, with u_t = W_ih x_t + b_ih and v_t = W_hh h_(t-1) + b_hh, which `step` combines,
+    Backward (Werbos 1990, Proceedings of the IEEE 78, 10): from the last step to the first, where
+    `step` combines u_t = W_ih x_t + b_ih and v_t = W_hh h_(t-1) + b_hh,
         dh_(t-1) = step'_h^T dh_t + dv_t W_hh        dx_t = du_t W_ih
         dW_ih = sum_t du_t^T x_t     db_ih = sum_t du_t
         dW_hh = sum_t dv_t^T h_(t-1) db_hh = sum_t dv_t
-    After `backward`, `dhx` holds the gradient of the initial state, in the form of the state.
+    After `backward`, `dhx` holds the gradient of the initial state, in the form of that state.
     """
 
     gates = 1
-    states = 1  # LSTM has two: h and c
+    states = 1  # an LSTM has two, h and c
 
     def __init__(
         self,
@@ -61,19 +60,19 @@ class _Recurrent(Module):
 
     @abstractmethod
     def step(self, u: Array, v: Array, state: State) -> tuple[State, Any]:
-        """Return the next state, and what `step_backward` needs; u, v (N, G hidden_size)."""
+        """Return the next state and what `step_backward` needs; u and v are (N, G hidden_size)."""
 
     @abstractmethod
     def step_backward(self, dstate: State, kept: Any) -> tuple[Array, Array, State]:
-        """Return du, dv, and the part of the previous state's gradient that goes around v."""
+        """Return du, dv, and the part of the previous state's gradient that does not pass through v."""
 
     def forward(  # type: ignore[override]
         self, x: Array, hx: Any = None, lengths: Array | None = None
     ) -> tuple[Array, Any]:
-        """Return the output of every step, and the last state: h_n, or (h_n, c_n) of an LSTM.
+        """Return the outputs of all steps, and the last state: h_n, or (h_n, c_n) for an LSTM.
 
         Raises:
-            ValueError: a shape or a dtype does not fit, or a length is not one of 1 ... T.
+            ValueError: a shape or a dtype does not fit, or a length is not in 1 ... T.
         """
         dtype = self.params["weight_ih_l0"].dtype
         axes = ("N", "T") if self.batch_first else ("T", "N")
@@ -99,7 +98,7 @@ class _Recurrent(Module):
             output[t] = state[0] if valid is None else state[0] * valid[t]
             kept.append(keep)
         output = output.swapaxes(0, 1) if self.batch_first else output
-        return self._keep(output, x, before, kept, valid), self._as_given(state)
+        return self._keep(output, x, before, kept, valid), self._in_torch_form(state)
 
     def backward(self, dy: Array, dhx: Any = None) -> Array:
         """Return dx; `dhx` is the gradient of the last state, in the form of the state."""
@@ -110,7 +109,7 @@ class _Recurrent(Module):
         du = np.empty((steps, count, self.gates * self.hidden_size), x.dtype)
         dv = np.empty_like(du)
         for t in reversed(range(steps)):
-            passed_by: Any = dstate  # the state of an example that has ended
+            passed_by: Any = dstate  # for the examples that have already ended
             dstate = (dstate[0] + dy[t], *dstate[1:])
             du[t], dv[t], dstate = self.step_backward(dstate, kept[t])
             if valid is not None:
@@ -120,7 +119,7 @@ class _Recurrent(Module):
                     np.where(valid[t], new, old) for new, old in zip(dstate, passed_by, strict=True)
                 )
             dstate = (dstate[0] + dv[t] @ self.params["weight_hh_l0"], *dstate[1:])
-        self.dhx = self._as_given(dstate)
+        self.dhx = self._in_torch_form(dstate)
         rows = self.gates * self.hidden_size
         du_rows, dv_rows = du.reshape(-1, rows), dv.reshape(-1, rows)
         self.grads["weight_ih_l0"] = du_rows.T @ x.reshape(-1, self.input_size)
@@ -132,28 +131,28 @@ class _Recurrent(Module):
         return dx.swapaxes(0, 1) if self.batch_first else dx
 
     def _initial(self, given: Any, count: int, dtype: DTypeLike) -> State:
-        """Return the state given, or zeros, each (N, H)."""
+        """Return the given state without its first axis, or zeros, each (N, H)."""
         if given is None:
             return tuple(np.zeros((count, self.hidden_size), dtype) for _ in range(self.states))
         given = (given,) if self.states == 1 else given
         if not isinstance(given, Sequence) or len(given) != self.states:
-            raise ValueError(f"{self}: expected a state of {self.states} arrays, given {given!r}")
+            raise ValueError(f"{self}: expected a state of {self.states} arrays, got {given!r}")
         for one in given:
             self._check("a state", one, (1, count, self.hidden_size), dtype)
         return tuple(one[0] for one in given)
 
-    def _as_given(self, state: State) -> Any:
-        """Return the state in torch's form: (1, N, H), or a pair of such."""
+    def _in_torch_form(self, state: State) -> Any:
+        """Return the state in torch's form: one array (1, N, H), or a pair of them."""
         return state[0][None] if self.states == 1 else tuple(one[None] for one in state)
 
     def _valid(self, lengths: Array | None, steps: int, count: int) -> Array | None:
-        """Return whether each step of each example is there, (T, N, 1)."""
+        """Return which steps each example has, as booleans (T, N, 1)."""
         if lengths is None:
             return None
         lengths = np.asarray(lengths)
         fits = lengths.shape == (count,) and np.issubdtype(lengths.dtype, np.integer)
         if not fits or lengths.min() < 1 or lengths.max() > steps:
-            raise ValueError(f"{self}: expected {count} lengths from 1 to {steps}, given {lengths.tolist()}")
+            raise ValueError(f"{self}: expected {count} lengths from 1 to {steps}, got {lengths.tolist()}")
         return (np.arange(steps)[:, None] < lengths)[:, :, None]
 
 
@@ -178,10 +177,10 @@ class RNN(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    """i, f, g, o = s(z_i), s(z_f), tanh(z_g), s(z_o) with z = u_t + v_t and s the sigmoid;
-    c_t = f c_(t-1) + i g;  h_t = o tanh(c_t) (Gers et al. 2000).
+    """c_t = f c_(t-1) + i g,  h_t = o tanh(c_t) (Gers et al. 2000).
 
-    The state is (h, c); the gates lie in the order i, f, g, o.
+    The gates, stacked in this order, are i = s(z_i), f = s(z_f), g = tanh(z_g), o = s(z_o), where
+    z = u_t + v_t and s is the sigmoid. The state is (h, c).
 
     Backward:
         dc += dh o (1 - tanh(c)^2)    do = dh tanh(c)    di = dc g    dg = dc i    df = dc c_(t-1)
@@ -210,10 +209,10 @@ class LSTM(_Recurrent):
 
 
 class GRU(_Recurrent):
-    """r, z = s(u_r + v_r), s(u_z + v_z);  n = tanh(u_n + r v_n);  h_t = (1 - z) n + z h_(t-1)
-    (Cho et al. 2014, with the reset after the product, as cuDNN, torch and Keras have it).
+    """h_t = (1 - z) n + z h_(t-1)  (Cho et al. 2014).
 
-    The gates lie in the order r, z, n, which is torch's; s is the sigmoid.
+    The gates, stacked in torch's order, are r = s(u_r + v_r), z = s(u_z + v_z), n = tanh(u_n + r v_n),
+    where s is the sigmoid. As in cuDNN, torch and Keras, the reset r follows the product with W_hh.
 
     Backward:
         dn = dh (1 - z) (1 - n^2)    dz = dh (h_(t-1) - n) z (1 - z)    dr = dn v_n r (1 - r)

@@ -1,4 +1,4 @@
-"""A batch in parts, a thread each: NumPy lets go of Python's lock while it computes."""
+"""Split a batch over threads. NumPy releases the GIL while it computes."""
 
 import contextvars
 import itertools
@@ -11,18 +11,18 @@ import threadpoolctl
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-# Below so many numbers a thread costs more (a tenth of a millisecond) than it saves.
+# Below this many numbers, starting a thread (0.1 ms) costs more than it saves.
 WORTH_A_THREAD = 2**18
 
 _blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
 
 
 def parts_of(count: int, numbers: int) -> list[slice]:
-    """Return a batch's examples in equal parts, as many as NumPy's products have threads.
+    """Split a batch into equal slices, one for each thread of NumPy's BLAS.
 
     Args:
-        count: how many examples.
-        numbers: how many numbers are computed of them all; few of them stay in one part.
+        count: the number of examples.
+        numbers: how many numbers are computed for all of them; a small batch is not split.
     """
     threads: int = max((library.num_threads for library in _blas.lib_controllers), default=1)
     threads = max(1, min(threads, count, numbers // WORTH_A_THREAD))
@@ -31,9 +31,9 @@ def parts_of(count: int, numbers: int) -> list[slice]:
 
 
 def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Return what the work gives for each part; several parts have a thread each.
+    """Return `work(part)` of every part, computed in one thread each if there are several.
 
-    The products inside have one thread then. `np.errstate` holds in all of them.
+    BLAS is then limited to one thread. `np.errstate` of the caller applies in all threads.
     """
     if len(parts) == 1:
         return [work(parts[0])]

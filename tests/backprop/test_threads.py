@@ -1,4 +1,4 @@
-"""A batch in parts, a thread each: the same numbers as in one."""
+"""A batch split over threads gives the same numbers as one thread."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from shared.backprop.threads import WORTH_A_THREAD, in_threads, parts_of
 ENOUGH = 9 * WORTH_A_THREAD
 
 
-def test_parts_are_every_example_once_and_few_numbers_stay_together() -> None:
+def test_parts_cover_every_example_once_and_small_batches_are_not_split() -> None:
     for threads in (1, 2, 3):
         with threadpoolctl.threadpool_limits(threads, "blas"):
             for count in (1, 2, 7, 64):
@@ -25,7 +25,7 @@ def test_parts_are_every_example_once_and_few_numbers_stay_together() -> None:
     assert parts_of(0, 0) == [slice(0, 0)]
 
 
-def test_parts_are_computed_at_the_same_time_each_by_one_thread_of_blas() -> None:
+def test_parts_run_concurrently_with_one_blas_thread_each() -> None:
     before = threadpoolctl.threadpool_info()
     both = threading.Barrier(2, timeout=20)
 
@@ -39,19 +39,19 @@ def test_parts_are_computed_at_the_same_time_each_by_one_thread_of_blas() -> Non
     assert threadpoolctl.threadpool_info() == before
 
 
-def test_errors_and_error_states_are_those_of_the_caller() -> None:
+def test_errors_and_errstate_reach_the_caller_and_the_threads() -> None:
     def divide(zero: float) -> np.ndarray:
         return np.ones(3) / zero
 
     with pytest.raises(FloatingPointError), np.errstate(divide="raise"):
         in_threads(divide, [0.0, 0.0])
-    with np.errstate(divide="ignore"):  # pytest makes errors of warnings
+    with np.errstate(divide="ignore"):  # pytest turns warnings into errors
         assert np.isinf(in_threads(divide, [0.0, 0.0])).all()
 
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("count", [1, 5, 8])
-def test_a_convolution_in_threads_is_that_in_one(count: int, groups: int) -> None:
+def test_a_convolution_in_threads_matches_one_thread(count: int, groups: int) -> None:
     random = np.random.default_rng(0)
     layer = Conv2d(8, 6, 3, padding=1, stride=(1, 2), groups=groups, dtype=np.float64, rng=random)
     x = random.standard_normal((count, 8, 120, 160))
