@@ -92,8 +92,8 @@ report: $(READY) ## one HTML page of all runs in outputs/ (ARGS='FOLDER ... --ou
 	@$(RUN) -m tools.report $(ARGS)
 
 .PHONY: gradcheck
-gradcheck: $(READY) ## hold the backward passes by hand against torch, Keras and finite differences
-	@$(RUN) -m tools.gradcheck $(ARGS)
+gradcheck: $(READY) ## compare the hand-written gradients with torch, Keras and finite differences (case=NAME)
+	@$(RUN) -m tools.gradcheck $(OVERRIDES)
 
 .PHONY: bench
 bench: $(READY) ## measure beside what people would use instead (case=NAME, peers=PATH; docs/performance.md)

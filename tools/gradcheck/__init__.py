@@ -1,1 +1,1 @@
-"""Compares the hand-written gradients with autograd and finite differences."""
+"""Compare the hand-written gradients with torch, Keras and finite differences."""

@@ -1,8 +1,8 @@
-"""Do three backward passes agree: by hand, torch's autograd and TensorFlow's GradientTape?
+"""Compare three backward passes: by hand, by torch's autograd and by TensorFlow's GradientTape.
 
 A `Case` is one layer of `shared/backprop` with its weights, its inputs and a random gradient for
-each of its outputs. `compare` computes outputs and gradients with each side and says where they
-differ. All of it is in float64; the difference of two arrays is max |a - b| / max |b|.
+each of its outputs. `compare` computes outputs and gradients on each side and returns how far they
+differ. Everything is float64; the difference of two arrays is max |a - b| / max |b|.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,51 +21,56 @@ Side = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 
 AUTOGRAD = 1e-9  # allowed relative difference to torch and to Keras
 COMPLEX_STEP = 1e-9
-CENTRAL = 1e-6  # central differences: the truncation and the rounding error meet at about 1e-9
-NOTHING = 1e-12  # what is no larger than this counts as zero
+CENTRAL = 1e-6  # central differences: truncation and rounding errors balance at about 1e-9
+NOTHING = 1e-12  # anything up to this counts as zero
 
 
 @dataclass(frozen=True)
 class Case:
-    """One layer, all that goes into it, and the same layer in the frameworks.
+    """One layer, its inputs, and the same layer in the frameworks.
 
     Attributes:
-        layer: its name, for messages.
         make: builds the NumPy layer in a dtype.
-        state: its parameters and buffers, by torch's names.
         inputs: the inputs that have a gradient, by name, in the order of `forward`.
+        torch: (inputs, state) -> outputs, tensors by name; or the reason why torch has no equivalent.
+        keras: the same with TensorFlow's tensors. Outputs of only one side are not compared.
         keywords: other arguments (masks, lengths, labels), by name.
+        finite: "complex" for the complex-step derivative, "central" if the layer is not analytic, or
+            the reason why neither applies.
+        keras_allowed: the allowed difference to Keras.
+        note: why more than usual is allowed, or what else the table should explain.
+        layer: its name, for messages.
+        state: its parameters and buffers, under torch's names.
         upstream: the gradient of the loss with respect to each output, by name.
-        torch: (inputs, state) -> outputs, tensors by name; or why torch has no such thing.
-        keras: the same with TensorFlow's tensors. Outputs that only one side has are left out.
-        finite: "complex" for the complex-step derivative, "central" where the layer is not
-            analytic, or why neither can be had.
-        keras_allowed: the difference to Keras that is allowed, and
-        note: why it is more than usual, or what else is to be said.
     """
 
-    layer: str
     make: Callable[[DTypeLike], Module]
     inputs: Arrays
     torch: Side | str
     keras: Side | str
-    state: Arrays = field(default_factory=dict)
     keywords: dict[str, Any] = field(default_factory=dict)
-    upstream: Arrays = field(default_factory=dict)
     finite: str = "complex"
     keras_allowed: float = AUTOGRAD
     note: str = ""
+    layer: str = ""
+    state: Arrays = field(default_factory=dict)
+    upstream: Arrays = field(default_factory=dict)
 
-    def built(self, dtype: DTypeLike = np.float64) -> Module:
+    def build(self, dtype: DTypeLike = np.float64) -> Module:
         """Return the NumPy layer with its weights."""
         layer = self.make(dtype)
         layer.load_state_dict(self.state)
         return layer
 
+    def parameters(self) -> list[str]:
+        """Return the names of the parameters: the state without the buffers."""
+        buffers = self.make(np.float64).buffers
+        return [name for name in self.state if name not in buffers]
+
 
 @dataclass(frozen=True)
 class Result:
-    """What one side gives: outputs by name, and gradients by name (without the d in front)."""
+    """Outputs by name, and gradients by the name of the quantity (without the leading d)."""
 
     outputs: Arrays
     gradients: Arrays
@@ -73,7 +78,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a quantity of the layer is from a reference, and how far it may be."""
+    """How far a quantity of the layer is from a reference, and how far it may be.
+
+    `what` replaces the number if something else is wrong.
+    """
 
     layer: str
     quantity: str
@@ -84,84 +92,75 @@ class Difference:
 
     @property
     def failed(self) -> bool:
-        """Whether it is too far (NaN is)."""
+        """Whether the difference is too large or NaN."""
         return not self.value <= self.allowed
 
     def __str__(self) -> str:
-        if self.what:
-            return f"{self.layer}: {self.quantity} {self.what}"
-        return (
-            f"{self.layer}: {self.quantity} differs from {self.reference} by {self.value:.1e} "
-            f"(allowed {self.allowed:.0e})"
-        )
+        numbers = f"differs from {self.reference} by {self.value:.1e} (allowed {self.allowed:.0e})"
+        return f"{self.layer}: {self.quantity} {self.what or numbers}"
 
 
 def compare(case: Case, references: Sequence[str]) -> list[Difference]:
-    """Compare the NumPy layer with "torch", "keras" and "finite differences", where these exist."""
+    """Compare the NumPy layer with "torch", "keras" and "finite differences", if they exist."""
     own = by_hand(case)
     found: list[Difference] = []
     if "torch" in references and not isinstance(case.torch, str):
         found += differences(case.layer, own, by_torch(case, case.torch), "torch", AUTOGRAD)
     if "keras" in references and not isinstance(case.keras, str):
-        other = by_keras(case, case.keras)
-        found += differences(case.layer, own, other, "Keras", case.keras_allowed)
+        found += differences(case.layer, own, by_keras(case, case.keras), "Keras", case.keras_allowed)
     if "finite differences" in references and case.finite in ("complex", "central"):
         found += finite_differences(case, own)
     return found
 
 
 def differences(layer: str, own: Result, reference: Result, name: str, allowed: float) -> list[Difference]:
-    """Compare every output that the reference has, and every gradient: these it must all have."""
+    """Compare every output that the reference has, and all gradients of both sides."""
     found = [
         difference(layer, key, own.outputs.get(key), value, name, allowed)
         for key, value in reference.outputs.items()
     ]
     for key in sorted(own.gradients.keys() | reference.gradients.keys()):
-        expected = reference.gradients.get(key)
-        if expected is None:
-            what = f"is there, but {name} has no such gradient"
-            found.append(Difference(layer, f"d{key}", name, np.inf, allowed, what))
-        else:
-            given = own.gradients.get(key)
+        if key in reference.gradients:
+            given, expected = own.gradients.get(key), reference.gradients[key]
             found.append(difference(layer, f"d{key}", given, expected, name, allowed))
+        else:
+            what = f"exists, but {name} has no such gradient"
+            found.append(Difference(layer, f"d{key}", name, np.inf, allowed, what))
     return found
 
 
 def difference(
     layer: str, quantity: str, given: Array | None, expected: Array, name: str, allowed: float
 ) -> Difference:
-    """Return max |given - expected| / max |expected|; where `expected` is 0, `given` must be."""
+    """Return max |given - expected| / max |expected|; if `expected` is 0, `given` must be 0."""
+    value, what = 0.0, ""
     if given is None:
-        return Difference(layer, quantity, name, np.inf, allowed, f"is missing; {name} has it")
-    if given.shape != expected.shape:
-        what = f"has the shape {given.shape}, {name}'s {expected.shape}"
-        return Difference(layer, quantity, name, np.inf, allowed, what)
-    if not expected.size:
-        return Difference(layer, quantity, name, 0.0, allowed)
-    size = float(np.abs(expected).max())
-    distance = float(np.abs(given - expected).max())
-    if size <= NOTHING:
-        return Difference(layer, quantity, name, 0.0 if distance <= NOTHING else np.inf, allowed)
-    return Difference(layer, quantity, name, distance / size, allowed)
+        value, what = np.inf, f"is missing; {name} has it"
+    elif given.shape != expected.shape:
+        value, what = np.inf, f"has shape {given.shape}; {name} has {expected.shape}"
+    elif expected.size:
+        size, distance = float(np.abs(expected).max()), float(np.abs(given - expected).max())
+        value = distance / size if size > NOTHING else (0.0 if distance <= NOTHING else np.inf)
+    return Difference(layer, quantity, name, value, allowed, what)
 
 
 # The layer itself
 
 
-def by_hand(case: Case, dtype: DTypeLike = np.float64) -> Result:
+def by_hand(case: Case) -> Result:
     """Return outputs and gradients of the NumPy layer."""
-    layer = case.built(dtype)
-    outputs = forward(layer, cast(case.inputs, dtype), cast(case.keywords, dtype))
-    gradients = backward(layer, cast(case.upstream, dtype), list(case.inputs))
+    layer = case.build()
+    outputs = forward(layer, copies(case.inputs), copies(case.keywords))
+    gradients = backward(layer, copies(case.upstream), list(case.inputs))
     return Result(outputs | layer.buffers, gradients)
 
 
-def forward(layer: Module, inputs: Arrays, keywords: Mapping[str, Any]) -> Arrays:
-    """Call `layer.forward` and give its outputs names.
+def forward(layer: Module, inputs: Mapping[str, Any], keywords: Mapping[str, Any]) -> Arrays:
+    """Call `layer.forward` and name its outputs.
 
-    A recurrent layer takes its initial state as h0 (and c0) and has the outputs y, h_n (and c_n).
+    A recurrent layer takes its initial state as h0 (and c0); its outputs are y, h_n (and c_n).
     """
-    arguments: dict[str, Any] = dict(inputs)
+    arguments = dict(inputs)
     if "h0" in arguments:
         state = tuple(arguments.pop(name) for name in ("h0", "c0") if name in arguments)
         arguments["hx"] = state if len(state) > 1 else state[0]
@@ -184,97 +183,77 @@ def backward(layer: Module, upstream: Arrays, names: Sequence[str]) -> Arrays:
     else:
         given = layer.backward(upstream["y"])
     values = given if isinstance(given, tuple) else (given,)
-    gradients = {} if not names else dict(zip(names, values, strict=True))
+    gradients = dict(zip(names, values, strict=True)) if names else {}
     return gradients | layer.grads
 
 
-def cast(values: Mapping[str, Any], dtype: DTypeLike) -> dict[str, Any]:
-    """Return copies, floats in another dtype, everything else as it is."""
+def copies(values: Mapping[str, Any], dtype: DTypeLike = np.float64) -> dict[str, Any]:
+    """Return the values, with float arrays copied to a dtype."""
     return {
         name: value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype == np.float64 else value
         for name, value in values.items()
     }
 
 
-# Autograd
+# The frameworks
 
 
 def by_torch(case: Case, side: Side) -> Result:
     """Return outputs and gradients by torch's autograd."""
     inputs = {name: torch.tensor(value, requires_grad=True) for name, value in case.inputs.items()}
     state = {name: torch.tensor(value) for name, value in case.state.items()}
-    names = trained(case)
-    for name in names:
-        state[name].requires_grad_()
+    sources = inputs | {name: state[name].requires_grad_() for name in case.parameters()}
     outputs = side(inputs, state)
+    values = {name: y.detach().numpy() for name, y in outputs.items()}
     if any(outputs[name].shape != dy.shape for name, dy in case.upstream.items()):
-        return Result({name: y.detach().numpy() for name, y in outputs.items()}, {})
-    loss = sum(
-        ((outputs[name] * torch.tensor(dy)).sum() for name, dy in case.upstream.items()),
-        torch.zeros((), dtype=torch.float64),
-    )
-    sources = {**inputs, **{name: state[name] for name in names}}
-    found = torch.autograd.grad(loss, list(sources.values()), allow_unused=True)
-    gradients = {
-        name: np.zeros(tuple(source.shape)) if gradient is None else gradient.numpy()
-        for (name, source), gradient in zip(sources.items(), found, strict=True)
-    }
-    return Result({name: y.detach().numpy() for name, y in outputs.items()}, gradients)
+        return Result(values, {})
+    loss = sum((outputs[name] * torch.tensor(dy)).sum() for name, dy in case.upstream.items())
+    found = torch.autograd.grad(loss, list(sources.values()), allow_unused=True, materialize_grads=True)
+    return Result(values, {name: g.numpy() for name, g in zip(sources, found, strict=True)})
 
 
 def by_keras(case: Case, side: Side) -> Result:
     """Return outputs and gradients by TensorFlow's GradientTape.
 
-    The weights are brought into Keras's layout on the tape, so that the gradients are in torch's.
+    The tape watches the weights in torch's layout, so the gradients have that layout, too.
     """
     inputs = {name: tf.constant(value) for name, value in case.inputs.items()}
     state = {name: tf.constant(value) for name, value in case.state.items()}
-    sources = {**inputs, **{name: state[name] for name in trained(case)}}
+    sources = inputs | {name: state[name] for name in case.parameters()}
     with tf.device("CPU"), tf.GradientTape() as tape:
         tape.watch(list(sources.values()))
         outputs = side(inputs, state)
-        loss = tf.add_n(
-            [tf.reduce_sum(outputs[name] * tf.constant(dy)) for name, dy in case.upstream.items()]
-        )
+        loss = tf.add_n([tf.reduce_sum(outputs[name] * dy) for name, dy in case.upstream.items()])
     found = tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     gradients = {name: tf.convert_to_tensor(value).numpy() for name, value in found.items()}
     return Result({name: np.asarray(y) for name, y in outputs.items()}, gradients)
-
-
-def trained(case: Case) -> list[str]:
-    """Return the names of the parameters: the state without what is kept but not trained."""
-    buffers = case.make(np.float64).buffers
-    return [name for name in case.state if name not in buffers]
 
 
 # Finite differences
 
 
 def finite_differences(case: Case, own: Result) -> list[Difference]:
-    """Compare the slope of the loss along a random direction of each quantity with dot(g, v)."""
+    """Compare the slope of the loss along a random direction v of each quantity with dot(g, v)."""
     rng = np.random.default_rng(0)
     allowed = COMPLEX_STEP if case.finite == "complex" else CENTRAL
     slope = _complex_slope if case.finite == "complex" else _central_slope
     found = []
-    for name in [*case.inputs, *trained(case)]:
+    for name in [*case.inputs, *case.parameters()]:
         shape = (case.inputs | case.state)[name].shape
         direction = rng.standard_normal(shape)
         gradient = own.gradients.get(name)
-        if gradient is None or gradient.shape != shape:
-            found.append(Difference(case.layer, f"d{name}", "finite differences", np.inf, allowed))
-            continue
-        expected = slope(case, name, direction)
-        distance = abs(expected - float((gradient * direction).sum()))
-        # The sum may cancel; what it is made of says how exact it can be.
-        size = float(np.abs(gradient * direction).sum())
-        size = max(size, abs(expected))
-        value = distance / size if size > NOTHING else 0.0
+        value = np.inf
+        if gradient is not None and gradient.shape == shape:
+            expected, terms = slope(case, name, direction), gradient * direction
+            # The terms may cancel, so their absolute sum bounds the accuracy of the slope.
+            size = max(float(np.abs(terms).sum()), abs(expected))
+            value = abs(expected - float(terms.sum())) / size if size > NOTHING else 0.0
         found.append(Difference(case.layer, f"d{name}", "finite differences", value, allowed))
     return found
 
 
 def _complex_slope(case: Case, name: str, direction: Array) -> float:
-    """Im L(w + i h v) / h: no difference is taken, so h may be tiny (Martins et al. 2003)."""
+    """Im L(w + i h v) / h: nothing is subtracted, so h can be tiny (Martins et al. 2003)."""
     step = 1e-30
     return float(_loss(case, name, 1j * step * direction, np.complex128).imag / step)
 
@@ -282,78 +261,70 @@ def _complex_slope(case: Case, name: str, direction: Array) -> float:
 def _central_slope(case: Case, name: str, direction: Array) -> float:
     """(L(w + h v) - L(w - h v)) / 2 h."""
     step = 1e-5
-    above = _loss(case, name, step * direction, np.float64)
-    below = _loss(case, name, -step * direction, np.float64)
+    above, below = (_loss(case, name, sign * step * direction, np.float64) for sign in (1, -1))
     return float((above - below).real / (2 * step))
 
 
 def _loss(case: Case, name: str, change: Array, dtype: DTypeLike) -> complex:
-    """Return sum of dy * y over all outputs, with `change` added to the quantity `name`."""
-    inputs, keywords = cast(case.inputs, dtype), cast(case.keywords, dtype)
-    layer = case.make(dtype)
-    state = cast(case.state, dtype)
+    """Return the sum of dy * y over all outputs, with `change` added to the quantity `name`."""
+    inputs, state = copies(case.inputs, dtype), copies(case.state, dtype)
     target = inputs if name in inputs else state
     target[name] = target[name] + change
+    layer = case.make(dtype)
     layer.load_state_dict(state)
-    outputs = forward(layer, inputs, keywords)
+    outputs = forward(layer, inputs, copies(case.keywords, dtype))
     return complex(sum((outputs[key] * dy).sum() for key, dy in case.upstream.items()))
 
 
-# What every layer does besides
+# Side effects and precision
 
 
-def manners(case: Case) -> Iterator[Difference]:
-    """Yield what a layer does that none may: changed inputs, other dtypes, another second time."""
-
-    def fault(quantity: str, what: str) -> Difference:
-        return Difference(case.layer, quantity, "itself", np.inf, 0.0, what)
-
-    layer = case.built()
-    given = {
-        "input": cast(case.inputs, np.float64),
-        "argument": cast(case.keywords, np.float64),
-        "gradient of": cast(case.upstream, np.float64),
-    }
+def side_effects(case: Case) -> Iterator[Difference]:
+    """Yield side effects that no layer may have, and results in float32 that are not float32."""
+    layer = case.build()
+    originals = {"input": case.inputs, "argument": case.keywords, "gradient of": case.upstream}
+    given = {kind: copies(values) for kind, values in originals.items()}
     outputs = forward(layer, given["input"], given["argument"])
-    kept = {name: value.copy() for name, value in outputs.items()}
+    y_before = {name: value.copy() for name, value in outputs.items()}
     first = backward(layer, given["gradient of"], list(case.inputs))
     first = {name: value.copy() for name, value in first.items()}
     second = backward(layer, given["gradient of"], list(case.inputs))
-    originals = {"input": case.inputs, "argument": case.keywords, "gradient of": case.upstream}
-    for kind, values in given.items():
-        for name, value in values.items():
-            if not np.array_equal(value, originals[kind][name]):
-                yield fault(f"{kind} {name}", "was changed in place")
-    for name, value in kept.items():
-        if not np.array_equal(value, outputs[name]):
-            yield fault(name, "was changed by backward")
-    for name, gradient in first.items():
-        if not np.array_equal(gradient, second[name]):
-            yield fault(f"d{name}", "is another one when backward is called again")
-    for name in trained(case):
-        if not np.array_equal(layer.params[name], case.state[name]):
-            yield fault(name, "was changed by forward or backward")
-    yield from _precision(case, Result(kept, first))
+    pairs = [
+        (f"{kind} {name}", "was modified in place", value, originals[kind][name])
+        for kind, values in given.items()
+        for name, value in values.items()
+    ]
+    pairs += [(name, "was modified by backward", outputs[name], y) for name, y in y_before.items()]
+    pairs += [
+        (f"d{name}", "changes when backward is called again", second[name], first[name]) for name in first
+    ]
+    pairs += [
+        (name, "was modified by forward or backward", layer.params[name], case.state[name])
+        for name in case.parameters()
+    ]
+    for quantity, what, value, expected in pairs:
+        if not np.array_equal(value, expected):
+            yield Difference(case.layer, quantity, "itself", np.inf, 0.0, what)
+    yield from _precision(case, Result(y_before, first))
 
 
 def _precision(case: Case, exact: Result) -> Iterator[Difference]:
-    """Yield where float32 inputs and weights give something other than float32."""
+    """Compare the layer in float32 with `exact`; every result must be float32."""
 
-    def checked(name: str, given: Array, expected: Array) -> Difference:
+    def check(name: str, given: Array, expected: Array) -> Difference:
         if given.dtype != np.float32:
-            what = f"is {given.dtype} where everything given is float32"
+            what = f"is {given.dtype} although all inputs are float32"
             return Difference(case.layer, name, "float32", np.inf, 0.0, what)
         scale = max(float(np.abs(expected).max(initial=0)), 0.1)
         value = float(np.abs(given - expected).max(initial=0)) / scale
         return Difference(case.layer, name, "itself in float32", value, 1e-3)
 
     single = np.float32
-    layer = case.built(single)
-    outputs = forward(layer, cast(case.inputs, single), cast(case.keywords, single))
-    found = [checked(name, outputs[name], y) for name, y in exact.outputs.items()]
-    found += [checked(name, b, b) for name, b in layer.buffers.items() if b.dtype.kind == "f"]
+    layer = case.build(single)
+    outputs = forward(layer, copies(case.inputs, single), copies(case.keywords, single))
+    found = [check(name, outputs[name], y) for name, y in exact.outputs.items()]
+    found += [check(name, b, b) for name, b in layer.buffers.items() if b.dtype.kind == "f"]
     yield from found
-    if not any(one.failed for one in found):  # backward refuses a gradient in another precision
-        gradients = backward(layer, cast(case.upstream, single), list(case.inputs))
-        for name, gradient in exact.gradients.items():
-            yield checked(f"d{name}", gradients[name], gradient)
+    if not any(one.failed for one in found):  # backward refuses a gradient of another dtype
+        gradients = backward(layer, copies(case.upstream, single), list(case.inputs))
+        yield from (check(f"d{name}", gradients[name], g) for name, g in exact.gradients.items())

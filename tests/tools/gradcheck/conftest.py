@@ -1,5 +1,3 @@
-"""Keras in double precision while the gradients are compared."""
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,4 +1,4 @@
-"""The comparison itself: what counts as a difference, and how it is said."""
+"""What counts as a difference, and how it is reported."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from tools.gradcheck.comparison import (
     difference,
     differences,
     finite_differences,
-    manners,
+    side_effects,
 )
 from tools.gradcheck.entries import ENTRIES
 
@@ -22,14 +22,14 @@ OPTIONS = {"lead": [4], "inputs": 3, "outputs": 2, "bias": True}
 
 
 def linear() -> Case:
-    return ENTRIES["Linear"].build(shared.backprop, OPTIONS, np.random.default_rng(0))
+    return ENTRIES["Linear"].case(shared.backprop, OPTIONS, 0)
 
 
 def compared(given: object, expected: object) -> Difference:
     return difference("Layer", "dx", np.asarray(given), np.asarray(expected), "torch", 1e-9)
 
 
-def test_the_largest_difference_counts_by_the_largest_number() -> None:
+def test_differences_are_relative_to_the_largest_number() -> None:
     one = compared([1.0, 10.0, 100.0], [1.0, 10.05, 100.0])
     assert one.value == pytest.approx(5e-4)
     assert one.failed
@@ -41,7 +41,7 @@ def test_the_largest_difference_counts_by_the_largest_number() -> None:
     ("given", "expected"),
     [([np.nan], [1.0]), ([1.0], [np.nan]), ([1e-11], [0.0]), ([1.0, 1.0], [1.0]), ([0.0], [1e-11])],
 )
-def test_what_must_fail_fails(given: list[float], expected: list[float]) -> None:
+def test_nan_shapes_and_zeros_fail(given: list[float], expected: list[float]) -> None:
     assert compared(given, expected).failed
 
 
@@ -49,7 +49,7 @@ def test_zero_is_zero_up_to_rounding() -> None:
     assert not compared([1e-13], [0.0]).failed
 
 
-def test_a_gradient_that_is_missing_is_said() -> None:
+def test_missing_and_extra_gradients_are_reported() -> None:
     case = linear()
     own = by_hand(case)
     del own.gradients["bias"]
@@ -60,7 +60,7 @@ def test_a_gradient_that_is_missing_is_said() -> None:
     (missing,) = [one for one in differences("Linear", own, reference, "torch", 1e-9) if one.failed]
     assert str(missing) == "Linear: dbias is missing; torch has it"
     (extra,) = [one for one in differences("Linear", reference, own, "torch", 1e-9) if one.failed]
-    assert str(extra) == "Linear: dbias is there, but torch has no such gradient"
+    assert str(extra) == "Linear: dbias exists, but torch has no such gradient"
 
 
 @pytest.mark.parametrize("finite", ["complex", "central"])
@@ -88,7 +88,7 @@ def test_the_frameworks_see_a_wrong_gradient(reference: str) -> None:
     assert failed[0].startswith("Linear: dbias differs from ")
 
 
-def test_bad_manners_are_seen() -> None:
+def test_side_effects_are_seen() -> None:
     class Rude(shared.backprop.Linear):
         def backward(self, dy: shared.backprop.Array) -> shared.backprop.Array:
             dx = super().backward(dy)
@@ -96,6 +96,6 @@ def test_bad_manners_are_seen() -> None:
             return dx
 
     case = replace(linear(), make=lambda dtype: Rude(3, 2, dtype=dtype))
-    failed = [str(one) for one in manners(case) if one.failed]
-    assert "Linear: gradient of y was changed in place" in failed
-    assert not [one for one in manners(linear()) if one.failed]
+    failed = [str(one) for one in side_effects(case) if one.failed]
+    assert "Linear: gradient of y was modified in place" in failed
+    assert not [one for one in side_effects(linear()) if one.failed]
