@@ -61,11 +61,11 @@ def _subset(archive: Path, cache: Path) -> ImageData:
     facts = archive.stat()
     counts = [len(CLASSES) * count for count in SUBSET_COUNTS.values()]
     kept = cache / f"subset_{facts.st_size}_{facts.st_mtime_ns}.npy"
-    images = pictures.read_array(kept, (sum(counts), SIDE, SIDE, 3))
+    images = pictures.load_array(kept, (sum(counts), SIDE, SIDE, 3))
     if images is None:
         print(f"decoding {sum(counts):,} pictures of {archive}, once", flush=True)
         images = _decode_subset(archive)
-        pictures.keep_array(kept, images)
+        pictures.save_array(kept, images)
     train, test = (np.repeat(np.arange(len(CLASSES)), count) for count in SUBSET_COUNTS.values())
     return ImageData(
         "cifar10_subset",

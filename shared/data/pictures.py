@@ -1,10 +1,11 @@
-"""Pictures of any kind and size, decoded to one: uint8 (size, size, 3); and folders of them.
+"""Decode pictures that a user gives, of any kind and size, to uint8 (size, size, 3).
 
-What comes out is what a person sees: turned as the camera says, gray and CMYK as red, green and
-blue, 16 and 32 bits brought down to 8, transparency on white. What cannot be decoded to its last
-line is refused.
+The result is what a viewer would show: EXIF orientation applied, gray and CMYK converted to RGB,
+16 and 32 bits per channel reduced to 8, transparency on white. A picture that cannot be decoded
+completely is refused.
 """
 
+import contextlib
 import hashlib
 import io
 import os
@@ -14,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,29 +27,26 @@ from shared.errors import DataError
 from shared.files import read_file, write_atomically
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-# What files called so may really be: Pillow reads much more, PostScript through another program.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-WHITES = (1, 255, 65_535)  # what it may be in 32 bits
-MOST_PIXELS = 50_000_000  # of a picture; one of 1 MB can claim to have billions
-POOL_FROM = 20_000_000  # bytes of files from which processes pay: they take a second to start
-CACHE_UP_TO = 2 * 2**30  # bytes of arrays
-FORM = 2  # of what is cached; another number where decoding changes
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # Pillow would also run Ghostscript on PostScript
+WHITE_VALUES = (1, 255, 65_535)  # what white may be in 32 bits per channel
+MAX_PIXELS = 50_000_000  # per picture; a file of 1 MB can claim to have billions
+POOL_MIN_BYTES = 20_000_000  # total file size from which a process pool, which takes a second to start, pays
+CACHE_MAX_BYTES = 2 * 2**30
+CACHE_FORMAT = 2  # increase it when decoding changes
 
 Pixels = NDArray[np.uint8]
 
 
 def decode(content: bytes, name: str, size: int) -> Pixels:
-    """Return the picture in `content` as uint8 (size, size, 3).
-
-    The largest square in its middle is scaled, bilinearly over the area of each new pixel.
+    """Return the largest centered square of a picture, scaled to uint8 (size, size, 3).
 
     Args:
         content: a file's content, in one of `FORMATS`.
-        name: what it is called, for messages.
-        size: pixels a side.
+        name: the file's name, for messages.
+        size: height and width of the result in pixels.
 
     Raises:
-        DataError: it is no picture, cut short, or has more than `MOST_PIXELS` pixels.
+        DataError: it is not a picture, is cut short, or has more than `MAX_PIXELS` pixels.
     """
     square = decode_whole(content, name)
     if square.size != (size, size):
@@ -56,36 +55,36 @@ def decode(content: bytes, name: str, size: int) -> Pixels:
 
 
 def decode_whole(content: bytes, name: str) -> Image.Image:
-    """Return the picture in `content` as it is seen, in its own size: 8 bits a color.
+    """Return a picture in its own size, in RGB.
 
     Raises:
         DataError: as `decode`.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of sizes; the limit here is our own
+            warnings.simplefilter("ignore")  # Pillow's warnings about sizes; the limit here is our own
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
+                if image.width * image.height > MAX_PIXELS:
                     raise DataError(
-                        f"{name}: {image.width:,} x {image.height:,} pixels; a picture may have "
-                        f"{MOST_PIXELS:,} at most: make it smaller, or take it out"
+                        f"{name}: {image.width:,} x {image.height:,} pixels, and the limit is "
+                        f"{MAX_PIXELS:,}: make it smaller, or remove it"
                     )
                 image.load()
-                return _in_color(ImageOps.exif_transpose(image))  # colors keep no EXIF
+                return _to_rgb(ImageOps.exif_transpose(image))  # before the conversion, which drops EXIF
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        kind = "too large" if isinstance(error, Image.DecompressionBombError) else "not a picture"
-        raise DataError(f"{name}: {kind}: take it out, or put the right file there") from error
+        problem = "too large" if isinstance(error, Image.DecompressionBombError) else "not a picture"
+        raise DataError(f"{name}: {problem}: remove it, or replace it by the right file") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{name}: damaged or cut short ({error}): take it out, or copy it again") from error
+        raise DataError(f"{name}: damaged or cut short ({error}): remove it, or copy it again") from error
 
 
-def _in_color(image: Image.Image) -> Image.Image:
-    """Return an image of any mode in red, green and blue, 8 bits each."""
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N"):  # 16 bits: the high ones are kept
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image of any mode with 8 bits per channel, transparent pixels on white."""
+    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N"):
         values = np.asarray(image).astype(np.int64).clip(0, 65535) // 257
         image = Image.fromarray(values.astype(np.uint8))
     if image.mode in ("I", "F"):
-        image = Image.fromarray(_without_a_scale(np.asarray(image, dtype=np.float64)))
+        image = Image.fromarray(_scale_to_8_bits(np.asarray(image, dtype=np.float64)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -93,22 +92,22 @@ def _in_color(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _without_a_scale(values: NDArray[np.float64]) -> Pixels:
-    """Return the gray values of 32 bits, integers or not, of which no format says what white is.
+def _scale_to_8_bits(values: NDArray[np.float64]) -> Pixels:
+    """Return gray values of 32 bits, integers or floats, for which no format defines white.
 
-    It is the smallest of `WHITES` that no value exceeds. Where one is negative, or larger than all
-    of these, black is the smallest and white the largest value. What is not a number is black.
+    White is the smallest of `WHITE_VALUES` that no value exceeds. If a value is negative or exceeds
+    all of these, black is the smallest and white the largest value. NaN becomes black.
     """
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    if low >= 0 and high <= WHITES[-1]:
-        low, high = 0.0, next(white for white in WHITES if high <= white)
+    if low >= 0 and high <= WHITE_VALUES[-1]:
+        low, high = 0.0, next(white for white in WHITE_VALUES if high <= white)
     filled = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
     return np.asarray(np.rint(255 * (filled - low) / max(high - low, 1e-300)), dtype=np.uint8)
 
 
 def resize(images: Pixels, size: int) -> Pixels:
-    """Return pictures (N, H, W, 3) in another size, (N, size, size, 3), bilinearly."""
+    """Return images (N, H, W, 3) scaled bilinearly to (N, size, size, 3)."""
     if images.shape[1:3] == (size, size):
         return images
     scaled = np.empty((len(images), size, size, 3), np.uint8)
@@ -118,26 +117,21 @@ def resize(images: Pixels, size: int) -> Pixels:
 
 
 def decode_files(paths: Sequence[Path], size: int) -> Pixels:
-    """Return the pictures in these files, uint8 (N, size, size, 3); in processes where that pays.
+    """Return the pictures in these files, uint8 (N, size, size, 3); large sets use several processes.
 
     Raises:
         DataError: as `decode`, or a file cannot be read.
     """
-    workers = min(8, os.process_cpu_count() if hasattr(os, "process_cpu_count") else _cores())
     pictures = np.empty((len(paths), size, size, 3), np.uint8)
-    one = partial(_decode_file, size=size)
-    if workers < 2 or sum(path.stat().st_size for path in paths) < POOL_FROM:
-        for number, path in enumerate(paths):
-            pictures[number] = one(path)
-        return pictures
-    # Not forked: the threads of BLAS would be forked with their locks.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            for number, picture in enumerate(pool.map(one, paths, chunksize=32)):
-                pictures[number] = picture
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    workers = min(8, _cores())
+    decode_all: Any = map
+    with contextlib.ExitStack() as stack:
+        if workers > 1 and sum(path.stat().st_size for path in paths) >= POOL_MIN_BYTES:
+            # Spawned, because fork would copy the locks of BLAS threads.
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+            decode_all = partial(pool.map, chunksize=32)
+        for number, picture in enumerate(decode_all(partial(_decode_file, size=size), paths)):
+            pictures[number] = picture
     return pictures
 
 
@@ -156,24 +150,24 @@ def load_folder(
 
     Args:
         root: the folder; see `list_class_folders`.
-        size: pixels a side of the result.
+        size: height and width of the result in pixels.
         test_fraction: fraction of each class's pictures that are used for testing, if `root` does
             not have both sets.
         name: of the data set.
-        cache: where the decoded arrays are kept, under a digest of the files' names, sizes and
-            times; None keeps nothing.
+        cache: folder for the decoded arrays, each named by a digest of the files' paths, sizes and
+            modification times; None caches nothing.
 
     Raises:
         DataError: as `list_class_folders`, or a picture cannot be decoded.
     """
     folders = list_class_folders(root, SUFFIXES, "pictures", test_fraction)
     paths, count = [*sorted(folders.train), *sorted(folders.test)], len(folders.train)
-    kept = None if cache is None else cache / f"pictures_{_key(paths, size)}.npy"
-    pictures = None if kept is None else read_array(kept, (len(paths), size, size, 3))
+    cached = None if cache is None else cache / f"pictures_{_cache_key(paths, size)}.npy"
+    pictures = None if cached is None else load_array(cached, (len(paths), size, size, 3))
     if pictures is None:
         pictures = decode_files(paths, size)
-        if kept is not None and pictures.nbytes <= CACHE_UP_TO:
-            keep_array(kept, pictures)
+        if cached is not None and pictures.nbytes <= CACHE_MAX_BYTES:
+            save_array(cached, pictures)
     return ImageData(
         name,
         pictures[:count],
@@ -187,16 +181,16 @@ def load_folder(
     )
 
 
-def _key(paths: Sequence[Path], size: int) -> str:
-    digest = hashlib.sha256(f"{FORM} {size} {len(paths)}\n".encode())
+def _cache_key(paths: Sequence[Path], size: int) -> str:
+    digest = hashlib.sha256(f"{CACHE_FORMAT} {size} {len(paths)}\n".encode())
     for path in paths:
-        facts = path.stat()
-        digest.update(f"{path.resolve()}\n{facts.st_size} {facts.st_mtime_ns}\n".encode())
+        status = path.stat()
+        digest.update(f"{path.resolve()}\n{status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 
 
-def read_array(path: Path, shape: tuple[int, ...]) -> Pixels | None:
-    """Return a kept array, its content checked against its digest; None where that is not so."""
+def load_array(path: Path, shape: tuple[int, ...]) -> Pixels | None:
+    """Return an array written by `save_array`; None if it is missing, damaged or of another shape."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -208,8 +202,8 @@ def read_array(path: Path, shape: tuple[int, ...]) -> Pixels | None:
     return array if array.shape == shape and array.dtype == np.uint8 else None
 
 
-def keep_array(path: Path, array: Pixels) -> None:
-    """Write an array with its digest in front; where that fails, say so and go on."""
+def save_array(path: Path, array: Pixels) -> None:
+    """Write an array in NumPy's format after its SHA-256 digest; a failure is reported, not raised."""
     stream = io.BytesIO()
     np.save(stream, array)
     content = stream.getvalue()
@@ -217,4 +211,4 @@ def keep_array(path: Path, array: Pixels) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, hashlib.sha256(content).digest() + content)
     except OSError as error:
-        print(f"{path}: cannot be written ({error.strerror}); the pictures are decoded every time")
+        print(f"{path}: cannot be written ({error.strerror}); the pictures will be decoded every time")
