@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from shared.config import AnyAppConfig
 from shared.data.examples import Examples
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
 from shared.runs.environment import DataSet
 from shared.runs.reader import read_config, read_metrics
 from shared.training.loop import Learner, load_weights
@@ -125,7 +125,20 @@ class FinishedRun(Generic[AnyAppConfig]):
             ConfigError: the application keeps no network.
             DataError: data or weights are missing, damaged or have changed since.
         """
-        assert self.application.build_learner is not None
+        if self.application.build_learner is None:
+            raise ConfigError(f"{self.folder}: {self.application.name} keeps no network")
         learner = self.application.build_learner(self.config, self.data)
         load_weights(learner, self.folder, self.metrics)
         return learner
+
+    def test_examples(self, data: Any = None, config: AnyAppConfig | None = None) -> Examples:
+        """Return test examples as the network takes them: those of the run, or of other data.
+
+        Raises:
+            ConfigError: the application has none.
+        """
+        if self.application.test_examples is None:
+            raise ConfigError(f"{self.folder}: {self.application.name} keeps no network")
+        return self.application.test_examples(
+            self.data, self.data if data is None else data, config or self.config
+        )

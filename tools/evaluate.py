@@ -12,12 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
-from hydra.errors import HydraException
-
 from shared.application import FinishedRun
-from shared.compose import config_from_overrides, group_choices, hydra_text
+from shared.compose import config_from_overrides, hydra_text
 from shared.config import AnyAppConfig, validate
 from shared.errors import ConfigError
 from shared.files import write_result
@@ -38,16 +34,16 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the metrics there, as JSON")
     arguments = parser.parse_intermixed_args(words)
+    return cli.run(lambda: report_scores(arguments.run, arguments.overrides, arguments.out))
 
-    def action() -> None:
-        run = open_run(arguments.run)
-        metrics = evaluate_run(run, arguments.overrides)
-        print(f"{conclusion(metrics)}\n{comparison(metrics, run.metrics)}")
-        if arguments.out:
-            content = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-            write_result(arguments.out, content.encode())
 
-    return cli.run(action)
+def report_scores(run_name: str, overrides: Sequence[str], out: Path | None) -> None:
+    """Evaluate a run, print its scores beside those in metrics.json, and write them to `out` as JSON."""
+    run = open_run(run_name)
+    metrics = evaluate_run(run, overrides)
+    print(f"{conclusion(metrics)}\n{comparison(metrics, run.metrics)}")
+    if out:
+        write_result(out, (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode())
 
 
 def evaluate_run(run: FinishedRun[Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -62,8 +58,6 @@ def evaluate_run(run: FinishedRun[Any], overrides: Sequence[str] = ()) -> dict[s
         DataError: data or weights are missing, damaged or have changed since.
     """
     application = run.application
-    if application.build_learner is None or application.test_examples is None:
-        raise ConfigError(f"{application.name} keeps no network that could be evaluated")
     if overrides and not application.other_data:
         raise ConfigError(f"{overrides[0]}: {application.name} has no other data to be evaluated on")
     config = with_other_data(run.config, overrides)
@@ -73,7 +67,7 @@ def evaluate_run(run: FinishedRun[Any], overrides: Sequence[str] = ()) -> dict[s
             raise ConfigError(
                 f"{data.name} has {what} than {run.metrics['dataset']}, which the network was trained on"
             )
-    examples = application.test_examples(run.data, data, config)
+    examples = run.test_examples(data, config)
     scores = evaluate(run.learner, examples)
     return run.metrics | {
         "dataset": data.name,
@@ -94,32 +88,20 @@ def with_other_data(config: AnyAppConfig, overrides: Sequence[str]) -> AnyAppCon
     """
     if not overrides:
         return config
-    section = config.data.model_dump()
-    name = section["name"]
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ConfigError(f"cannot read {' '.join(overrides)!r}: give data.KEY=VALUE") from error
-    keys = []
-    for override in parsed:
-        if override.is_sweep_override() or override.type is not OverrideType.CHANGE:
-            raise ConfigError(f"{override.input_line}: give one value, as KEY=VALUE")
-        if override.key_or_group == "data":
-            name = override.value()
-        elif override.key_or_group.startswith("data."):
-            keys.append(str(override.input_line))
-        else:
-            raise ConfigError(f"{override.input_line}: only data=NAME and data.KEY=VALUE can be changed")
-    if name not in (names := group_choices(type(config), "data")):
-        raise ConfigError(f"data={name}: choose one of {', '.join(names)}")
-    same = name == section.pop("name")
-    own = [f"data.{key}={hydra_text(value)}" for key, value in section.items() if same]
-    model = config.model_dump()["model"]["name"]
-    # nothing is trained: the training set may be of any size
-    words = [f"model={model}", f"data={name}", *own, *keys, "trainer.batch_size=1"]
     values = config.model_dump()
+    section = values["data"]
+    name = own = section.pop("name")
+    for word in overrides:
+        key, _, value = word.partition("=")
+        if key == "data":
+            name = value
+        elif not key.startswith("data."):
+            raise ConfigError(f"{word}: only data=NAME and data.KEY=VALUE can be changed")
+    words = [f"model={values['model']['name']}", f"data={name}", "trainer.batch_size=1"]
+    words += [f"data.{key}={hydra_text(value)}" for key, value in section.items() if name == own]
+    words += [word for word in overrides if word.startswith("data.")]
     values["data"] = config_from_overrides(config.app, type(config), words).data.model_dump()
-    values["trainer"]["batch_size"] = 1
+    values["trainer"]["batch_size"] = 1  # nothing is trained: the training set may be of any size
     return validate(type(config), values)
 
 

@@ -1,12 +1,12 @@
-"""Write the torch network of a finished run as an ONNX file, and compare the two on the test set.
+"""Write the torch network of a finished run as ONNX, and compare the two on the test set.
 
     python -m tools.export RUN [--out FILE.onnx]
 
 Writes RUN/export.onnx and, beside it, export.json with the largest difference between the logits of
 onnxruntime and those of the network.
 
-exit status: 0 written, 2 what cannot be exported, 3 data missing or damaged, 5 written, but its logits
-differ by more than rounding, 130 interrupted
+exit status: 0 written, 2 a run that cannot be exported, 3 data missing or damaged, 5 written, but the
+logits differ by more than rounding, 130 interrupted
 """
 
 import importlib
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.application import Export, FinishedRun
+from shared.application import FinishedRun
 from shared.data.examples import Examples
 from shared.errors import ConfigError
 from shared.files import sha256_of, write_result
@@ -37,7 +37,7 @@ from tools.runs import RUN_HELP, open_run
 TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 NON_FINITE = 1e300  # stands in for NaN and infinity, which JSON lacks
-TRACED_SIZES = (3, 7)  # of the axes that may have any size: torch fixes a size of 1
+TRACED_SIZES = (3, 7)  # of the axes that may have any size: torch would fix a size of 1
 
 Logits = Callable[[NDArray[Any]], NDArray[np.float64]]  # of one batch
 
@@ -78,63 +78,47 @@ def export(run: FinishedRun[Any], path: Path) -> dict[str, Any]:
             run it, or the file cannot be written. Nothing is left behind.
         DataError: data or weights are missing, damaged or have changed since.
     """
-    application, precision = run.application, run.config.trainer.precision
-    if application.build_learner is None or application.test_examples is None:
-        raise ConfigError(f"{application.name} keeps no network that could be exported")
-    if run.config.framework != "torch":
+    config, how = run.config, run.application.export
+    if config.framework != "torch":
         raise ConfigError(
-            f"{run.folder} is a run of {run.config.framework}: only torch networks can be exported; "
+            f"{run.folder} is a run of {config.framework}: only torch networks can be exported; "
             "train again with framework=torch"
         )
     if path.suffix != ".onnx":
         raise ConfigError(f"{path}: the name must end in .onnx")
-    if precision != "float64":  # bfloat16 runs keep float32 weights: those are exported, and compared
-        precision = "float32"
-        trainer = run.config.trainer.model_copy(update={"precision": precision})
-        run = replace(run, config=run.config.model_copy(update={"trainer": trainer}))
-    examples = application.test_examples(run.data, run.data, run.config)
-    notes = describe(run, application.export)
-    content = importlib.import_module("tools.torch_export").onnx_bytes(
-        application.export.prepare(run.learner.model),
-        example_batch(examples, len(application.export.axes)),
-        application.export.input,
-        application.export.axes,
-        notes,
-    )
-    result = {
-        "file": path.name,
-        "onnx_sha256": sha256_of(content),
-        **notes,
-        "precision": precision,
-        "dataset_sha256": run.data.sha256,
-        **compare(run, examples, onnx_logits(content, run.config.trainer.threads)),
-        "versions": {package: version(package) for package in PACKAGES},
-    }
-    write_result(path, content)
-    write_result(path.with_suffix(".json"), (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
-    return result
-
-
-def describe(run: FinishedRun[Any], how: Export) -> dict[str, str]:
-    """Return the notes in the file, for a reader who has only the file."""
-    single = run.learner.loss != "cross_entropy"
-    return {
-        "app": run.config.app,
+    if config.trainer.precision == "bfloat16":  # ONNX gets the float32 weights: compare in float32, too
+        trainer = config.trainer.model_copy(update={"precision": "float32"})
+        run = replace(run, config=config.model_copy(update={"trainer": trainer}))
+    examples = run.test_examples()
+    one_logit = run.learner.loss != "cross_entropy"
+    notes = {  # in the file, for a reader who has nothing else
+        "app": config.app,
         "model": run.metrics["model"],
         "weights_sha256": run.metrics["weights_sha256"],
         "dataset": run.metrics["dataset"],
         "input": how.describe(run),
         "output": "one logit: its sigmoid is the probability of the second class"
-        if single
+        if one_logit
         else "logits: their softmax is the probability of each class",
         "classes": json.dumps(list(getattr(run.data, "classes", ("0", "1")))),
     }
-
-
-def example_batch(examples: Examples, free_axes: int) -> NDArray[Any]:
-    """Return a batch of the network's inputs, in which no free axis has a size of 0 or 1."""
-    one = examples.inputs[:1]
-    return np.resize(one, (*TRACED_SIZES[:free_axes], *one.shape[free_axes:]))
+    first = examples.inputs[:1]
+    free = len(how.axes)
+    batch = np.resize(first, (*TRACED_SIZES[:free], *first.shape[free:]))
+    torch_export = importlib.import_module("tools.torch_export")
+    content = torch_export.onnx_bytes(how.prepare(run.learner.model), batch, how.input, how.axes, notes)
+    result = {
+        "file": path.name,
+        "onnx_sha256": sha256_of(content),
+        **notes,
+        "precision": run.config.trainer.precision,
+        "dataset_sha256": run.data.sha256,
+        **compare(run, examples, onnx_logits(content, config.trainer.threads)),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+    write_result(path, content)
+    write_result(path.with_suffix(".json"), (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+    return result
 
 
 def onnx_logits(content: bytes, threads: int | None) -> Logits:
@@ -151,7 +135,7 @@ def onnx_logits(content: bytes, threads: int | None) -> Logits:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
-    options.log_severity_level = 4  # fatal: we report errors ourselves
+    options.log_severity_level = 4  # fatal: its errors are reported below
     try:
         session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common class
@@ -180,15 +164,14 @@ def compare(run: FinishedRun[Any], examples: Examples, exported: Logits) -> dict
     found = np.nan_to_num(found, nan=NON_FINITE, posinf=NON_FINITE, neginf=-NON_FINITE)
     largest, difference = float(np.abs(expected).max()), float(np.abs(found - expected).max())
     loss, bound = run.learner.loss, TOLERANCE[run.config.trainer.precision]
+    differ = predicted_classes(loss, found) != predicted_classes(loss, expected)
     return {
         "test_examples": len(examples),
         "largest_logit": largest,
         "largest_difference": difference,
         "relative_difference": difference / largest if largest else difference,
         "bound": bound,
-        "classes_that_differ": int(
-            (predicted_classes(loss, found) != predicted_classes(loss, expected)).sum()
-        ),
+        "classes_that_differ": int(differ.sum()),
         "agrees": difference <= bound * largest,
     }
 

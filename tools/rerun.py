@@ -2,19 +2,18 @@
 
     python -m tools.rerun RUN [--out FOLDER]
 
-Trains the configuration in RUN/config.yaml again, in a process of its own; the new run folder is
-outputs/APP/DATE_TIME unless --out names one. Differences in commit, versions, hardware or data are
-printed first, as warnings.
+Trains the configuration in RUN/config.yaml again, in a process of its own, in FOLDER or in a new
+folder of outputs/APP. Differences in commit, versions, hardware or data are printed first, as warnings.
 
 exit status: 0 the same to the last bit, 5 different, 2 a run that cannot be repeated, 3 data missing
 or damaged, 4 training diverged, 130 interrupted
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,6 @@ from shared.runs.reader import read_metrics
 from shared.runs.repeat import rerun_overrides
 from tools import cli
 from tools.runs import RUN_HELP, open_run
-
-SCORES = ("test_accuracy", "test_loss")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -50,27 +47,21 @@ def rerun(run_name: str, out: Path | None) -> int:
     if out is not None and "${" in str(out):  # Hydra would resolve it
         raise ConfigError(f"--out {out}: a run folder cannot have ${{ in its path; choose another")
     run = open_run(run_name)
+    app = run.application.name
     words = rerun_overrides(run.config.model_dump())
     for line in differences(run.metrics, present_environment(run)):
         print(f"warning: {line}", file=sys.stderr, flush=True)
-    folder = out or make_folder(Path("outputs") / run.config.app)
-    command = [
-        sys.executable,
-        "-m",
-        f"apps.{run.config.app}",
-        *words,
-        f"hydra.run.dir={hydra_text(str(folder))}",
-    ]
-    if status := run_to_end(command):
+    folder = out or Path("outputs", app, f"{datetime.now():%Y-%m-%d_%H-%M-%S}_rerun_{os.getpid()}")
+    words.append(f"hydra.run.dir={hydra_text(str(folder))}")
+    if status := exit_status_of([sys.executable, "-m", f"apps.{app}", *words]):
         return status
-    metrics = read_metrics(folder)
-    result = comparison(run.metrics, metrics)
-    print(result or "the same to the last bit")
-    return cli.FAILED_CHECK if result else 0
+    difference = compare(run.metrics, read_metrics(folder))
+    print(difference or "the same to the last bit")
+    return cli.FAILED_CHECK if difference else 0
 
 
-def run_to_end(command: Sequence[str]) -> int:
-    """Run a command and return its exit status; Ctrl-C reaches it too, and it ends by itself."""
+def exit_status_of(command: Sequence[str]) -> int:
+    """Run a command to its end. Ctrl-C reaches it, too; then it writes a checkpoint and ends by itself."""
     with subprocess.Popen(command) as process:
         while True:
             try:
@@ -81,8 +72,7 @@ def run_to_end(command: Sequence[str]) -> int:
 
 def present_environment(run: FinishedRun[Any]) -> dict[str, Any]:
     """Return what metrics.json of the same run would say of this machine, code and data."""
-    config = run.config
-    data = run.application.load_data(config)
+    config, data = run.config, run.application.load_data(run.config)
     threads = config.trainer.threads or available_cores()
     return environment(config.framework, threads) | {"dataset": data.name, "dataset_sha256": data.sha256}
 
@@ -96,35 +86,15 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return lines
 
 
-def make_folder(parent: Path) -> Path:
-    """Make and return a new folder named after the current time.
-
-    Raises:
-        ConfigError: it cannot be made.
-    """
-    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    for folder in chain([parent / name], (parent / f"{name}_{number}" for number in count(2))):
-        try:
-            folder.mkdir(parents=True)
-            break
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise ConfigError(f"cannot make {folder}: {error.strerror}; give --out") from error
-    return folder
-
-
-def comparison(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Return how two results differ; an empty string where they are the same to the last bit."""
-    accuracy, loss = (after[key] - before[key] for key in SCORES)
+def compare(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Return how two results differ; "" if they are the same to the last bit."""
+    old, new = before["test_accuracy"], after["test_accuracy"]
     parts = []
-    if accuracy:
-        parts.append(
-            f"accuracy differs by {100 * accuracy:+.2f} points "
-            f"({before['test_accuracy']:.2%}, now {after['test_accuracy']:.2%})"
-        )
-    if loss:
-        parts.append(f"loss differs by {loss:+.2g} ({before['test_loss']:.6g}, now {after['test_loss']:.6g})")
+    if new != old:
+        parts.append(f"accuracy differs by {100 * (new - old):+.2f} points ({old:.2%}, now {new:.2%})")
+    old, new = before["test_loss"], after["test_loss"]
+    if new != old:
+        parts.append(f"loss differs by {new - old:+.2g} ({old:.6g}, now {new:.6g})")
     if before.get("weights_sha256") != after.get("weights_sha256"):
         parts.append("weights differ")
     return "; ".join(parts)

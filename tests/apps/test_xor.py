@@ -187,7 +187,7 @@ def test_the_default_recipe_learns_from_every_start(tmp_path: Path) -> None:
     ("argument", "said"),
     [
         ("trainer.batch_size=5", "trainer.batch_size=5 is larger than the training set: XOR has 4"),
-        ("model=cnn", "no such model here; choose one of no_biases, published, two_layer"),
+        ("model=cnn", "unknown model 'cnn'; choose from no_biases, published, two_layer"),
         ("model.inputs=4", "model.inputs should be less than or equal to 3"),
         ("data.repeats=0", "data.repeats should be greater than or equal to 1"),
         ("framework=numpy trainer.precision=bfloat16", "needs framework=torch or keras"),
