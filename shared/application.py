@@ -10,8 +10,8 @@ from shared.config import AnyAppConfig
 from shared.data.examples import Examples
 from shared.errors import ConfigError, DataError
 from shared.runs.environment import DataSet
-from shared.runs.reader import read_config, read_metrics
-from shared.training.loop import Learner, load_weights
+from shared.runs.reader import load_weights, read_config, read_metrics
+from shared.training.loop import Learner
 
 
 @dataclass(frozen=True)

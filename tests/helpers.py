@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from scipy.stats import t
 
 from apps.mnist_cnn.config import Config
 from shared.compose import config_from_overrides
+from shared.data.examples import Examples
 from shared.native import library
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +73,16 @@ def no_c_compiler() -> str | None:
         except OSError as error:
             return f"there is no C compiler: {error}"
     return None if done.returncode == 0 else f"no C can be compiled: {done.stderr.strip()}"
+
+
+def take_steps(
+    learner: Any, examples: Examples, steps: Sequence[tuple[Any, float]]
+) -> Iterator[tuple[float, int]]:
+    """Take a step for each (batch, learning rate); yield its mean loss and count of correct ones."""
+    batches = learner.start_epoch([batch for batch, _ in steps])
+    for batch, (_, lr) in zip(batches, steps, strict=True):
+        loss, correct = learner.step(examples, batch, lr)
+        yield float(loss), int(correct)
 
 
 def lowest_expected(app: str, framework: str, model: str, dataset: str) -> float:

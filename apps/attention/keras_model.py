@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from apps.attention.config import MeanPooling, Model, MultiHead, SingleHead
 from shared.data.sequences import PAD
+from shared.training.keras_dropout import ByteDropout
 from shared.training.keras_initializers import torch_initializers
-from shared.training.keras_layers import ByteDropout
 
 
 def read(ids: Any, config: Model, tokens: int, paired: bool) -> tuple[Any, Any, Any]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from apps.attention.config import MeanPooling, Model, MultiHead, SingleHead
 from shared.data.sequences import PAD
-from shared.training.torch_layers import ByteDropout
+from shared.training.torch_dropout import ByteDropout
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 

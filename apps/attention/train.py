@@ -21,7 +21,9 @@ from shared.runs.messages import announcement, conclusion
 from shared.runs.reader import read_metrics, read_status
 from shared.training.auto import resolve_auto
 from shared.training.frameworks import learner_class
-from shared.training.loop import Batches, Evaluation, Learner, batches_by_length, evaluate, fit, save_weights
+from shared.training.loop import Evaluation, Learner, evaluate, fit
+from shared.training.run_state import save_weights
+from shared.training.schedule import Batches, batches_by_length
 
 Sets = tuple[Examples, Examples, Examples]
 

@@ -10,9 +10,8 @@ from torch.nn import functional as F
 
 from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Network, Recurrent, Weights
 from shared import distributed
+from shared.distributed import Shard
 from shared.torch_distributed import all_reduce_sum
-from shared.training.torch_distributed import Share
-from shared.training.torch_layers import over_processes
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "ReLU": torch.relu}
 
@@ -22,7 +21,7 @@ class TorchDense(nn.Module):
 
     def __init__(self, network: Dense) -> None:
         super().__init__()
-        self.share = Share()
+        self.shard = Shard()
         self.network = network
         inputs = network.inputs
         for layer in range(1, network.depth + 1):
@@ -54,7 +53,7 @@ class TorchRecurrent(nn.Module):
 
     def __init__(self, network: Recurrent) -> None:
         super().__init__()
-        self.share = Share()
+        self.shard = Shard()
         kind = nn.LSTM if network.cell == "lstm" else nn.RNN
         self.cell = kind(network.inputs, network.hidden, batch_first=True)
         self.output = nn.Linear(network.hidden, CLASSES)
@@ -75,7 +74,9 @@ def build_model(network: Network) -> TorchDense | TorchRecurrent:
     """Return the network in torch, float64."""
     model = TorchDense(network) if isinstance(network, Dense) else TorchRecurrent(network)
     if distributed.world_size() > 1:
-        over_processes(model, model.share)
+        from shared.training.torch_ddp import shard_layers
+
+        shard_layers(model, model.shard, torch.device("cpu"))
     return model.double()
 
 
@@ -88,19 +89,19 @@ def gradients(
 ) -> Gradients:
     """Return loss and gradients of one batch, by autograd; see `networks.Engine`."""
     _load(model, weights)
-    share = model.share
-    rows = share.take(len(inputs))
+    shard = model.shard
+    rows = shard.select(len(inputs))
     x = torch.from_numpy(inputs[rows])
     if isinstance(model, TorchDense):
         logits, watched = model(x, [torch.from_numpy(mask[rows]) for mask in masks])
     else:
         x.requires_grad_()
         logits, watched = model(x), [x]
-    loss = F.cross_entropy(logits, torch.from_numpy(labels[rows])) * share.weight
+    loss = F.cross_entropy(logits, torch.from_numpy(labels[rows])) * shard.weight
     named = dict(model.named_parameters())
     found = torch.autograd.grad(loss, [*(named[name] for name in weights), *watched])
     loss, *parameters = summed([loss.detach(), *found[: len(weights)]])
-    flow = [whole(gradient, share) for gradient in found[len(weights) :]]
+    flow = [whole(gradient, shard) for gradient in found[len(weights) :]]
     stacked = torch.stack(flow) if isinstance(model, TorchDense) else flow[0].transpose(0, 1)
     arrays = [gradient.numpy() for gradient in parameters]
     return Gradients(loss.item(), dict(zip(weights, arrays, strict=True)), stacked.numpy())
@@ -113,11 +114,11 @@ def summed(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [all_reduce_sum(tensor.contiguous()) for tensor in tensors]
 
 
-def whole(gradient: torch.Tensor, share: Share) -> torch.Tensor:
+def whole(gradient: torch.Tensor, shard: Shard) -> torch.Tensor:
     """Return the gradients of the whole batch (N, ...) from those of this process's share."""
-    batch = gradient.new_zeros(share.size, *gradient.shape[1:])
-    if share.weight:
-        batch[share.rows] = gradient
+    batch = gradient.new_zeros(shard.batch_size, *gradient.shape[1:])
+    if shard.weight:
+        batch[shard.rows] = gradient
     return summed([batch])[0]
 
 

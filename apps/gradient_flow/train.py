@@ -26,7 +26,7 @@ from shared.data.images import ImageData
 from shared.runs.environment import available_cores, initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
-from shared.training.loop import refuse_another_training, write_weights
+from shared.training.run_state import write_weights
 
 PAGE = "gradient_flow.html"
 BLOCK = 2  # pixels a side that become one for the dense networks: 28 x 28 to 14 x 14
@@ -48,7 +48,6 @@ def train(config: Config) -> dict[str, Any]:
     backend.prepare(config.trainer.threads or available_cores())
     run = RunFolder.open(config)
     run.metrics |= initial_metrics(config, images, **{kind: len(one) for kind, one in vars(sets).items()})
-    refuse_another_training(config, run)
     with run.session():
         shapes = overfitting.network_of(config, sets.train.inputs.shape[1]).shapes()
         run.metrics["parameters"] = sum(math.prod(shape) for shape in shapes.values())

@@ -19,9 +19,8 @@ from apps.imdb_rnn.config import Config
 from shared.cli import exit_status_of
 from shared.errors import ConfigError
 from shared.files import write_result
-from shared.runs.reader import read_config, read_metrics
+from shared.runs.reader import load_weights, read_config, read_metrics
 from shared.training.auto import resolve_auto
-from shared.training.loop import load_weights
 
 REVIEWS = 100
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from apps.imdb_rnn.config import EMBEDDING_STD, Bow, Lstm, Rnn
 from shared.data.sequences import PAD
+from shared.training.keras_dropout import ByteDropout
 from shared.training.keras_initializers import torch_initializers
-from shared.training.keras_layers import ByteDropout
 
 NOTHING = -1e9  # below every number that a padded step could win against
 

@@ -25,8 +25,8 @@ from shared.data.sequences import UNKNOWN
 from shared.data.text import tokenizer
 from shared.data.text_sets import known_words, load_texts, split_texts
 from shared.files import read_verified
-from shared.runs.reader import read_config, read_metrics
-from shared.training.loop import Learner, load_weights
+from shared.runs.reader import load_weights, read_config, read_metrics
+from shared.training.loop import Learner
 from shared.training.losses import class_probabilities
 
 SHOWN = 8  # words each way

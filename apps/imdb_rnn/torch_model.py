@@ -11,7 +11,7 @@ from torch import nn
 
 from apps.imdb_rnn.config import EMBEDDING_STD, Bow, Lstm, Rnn
 from shared.data.sequences import PAD
-from shared.training.torch_layers import ByteDropout
+from shared.training.torch_dropout import ByteDropout
 
 NOTHING = -1e9  # below every number that a padded step could win against
 

@@ -14,7 +14,9 @@ from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.auto import resolve_auto
 from shared.training.frameworks import learner_class
-from shared.training.loop import Evaluation, Learner, batches_by_length, evaluate, fit, save_weights
+from shared.training.loop import Evaluation, Learner, evaluate, fit
+from shared.training.run_state import save_weights
+from shared.training.schedule import batches_by_length
 
 
 def train(config: Config) -> dict[str, Any]:

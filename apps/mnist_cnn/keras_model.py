@@ -4,8 +4,8 @@ import keras
 from keras import layers
 
 from apps.mnist_cnn.config import Cnn, FastCnn, Mlp
+from shared.training.keras_dropout import ByteDropout
 from shared.training.keras_initializers import torch_initializers
-from shared.training.keras_layers import ByteDropout
 from shared.training.keras_pooling import ConvMaxPool2D
 
 CLASSES = 10

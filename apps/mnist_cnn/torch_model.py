@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from apps.mnist_cnn.config import Cnn, FastCnn, Mlp
-from shared.training.torch_layers import ByteDropout
+from shared.training.torch_dropout import ByteDropout
 from shared.training.torch_pooling import max_pooled
 
 CLASSES = 10

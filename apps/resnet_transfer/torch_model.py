@@ -89,20 +89,18 @@ def build_head(config: ResNet, features: int, classes: int) -> nn.Module:
 def features(learner: Any, images: NDArray[Any]) -> NDArray[Any]:
     """Return the backbone's features of one batch in evaluation mode, (N, F)."""
     learner.model.eval()
-    with torch.inference_mode(), learner._autocast():
+    with torch.inference_mode(), learner.autocast():
         result: torch.Tensor = learner.model.features(torch.from_numpy(images).to(learner.device))
     return result.to(learner.dtype).cpu().numpy()
 
 
-def shift_and_mirror(
-    images: torch.Tensor, random: np.random.Generator, pixels: int, mirror: bool
-) -> torch.Tensor:
+def shift_and_mirror(images: Any, random: np.random.Generator, pixels: int, mirror: bool) -> torch.Tensor:
     """Shift each image at random by up to `pixels` in each direction and mirror half of them.
 
     torchvision's transforms (v2), with the effect of shared/data/augment.py but other random numbers.
 
     Args:
-        images: a tensor, uint8 (N, height, width, 3), on any device; edge pixels are repeated to fill gaps.
+        images: uint8 (N, height, width, 3), an array or tensor; edge pixels are repeated to fill gaps.
         random: seeds torch's generator.
         pixels: largest shift; 0 shifts nothing.
         mirror: whether to mirror at all.
@@ -111,7 +109,7 @@ def shift_and_mirror(
     transform = v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if mirror else [])])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(random.integers(2**63)))
-        padded = images.permute(0, 3, 1, 2)
+        padded = torch.as_tensor(images).permute(0, 3, 1, 2)
         if pixels:  # all images at once; RandomCrop's own padding would be one image at a time
             padded = v2.functional.pad(padded, [pixels], padding_mode="edge")
         augmented = torch.stack([transform(image) for image in padded])

@@ -12,7 +12,8 @@ from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.auto import resolve_auto
-from shared.training.loop import Evaluation, evaluate, save_weights
+from shared.training.loop import Evaluation, evaluate
+from shared.training.run_state import save_weights
 
 
 def train(config: Config) -> dict[str, Any]:

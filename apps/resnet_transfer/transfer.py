@@ -17,7 +17,7 @@ from shared.data.images import ImageData
 from shared.errors import DataError
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import learner_class
-from shared.training.loop import EVALUATION_BATCH, Augment, Learner, fit, unchanged
+from shared.training.loop import EVALUATION_BATCH, Augment, Learner, fit
 from shared.training.lr_scale import LrScales
 
 State = Mapping[str, NDArray[Any]]  # weights by torchvision's names, unless said otherwise
@@ -58,7 +58,7 @@ def build_learner(config: Config, images: ImageData, initial: InitialWeights = R
         DataError: the weights belong to another network.
     """
     build = partial(model_module(config.framework).build_model, classes=len(images.classes))
-    learner = learner_class(config.framework)(build, config, rates=lr_scales(config))
+    learner = learner_class(config.framework)(build, config, lr_scales=lr_scales(config))
     if initial is not RANDOM:
         load_backbone(learner, initial, config)
     return learner
@@ -175,7 +175,7 @@ def fit_head(
     count = train_features.inputs.shape[1]
     build = partial(model_module(config.framework).build_head, features=count, classes=classes)
     scales = {"": config.transfer.frozen_rate}
-    head = learner_class(config.framework)(build, config, rates=scales)
+    head = learner_class(config.framework)(build, config, lr_scales=scales)
     head.load_weights(own)
     fit(head, train_features, validation_features, config, run)
     learner.load_weights(learner.weights() | head.weights())
@@ -191,10 +191,10 @@ def with_features(learner: Learner, examples: Examples, config: Config) -> Examp
     return Examples(np.concatenate(batches), examples.labels)
 
 
-def augmentation(config: Config) -> Augment:
+def augmentation(config: Config) -> Augment | None:
     """Return the function that augments the training images of an epoch; none in mode `frozen`."""
     data = config.data
     if config.transfer.mode == "frozen" or not (data.shift or data.mirror):
-        return unchanged
+        return None
     augment = model_module("torch").shift_and_mirror if config.framework == "torch" else shift_and_mirror
     return partial(augment, pixels=data.shift, mirror=data.mirror)

@@ -14,7 +14,9 @@ from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.auto import resolve_auto
 from shared.training.frameworks import learner_class
-from shared.training.loop import Indices, Learner, batches_of, evaluate, fit, save_weights
+from shared.training.loop import Learner, evaluate, fit
+from shared.training.run_state import save_weights
+from shared.training.schedule import Indices, shuffled_batches
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def batches(config: Config, epoch: int) -> list[Indices]:
     first = (epoch - 1) * config.data.repeats
     passes = range(first, first + config.data.repeats)
     size = config.trainer.batch_size
-    return [batch for number in passes for batch in batches_of(len(ROWS), size, config.seed, number)]
+    return [batch for number in passes for batch in shuffled_batches(len(ROWS), size, config.seed, number)]
 
 
 def build_learner(config: Config, table: TruthTable | None = None) -> Learner:

@@ -190,3 +190,17 @@ def _read_file(path: Path) -> bytes | None:
 def _is_number(value: Any) -> bool:
     # JSON has numbers that do not fit into a float; comparing NaN gives False
     return type(value) in (int, float) and abs(value) < LARGEST
+
+
+def load_weights(learner: Any, folder: Path, metrics: dict[str, Any]) -> None:
+    """Load the weights of the run in `folder` into a learner.
+
+    Raises:
+        DataError: they are damaged, or do not fit the configuration beside them.
+    """
+    try:
+        learner.load_weights(read_weights(folder, metrics))
+    except ValueError as error:
+        raise DataError(
+            f"{folder}: config.yaml does not belong to these weights ({error}); train again"
+        ) from error

@@ -1,33 +1,65 @@
-"""Which learner trains in which framework; the others are not imported."""
+"""Imports only the framework that was asked for."""
 
 import contextlib
+import ctypes
 import gc
+import importlib
+import platform
 import sys
 from collections.abc import Callable, Iterator
 
+from shared import distributed
+from shared.config import AppConfig
 from shared.errors import ConfigError
 from shared.training.loop import Learner
+from shared.training.losses import Loss
+from shared.training.lr_scale import ALL, LrScales
+
+# Parameters of glibc's mallopt (malloc.h), and the largest values they take, in bytes.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+NEVER_TRIM = 2**31 - 1
+LARGEST_MMAP_THRESHOLDS = (2**30, 32 * 2**20)  # older versions refuse the first
+
+
+def build_learner(
+    package: str, config: AppConfig, loss: Loss = "cross_entropy", lr_scales: LrScales = ALL
+) -> Learner:
+    """Return the network of an application with its optimizer, in `config.framework`.
+
+    Args:
+        package: the application, such as "apps.mnist_cnn", with torch_model.py, keras_model.py or
+            numpy_model.py in it.
+        config: the configuration.
+        loss: name of the loss.
+        lr_scales: factors of the learning rate by parameter group.
+    """
+    learner = learner_class(config.framework)
+    network = importlib.import_module(f"{package}.{config.framework}_model")
+    return learner(network.build_model, config, loss, lr_scales)
 
 
 def learner_class(framework: str) -> Callable[..., Learner]:
-    """Return the learner of `torch`, `keras` or `numpy`.
-
-    Call it with the network's `build_model`, the configuration, and the name of the loss.
+    """Return the learner of `torch`, `keras` or `numpy`; its arguments are those of TorchLearner.
 
     Raises:
         ConfigError: torch is asked for in a process in which TensorFlow runs.
     """
+    keep_freed_memory()
     match framework:
         case "torch":
-            # In this order the two abort the process: shared/parity/__init__.py tells why.
+            # In this order the two abort the process: see shared/parity/__init__.py.
             if "tensorflow" in sys.modules and "torch._dynamo" not in sys.modules:
-                raise ConfigError("Keras runs in this process: start one command for each framework")
-            with uncollected():
+                raise ConfigError("Keras runs in this process: start a command for each framework")
+            with paused_garbage_collection():
+                if distributed.world_size() > 1:
+                    from shared.training.torch_ddp import DistributedTorchLearner
+
+                    return DistributedTorchLearner
                 from shared.training.torch_learner import TorchLearner
 
             return TorchLearner
         case "keras":
-            with uncollected():
+            with paused_garbage_collection():
                 import shared.training.keras_quiet  # noqa: F401  (before Keras is imported)
                 from shared.training.keras_learner import KerasLearner
 
@@ -36,16 +68,12 @@ def learner_class(framework: str) -> Callable[..., Learner]:
             from shared.training.numpy_learner import NumpyLearner
 
             return NumpyLearner
-    raise ValueError(f"no framework is called {framework}")
+    raise ValueError(f"unknown framework {framework}")
 
 
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Let the collector of garbage rest meanwhile.
-
-    An import makes a hundred thousand objects that stay, and the collector goes through all of them
-    again and again: a sixth of the time that it takes.
-    """
+def paused_garbage_collection() -> Iterator[None]:
+    """Pause garbage collection: it takes a sixth of the time in which a framework is imported."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -53,3 +81,15 @@ def uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to return freed blocks of up to 1 GiB to the system.
+
+    By default each large activation is requested and returned in every step: a page fault for every
+    4 KiB, a fifth of the CNN's step (docs/performance.md).
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(M_TRIM_THRESHOLD, NEVER_TRIM)
+        any(libc.mallopt(M_MMAP_THRESHOLD, size) for size in LARGEST_MMAP_THRESHOLDS)

@@ -1,6 +1,6 @@
-"""The training loop in Keras, on TensorFlow."""
+"""Training in Keras, on TensorFlow."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,34 +12,32 @@ from shared.config import AppConfig
 from shared.data.examples import Examples
 from shared.errors import ConfigError
 from shared.runs.environment import available_cores
-from shared.training.keras_optimizers import build_optimizer, set_factors
-from shared.training.loop import Indices
+from shared.training.keras_optimizers import build_optimizer, set_lr_scales
 from shared.training.losses import Loss
-from shared.training.lr_scale import ALL, LrScales, factor
-from shared.training.memory import keep_freed_memory
+from shared.training.lr_scale import ALL, LrScales, lr_scale
+from shared.training.schedule import Indices
 
 
 class KerasLearner:
     """A network in Keras with its optimizer.
 
     Args:
-        build: makes the network, with freshly drawn weights, from `config.model`.
+        build_model: returns the network with its initial weights for `config.model`.
         config: seed, threads, precision and optimizer are taken from here.
-        loss: what it is trained on.
-        rates: how fast its parts learn; a part with the factor 0 stays as it is, the statistics of
-            its batch normalization included.
+        loss: name of the loss it is trained on.
+        lr_scales: factors of the learning rate by layer; 0 freezes a layer, including the
+            statistics of its batch normalization.
     """
 
-    asynchronous = False  # train yields numbers
+    asynchronous = False
 
     def __init__(
         self,
-        build: Callable[[Any], keras.Model],
+        build_model: Callable[[Any], keras.Model],
         config: AppConfig,
         loss: Loss = "cross_entropy",
-        rates: LrScales = ALL,
+        lr_scales: LrScales = ALL,
     ) -> None:
-        keep_freed_memory()
         set_threads(config.trainer.threads or available_cores())
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(config.seed)
@@ -49,76 +47,72 @@ class KerasLearner:
         )
         self.loss = loss
         self.clip_norm = config.trainer.clip_norm
-        self.model = build(config.model)
+        self.model = build_model(config.model)
         self.optimizer = build_optimizer(config.optimizer)
         self.optimizer.build(self.model.trainable_variables)
-        # One graph for batches of all sizes: another one may round otherwise, and which batch comes
-        # first differs where a run goes on.
+        # One graph for batches of all sizes: a graph for one size may round differently, and a
+        # resumed run may start with a batch of another size.
         self._inputs = tf.TensorSpec(self.model.input.shape, self.model.input.dtype)
-        self.set_lr_scales(rates)
+        self.set_lr_scales(lr_scales)
         self._predict = tf.function(
             lambda inputs: self.model(inputs, training=False), input_signature=[self._inputs]
         )
 
-    def set_lr_scales(self, rates: LrScales) -> None:
-        """Let the layers learn at these rates from now on; a frozen one keeps its statistics."""
-        self.lr_scales = rates
-        factors = {layer.name: factor(layer.name, rates) for layer in self.model.layers}
-        for layer in self.model.layers:
-            layer.trainable = factors[layer.name] > 0
-        set_factors(
-            self.optimizer,
-            {
-                weight.path: factors[layer.name]
-                for layer in self.model.layers
-                for weight in layer.trainable_variables
-            },
-        )
-        self.parameters = sum(int(np.prod(w.shape)) for w in self.model.trainable_variables)
-        signature = [self._inputs, tf.TensorSpec([None], tf.int64)]
-        # Another graph; it branches on no tensor, and is traced faster where nobody looks for that.
-        self._step = tf.function(self._one_step, input_signature=signature, autograph=False)
+    def step(self, examples: Examples, batch: Indices, lr: float) -> tuple[Any, Any]:
+        """Take one optimizer step; return the batch's mean loss and number of correct predictions."""
+        self.optimizer.learning_rate.assign(lr)
+        return self._graph(self._tensor(examples.inputs[batch]), examples.labels[batch])
 
-    def placed(self, examples: Examples) -> Examples:
-        """Return the examples as they are."""
-        return examples
-
-    def train(
-        self, examples: Examples, steps: Sequence[tuple[Indices, float]]
-    ) -> Iterator[tuple[float, int]]:
-        """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
-        for batch, rate in steps:
-            self.optimizer.learning_rate.assign(rate)
-            loss, hits = self._step(self._given(examples.inputs[batch]), examples.labels[batch])
-            yield float(loss), int(hits)
-
-    def _given(self, inputs: NDArray[Any]) -> tf.Tensor:
-        """Return a batch as the network takes it: uint8 pictures, say, as floating point."""
-        return tf.cast(tf.constant(inputs), self._inputs.dtype)
-
-    def _one_step(self, inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _step(self, inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Forward, loss, backward, step: compiled into a graph at the first call."""
         with tf.GradientTape() as tape:
             logits = tf.cast(self.model(inputs, training=True), keras.config.floatx())
             loss = mean_loss(self.loss, logits, labels)
-        variables = self.model.trainable_variables
-        # The gradient of an embedding comes as its rows: as a whole, every optimizer can take it.
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+        weights = self.model.trainable_variables
+        # tf.convert_to_tensor makes the sparse gradient of an embedding dense, for every optimizer.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
         if self.clip_norm is not None:
-            gradients = clipped(gradients, self.clip_norm)
-        self.optimizer.apply(gradients, variables)
-        return loss, hits(self.loss, logits, labels)
+            gradients = clip_by_norm(gradients, self.clip_norm)
+        self.optimizer.apply(gradients, weights)
+        return loss, count_correct(self.loss, logits, labels)
+
+    def to_device(self, examples: Examples) -> Examples:
+        """Return the examples unchanged."""
+        return examples
+
+    def start_epoch(self, batches: Sequence[Indices]) -> Sequence[Indices]:
+        """Return the batches unchanged."""
+        return batches
+
+    def set_lr_scales(self, lr_scales: LrScales) -> None:
+        """Use these factors from now on; a frozen layer keeps its statistics."""
+        self.lr_scales = lr_scales
+        scales = {layer.name: lr_scale(layer.name, lr_scales) for layer in self.model.layers}
+        for layer in self.model.layers:
+            layer.trainable = scales[layer.name] > 0
+        weights = {
+            w.path: scales[layer.name] for layer in self.model.layers for w in layer.trainable_variables
+        }
+        set_lr_scales(self.optimizer, weights)
+        self.parameters = sum(int(np.prod(w.shape)) for w in self.model.trainable_variables)
+        signature = [self._inputs, tf.TensorSpec([None], tf.int64)]
+        # A new graph. It has no branches, and is traced faster without searching for them.
+        self._graph = tf.function(self._step, input_signature=signature, autograph=False)
+
+    def _tensor(self, inputs: NDArray[Any]) -> tf.Tensor:
+        """Return a batch in the dtype of the network's input."""
+        return tf.cast(tf.constant(inputs), self._inputs.dtype)
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (N, classes) of one batch, in evaluation mode."""
-        return np.asarray(self._predict(self._given(inputs)), dtype=np.float64)
+        return np.asarray(self._predict(self._tensor(inputs)), dtype=np.float64)
 
     def weights(self) -> dict[str, NDArray[Any]]:
-        """Return every weight under its path in Keras (conv1/kernel)."""
+        """Return every weight by its path in Keras (conv1/kernel)."""
         return {weight.path: np.asarray(weight) for weight in self.model.weights}
 
     def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `weights` of such a network has given."""
+        """Load what `weights` returned for a network like this one."""
         own = {weight.path: weight for weight in self.model.weights}
         if own.keys() != weights.keys():
             raise ValueError(f"expected {sorted(own)}, given {sorted(weights)}")
@@ -126,11 +120,11 @@ class KerasLearner:
             weight.assign(weights[path])
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return all that its next step depends on: weights, optimizer, generators of dropout."""
+        """Return everything the next step depends on: weights, optimizer, random generators."""
         return {name: np.asarray(value) for name, value in self._variables().items()}, {}
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
-        """Take over what `state` of such a network has returned."""
+        """Restore what `state` returned."""
         for name, variable in self._variables().items():
             variable.assign(arrays[name])
 
@@ -159,14 +153,14 @@ def mean_loss(loss: Loss, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean((tf.sigmoid(logits) - targets) ** 2)
 
 
-def hits(loss: Loss, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Return how many of the batch's examples are classified right."""
+def count_correct(loss: Loss, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Return the number of correct predictions in the batch."""
     one_logit = tf.cast(logits[:, 0] > 0, tf.int64)
     predicted = tf.argmax(logits, axis=1) if loss == "cross_entropy" else one_logit
     return tf.reduce_sum(tf.cast(predicted == labels, tf.int64))
 
 
-def clipped(gradients: list[tf.Tensor], max_norm: float) -> list[tf.Tensor]:
+def clip_by_norm(gradients: list[tf.Tensor], max_norm: float) -> list[tf.Tensor]:
     """Return the gradients so that their norm together is max_norm at most, in torch's formula."""
     factor = tf.minimum(max_norm / (tf.linalg.global_norm(gradients) + 1e-6), 1)
     return [gradient * factor for gradient in gradients]

@@ -23,7 +23,7 @@ class TorchOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=config.lr, name=config.name)
         self.options = config
         self.state: list[list[keras.Variable]] = []
-        self.factors: dict[str, float] = {}  # of the learning rate, by the path of the variable
+        self.lr_scales: dict[str, float] = {}  # by the path of the variable
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Make the state of each variable."""
@@ -43,7 +43,7 @@ class TorchOptimizer(keras.optimizers.Optimizer):
     def rate(self, learning_rate: keras.Variable, variable: keras.Variable) -> Any:
         """Return the learning rate of one variable, in its dtype."""
         path = self._trainable_variables[self._get_variable_index(variable)].path
-        return ops.cast(learning_rate, variable.dtype) * self.factors.get(path, 1.0)
+        return ops.cast(learning_rate, variable.dtype) * self.lr_scales.get(path, 1.0)
 
     def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
         """Update the state; return what is taken off the weight."""
@@ -135,15 +135,15 @@ def build_optimizer(config: Optimizer) -> keras.optimizers.Optimizer:
     return classes[config.name](config)
 
 
-def set_factors(optimizer: keras.optimizers.Optimizer, factors: dict[str, float]) -> None:
+def set_lr_scales(optimizer: keras.optimizers.Optimizer, lr_scales: dict[str, float]) -> None:
     """Multiply the learning rate of each variable, by its path, by its factor from now on.
 
     Raises:
         ConfigError: Keras's own optimizers have one rate for all.
     """
     if isinstance(optimizer, TorchOptimizer):
-        optimizer.factors = factors
-    elif any(factor != 1 for factor in factors.values()):
+        optimizer.lr_scales = lr_scales
+    elif any(scale != 1 for scale in lr_scales.values()):
         raise ConfigError(
             "optimizer.formula=keras has one learning rate for all layers: take "
             "optimizer.formula=torch where they learn at different rates"

@@ -1,7 +1,7 @@
-"""Learning rates of parts of a network: factors by the name of the part, 0 for a frozen one.
+"""Factors of the learning rate by parameter group: {"": 0.1, "fc": 1.0} trains `fc` at the full
+rate and everything else at a tenth of it; 0 freezes a group.
 
-`{"": 0.1, "fc": 1.0}`: everything learns with a tenth of the rate, `fc` with all of it. Of several
-parts that a name lies in, the longest counts.
+A group is named by the prefix of its parameters' names; the longest prefix that fits counts.
 """
 
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ LrScales = Mapping[str, float]
 ALL: LrScales = {"": 1.0}
 
 
-def part(name: str, rates: LrScales) -> str:
-    """Return the key of `rates` that the layer or parameter of this name belongs to.
+def parameter_group(name: str, lr_scales: LrScales) -> str:
+    """Return the group that the layer or parameter of this name belongs to.
 
     Raises:
         ValueError: it belongs to none.
     """
-    found = [key for key in rates if key in ("", name) or name.startswith(f"{key}.")]
-    if not found:
-        raise ValueError(f"no learning rate for {name}: {', '.join(rates)}")
-    return max(found, key=len)
+    groups = [group for group in lr_scales if group in ("", name) or name.startswith(f"{group}.")]
+    if not groups:
+        raise ValueError(f"no learning rate for {name}: {', '.join(lr_scales)}")
+    return max(groups, key=len)
 
 
-def factor(name: str, rates: LrScales) -> float:
-    """Return by what the learning rate of the layer or parameter of this name is multiplied."""
-    return rates[part(name, rates)]
+def lr_scale(name: str, lr_scales: LrScales) -> float:
+    """Return the factor of the learning rate of the layer or parameter of this name."""
+    return lr_scales[parameter_group(name, lr_scales)]

@@ -1,4 +1,4 @@
-"""The training loop in NumPy, on the backward passes of shared/backprop."""
+"""Training in NumPy, with the hand-written backward passes of shared/backprop."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,108 +14,107 @@ from shared.config import AppConfig, Optimizer
 from shared.data.examples import Examples
 from shared.errors import TrainingDiverged
 from shared.runs.environment import available_cores
-from shared.training.checkpoint import below
-from shared.training.loop import Indices
 from shared.training.losses import Loss, predicted_classes
-from shared.training.lr_scale import ALL, LrScales, factor, part
-from shared.training.memory import keep_freed_memory
+from shared.training.lr_scale import ALL, LrScales, lr_scale, parameter_group
+from shared.training.schedule import Indices
 
 
 class NumpyLearner:
     """A network in NumPy with its optimizer.
 
     Args:
-        build: makes the network, with freshly drawn weights, from `config.model`, a dtype, and the
-            generator that weights and dropout are drawn from.
+        build_model: returns the network for `config.model`, a dtype, and the generator from which
+            initial weights and dropout masks are drawn.
         config: seed, threads, precision and optimizer are taken from here.
-        loss: what it is trained on.
-        rates: how fast its parts learn; a part with the factor 0 stays as it is, the statistics of
-            its batch normalization included.
+        loss: name of the loss it is trained on.
+        lr_scales: factors of the learning rate by parameter group; 0 freezes a group, including
+            the statistics of its batch normalization.
     """
 
-    asynchronous = False  # train yields numbers
+    asynchronous = False
 
     def __init__(
         self,
-        build: Callable[[Any, type, np.random.Generator], Module],
+        build_model: Callable[[Any, type, np.random.Generator], Module],
         config: AppConfig,
         loss: Loss = "cross_entropy",
-        rates: LrScales = ALL,
+        lr_scales: LrScales = ALL,
     ) -> None:
-        keep_freed_memory()
         threadpoolctl.threadpool_limits(config.trainer.threads or available_cores(), "blas")
         self.dtype = np.float64 if config.trainer.precision == "float64" else np.float32
         self.random = np.random.default_rng(config.seed)
-        self.model = build(config.model, self.dtype, self.random)
+        self.model = build_model(config.model, self.dtype, self.random)
         self.loss = loss
         self.clip_norm = config.trainer.clip_norm
         self.criterion = build_loss(loss)
         self.optimizers = {
-            key: build_optimizer(weights, config.optimizer)
-            for key, weights in parts(self.model.params, rates).items()
+            group: build_optimizer(weights, config.optimizer)
+            for group, weights in parameter_groups(self.model.params, lr_scales).items()
         }
-        self.set_lr_scales(rates)
+        self.set_lr_scales(lr_scales)
 
-    def set_lr_scales(self, rates: LrScales) -> None:
-        """Let the network learn at these rates from now on; its parts stay the same."""
-        self.lr_scales = rates
-        trained = (w.size for name, w in self.model.params.items() if factor(name, rates) > 0)
-        self.parameters = sum(trained)
+    def step(self, examples: Examples, batch: Indices, lr: float) -> tuple[float, int]:
+        """Take one optimizer step; return the batch's mean loss and number of correct predictions."""
+        inputs, labels = self.to_dtype(examples.inputs[batch]), examples.labels[batch]
+        try:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                logits = self.model.forward(inputs)
+                loss = self.criterion.forward(logits, labels)
+                self.model.backward(self.criterion.backward())
+                gradients = self.gradients()
+                for group, optimizer in self.optimizers.items():
+                    if self.lr_scales[group] > 0:
+                        optimizer.lr = float(lr) * self.lr_scales[group]  # np.float64 would widen float32
+                        optimizer.step(gradients)
+        except backprop.NaNError:  # an earlier step left NaN in the weights
+            return math.nan, 0
+        return float(loss), int((predicted_classes(self.loss, logits) == labels).sum())
 
-    def placed(self, examples: Examples) -> Examples:
-        """Return the examples as they are."""
+    def gradients(self) -> dict[str, Array]:
+        """Return the gradients of all weights that are not frozen, clipped if configured."""
+        gradients = {
+            name: self.model.grads[name] for name in self.model.params if lr_scale(name, self.lr_scales) > 0
+        }
+        if self.clip_norm is not None:
+            backprop.clip_grad_norm_(gradients, self.clip_norm)
+        return gradients
+
+    def to_device(self, examples: Examples) -> Examples:
+        """Return the examples unchanged."""
         return examples
 
-    def train(
-        self, examples: Examples, steps: Sequence[tuple[Indices, float]]
-    ) -> Iterator[tuple[float, int]]:
-        """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits."""
-        inputs = examples.inputs
+    def start_epoch(self, batches: Sequence[Indices]) -> Sequence[Indices]:
+        """Switch to training mode, except for frozen layers; return the batches unchanged."""
         for name, layer in named_layers(self.model):
-            layer.training = factor(name, self.lr_scales) > 0  # statistics of frozen layers stay
-        for batch, rate in steps:
-            try:
-                yield self._step(self._floats(inputs[batch]), examples.labels[batch], rate)
-            except backprop.NaNError:  # a layer has met what an earlier step left
-                yield math.nan, 0
+            layer.training = lr_scale(name, self.lr_scales) > 0
+        return batches
 
-    def _step(self, inputs: Array, labels: NDArray[np.int64], rate: float) -> tuple[float, int]:
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            logits = self.model.forward(inputs)
-            loss = self.criterion.forward(logits, labels)
-            self.model.backward(self.criterion.backward())
-            gradients = {
-                name: self.model.grads[name] for name in self.model.params if factor(name, self.lr_scales) > 0
-            }
-            if self.clip_norm is not None:
-                backprop.clip_grad_norm_(gradients, self.clip_norm)
-            for key, optimizer in self.optimizers.items():
-                if self.lr_scales[key] > 0:
-                    # a NumPy float64 would make float64 of all
-                    optimizer.lr = float(rate) * self.lr_scales[key]
-                    optimizer.step(gradients)
-        return float(loss), int((predicted_classes(self.loss, logits) == labels).sum())
+    def set_lr_scales(self, lr_scales: LrScales) -> None:
+        """Use these factors from now on; the parameter groups stay the same."""
+        self.lr_scales = lr_scales
+        trained = (w.size for name, w in self.model.params.items() if lr_scale(name, lr_scales) > 0)
+        self.parameters = sum(trained)
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (N, classes) of one batch, in evaluation mode."""
         self.model.eval()
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                logits = self.model.forward(self._floats(inputs))
+                logits = self.model.forward(self.to_dtype(inputs))
         except backprop.NaNError as error:
-            raise TrainingDiverged(f"there is NaN in evaluation: {error}") from error
+            raise TrainingDiverged(f"NaN in evaluation: {error}") from error
         return logits.astype(np.float64)
 
     def weights(self) -> dict[str, NDArray[Any]]:
-        """Return every weight under torch's name for it."""
+        """Return every weight by torch's name."""
         return self.model.state_dict()
 
     def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `weights` of such a network has given."""
+        """Load what `weights` returned for a network like this one."""
         self.model.load_state_dict(weights)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return all that its next step depends on: weights, optimizers, generator of dropout."""
+        """Return everything the next step depends on: weights, optimizers, random generator."""
         arrays = {f"weights/{name}": value for name, value in self.weights().items()}
         for optimizer in self.optimizers.values():
             arrays |= slots_of(optimizer)
@@ -123,20 +122,22 @@ class NumpyLearner:
         return arrays, {"steps": steps, "random": self.random.bit_generator.state}
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
-        """Take over what `state` of such a network has returned."""
+        """Restore what `state` returned."""
+        from shared.training.checkpoint import below
+
         self.load_weights(below("weights/", arrays))
         for key, optimizer in self.optimizers.items():
             optimizer.t = numbers["steps"][key]
             load_slots(optimizer, arrays)
         self.random.bit_generator.state = numbers["random"]
 
-    def _floats(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """Return the inputs in the network's dtype; integers (indices of words) stay integers."""
+    def to_dtype(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the inputs in the network's dtype; integers (word ids) stay integers."""
         return inputs.astype(self.dtype) if inputs.dtype.kind == "f" else inputs
 
 
 def slots_of(optimizer: backprop.Optimizer) -> dict[str, Array]:
-    """Return the arrays that an optimizer keeps for each weight, by names for a checkpoint."""
+    """Return the arrays that an optimizer keeps for each weight, by their names in a checkpoint."""
     return {
         f"optimizer/{name}/{slot}": value
         for name, state in optimizer.state.items()
@@ -145,7 +146,7 @@ def slots_of(optimizer: backprop.Optimizer) -> dict[str, Array]:
 
 
 def load_slots(optimizer: backprop.Optimizer, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Take over what `slots_of` such an optimizer has returned.
+    """Restore what `slots_of` returned.
 
     Raises:
         ValueError, KeyError: a name is missing, or a shape does not fit.
@@ -164,16 +165,16 @@ def named_layers(module: Module, name: str = "") -> Iterator[tuple[str, Module]]
         yield from named_layers(child, f"{name}.{key}" if name else key)
 
 
-def parts(params: dict[str, Array], rates: LrScales) -> dict[str, dict[str, Array]]:
-    """Return the parameters of each part that has a learning rate of its own."""
-    found: dict[str, dict[str, Array]] = {}
+def parameter_groups(params: dict[str, Array], lr_scales: LrScales) -> dict[str, dict[str, Array]]:
+    """Return the parameters of each group of `lr_scales` that has any."""
+    groups: dict[str, dict[str, Array]] = {}
     for name, weight in params.items():
-        found.setdefault(part(name, rates), {})[name] = weight
-    return found
+        groups.setdefault(parameter_group(name, lr_scales), {})[name] = weight
+    return groups
 
 
 class BinaryLoss:
-    """A loss of logits (N, 1) and labels (N,): the labels become numbers in the logits' shape."""
+    """A loss of logits (N, 1) and labels (N,), which become numbers of the logits' shape."""
 
     def __init__(self, loss: Any, activation: Module | None = None) -> None:
         self.loss, self.activation = loss, activation
@@ -202,7 +203,7 @@ def build_loss(loss: Loss) -> Any:
 
 
 def build_optimizer(params: dict[str, Array], config: Optimizer) -> backprop.Optimizer:
-    """Return the optimizer of that name, in the formula asked for."""
+    """Return the optimizer of that name, with the configured formula."""
     classes: dict[str, type[backprop.Optimizer]] = {
         "sgd": backprop.SGD,
         "momentum": backprop.SGD,

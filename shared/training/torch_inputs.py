@@ -1,24 +1,34 @@
-"""A training set where PyTorch computes: brought there once, whole, not batch by batch."""
+"""A training set on a GPU: moved there once, so that no step waits for a transfer."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from shared.data.examples import Examples
 from shared.data.images import Standardized
 from shared.data.sequences import PAD, Sequences
+from shared.training.schedule import Indices
 
-Rows = NDArray[np.int64]
+
+@dataclass(frozen=True)
+class DeviceBatch:
+    """The rows of a batch, (N,), on the device and on the host."""
+
+    rows: torch.Tensor
+    host_rows: Indices
+
+    def __len__(self) -> int:
+        return len(self.host_rows)
+
+    def __getitem__(self, part: slice) -> "DeviceBatch":
+        return DeviceBatch(self.rows[part], self.host_rows[part])
 
 
-class PlacedSequences:
-    """Documents on a device: the same as data.text.Sequences, padded there.
-
-    Args:
-        sequences: the documents.
-        device: where they will be.
-    """
+class DeviceSequences:
+    """`text.Sequences` on a device, where its batches are padded."""
 
     def __init__(self, sequences: Sequences, device: torch.device) -> None:
         self._host_lengths = sequences.lengths
@@ -26,44 +36,43 @@ class PlacedSequences:
         self._starts = torch.as_tensor(sequences.starts).to(device)
         self._lengths = torch.as_tensor(sequences.lengths).to(device)
 
-    def batch(self, rows: torch.Tensor, same_rows: Rows) -> torch.Tensor:
-        """Return documents, int64 (n, T), T being the length of the longest of them.
-
-        Args:
-            rows: which, (n,), on the device.
-            same_rows: the same, known here: how long they are need not be asked of the device.
-        """
-        longest = int(self._host_lengths[same_rows].max(initial=0))
-        steps = torch.arange(longest, device=rows.device)
-        there = steps < self._lengths[rows][:, None]
-        places = (self._starts[rows][:, None] + steps).where(there, 0)
-        return self._ids[places].to(torch.int64).where(there, PAD)
+    def __getitem__(self, batch: DeviceBatch) -> torch.Tensor:
+        """Return the word ids, int64 (n, T); T is the length of the longest text."""
+        longest = int(self._host_lengths[batch.host_rows].max(initial=0))  # known without a transfer
+        positions = torch.arange(longest, device=batch.rows.device)
+        valid = positions < self._lengths[batch.rows][:, None]
+        ids = self._ids[(self._starts[batch.rows][:, None] + positions).where(valid, 0)]
+        return ids.to(torch.int64).where(valid, PAD)
 
 
-Placed = torch.Tensor | PlacedSequences | Standardized
+def examples_to_device(examples: Examples, device: torch.device) -> Examples:
+    """Return the examples with inputs and labels on a device; what is there already stays."""
+    labels: Any = torch.as_tensor(examples.labels).to(device)
+    return Examples(inputs_to_device(examples.inputs, device), labels)
 
 
-def placed(inputs: Any, device: torch.device) -> Placed:
-    """Return inputs on a device; what is there stays as it is."""
-    if isinstance(inputs, PlacedSequences):
+def inputs_to_device(inputs: Any, device: torch.device) -> Any:
+    """Return inputs on a device."""
+    if isinstance(inputs, DeviceSequences):
         return inputs
     if isinstance(inputs, Sequences):
-        return PlacedSequences(inputs, device)
+        return DeviceSequences(inputs, device)
     if isinstance(inputs, Standardized):
-        if device.type == "cpu":  # where NumPy looks up in half of the time
-            return inputs
-        parts = (torch.as_tensor(part).to(device) for part in (inputs.pixels, inputs.table))
-        return Standardized(*parts)
+        return Standardized(*(torch.as_tensor(part).to(device) for part in (inputs.pixels, inputs.table)))
     return torch.as_tensor(inputs).to(device)
 
 
-def batch_of(inputs: Placed, rows: torch.Tensor, same_rows: Rows) -> torch.Tensor:
-    """Return the inputs of some rows; as PlacedSequences.batch."""
-    if isinstance(inputs, PlacedSequences):
-        return inputs.batch(rows, same_rows)
-    if isinstance(inputs, Standardized) and isinstance(inputs.pixels, torch.Tensor):
-        images: torch.Tensor = inputs.table.take(inputs.pixels[rows].long())
-        return images
+def batches_to_device(batches: Sequence[Indices], device: torch.device) -> list[DeviceBatch]:
+    """Return the batches of an epoch on a device, after a single transfer."""
+    if not batches:
+        return []
+    rows = torch.from_numpy(np.concatenate(batches)).to(device).split([len(batch) for batch in batches])
+    return [DeviceBatch(*pair) for pair in zip(rows, batches, strict=True)]
+
+
+def select(examples: Examples, batch: DeviceBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return inputs and labels of a batch; examples as `examples_to_device` returned them."""
+    inputs, labels = examples.inputs, torch.as_tensor(examples.labels)[batch.rows]
     if isinstance(inputs, Standardized):
-        return torch.from_numpy(inputs[same_rows])
-    return inputs[rows]
+        return inputs.table.take(inputs.pixels[batch.rows].long()), labels
+    return inputs[batch if isinstance(inputs, DeviceSequences) else batch.rows], labels

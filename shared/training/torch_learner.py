@@ -1,8 +1,8 @@
-"""The training loop in PyTorch."""
+"""Training in PyTorch."""
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,128 +11,136 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from shared import distributed
 from shared.config import AppConfig, Optimizer
 from shared.data.examples import Examples
 from shared.runs.environment import available_cores
-from shared.training.checkpoint import below
-from shared.training.loop import Indices
 from shared.training.losses import Loss
-from shared.training.lr_scale import ALL, LrScales, factor, part
-from shared.training.memory import keep_freed_memory
+from shared.training.lr_scale import ALL, LrScales, lr_scale, parameter_group
+from shared.training.schedule import Indices
 from shared.training.torch_device import device_of
-from shared.training.torch_distributed import Share
-from shared.training.torch_inputs import batch_of, placed
-from shared.training.torch_layers import over_processes
 
 
 class TorchLearner:
-    """A network in PyTorch with its optimizer, in one process or in each of several.
+    """A network in PyTorch with its optimizer.
 
     Args:
-        build: makes the network, with freshly drawn weights, from `config.model`.
+        build_model: returns the network with its initial weights for `config.model`.
         config: seed, threads, device, precision and optimizer are taken from here.
-        loss: what it is trained on.
-        rates: how fast its parts learn; a part with the factor 0 stays as it is, the statistics of
-            its batch normalization included.
+        loss: name of the loss it is trained on.
+        lr_scales: factors of the learning rate by parameter group; 0 freezes a group, including
+            the statistics of its batch normalization.
 
     Attributes:
-        asynchronous: whether the device goes on by itself: what it is asked for is waited for.
+        asynchronous: whether kernels run asynchronously, so that reading a value blocks.
     """
 
     def __init__(
         self,
-        build: Callable[[Any], nn.Module],
+        build_model: Callable[[Any], nn.Module],
         config: AppConfig,
         loss: Loss = "cross_entropy",
-        rates: LrScales = ALL,
+        lr_scales: LrScales = ALL,
     ) -> None:
-        keep_freed_memory()
         torch.set_num_threads(config.trainer.threads or available_cores())
         self.device = device_of(config.trainer)
         self.asynchronous = self.device.type != "cpu"
-        # The same as use_deterministic_algorithms(True), which would also import Triton: 4 seconds,
-        # and a crash where TensorFlow is in the same process. Not all has such a form on a GPU.
-        torch.set_deterministic_debug_mode("error" if self.device.type == "cpu" else "warn")
-        # That also fills all new memory with NaN, before it is written to: a search for errors.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        make_deterministic(self.device)
         torch.manual_seed(config.seed)
         self.precision = config.trainer.precision
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
         self.loss = loss
         self.clip_norm = config.trainer.clip_norm
-        self.share = Share()
-        self.model = build(config.model).to(self.device, self.dtype)
-        if distributed.world_size() > 1:
-            over_processes(self.model, self.share)
+        self.model = build_model(config.model).to(self.device, self.dtype)
         if config.trainer.compile:
-            compile_network(self.model)
-        self.optimizer = build_optimizer(self.model, config.optimizer, rates)
-        self.set_lr_scales(rates)
+            compile_model(self.model)
+        self.optimizer = build_optimizer(self.model, config.optimizer, lr_scales)
+        self.set_lr_scales(lr_scales)
 
-    def set_lr_scales(self, rates: LrScales) -> None:
-        """Let the network learn at these rates from now on; its parts stay the same."""
-        self.lr_scales = rates
+    def step(self, examples: Examples, batch: Any, lr: float) -> tuple[Any, Any]:
+        """Take one optimizer step; return the batch's mean loss and number of correct predictions."""
+        inputs, labels = self.select(examples, batch)
+        set_lr(self.optimizer, lr, self.lr_scales)
+        self.optimizer.zero_grad()
+        logits = self.forward(inputs)
+        loss = self.mean_loss(logits.to(self.dtype), labels)
+        loss.backward()
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        self.optimizer.step()
+        return self.batch_scores(loss.detach(), count_correct(self.loss, logits, labels))
+
+    # A learner of several processes replaces these four (torch_ddp.py).
+    def select(self, examples: Examples, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return inputs and labels of a batch, as `start_epoch` returned it."""
+        if self.device.type == "cpu":
+            return torch.as_tensor(examples.inputs[batch]), torch.as_tensor(examples.labels[batch])
+        from shared.training import torch_inputs
+
+        return torch_inputs.select(examples, batch)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N, classes), products in bfloat16 where that is configured."""
+        with self.autocast():
+            logits: torch.Tensor = self.model(self.to_dtype(inputs))
+        return logits
+
+    def mean_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of a batch."""
+        return mean_loss(self.loss, logits, labels)
+
+    def batch_scores(self, loss: torch.Tensor, correct: torch.Tensor) -> tuple[Any, Any]:
+        """Return the mean loss and the number of correct predictions of a batch."""
+        return loss, correct
+
+    def to_device(self, examples: Examples) -> Examples:
+        """Return the examples on the device; on a CPU they stay NumPy's, which is faster to index."""
+        if self.device.type == "cpu":
+            return examples
+        from shared.training.torch_inputs import examples_to_device
+
+        return examples_to_device(examples, self.device)
+
+    def start_epoch(self, batches: Sequence[Indices]) -> Sequence[Any]:
+        """Switch to training mode; return the batches on the device.
+
+        Frozen layers stay in evaluation mode: their statistics would follow the batches.
+        """
+        for name, module in self.model.named_modules():
+            module.training = lr_scale(name, self.lr_scales) > 0
+        if self.device.type == "cpu":
+            return batches
+        from shared.training.torch_inputs import batches_to_device
+
+        return batches_to_device(batches, self.device)
+
+    def set_lr_scales(self, lr_scales: LrScales) -> None:
+        """Use these factors from now on; the parameter groups stay the same."""
+        self.lr_scales = lr_scales
         for group in self.optimizer.param_groups:
             for weight in group["params"]:
-                weight.requires_grad_(rates[group["part"]] > 0)
+                weight.requires_grad_(lr_scales[group["name"]] > 0)
         self.parameters = sum(w.numel() for w in self.model.parameters() if w.requires_grad)
-
-    def placed(self, examples: Examples) -> Examples:
-        """Return the examples with inputs and labels on the device, whatever they were."""
-        labels: Any = torch.as_tensor(examples.labels).to(self.device)
-        return Examples(placed(examples.inputs, self.device), labels)
-
-    def train(self, examples: Examples, steps: Sequence[tuple[Indices, float]]) -> Iterator[tuple[Any, Any]]:
-        """Take a step for each (batch, learning rate); yield the batch's mean loss and its hits.
-
-        On a GPU nothing waits for it from the first step to the last, and what is yielded are
-        tensors there: whoever makes numbers of them waits for the step.
-        """
-        if not steps:
-            return
-        inputs = placed(examples.inputs, self.device)
-        labels = torch.as_tensor(examples.labels).to(self.device)
-        order = torch.from_numpy(np.concatenate([batch for batch, _ in steps])).to(self.device)
-        weights = list(self.model.parameters())
-        self._training_mode()
-        batches = order.split([len(batch) for batch, _ in steps])
-        for (batch, rate), rows in zip(steps, batches, strict=True):
-            share = self.share.take(len(batch))
-            own = rows[share]
-            set_learning_rate(self.optimizer, rate, self.lr_scales)
-            self.optimizer.zero_grad()
-            with self._autocast():
-                logits = self.model(self._floats(batch_of(inputs, own, batch[share])))
-            loss = mean_loss(self.loss, logits.to(self.dtype), labels[own]) * self.share.weight
-            loss.backward()
-            scores = self.share.together(loss, hits(self.loss, logits, labels[own]), weights)
-            if self.clip_norm is not None:
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-            self.optimizer.step()
-            yield scores if self.asynchronous else (scores[0].item(), int(scores[1]))
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (N, classes) of one batch, in evaluation mode."""
         self.model.eval()
-        with torch.inference_mode(), self._autocast():
-            given = torch.from_numpy(inputs).to(self.device)
-            logits: torch.Tensor = self.model(self._floats(given))
+        with torch.inference_mode(), self.autocast():
+            logits: torch.Tensor = self.model(self.to_dtype(torch.from_numpy(inputs).to(self.device)))
         return logits.cpu().double().numpy()
 
     def weights(self) -> dict[str, NDArray[Any]]:
-        """Return every weight under torch's name for it."""
+        """Return every weight by torch's name."""
         return {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}
 
     def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `weights` of such a network has given."""
+        """Load what `weights` returned for a network like this one."""
         try:
             self.model.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
         except RuntimeError as error:
             raise ValueError(str(error)) from error
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return all that its next step depends on: weights, optimizer, torch's generator."""
+        """Return everything the next step depends on: weights, optimizer, random generator."""
         names: dict[Any, str] = {w: name for name, w in self.model.named_parameters()}
         slots = {
             f"optimizer/{names[weight]}/{slot}": value.cpu().numpy()
@@ -141,60 +149,64 @@ class TorchLearner:
             if value is not None
         }
         weights = {f"weights/{name}": value for name, value in self.weights().items()}
-        return {**weights, **slots, self._random(): self._generator().get_rng_state().numpy()}, {}
+        return {**weights, **slots, self._random_key: self._generator.get_rng_state().numpy()}, {}
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
-        """Take over what `state` of such a network has returned."""
+        """Restore what `state` returned."""
+        from shared.training.checkpoint import below
+
         self.load_weights(below("weights/", arrays))
         weights = dict(self.model.named_parameters())
         for key, array in below("optimizer/", arrays).items():
             name, _, slot = key.rpartition("/")
             value = torch.tensor(array)
             if value.shape == weights[name].shape:
-                # A fused step goes through weight and state as they lie in memory.
+                # A fused step expects weight and state in the same memory format.
                 value = torch.empty_like(weights[name], dtype=value.dtype).copy_(value)
             self.optimizer.state[weights[name]][slot] = value
-        if self._random() in arrays:  # not where it goes on with another device
-            self._generator().set_rng_state(torch.tensor(arrays[self._random()]))
+        if self._random_key in arrays:  # missing if the run continues on another device
+            self._generator.set_rng_state(torch.tensor(arrays[self._random_key]))
 
-    def _random(self) -> str:
-        """Return the name of the generator's state: each kind of device has its own."""
+    @property
+    def _random_key(self) -> str:
         return "random" if self.device.type == "cpu" else f"random_{self.device.type}"
 
+    @property
     def _generator(self) -> Any:
-        """Return the module with the functions of the device's generator."""
+        """The module with the functions of the device's random generator."""
         return torch if self.device.type == "cpu" else torch.get_device_module(self.device)
 
-    def _training_mode(self) -> None:
-        """Switch to it, but for frozen layers: their statistics would follow the batches."""
-        for name, module in self.model.named_modules():
-            module.training = factor(name, self.lr_scales) > 0
-
-    def _floats(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the inputs in the network's dtype; integers (indices of words) stay integers."""
+    def to_dtype(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the inputs in the network's dtype; integers (word ids) stay integers."""
         return inputs.to(self.dtype) if inputs.is_floating_point() else inputs
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Products in bfloat16, everything else in float32, where that is asked for."""
-        if self.device.type != "cpu":
-            enabled = self.precision == "bfloat16"
-            return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16")
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context with products in bfloat16 and everything else in float32, if configured."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
-def compile_network(model: nn.Module) -> None:
-    """Let torch compile the network's forward and backward pass when it first computes them.
+def make_deterministic(device: torch.device) -> None:
+    """Refuse operations that are not deterministic; on a GPU, where some have no such form, warn."""
+    # The same as use_deterministic_algorithms(True), which would also import Triton: 4 seconds, and
+    # a crash if TensorFlow is in the same process.
+    torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "warn")
+    # Do not fill new memory with NaN before it is written to, which is meant for debugging.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
-    It stays the same module with the same names of weights; dropout draws the same numbers.
+
+def compile_model(model: nn.Module) -> None:
+    """Let torch.compile compile the forward and backward pass at the first step.
+
+    The module and the names of its weights stay the same; dropout draws the same numbers.
     """
-    import torch._inductor.config as inductor  # the compiler: seconds
+    import torch._inductor.config as inductor  # the compiler takes seconds to import
 
     inductor.fallback_random = True
     model.compile()
 
 
 def mean_loss(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the loss of that name (shared/training/losses.py), the mean over the batch."""
+    """Return the loss of that name (losses.py), the mean over the batch."""
     if loss == "cross_entropy":
         return F.cross_entropy(logits, labels)
     targets = labels[:, None].to(logits.dtype)
@@ -203,17 +215,14 @@ def mean_loss(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> torch.T
     return F.mse_loss(logits.sigmoid(), targets)
 
 
-def hits(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return how many of the batch's examples are classified right, one number."""
+def count_correct(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the number of correct predictions in the batch."""
     predicted = logits.argmax(dim=1) if loss == "cross_entropy" else logits[:, 0] > 0
     return (predicted == labels).sum()
 
 
-def build_optimizer(model: nn.Module, config: Optimizer, rates: LrScales = ALL) -> torch.optim.Optimizer:
-    """Return torch's own optimizer of that name: `optimizer.formula` is `torch` here.
-
-    It has a group of parameters for each of the `rates`; `part` says which.
-    """
+def build_optimizer(model: nn.Module, config: Optimizer, lr_scales: LrScales = ALL) -> torch.optim.Optimizer:
+    """Return torch's optimizer of that name, with a parameter group for each of the `lr_scales`."""
     classes: dict[str, type[torch.optim.Optimizer]] = {
         "sgd": torch.optim.SGD,
         "momentum": torch.optim.SGD,
@@ -222,24 +231,23 @@ def build_optimizer(model: nn.Module, config: Optimizer, rates: LrScales = ALL) 
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
     }
-    arguments = config.model_dump(exclude={"name", "formula"})
+    options = config.model_dump(exclude={"name", "formula"})
     on_cpu = all(weight.device.type == "cpu" for weight in model.parameters())
-    if on_cpu and config.name != "rmsprop":  # which has no fused form; nor have all on a GPU
-        arguments["fused"] = True  # one pass over each weight: a fiftieth of the step saved
+    if on_cpu and config.name != "rmsprop":  # RMSprop has no fused form; on a GPU others have none
+        options["fused"] = True  # one pass over each weight: saves 2 % of the CNN's step
     groups: dict[str, list[nn.Parameter]] = {}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            groups.setdefault(part(name, rates), []).append(weight)
-    named = [{"params": weights, "part": key} for key, weights in groups.items()]
-    return without_compiler(classes[config.name])(named, **arguments)
+            groups.setdefault(parameter_group(name, lr_scales), []).append(weight)
+    named = [{"params": weights, "name": name} for name, weights in groups.items()]
+    return without_compiler(classes[config.name])(named, **options)
 
 
 def without_compiler(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """Return an optimizer of torch's whose methods do the same and do not import its compiler.
+    """Return a torch optimizer whose methods do the same without importing torch's compiler.
 
-    torch wraps some of them so that the compiler leaves them alone when it compiles their caller,
-    and imports it for that: a third of the time until the first step (docs/performance.md). Here
-    nobody compiles a step, only networks, and no step is `differentiable`: it runs without grad.
+    torch wraps some methods so that the compiler skips them, and imports it for that: a third of
+    the time to the first step (docs/performance.md). Only models are compiled here, never a step.
     """
     wrapped = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
     methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in wrapped}
@@ -247,7 +255,7 @@ def without_compiler(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim
     return type(optimizer.__name__, (optimizer,), methods)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, rates: LrScales = ALL) -> None:
-    """Use `rate` from the next step on, in each group times the factor of its part."""
+def set_lr(optimizer: torch.optim.Optimizer, lr: float, lr_scales: LrScales = ALL) -> None:
+    """Set the learning rate of each parameter group: `lr` times the factor of the group."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * rates[group["part"]]
+        group["lr"] = lr * lr_scales[group["name"]]

@@ -26,7 +26,7 @@ from shared.parity.weights import keras_state, torch_state, torch_to_keras, torc
 from shared.training.keras_learner import KerasLearner
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.torch_learner import TorchLearner
-from tests.helpers import ROOT, app_config
+from tests.helpers import ROOT, app_config, take_steps
 from tools.gradcheck.entries import double_precision
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
@@ -276,7 +276,7 @@ def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> Non
         torch_to_keras(learners["torch"].model, learners["keras"].model)
         torch_to_numpy(learners["torch"].model, learners["numpy"].model)
         losses = {
-            name: [loss for loss, _ in learner.train(data, steps)] for name, learner in learners.items()
+            name: [loss for loss, _ in take_steps(learner, data, steps)] for name, learner in learners.items()
         }
     close(losses["keras"], losses["torch"], "Keras's losses")
     close(losses["numpy"], losses["torch"], "NumPy's losses")

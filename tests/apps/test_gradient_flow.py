@@ -525,8 +525,8 @@ def test_early_stopping_takes_the_lowest_validation_loss(compared: overfitting.O
     assert taken["validation loss"] == min(stopped)
     assert len(stopped) == taken["epoch taken"] + flow_config("-").model.patience
     trainee = compared.picked.trainee
-    trainee.weights = trainee.best
-    assert trainee.score(few(flow_config("-")).validation)[0] == min(stopped)
+    trainee.params = trainee.best
+    assert trainee.score(few(flow_config("-")).validation).loss == min(stopped)
     assert compared.loss == taken["test loss"]
     assert compared.accuracy == taken["test accuracy"]
 
@@ -548,7 +548,7 @@ def test_penalties_make_the_weights_smaller_and_l1_makes_zeros(tmp_path: Path) -
     weights = {}
     for method in ("nothing", "L1", "L2"):
         trainee = trained(tmp_path, method, "trainer.epochs=20", "model.hidden=32").trainee
-        matrices = [weight.ravel() for weight in trainee.weights.values() if weight.ndim == 2]
+        matrices = [weight.ravel() for weight in trainee.params.values() if weight.ndim == 2]
         weights[method] = np.concatenate(matrices)
     assert norm(weights["L1"]) < 0.9 * norm(weights["nothing"])
     assert norm(weights["L2"]) < 0.9 * norm(weights["nothing"])
@@ -617,7 +617,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch, config: Config, after: int, action:
     """Do something while a step is taken, the `after`th of this process."""
     counter, step = itertools.count(1), overfitting.Trainee.step
 
-    def counted(*given: Any) -> float:
+    def counted(*given: Any) -> tuple[float, int]:
         if next(counter) == after:
             action()
         return step(*given)
@@ -654,7 +654,7 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(
     taken = 0
     step = overfitting.Trainee.step
 
-    def counted(*given: Any) -> float:
+    def counted(*given: Any) -> tuple[float, int]:
         nonlocal taken
         taken += 1
         return step(*given)
@@ -669,7 +669,7 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(
         len((path / "steps.csv").read_text().splitlines()) - 1 for path in (whole / "trainings").iterdir()
     )
     assert taken == rows - done, "nothing is trained twice"
-    assert ("going on after step" in capsys.readouterr().out) == (done > 0)
+    assert ("resuming after step" in capsys.readouterr().out) == (done > 0)
 
 
 def test_ctrl_c_between_the_trainings_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

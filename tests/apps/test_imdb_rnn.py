@@ -23,10 +23,10 @@ from shared.errors import ConfigError, DataError
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.runs.reader import read_metrics, read_weights
 from shared.training.keras_learner import KerasLearner
-from shared.training.loop import batches_by_length
 from shared.training.numpy_learner import NumpyLearner
+from shared.training.schedule import batches_by_length
 from shared.training.torch_learner import TorchLearner
-from tests.helpers import ROOT, TIMEOUT, app_config
+from tests.helpers import ROOT, TIMEOUT, app_config, take_steps
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 MODELS = ["lstm", "rnn", "bow"]
@@ -144,7 +144,7 @@ def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> Non
         torch_to_keras(learners["torch"].model, learners["keras"].model)
         torch_to_numpy(learners["torch"].model, learners["numpy"].model)
         losses = {
-            name: [loss for loss, _ in learner.train(data, steps)] for name, learner in learners.items()
+            name: [loss for loss, _ in take_steps(learner, data, steps)] for name, learner in learners.items()
         }
     finally:
         keras.config.set_floatx("float32")

@@ -24,7 +24,7 @@ from apps.mnist_cnn.train import build_learner, train
 from shared.data import digits
 from shared.errors import ConfigError, TrainingDiverged
 from shared.training.loop import evaluate
-from tests.helpers import ROOT, mnist_config, run_mnist
+from tests.helpers import ROOT, mnist_config, run_mnist, take_steps
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 MODELS = ["cnn", "mlp", "fast_cnn"]
@@ -162,7 +162,7 @@ def test_every_parameter_moves_in_the_first_step(framework: str, model: str, tmp
     learner = build_learner(config)
     before = {name: value.copy() for name, value in learner.weights().items()}
     train_set, _, _ = split(load_data(config), config)
-    list(learner.train(train_set, [(np.arange(64), 0.01)]))
+    list(take_steps(learner, train_set, [(np.arange(64), 0.01)]))
     for name, value in learner.weights().items():
         assert not np.array_equal(value, before[name]), f"{name} has not moved"
 

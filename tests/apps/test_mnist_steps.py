@@ -9,9 +9,8 @@ import pytest
 from apps.mnist_cnn.data import load_data, split
 from apps.mnist_cnn.train import build_learner
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
-from shared.training.loop import batches_of
-from shared.training.schedule import learning_rates
-from tests.helpers import mnist_config
+from shared.training.schedule import learning_rates, shuffled_batches
+from tests.helpers import mnist_config, take_steps
 
 STEPS, BATCH_SIZE = 100, 16
 TOLERANCE = 1e-7  # of the largest number of a weight
@@ -35,7 +34,7 @@ def test_a_hundred_steps_are_the_same(model: str, tmp_path: Path) -> None:
     }
     config = configs["torch"]
     data, _, _ = split(load_data(config), config)
-    batches = [b for epoch in (1, 2) for b in batches_of(len(data), BATCH_SIZE, 0, epoch)][:STEPS]
+    batches = [b for epoch in (1, 2) for b in shuffled_batches(len(data), BATCH_SIZE, 0, epoch)][:STEPS]
     rates = learning_rates("one_cycle", config.optimizer.lr, STEPS, np.arange(STEPS))
     steps = list(zip(batches, rates.tolist(), strict=True))
     learners = {name: build_learner(each) for name, each in configs.items()}
@@ -44,7 +43,7 @@ def test_a_hundred_steps_are_the_same(model: str, tmp_path: Path) -> None:
     torch_to_keras(torch_model, keras_model)
     torch_to_numpy(torch_model, learners["numpy"].model)
     start = torch_state(torch_model)
-    results = {name: list(learner.train(data, steps)) for name, learner in learners.items()}
+    results = {name: list(take_steps(learner, data, steps)) for name, learner in learners.items()}
     losses = {name: [loss for loss, _ in result] for name, result in results.items()}
     np.testing.assert_allclose(losses["numpy"], losses["torch"], rtol=TOLERANCE)
     np.testing.assert_allclose(losses["keras"], losses["torch"], rtol=TOLERANCE)

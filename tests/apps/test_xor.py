@@ -15,9 +15,9 @@ from apps.xor.data import examples
 from apps.xor.train import build_learner, train
 from shared.backprop.activations import sigmoid
 from shared.errors import ConfigError
-from shared.training.loop import load_weights
+from shared.runs.reader import load_weights
 from tests.forks import Forks
-from tests.helpers import ROOT, TIMEOUT, app_config
+from tests.helpers import ROOT, TIMEOUT, app_config, take_steps
 from tools.evaluate import main
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
@@ -116,7 +116,7 @@ def test_the_right_gradient_at_twice_the_rate_takes_the_same_steps(tmp_path: Pat
     losses, outputs = published_program(3000)
     config = xor_config(tmp_path, "model=published", "framework=numpy")
     learner, rows = build_learner(config), examples(3)
-    results = list(learner.train(rows, [(np.arange(4), 0.2)] * 2999))
+    results = list(take_steps(learner, rows, [(np.arange(4), 0.2)] * 2999))
     np.testing.assert_allclose([loss for loss, _ in results], losses[:-1], rtol=1e-10)
     np.testing.assert_allclose(sigmoid(learner.logits(rows.inputs))[:, 0], outputs, rtol=1e-10)
 
@@ -179,7 +179,7 @@ def test_the_default_recipe_learns_from_every_start(tmp_path: Path) -> None:
         config = xor_config(tmp_path / str(seed), "framework=numpy", f"seed={seed}")
         learner, rows = build_learner(config), examples(2)
         steps = config.trainer.epochs * config.data.repeats
-        list(learner.train(rows, [(np.arange(4), config.optimizer.lr)] * steps))
+        list(take_steps(learner, rows, [(np.arange(4), config.optimizer.lr)] * steps))
         assert (np.sign(learner.logits(rows.inputs)[:, 0]) == [-1, 1, 1, -1]).all(), f"seed {seed}"
 
 

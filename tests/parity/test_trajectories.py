@@ -19,7 +19,7 @@ from shared.parity.weights import keras_state, torch_state, torch_to_keras, torc
 from shared.training.keras_learner import KerasLearner
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.torch_learner import TorchLearner
-from tests.helpers import mnist_config
+from tests.helpers import mnist_config, take_steps
 from tests.parity import networks
 
 STEPS = 50
@@ -148,9 +148,9 @@ def test_three_frameworks_take_the_same_steps(name: str, case: str, tmp_path: Pa
     torch_to_numpy(in_torch.model, in_numpy.model)
     data, start = examples(network.tokens), torch_state(in_torch.model)
     all_three = zip(
-        in_torch.train(data, steps()),
-        in_keras.train(data, steps()),
-        in_numpy.train(data, steps()),
+        take_steps(in_torch, data, steps()),
+        take_steps(in_keras, data, steps()),
+        take_steps(in_numpy, data, steps()),
         strict=True,
     )
     for step, (torch_result, keras_result, numpy_result) in enumerate(all_three, start=1):
@@ -180,7 +180,7 @@ def test_keras_formulas_are_those_of_keras(case: str, tmp_path: Path) -> None:
     in_numpy.model.load_state_dict(keras_state(in_keras.model, in_numpy.weights()))
     start, data = in_numpy.weights(), examples(False)
     exact = [(batch, 2**-7 * (1 - step / 64)) for step, (batch, _) in enumerate(steps())]
-    both = zip(in_keras.train(data, exact), in_numpy.train(data, exact), strict=True)
+    both = zip(take_steps(in_keras, data, exact), take_steps(in_numpy, data, exact), strict=True)
     for step, (keras_result, numpy_result) in enumerate(both, start=1):
         assert numpy_result[0] == pytest.approx(keras_result[0], rel=TOLERANCE)
         assert numpy_result[1] == keras_result[1]
@@ -199,7 +199,7 @@ def test_the_two_formulas_differ(tmp_path: Path) -> None:
     def weights(formula: str) -> dict[str, np.ndarray]:
         chosen = [*overrides(network, "momentum"), "framework=numpy"]
         learner = NumpyLearner(network.numpy, mnist_config(tmp_path, *chosen, f"optimizer.formula={formula}"))
-        list(learner.train(data, steps()))
+        list(take_steps(learner, data, steps()))
         return learner.weights()
 
     of_keras = weights("keras")

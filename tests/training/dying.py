@@ -60,10 +60,10 @@ def in_checkpoint(count: int, place: Any, name: str) -> None:
     write, call = Checkpoints.write, getattr(place, name)
     begun, inside = 0, False
 
-    def writes(checkpoints: Checkpoints) -> None:
+    def writes(*arguments: Any) -> None:
         nonlocal begun, inside
         begun, inside = begun + 1, True
-        write(checkpoints)
+        write(*arguments)
         inside = False
 
     def calls(*arguments: Any, **options: Any) -> Any:

@@ -27,8 +27,8 @@ from shared.training import numpy_learner, torch_learner
 from shared.training.losses import Loss
 from shared.training.numpy_learner import NumpyLearner
 from shared.training.torch_augment import shift_tensor
-from shared.training.torch_inputs import batch_of, placed
-from shared.training.torch_learner import TorchLearner, hits
+from shared.training.torch_inputs import batches_to_device, examples_to_device, inputs_to_device, select
+from shared.training.torch_learner import TorchLearner, count_correct
 from tests.helpers import app_config, trained
 
 GPU = torch.device("meta")
@@ -101,22 +101,23 @@ class Watch(TorchDispatchMode):
 
 
 def epoch_on_gpu(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Watch]:
-    """Return what was seen in each step of an epoch, the first with all that is before it."""
+    """Return what was seen before the steps of an epoch, and in each step."""
     monkeypatch.setattr(torch_learner, "device_of", lambda trainer: GPU)
-    monkeypatch.setattr(TorchLearner, "_autocast", lambda self: contextlib.nullcontext())
+    monkeypatch.setattr(TorchLearner, "autocast", lambda self: contextlib.nullcontext())
     app, own, build, inputs = NETWORKS[name]
     words = [*own, "trainer.precision=float32", "trainer.clip_norm=1"]
     loss: Loss = "binary_cross_entropy" if app == "imdb_rnn" else "cross_entropy"
     learner = TorchLearner(build, app_config(app, tmp_path, *words), loss)
     labels = np.random.default_rng(2).integers(0, 2, COUNT)
-    watches = []
-    epoch = learner.train(Examples(inputs, labels), steps())
-    for _ in steps():
+    watches = [Watch()]
+    with watches[0]:
+        data = learner.to_device(Examples(inputs, labels))
+        batches = learner.start_epoch([batch for batch, _ in steps()])
+    for batch, (_, lr) in zip(batches, steps(), strict=True):
         watches.append(Watch())
         with watches[-1]:
-            scores = next(epoch)
+            scores = learner.step(data, batch, lr)
         assert {value.device for value in scores} == {GPU}
-    assert next(epoch, None) is None
     return watches
 
 
@@ -127,45 +128,35 @@ def test_an_epoch_asks_the_gpu_for_nothing_and_sends_it_nothing(
     first, *others = epoch_on_gpu(name, tmp_path, monkeypatch)
     assert 3 <= len(first.sent) <= 5, "inputs, labels, the order"
     assert first.mixed == []
-    assert [(watch.sent, watch.mixed) for watch in others] == [([], [])] * 2
+    assert [(watch.sent, watch.mixed) for watch in others] == [([], [])] * 3
 
 
 def asking(loss: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(int(hits(loss, logits, labels)), device=GPU)
+    return torch.tensor(int(count_correct(loss, logits, labels)), device=GPU)
 
 
 def sending(loss: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return hits(loss, logits, labels) + torch.ones(3).to(GPU).sum()
+    return count_correct(loss, logits, labels) + torch.ones(3).to(GPU).sum()
 
 
 def test_what_asks_or_sends_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_learner, "hits", asking)
+    monkeypatch.setattr(torch_learner, "count_correct", asking)
     with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):
         epoch_on_gpu("mlp", tmp_path, monkeypatch)
-    monkeypatch.setattr(torch_learner, "hits", sending)
+    monkeypatch.setattr(torch_learner, "count_correct", sending)
     assert len(epoch_on_gpu("mlp", tmp_path, monkeypatch)[1].sent) == 1
 
 
-def test_sequences_are_padded_on_the_device_as_elsewhere() -> None:
-    for keep in ("first", "last"):
-        sequences = reviews(keep=keep)
-        there = placed(sequences, torch.device("cpu"))
-        for rows, _ in [*steps(), (np.zeros(0, np.int64), 0.0)]:
-            found = batch_of(there, torch.from_numpy(rows), rows)
-            assert found.dtype == torch.int64
-            np.testing.assert_array_equal(found.numpy(), sequences[rows])
-
-
-def test_bytes_are_standardised_on_the_device_as_elsewhere() -> None:
-    images = gray_images()
-    assert placed(images, torch.device("cpu")) is images
-    there = Standardized(torch.from_numpy(images.pixels), torch.from_numpy(images.table))
-    for rows, _ in [*steps(), (np.zeros(0, np.int64), 0.0)]:
-        found = batch_of(there, torch.from_numpy(rows), rows)
-        assert images[rows].dtype == np.float32
-        here = batch_of(images, torch.from_numpy(rows), rows)
-        for batch in (found, here):
-            np.testing.assert_array_equal(batch.numpy(), images.table[images.pixels][rows])
+@pytest.mark.parametrize("inputs", [reviews("first"), reviews("last"), gray_images()])
+def test_batches_on_the_device_are_those_on_the_host(inputs: Any) -> None:
+    device = torch.device("cpu")
+    there = examples_to_device(Examples(inputs, np.arange(COUNT)), device)
+    assert inputs_to_device(there.inputs, device) is there.inputs or isinstance(inputs, Standardized)
+    for batch, (rows, _) in zip(batches_to_device([r for r, _ in steps()], device), steps(), strict=True):
+        found, labels = select(there, batch)
+        assert found.dtype == (torch.float32 if isinstance(inputs, Standardized) else torch.int64)
+        np.testing.assert_array_equal(found.numpy(), inputs[rows])
+        np.testing.assert_array_equal(labels.numpy(), rows)
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 2])
@@ -177,14 +168,12 @@ def test_images_are_shifted_on_the_device_as_elsewhere(pixels: int) -> None:
 
 
 class Late(NumpyLearner):
-    """What it yields are no numbers yet, as on a GPU."""
+    """Its step returns arrays, which are read later, as on a GPU."""
 
     asynchronous = True
 
-    def train(self, *given: Any) -> Any:
-        """Take the steps."""
-        for loss, correct in super().train(*given):
-            yield np.array(loss), np.array(correct)
+    def step(self, *given: Any) -> Any:
+        return tuple(map(np.array, super().step(*given)))
 
 
 def test_scores_that_come_late_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

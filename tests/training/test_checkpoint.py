@@ -26,9 +26,10 @@ from shared.runs import folder as run_folder
 from shared.runs.folder import RunFolder
 from shared.runs.progress import TrainingProgress
 from shared.training import checkpoint
-from shared.training.loop import fit, save_weights
+from shared.training.loop import fit
+from shared.training.run_state import save_weights
 from shared.training.schedule import learning_rates
-from tests.helpers import app_config, mnist_config
+from tests.helpers import app_config, mnist_config, take_steps
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 STEPS = 8  # of four batches an epoch, the last one smaller
@@ -181,14 +182,14 @@ def test_every_optimizer_goes_on_and_dropout_too(
     batches = np.arange(150).reshape(6, 25)
     steps = list(zip(batches, learning_rates("one_cycle", 0.01, 6, np.arange(6)), strict=True))
     one, other = (build_learner(small(tmp_path, *overrides, f"seed={n}")) for n in (0, 1))
-    list(one.train(train_set, steps[:3]))
+    list(take_steps(one, train_set, steps[:3]))
     path = tmp_path / "state"
-    path.write_bytes(checkpoint.packed(*one.state()))
+    path.write_bytes(checkpoint.pack(*one.state()))
     name = f"checkpoint_000000003_{sha256(path.read_bytes()).hexdigest()[:16]}.safetensors"
     path.rename(tmp_path / name)
-    expected = list(one.train(train_set, steps[3:]))  # first: torch has one generator for all
+    expected = list(take_steps(one, train_set, steps[3:]))  # first: torch has one generator for all
     other.load_state(*checkpoint.read(tmp_path / name))
-    assert list(other.train(train_set, steps[3:])) == expected
+    assert list(take_steps(other, train_set, steps[3:])) == expected
     for name, weight in one.weights().items():
         np.testing.assert_array_equal(weight, other.weights()[name], err_msg=name)
 
@@ -212,7 +213,7 @@ def test_a_crash_costs_the_steps_since_the_last_checkpoint(
             train(small(run_dir, *MLP, "trainer.checkpoint_seconds=0"))
     assert steps_of(run_dir) == [4, 5], "the last two"
     train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
-    assert f"going on after step 5 of {STEPS}" in capsys.readouterr().out
+    assert f"resuming after step 5 of {STEPS}" in capsys.readouterr().out
     assert results(run_dir) == results(whole)
 
 
@@ -256,7 +257,7 @@ def test_without_a_checkpoint_it_begins_again(
             train(small(run_dir, *MLP))
     assert not checkpoints(run_dir)
     train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
-    assert "no checkpoint is there yet: beginning with the first step" in capsys.readouterr().out
+    assert "there is no checkpoint yet: starting from the first step" in capsys.readouterr().out
     assert results(run_dir) == results(whole)
 
 
@@ -316,15 +317,15 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_taken(
     harm(last)
     train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
     said = capsys.readouterr()
-    assert f"{last} is damaged: its digest is not the one in its name; taking the" in said.err
-    assert f"going on after step 4 of {STEPS}" in said.out
+    assert f"{last} is damaged or another file" in said.err
+    assert f"resuming after step 4 of {STEPS}" in said.out
     assert results(run_dir) == results(whole)
 
 
 def test_two_damaged_checkpoints_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in with_two_checkpoints(monkeypatch, tmp_path):
         damage(path)
-    with pytest.raises(DataError, match="no checkpoint is whole; train again"):
+    with pytest.raises(DataError, match="all checkpoints are damaged; train again"):
         train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}"))
 
 
@@ -348,8 +349,8 @@ def test_a_hostile_checkpoint_runs_no_code(
     (run_dir / name).write_bytes(content)
     train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
     said = capsys.readouterr()
-    assert f"{name} is no checkpoint" in said.err
-    assert f"going on after step 5 of {STEPS}" in said.out
+    assert f"{name} is not a checkpoint" in said.err
+    assert f"resuming after step 5 of {STEPS}" in said.out
     assert not trace.exists()
     pickle.loads(content)
     assert trace.exists(), "it would have been noticed"
@@ -378,7 +379,7 @@ def test_a_full_disk_costs_the_checkpoint_alone(
     whole = train(small(tmp_path / "whole", *MLP))
     monkeypatch.setattr(run_folder, "write_atomically", full)
     run_dir = train(small(tmp_path / "run", *MLP, "trainer.checkpoint_seconds=0"))
-    assert "warning: no checkpoint: cannot write" in capsys.readouterr().err
+    assert "warning: no checkpoint was written: cannot write" in capsys.readouterr().err
     assert results(run_dir) == results(whole)
 
 
@@ -398,7 +399,7 @@ def test_ctrl_c_on_a_full_disk_is_ctrl_c(
         with pytest.raises(Interrupted, match=r"not everything could be written.*No space") as found:
             train(small(run_dir, *MLP))
     assert found.value.folder == run_dir
-    assert "warning: no checkpoint: cannot write" in capsys.readouterr().err
+    assert "warning: no checkpoint was written: cannot write" in capsys.readouterr().err
     assert [path.name for path in run_dir.iterdir()] == ["config.yaml"]
     train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
     assert results(run_dir) == results(whole)
@@ -434,7 +435,7 @@ def test_where_things_lie_may_differ(
     (tmp_path / "a").rename(tmp_path / "b")
     others = ["trainer.threads=2", "trainer.checkpoint_seconds=null"]
     train(small(tmp_path / "c", *MLP, *others, f"trainer.resume={tmp_path / 'b'}"))
-    assert f"going on after step 5 of {STEPS}" in capsys.readouterr().out
+    assert f"resuming after step 5 of {STEPS}" in capsys.readouterr().out
     assert not (tmp_path / "c").exists()
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 import torch
 from numpy.typing import NDArray
 
-from shared.training import keras_layers, torch_layers
+from shared.training import keras_dropout, torch_dropout
 
 Array = NDArray[np.float64]
 Drop = Callable[..., Array]
@@ -18,12 +18,12 @@ SIGMAS = 5  # how far a mean may lie from its expectation: once in two million
 
 def drop_in_torch(x: Array, p: float, seed: int = 0, training: bool = True) -> Array:
     torch.manual_seed(seed)
-    return torch_layers.ByteDropout(p).train(training)(torch.from_numpy(x)).numpy()
+    return torch_dropout.ByteDropout(p).train(training)(torch.from_numpy(x)).numpy()
 
 
 def drop_in_keras(x: Array, p: float, seed: int = 0, training: bool = True) -> Array:
     keras.utils.set_random_seed(seed)
-    layer = keras_layers.ByteDropout(p, dtype="float64")
+    layer = keras_dropout.ByteDropout(p, dtype="float64")
     return np.asarray(tf.function(layer)(tf.constant(x), training=training))
 
 
@@ -76,9 +76,9 @@ def test_the_seed_decides(drop: Drop) -> None:
 
 
 def test_two_calls_drop_different_values() -> None:
-    in_torch = torch_layers.ByteDropout(0.5)
+    in_torch = torch_dropout.ByteDropout(0.5)
     assert not torch.equal(in_torch(torch.ones(1000)), in_torch(torch.ones(1000)))
-    in_keras = tf.function(keras_layers.ByteDropout(0.5))
+    in_keras = tf.function(keras_dropout.ByteDropout(0.5))
     first, second = (np.asarray(in_keras(tf.ones(1000), training=True)) for _ in range(2))
     assert not np.array_equal(first, second)
 
@@ -86,20 +86,20 @@ def test_two_calls_drop_different_values() -> None:
 def test_the_gradient_goes_where_the_value_went() -> None:
     upstream = np.random.default_rng(0).normal(size=100)
     x = torch.randn(100, dtype=torch.float64, requires_grad=True)
-    y = torch_layers.ByteDropout(0.5)(x)
+    y = torch_dropout.ByteDropout(0.5)(x)
     y.backward(torch.from_numpy(upstream))
     assert x.grad is not None
     np.testing.assert_array_equal(x.grad, upstream * (y != 0).numpy() * 2)
     variable = tf.Variable(tf.random.normal([100], dtype=tf.float64))
     with tf.GradientTape() as tape:
-        z = keras_layers.ByteDropout(0.5, dtype="float64")(variable, training=True)
+        z = keras_dropout.ByteDropout(0.5, dtype="float64")(variable, training=True)
     gradient = tape.gradient(z, variable, output_gradients=upstream)
     np.testing.assert_array_equal(gradient, upstream * (np.asarray(z) != 0) * 2)
 
 
 def test_the_type_stays() -> None:
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
-        assert torch_layers.ByteDropout(0.5)(torch.ones(8, dtype=dtype)).dtype == dtype
+        assert torch_dropout.ByteDropout(0.5)(torch.ones(8, dtype=dtype)).dtype == dtype
     for name in ("float32", "float64", "bfloat16"):
-        layer = keras_layers.ByteDropout(0.5, dtype=name)
+        layer = keras_dropout.ByteDropout(0.5, dtype=name)
         assert layer(tf.ones(8, dtype=name), training=True).dtype == name

@@ -1,7 +1,7 @@
 """Epochs, batches and evaluation, with a learner made for the test."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from shared.data.examples import Examples
 from shared.errors import TrainingDiverged
 from shared.runs import progress
 from shared.runs.folder import RunFolder
-from shared.training.loop import EVALUATION_BATCH, Indices, batches_of, evaluate, fit
+from shared.training.loop import EVALUATION_BATCH, evaluate, fit
 from shared.training.losses import Loss, cross_entropy
+from shared.training.schedule import Indices, shuffled_batches
 from tests.helpers import mnist_config
 
 
@@ -34,15 +35,15 @@ class FakeLearner:
         self.drop = drop
         self.seen: list[tuple[Indices, float]] = []
 
-    def placed(self, examples: Examples) -> Examples:
+    def to_device(self, examples: Examples) -> Examples:
         return examples
 
-    def train(
-        self, examples: Examples, steps: Sequence[tuple[Indices, float]]
-    ) -> Iterator[tuple[float, int]]:
-        for batch, rate in steps:
-            self.seen.append((batch, rate))
-            yield (self.losses.pop(0) if self.losses else 1.0), 0
+    def start_epoch(self, batches: Sequence[Indices]) -> Sequence[Indices]:
+        return batches
+
+    def step(self, examples: Examples, batch: Indices, lr: float) -> tuple[float, int]:
+        self.seen.append((batch, lr))
+        return (self.losses.pop(0) if self.losses else 1.0), 0
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         return inputs[: len(inputs) - self.drop].astype(np.float64)
@@ -67,15 +68,15 @@ def random_examples(count: int) -> Examples:
 
 @given(st.integers(1, 300), st.integers(1, 100), st.integers(0, 2**32 - 1), st.integers(1, 5))
 def test_an_epoch_has_every_example_once(count: int, size: int, seed: int, epoch: int) -> None:
-    batches = batches_of(count, size, seed, epoch)
+    batches = shuffled_batches(count, size, seed, epoch)
     assert sorted(np.concatenate(batches)) == list(range(count))
     assert all(len(batch) == size for batch in batches[:-1])
-    again = batches_of(count, size, seed, epoch)
+    again = shuffled_batches(count, size, seed, epoch)
     assert all((a == b).all() for a, b in zip(batches, again, strict=True))
 
 
 def test_seeds_and_epochs_have_orders_of_their_own() -> None:
-    orders = {tuple(batches_of(50, 50, seed, epoch)[0]) for seed in range(3) for epoch in (1, 2, 3)}
+    orders = {tuple(shuffled_batches(50, 50, seed, epoch)[0]) for seed in range(3) for epoch in (1, 2, 3)}
     assert len(orders) == 9
 
 

@@ -18,7 +18,7 @@ STEPS = 6  # to a kill at most, and then
 SECONDS = 0.01  # at most, in which a fast machine takes
 MORE_STEPS = 14
 BATCHES = 4  # an epoch
-GOING_ON = re.compile(r"going on after step ([\d,]+) of")
+GOING_ON = re.compile(r"resuming after step ([\d,]+) of")
 
 
 @pytest.fixture(scope="module")

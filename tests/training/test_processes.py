@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from shared import distributed
+from shared.distributed import Shard
 from shared.training.loop import evaluate
-from shared.training.torch_distributed import Share
 from tests.helpers import ROOT, run_mnist
 from tests.training import members
 from tests.training.members import Ended, free_port, together
@@ -212,12 +212,12 @@ def test_the_shares_are_the_batch(count: int, size: int, monkeypatch: pytest.Mon
     counted: list[int] = []
     for rank in range(count):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        share = Share()
-        rows = batch[share.take(size)]
+        shard = Shard()
+        rows = batch[shard.select(size)]
         assert len(rows) >= 1, "every process has something to compute"
-        counted += rows.tolist() if share.weight else []
-        assert share.weight in (0, len(rows) / size)
-        weights += share.weight
+        counted += rows.tolist() if shard.weight else []
+        assert shard.weight in (0, len(rows) / size)
+        weights += shard.weight
     assert sorted(counted) == batch.tolist()
     assert weights == pytest.approx(1)
 
@@ -320,7 +320,7 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on(
         assert not Path(f"/proc/{pid}").exists()
     again = Torchrun(tmp_path, "mnist_cnn", [*LONG, f"trainer.resume={run_dir}"], count=3).end()
     assert again.status == 0, again.said
-    assert again.said.count("going on after step") == 1
+    assert again.said.count("resuming after step") == 1
     trained(context, 1, tmp_path, "mnist_cnn", LONG)
     assert_same_steps(tmp_path / "1", run_dir, TOLERANCE["float64"])
     assert names_in(run_dir) == names_in(tmp_path / "1")

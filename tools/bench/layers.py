@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from shared.backprop import LSTM, Array, Conv2d
 from shared.runs.environment import available_cores
-from shared.training.memory import keep_freed_memory
+from shared.training.frameworks import keep_freed_memory
 from tools.bench.rows import Measured, check_equal, compared, seconds, time_in_turns
 
 BATCH, CHANNELS, SIDE, FILTERS, KERNEL = 64, 32, 26, 64, 3

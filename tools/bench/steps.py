@@ -50,7 +50,10 @@ class Steps:
 
     def take(self) -> None:
         """Take a step with each of the next batches."""
-        list(self._learner.train(self._examples, list(itertools.islice(self._steps, self.batches))))
+        steps = list(itertools.islice(self._steps, self.batches))
+        batches = self._learner.start_epoch([batch for batch, _ in steps])
+        for batch, (_, lr) in zip(batches, steps, strict=True):
+            float(self._learner.step(self._examples, batch, lr)[0])
 
     def operations(self) -> float:
         """Return the mean number of floating-point operations of a step."""

@@ -1,9 +1,9 @@
 """L1, L2, dropout and early stopping on a network that learns its few examples by heart."""
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,16 +24,15 @@ from apps.gradient_flow.figures.figure import (
     png,
     where,
 )
-from apps.gradient_flow.networks import Array, Dense, Engine, Weights, initial_weights
+from apps.gradient_flow.networks import Dense, Engine, Weights, initial_weights
 from shared.backprop import NaNError, l1_penalty, l2_penalty
 from shared.data.examples import Examples
-from shared.errors import TrainingDiverged
 from shared.runs.folder import RunFolder
-from shared.training.checkpoint import Checkpoints, EpochSoFar
-from shared.training.loop import batches_of, restored
+from shared.training.loop import Evaluation
 from shared.training.losses import example_losses, predicted_classes
 from shared.training.numpy_learner import build_optimizer, load_slots, slots_of
-from shared.training.schedule import learning_rates
+from shared.training.run_state import RunState
+from shared.training.schedule import Indices, Plan, shuffled_batches
 
 METHODS = ("nothing", "early stopping", "L1", "L2", "dropout")
 LAYERS = 2
@@ -66,7 +65,7 @@ class Trainee:
         method: one of `METHODS`.
 
     Attributes:
-        weights: after the last step, by name.
+        params: the weights after the last step, by name.
         best: those after the epoch with the lowest validation loss so far; at first, the same.
     """
 
@@ -75,47 +74,58 @@ class Trainee:
         self.engine, self.config, self.method = engine, config, method
         self.model = engine.build_model(self.network)
         rng = np.random.default_rng([config.seed, 3])  # the same start for every method
-        self.weights = initial_weights(self.network, "He", 1.0, rng)
+        self.params = initial_weights(self.network, "He", 1.0, rng)
         self.masks_rng = np.random.default_rng([config.seed, 4])
-        self.optimizer = build_optimizer(self.weights, config.optimizer)
-        self.best = copied(self.weights)
+        self.optimizer = build_optimizer(self.params, config.optimizer)
+        self.best = copied(self.params)
 
-    def step(self, inputs: Array, labels: NDArray[np.int64], rate: float) -> float:
-        """Take a step; return the batch's mean cross-entropy, without the penalty."""
+    asynchronous = False
+
+    def weights(self) -> Weights:
+        """Return the weights by name."""
+        return self.params
+
+    def start_epoch(self, batches: Sequence[Indices]) -> Sequence[Indices]:
+        """Return the batches unchanged."""
+        return batches
+
+    def step(self, examples: Examples, batch: Indices, lr: float) -> tuple[float, int]:
+        """Take a step; return the batch's mean cross-entropy, without the penalty; nothing is counted."""
+        inputs, labels = examples.inputs[batch], examples.labels[batch]
         masks: list[NDArray[np.bool_]] = []
         if self.network.dropout:
             shape = (len(inputs), self.network.width)
             masks = [self.masks_rng.random(shape) >= self.network.dropout for _ in range(LAYERS)]
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # a loss that is no number is told
-                found = self.engine.gradients(self.model, self.weights, inputs, labels, masks)
+                found = self.engine.gradients(self.model, self.params, inputs, labels, masks)
         except NaNError:  # a layer has met what an earlier step left
-            return math.nan
+            return math.nan, 0
         penalty = self._penalty()
         gradients = {name: g + penalty.get(name, 0) for name, g in found.parameters.items()}
-        self.optimizer.lr = rate
+        self.optimizer.lr = float(lr)
         self.optimizer.step(gradients)
-        return found.loss
+        return found.loss, 0
 
     def _penalty(self) -> Weights:
         """Return the gradient of the penalty on the matrices; biases are free, as is usual."""
-        matrices = {name: w for name, w in self.weights.items() if w.ndim == 2}
+        matrices = {name: w for name, w in self.params.items() if w.ndim == 2}
         if self.method == "L1":
             return l1_penalty(matrices, self.config.model.l1)[1]
         if self.method == "L2":
             return l2_penalty(matrices, self.config.model.l2)[1]
         return {}
 
-    def score(self, examples: Examples) -> tuple[float, float, NDArray[np.int64]]:
-        """Return mean loss, accuracy (0 to 1) and predictions, without dropout and penalty."""
-        logits = self.engine.logits(self.model, self.weights, examples.inputs)
+    def score(self, examples: Examples) -> Evaluation:
+        """Return mean loss, accuracy and predictions, without dropout and penalty."""
+        logits = self.engine.logits(self.model, self.params, examples.inputs)
         losses = example_losses("cross_entropy", logits, examples.labels)
         predictions = predicted_classes("cross_entropy", logits)
-        return float(losses.mean()), float((predictions == examples.labels).mean()), predictions
+        return Evaluation(float(losses.mean()), float((predictions == examples.labels).mean()), predictions)
 
     def state(self) -> tuple[Weights, dict[str, Any]]:
         """Return all that its next step depends on, and the best weights."""
-        own = {f"weights/{name}": value for name, value in self.weights.items()}
+        own = {f"weights/{name}": value for name, value in self.params.items()}
         best = {f"best/{name}": value for name, value in self.best.items()}
         random = self.masks_rng.bit_generator.state
         return own | best | slots_of(self.optimizer), {"steps": self.optimizer.t, "random": random}
@@ -126,7 +136,7 @@ class Trainee:
         Raises:
             ValueError, KeyError: a name is missing, or a shape does not fit.
         """
-        for kind, own in (("weights", self.weights), ("best", self.best)):
+        for kind, own in (("weights", self.params), ("best", self.best)):
             for name, value in own.items():
                 given = arrays[f"{kind}/{name}"]
                 if given.shape != value.shape:
@@ -180,78 +190,20 @@ def train(engine: Engine, config: Config, digits: Digits, method: str, run: RunF
         KeyboardInterrupt: the user stopped it.
     """
     trainee = Trainee(engine, config, digits.train.inputs.shape[1], method)
-    rates = all_rates(config, len(digits.train))
-    an_epoch = math.ceil(len(digits.train) / config.trainer.batch_size)
-    epochs_in_all = math.ceil(len(rates) / an_epoch)
-    run.metrics |= {"epochs": 0, "steps": 0, "train_seconds": 0.0}
-    checkpoints = restored(trainee, run, config, len(rates), f"  {method}: ")
-    run.on_interrupt = checkpoints.keep
-    with checkpoints:
-        while run.metrics["epochs"] < epochs_in_all and not (
-            method == "early stopping" and patience_is_over(run.rows("history.csv"), config.model.patience)
-        ):
-            train_epoch(trainee, digits.train, config, rates, run, checkpoints)
-            with checkpoints.no_step():
-                row = scores(trainee, digits, run.metrics["epochs"] + 1)
-            seconds = time.perf_counter() - checkpoints.epoch.start
-            run.add_row("history.csv", row | {"seconds": seconds})
-            run.metrics["epochs"] += 1
-            run.metrics["train_seconds"] += seconds
-            if best_epoch(run.rows("history.csv")) == run.metrics["epochs"]:
-                trainee.best = copied(trainee.weights)
-            checkpoints.epoch = EpochSoFar()
-        checkpoints.write()
+    batches = partial(shuffled_batches, len(digits.train), config.trainer.batch_size, config.seed)
+    with RunState(trainee, run, Plan(config, batches), config, f"  {method}: ", quiet=True) as state:
+        for epoch in state.epochs():
+            patience = config.model.patience
+            if method == "early stopping" and patience_is_over(run.rows("history.csv"), patience):
+                break
+            for batch, lr in state.steps(epoch):
+                loss, correct = trainee.step(digits.train, batch, lr)
+                state.log_step(loss, correct)
+            state.log_epoch(trainee.score(digits.validation), trainee.score(digits.train))
+            if best_epoch(run.rows("history.csv")) == epoch:
+                trainee.best = copied(trainee.params)
+        state.write_checkpoint()
     return Training(trainee, run.rows("history.csv"), run.rows("steps.csv"))
-
-
-def all_rates(config: Config, count: int) -> list[float]:
-    """Return the learning rate of every step, for `count` examples."""
-    trainer = config.trainer
-    total = trainer.epochs * math.ceil(count / trainer.batch_size)
-    total = min(total, trainer.max_steps or total)
-    numbers = np.arange(total)
-    return [float(rate) for rate in learning_rates(trainer.schedule, config.optimizer.lr, total, numbers)]
-
-
-def train_epoch(
-    trainee: Trainee,
-    examples: Examples,
-    config: Config,
-    rates: Sequence[float],
-    run: RunFolder,
-    checkpoints: Checkpoints,
-) -> None:
-    """Take the steps that are left of an epoch and note each."""
-    epoch = run.metrics["epochs"] + 1
-    batches = batches_of(len(examples), config.trainer.batch_size, config.seed, epoch)
-    first = (epoch - 1) * len(batches)
-    # max_steps may cut the last epoch short
-    steps = list(zip(batches, rates[first:], strict=False))
-    for batch, rate in steps[run.metrics["steps"] - first :]:
-        loss = trainee.step(examples.inputs[batch], examples.labels[batch], rate)
-        number = run.metrics["steps"] = run.metrics["steps"] + 1
-        run.add_row("steps.csv", {"step": number, "epoch": epoch, "lr": rate, "loss": loss})
-        if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"the loss is {loss} at step {number} (epoch {epoch}) of the network that "
-                "overfits; try a smaller optimizer.lr"
-            )
-        checkpoints.after_step()
-        if checkpoints.due():
-            checkpoints.write()
-
-
-def scores(trainee: Trainee, digits: Digits, epoch: int) -> Row:
-    """Return the row of an epoch."""
-    train_loss, train_accuracy, _ = trainee.score(digits.train)
-    validation_loss, validation_accuracy, _ = trainee.score(digits.validation)
-    return {
-        "epoch": epoch,
-        "train_loss": train_loss,
-        "train_accuracy": train_accuracy,
-        "validation_loss": validation_loss,
-        "validation_accuracy": validation_accuracy,
-    }
 
 
 def best_epoch(epochs: Sequence[Row]) -> int:
@@ -281,14 +233,14 @@ def compare(engine: Engine, config: Config, digits: Digits, run: RunFolder) -> O
     trainings = {method: trained(engine, config, digits, method, run) for method in METHODS}
     picked = trainings["early stopping"]
     # The test set is scored once, with each method's result.
-    picked.trainee.weights = picked.trainee.best
+    picked.trainee.params = picked.trainee.best
     tested = {method: one.trainee.score(digits.test) for method, one in trainings.items()}
     rows = [
         {"method": method} | {key: value for key, value in row.items() if key != "seconds"}
         for method, one in trainings.items()
         for row in one.epochs
     ]
-    results = [result(rows, method, tested[method][:2]) for method in METHODS]
+    results = [result(rows, method, tested[method]) for method in METHODS]
     figure = Figure(
         "overfitting",
         "Overfitting, and L1, L2, dropout and early stopping against it",
@@ -299,10 +251,11 @@ def compare(engine: Engine, config: Config, digits: Digits, run: RunFolder) -> O
         draw(rows),
         results,
     )
-    return Outcome(figure, picked, *tested["early stopping"])
+    scores = tested["early stopping"]
+    return Outcome(figure, picked, scores.loss, scores.accuracy, scores.predictions)
 
 
-def result(rows: Sequence[Row], method: str, tested: tuple[float, float]) -> Row:
+def result(rows: Sequence[Row], method: str, tested: Evaluation) -> Row:
     """Return the row of a method's table: losses and the gap between them."""
     epochs = where(rows, method=method)
     taken = epochs[best_epoch(epochs) - 1] if method == "early stopping" else epochs[-1]
@@ -311,9 +264,9 @@ def result(rows: Sequence[Row], method: str, tested: tuple[float, float]) -> Row
         "epoch taken": taken["epoch"],
         "training loss": taken["train_loss"],
         "validation loss": taken["validation_loss"],
-        "test loss": tested[0],
-        "test accuracy": tested[1],
-        "gap: test minus training loss": tested[0] - taken["train_loss"],
+        "test loss": tested.loss,
+        "test accuracy": tested.accuracy,
+        "gap: test minus training loss": tested.loss - taken["train_loss"],
     }
 
 

@@ -1,4 +1,4 @@
-"""Layers in Keras that are faster here than Keras's own, with the same meaning."""
+"""Dropout in Keras, faster than Keras's own."""
 
 from typing import Any
 
@@ -11,12 +11,11 @@ LEVELS = 256  # values of a byte
 class ByteDropout(keras.layers.Layer):
     """Dropout (Srivastava et al. 2014, section 4) that spends a byte of randomness on each value.
 
-    The same as `ByteDropout` in torch_layers.py: each value of x, any shape, is zero with
-    probability p while training and divided by 1 - p otherwise, p rounded to a multiple of 1/256.
-    In bfloat16 the factor 1 / (1 - p) is rounded too, as it is in Keras's own layer.
+    Like `ByteDropout` in torch_dropout.py. In bfloat16 the factor 1 / (1 - p) is rounded, as it is
+    in Keras's own layer.
 
     Args:
-        p: probability of a zero, 0 <= p < 1.
+        p: probability of a zero, 0 <= p < 1, rounded to a multiple of 1/256.
     """
 
     def __init__(self, p: float, **options: Any) -> None:
@@ -25,12 +24,12 @@ class ByteDropout(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator()
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Return x with zeros in it, or as it is."""
+        """Return x with zeros in training, and x itself in evaluation."""
         if not training or self.zeros == 0:
             return x
         seed = tf.cast(self.seed_generator.next(), tf.int32)
         count = tf.size(x)
         words = tf.random.stateless_uniform([(count + 7) // 8], seed, None, None, tf.int64)
-        values = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:count], tf.shape(x))
-        kept = tf.cast(values >= self.zeros, x.dtype)
+        drawn = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:count], tf.shape(x))
+        kept = tf.cast(drawn >= self.zeros, x.dtype)
         return x * kept * tf.cast(LEVELS / (LEVELS - self.zeros), x.dtype)

@@ -1,0 +1,315 @@
+"""What surrounds the steps of a training run: resuming, checkpoints, Ctrl-C, history, progress."""
+
+import contextlib
+import dataclasses
+import hashlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from shared import distributed
+from shared.config import AppConfig
+from shared.errors import Interrupted, LostProcess, TrainingDiverged
+from shared.runs.folder import WEIGHTS, RunFolder
+from shared.runs.progress import TrainingProgress
+from shared.training.schedule import Indices, Plan
+
+if TYPE_CHECKING:
+    from shared.training.checkpoint import Checkpoints
+    from shared.training.loop import Evaluation
+
+
+class Trainable(Protocol):
+    """What is trained step by step.
+
+    Attributes:
+        asynchronous: whether a step returns before it has been computed, as on a GPU.
+    """
+
+    asynchronous: bool
+
+    def start_epoch(self, batches: Sequence[Indices]) -> Sequence[Any]:
+        """Switch to training mode; return the batches as `step` takes them, on the device."""
+        ...
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return every weight by name."""
+        ...
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return everything the next step depends on: arrays by name, and what JSON can hold.
+
+        The arrays are valid until that step.
+        """
+        ...
+
+    def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
+        """Restore what `state` returned.
+
+        Raises:
+            ValueError, KeyError: a name is missing or unknown, or a shape does not fit.
+        """
+        ...
+
+
+@dataclasses.dataclass
+class EpochTotals:
+    """Sums over the examples seen in an unfinished epoch.
+
+    Attributes:
+        loss: sum of the losses.
+        correct: number of correct predictions.
+        count: number of examples.
+        start: by time.perf_counter, in seconds; includes the time before an interruption.
+    """
+
+    loss: float = 0.0
+    correct: int = 0
+    count: int = 0
+    start: float = dataclasses.field(default_factory=time.perf_counter)
+
+    def add(self, loss: float, correct: int, count: int) -> None:
+        """Add a batch: its mean loss, its number of correct predictions and its size."""
+        self.loss += loss * count
+        self.correct += correct
+        self.count += count
+
+    def means(self) -> dict[str, float]:
+        """Return mean loss and accuracy, by their columns in history.csv; NaN before the first batch."""
+        loss, accuracy = (
+            total / self.count if self.count else math.nan for total in (self.loss, self.correct)
+        )
+        return {"train_loss": loss, "train_accuracy": accuracy}
+
+
+class RunState(contextlib.ExitStack):
+    """A context manager around the steps of a training run.
+
+    A resumed run continues after the last step of its checkpoint. Checkpoints are written every
+    `trainer.checkpoint_seconds`. On Ctrl-C (or SIGTERM) the step is finished, a checkpoint and the
+    weights are written, and `Interrupted` is raised; a second Ctrl-C stops at once. Of several
+    processes, all stop after the same step, and rank 0 writes.
+
+    Args:
+        learner: the network that is trained.
+        run: the run folder; its `metrics` hold the numbers of finished epochs and steps.
+        plan: batches and learning rates.
+        config: the configuration of the run.
+        label: printed in front of messages.
+        quiet: whether to print no progress.
+    """
+
+    def __init__(
+        self,
+        learner: Trainable,
+        run: RunFolder,
+        plan: Plan,
+        config: AppConfig,
+        label: str = "",
+        quiet: bool = False,
+    ) -> None:
+        super().__init__()
+        self._learner, self._run, self._plan, self._config, self._label = learner, run, plan, config, label
+        self._quiet = quiet
+        self._totals = EpochTotals()
+        self._epoch, self._lr, self._batch_size = 0, 0.0, 0
+        self._unread: list[tuple[int, float, Any, Any, int]] = []  # steps whose loss has not been read
+        self._interrupted = False  # Ctrl-C was pressed during a step
+        self._between_steps = False  # the state is that after a step, and Ctrl-C may act at once
+        self._all_stopped = False  # all processes have stopped after the same step
+        self._last_checkpoint = time.monotonic()
+        self._opened: Checkpoints | None = None
+
+    def __enter__(self) -> Self:
+        if distributed.world_size() > 1:
+            from shared.training.checkpoint import refuse_different_ranks
+
+            refuse_different_ranks(self._config, self._run)
+        self._run.metrics |= {"epochs": 0, "steps": 0, "train_seconds": 0.0}
+        self._restore()
+        self._progress = TrainingProgress(
+            self._config.trainer.epochs, self._plan.total_steps, self._run.metrics["steps"], self._quiet
+        )
+        self.enter_context(self._progress)
+        self.enter_context(self._save_on_exit())
+        self.enter_context(self._finish_step_on_ctrl_c())
+        return self
+
+    def epochs(self) -> range:
+        """Return the numbers of the epochs to train, from 1."""
+        return range(self._run.metrics["epochs"] + 1, self._plan.epochs + 1)
+
+    def steps(self, epoch: int) -> Iterator[tuple[Any, float]]:
+        """Yield (batch on the device, learning rate) of the steps to take in an epoch."""
+        self._epoch, self._lr = epoch, self._plan.steps(epoch)[-1][1]
+        steps = self._plan.steps(epoch, done=self._run.metrics["steps"])
+        batches = self._learner.start_epoch([batch for batch, _ in steps])
+        for (indices, lr), batch in zip(steps, batches, strict=True):
+            self._lr, self._batch_size = lr, len(indices)
+            yield batch, lr
+        self._read_losses()
+        self._stop_if_interrupted()
+        self._between_steps = True  # validation does not change the state
+
+    def log_step(self, loss: Any, correct: Any) -> None:
+        """Record a step: the batch's mean loss and its number of correct predictions.
+
+        A GPU computes asynchronously: its losses are read when a checkpoint is due and at the end
+        of the epoch, because reading one would wait for the step.
+
+        Raises:
+            TrainingDiverged: the loss is not finite.
+            KeyboardInterrupt: the user asked for it during the step.
+            LostProcess: another process has ended.
+        """
+        number = self._run.metrics["steps"] = self._run.metrics["steps"] + 1
+        self._unread.append((number, self._lr, loss, correct, self._batch_size))
+        if not self._learner.asynchronous:
+            self._read_losses()
+        self._progress.step(self._epoch, *self._totals.means().values())
+        self._interrupted = self._all_stopped = distributed.any_rank(self._interrupted)
+        self._stop_if_interrupted()
+        seconds = self._config.trainer.checkpoint_seconds
+        if seconds is not None and time.monotonic() - self._last_checkpoint >= seconds:
+            self._read_losses()
+            self.write_checkpoint()
+
+    def log_epoch(self, validation: "Evaluation | None", train: "Evaluation | None" = None) -> None:
+        """Record the end of an epoch and print its line.
+
+        Args:
+            validation: scores of the validation set.
+            train: scores of the training set, instead of the means over the steps.
+        """
+        self._between_steps = False
+        row = {"epoch": self._epoch} | self._totals.means()
+        if train is not None:
+            row |= {"train_loss": train.loss, "train_accuracy": train.accuracy}
+        if validation is not None:
+            row |= {"validation_loss": validation.loss, "validation_accuracy": validation.accuracy}
+        row["seconds"] = time.perf_counter() - self._totals.start
+        self._run.metrics["epochs"] = self._epoch
+        self._run.metrics["train_seconds"] += row["seconds"]
+        self._run.add_row("history.csv", row)
+        self._run.write_rows("history.csv")
+        self._totals = EpochTotals()
+        self._progress.epoch(row)
+
+    def write_checkpoint(self) -> None:
+        """Write a checkpoint of the state after the last step."""
+        self._checkpoints.write(self._learner, self._totals)
+        self._last_checkpoint = time.monotonic()
+
+    @property
+    def _checkpoints(self) -> "Checkpoints":
+        from shared.training.checkpoint import Checkpoints  # not imported by a short run
+
+        if self._opened is None:
+            self._opened = Checkpoints(self._run, self._config)
+        return self._opened
+
+    def _restore(self) -> None:
+        """Continue from the last checkpoint of a resumed run, and say so."""
+        if not self._run.resumed:
+            return
+        totals = self._checkpoints.restore(self._learner)
+        if totals is None:
+            print(f"{self._label}there is no checkpoint yet: starting from the first step", flush=True)
+            return
+        self._totals = totals
+        steps = self._run.metrics["steps"]
+        print(f"{self._label}resuming after step {steps:,} of {self._plan.total_steps:,}", flush=True)
+
+    def _read_losses(self) -> None:
+        """Add the losses that have not been read to steps.csv and the totals of the epoch."""
+        for number, lr, loss, correct, count in self._unread:
+            mean = float(loss)
+            self._run.add_row("steps.csv", {"step": number, "epoch": self._epoch, "lr": lr, "loss": mean})
+            if not math.isfinite(mean):
+                raise self._diverged(f"the loss is {mean}", number, lr)
+            self._totals.add(mean, int(correct), count)
+        self._unread.clear()
+
+    def _diverged(self, message: str, step: int, lr: float) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"{message} at step {step} (epoch {self._epoch}), where the learning rate is {lr:.3g}; "
+            "try a smaller optimizer.lr"
+        )
+
+    @contextlib.contextmanager
+    def _save_on_exit(self) -> Iterator[None]:
+        """Write steps.csv however training ends, and on Ctrl-C a checkpoint and the weights."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._read_losses()
+            if self._between_steps:
+                self.write_checkpoint()
+            save_weights(self._learner, self._run)
+            if self._all_stopped:  # torchrun kills the others as soon as one has ended
+                distributed.broadcast_from_rank0(lambda: None)
+            steps, weights = self._run.metrics["steps"], self._run.path / WEIGHTS
+            raise Interrupted(f"after step {steps}; the weights so far are in {weights}") from None
+        except TrainingDiverged as error:
+            if not self._between_steps:
+                raise
+            raise self._diverged(str(error), self._run.metrics["steps"], self._lr) from error
+        finally:
+            self._run.write_rows("steps.csv")
+        if self._run.resumed:
+            self._run.remove(WEIGHTS)  # those of the interruption
+
+    @contextlib.contextmanager
+    def _finish_step_on_ctrl_c(self) -> Iterator[None]:
+        """Let Ctrl-C and SIGTERM wait for the end of the step; a second one does not wait."""
+        handlers = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is signal.default_int_handler:
+                    handlers[number] = signal.signal(number, self._on_signal)
+        try:
+            yield
+            self._run.on_interrupt = self._save_finished
+        except LostProcess as error:
+            error.noticed = self._interrupted
+            raise
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        self._stop_if_interrupted()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._between_steps or self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+
+    def _stop_if_interrupted(self) -> None:
+        if self._interrupted:
+            self._between_steps = True
+            raise KeyboardInterrupt
+
+    def _save_finished(self) -> None:
+        """Save the end of training when testing or drawing is interrupted."""
+        self.write_checkpoint()
+        save_weights(self._learner, self._run)
+
+
+def save_weights(learner: Trainable, run: RunFolder) -> None:
+    """Write the network's weights to the run folder."""
+    write_weights(learner.weights(), run)
+
+
+def write_weights(weights: Mapping[str, NDArray[Any]], run: RunFolder) -> None:
+    """Write weights.safetensors, which cannot run code when it is read, and note its digest."""
+    # safetensors writes the bytes as they lie in memory: channels-last weights must be copied.
+    content = safetensors.numpy.save({name: np.array(w, order="C") for name, w in weights.items()})
+    run.write(WEIGHTS, content)
+    run.metrics["weights_sha256"] = hashlib.sha256(content).hexdigest()
