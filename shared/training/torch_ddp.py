@@ -50,7 +50,7 @@ class DistributedTorchLearner(TorchLearner):
         """Use these factors from now on, and tell DistributedDataParallel which weights are frozen."""
         super().set_lr_scales(lr_scales)
         with lost_process():  # buffers need no broadcast: batch statistics are those of all shards
-            self._ddp = DistributedDataParallel(self.model, broadcast_buffers=False)
+            self._ddp = DistributedDataParallel(self.model, forward_sync_buffers=False)
 
     def select(self, examples: Examples, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Return inputs and labels of this process's shard."""

@@ -540,8 +540,9 @@ def test_patience() -> None:
 
 def trained(tmp_path: Path, method: str, *overrides: str) -> overfitting.Training:
     """Train in NumPy, in a folder of its own."""
-    config = flow_config("-", *overrides)
-    return overfitting.train(engine("numpy"), config, few(config), method, RunFolder(tmp_path / method))
+    config, folder = flow_config("-", *overrides), tmp_path / method
+    folder.mkdir()
+    return overfitting.train(engine("numpy"), config, few(config), method, RunFolder(folder))
 
 
 def test_penalties_make_the_weights_smaller_and_l1_makes_zeros(tmp_path: Path) -> None:

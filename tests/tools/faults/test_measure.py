@@ -33,7 +33,7 @@ edits = [["optimizer.step(gradients)", "pass"]]
 sentence = "None, a comment has changed."
 cases = ["tiny"]
 file = "shared/training/numpy_learner.py"
-edits = [["# a NumPy float64 would make float64 of all", "# changed"]]
+edits = [["# np.float64 would widen float32", "# changed"]]
 """
 
 
