@@ -223,8 +223,8 @@ def test_the_shares_are_the_batch(count: int, size: int, monkeypatch: pytest.Mon
 
 
 ALONE = {
-    "framework=keras": "error: framework=keras takes one process: start it without torchrun",
-    "framework=numpy": "error: framework=numpy takes one process: start it without torchrun",
+    "framework=keras": "error: framework=keras runs in one process: start it without torchrun",
+    "framework=numpy": "error: framework=numpy runs in one process: start it without torchrun",
 }
 
 
