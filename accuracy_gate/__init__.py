@@ -1,24 +1,26 @@
-"""The accuracy gate's statistics: results in, verdicts out.
+"""The accuracy gate's statistics: results in, verdict out. Needs only NumPy.
 
-It knows no application and no framework: a `Record` holds the results of one case by seed, wherever
-they come from. `strict.py` reads JSON, `ranks.py` and `pairs.py` have the tests, `plan.py` how the
-false-alarm rate is shared out, `decision.py` the verdict, `power.py` what could be detected,
-`report.py` how it is told.
+A `Record` holds the results of one case by seed, whatever program produced them. `records.py` reads
+them from JSON, `rank_sum.py` and `signed_rank.py` test them, `plan.py` divides the false-alarm rate,
+`decision.py` reaches the verdict, `power.py` says what could have been detected, and `report.py`
+prints it all.
 """
 
-from accuracy_gate.decision import Judgement, Verdict, decide, refusal, share_seeds
-from accuracy_gate.plan import FALSE_ALARMS, Plan
+from accuracy_gate.decision import Comparison, Verdict, decide, is_paired, refusal
+from accuracy_gate.plan import FALSE_ALARM_RATE, Plan
 from accuracy_gate.records import Record, Run, parse_records
+from accuracy_gate.strict_json import InvalidResults
 
 __all__ = [
-    "FALSE_ALARMS",
-    "Judgement",
+    "FALSE_ALARM_RATE",
+    "Comparison",
+    "InvalidResults",
     "Plan",
     "Record",
     "Run",
     "Verdict",
     "decide",
+    "is_paired",
     "parse_records",
     "refusal",
-    "share_seeds",
 ]

@@ -1,28 +1,34 @@
-"""Results of one case by seed, read from JSON and checked.
+"""Results of one case by seed, read from JSON and validated.
 
     {"case": "my_model", "dataset": "flowers", "dataset_sha256": "...", "embedded": false,
      "test_examples": 5000, "config": {"lr": 0.1}, "seeds": [0, 1, 2],
      "runs": [{"seed": 0, "test_accuracy": 0.912, "test_loss": 0.31, "train_seconds": 12.5}, ...]}
 
-Only `runs`, with `seed`, `test_accuracy` and `test_loss` in each, must be there. What else one of
-two records has, the other must have too, with the same value: results on other data or with another
-configuration are not held against each other. `seeds` says which seeds were asked for: one that has
-no run counts as failed. A file holds one record or `{"cases": [record, ...]}`.
+Only `runs` is required, with `seed`, `test_accuracy` and `test_loss` in each run. The other keys must be
+the same in both records: results on different data or with different configurations are not compared.
+`seeds` lists the seeds that were meant to run; one without a run counts as failed. A file holds one
+record or `{"cases": [record, ...]}`.
 """
 
 import json
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from accuracy_gate.strict import check_writable, expect, is_number, is_whole, load, named
-from shared.errors import ConfigError
-from shared.nested import flat
+from accuracy_gate.strict_json import (
+    InvalidResults,
+    check_writable,
+    expect,
+    is_number,
+    is_whole,
+    load,
+    printable,
+)
 
-SAME = ("dataset", "dataset_sha256", "embedded", "test_examples")
+DATA_KEYS = ("dataset", "dataset_sha256", "embedded", "test_examples")
 DONE = "done"
 
 
@@ -31,12 +37,12 @@ class Run:
     """One training.
 
     Attributes:
-        seed: what its random numbers came from.
-        accuracy: share of the test examples that it got right; None where there is none.
-        loss: mean loss over the test examples; None where there is none.
-        seconds: how long it trained, None where nobody measured.
-        status: `done`, or in a word how it ended instead.
-        error: what was said when it did not end well.
+        seed: the seed of its random numbers.
+        accuracy: share of correctly classified test examples, or None.
+        loss: mean loss over the test examples, or None.
+        seconds: training time, or None if it was not measured.
+        status: `done`, or a word for how the run ended instead.
+        error: the error message of a run that is not done.
     """
 
     seed: int
@@ -47,13 +53,13 @@ class Run:
     error: str = ""
 
     @property
-    def fault(self) -> str | None:
-        """Why this run cannot pass, whatever the others did; None where nothing is wrong."""
+    def problem(self) -> str | None:
+        """Why this run fails the case whatever the other runs did, or None."""
         if self.status != DONE:
             return f"seed {self.seed}: {self.status}{': ' if self.error else ''}{self.error}"
         for name, value in (("accuracy", self.accuracy), ("loss", self.loss)):
             if isinstance(value, bool) or not isinstance(value, int | float):
-                return f"seed {self.seed}: {name} is {reprlib.repr(value)}, which is no number"
+                return f"seed {self.seed}: {name} is {reprlib.repr(value)}, which is not a number"
             if not math.isfinite(value):
                 return f"seed {self.seed}: {name} is {value}"
         if not 0 <= self.accuracy <= 1:
@@ -63,16 +69,18 @@ class Run:
         return None
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `parse_records` reads; NaN and infinity as words, which JSON has not."""
+        """Return what `parse_records` reads; NaN and infinity as strings, because JSON lacks them."""
+        accuracy, loss = (
+            str(value) if isinstance(value, float) and not math.isfinite(value) else value
+            for value in (self.accuracy, self.loss)
+        )
         values = {
             "seed": self.seed,
-            "test_accuracy": _in_json(self.accuracy),
-            "test_loss": _in_json(self.loss),
+            "test_accuracy": accuracy,
+            "test_loss": loss,
             "train_seconds": self.seconds,
         }
-        if self.status != DONE:
-            values |= {"status": self.status, "error": self.error}
-        return values
+        return values if self.status == DONE else values | {"status": self.status, "error": self.error}
 
 
 @dataclass(frozen=True)
@@ -80,11 +88,10 @@ class Record:
     """The runs of one case, and what they depend on.
 
     Attributes:
-        case: its name.
-        runs: one a seed.
-        facts: dataset, dataset_sha256, embedded, test_examples and config, as far as they are
-            known.
-        notes: everything else that the file says (versions, hardware, commit, date).
+        case: the name of the case.
+        runs: one for each seed.
+        facts: dataset, dataset_sha256, embedded, test_examples and config, as far as known.
+        notes: everything else in the file (versions, hardware, commit, date).
     """
 
     case: str
@@ -94,7 +101,7 @@ class Record:
 
     @property
     def test_examples(self) -> int | None:
-        """How many examples each run was tested with, None where the file does not say."""
+        """The size of the test set, or None if it is unknown."""
         return self.facts.get("test_examples")
 
     def as_json(self) -> dict[str, Any]:
@@ -102,116 +109,116 @@ class Record:
         runs = [run.as_json() for run in self.runs]
         return {"case": self.case, **self.facts, **self.notes, "runs": runs}
 
-    def check_baseline(self, at_least: int, origin: str = "") -> None:
-        """Refuse what nothing may be held against.
+    def check_baseline(self, min_seeds: int, origin: str = "") -> None:
+        """Check that this record can serve as a baseline.
 
         Args:
-            at_least: how many seeds it must have.
+            min_seeds: how many seeds it needs.
             origin: the name of its file, for the messages.
 
         Raises:
-            ConfigError: too few seeds, or a run with a fault.
+            InvalidResults: it has too few seeds, or a run with a problem.
         """
         place = f"{origin}: {self.case}" if origin else self.case
-        if len(self.runs) < at_least:
-            raise ConfigError(f"{place}: the baseline has {len(self.runs)} seeds, {at_least} are needed")
-        for fault in filter(None, (run.fault for run in self.runs)):
-            raise ConfigError(f"{place}: the baseline is damaged: {fault}")
+        if len(self.runs) < min_seeds:
+            raise InvalidResults(f"{place}: the baseline has {len(self.runs)} seeds, {min_seeds} are needed")
+        for problem in filter(None, (run.problem for run in self.runs)):
+            raise InvalidResults(f"{place}: the baseline is damaged: {problem}")
 
 
 def parse_records(text: str | bytes, origin: str) -> list[Record]:
     """Return the records in a JSON text.
+
+    A score that is not a number is no error here: its run has failed.
 
     Args:
         text: the content of a file.
         origin: its name, for the messages.
 
     Raises:
-        ConfigError: it is no such file, a value is not what its key says, a run has no seed, or
-            two have the same. A score that is no number is none of these: its run has failed.
+        InvalidResults: the text is not such a file, a value has the wrong type or range, a run has no
+            seed, or a seed or case is duplicated.
     """
     content = load(text, origin)
     entries = content.get("cases", [content]) if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
-        raise ConfigError(f"{origin} holds no cases")
+        raise InvalidResults(f"{origin} holds no cases")
     records = [_record(entry, origin) for entry in entries]
-    for name, count in Counter(record.case for record in records).items():
-        if count > 1:
-            raise ConfigError(f"{origin} holds the case {name} {count} times")
+    _check_unique((record.case for record in records), f"{origin}: case")
     return records
 
 
 def differences(baseline: Record, new: Record) -> Iterator[str]:
-    """Say in what two records differ so that they must not be held against each other."""
-    for key in SAME:
+    """Yield the differences of data and configuration that forbid a comparison."""
+    for key in DATA_KEYS:
         if baseline.facts.get(key) != new.facts.get(key):
-            yield f"{key}: {_shown(baseline.facts.get(key))} -> {_shown(new.facts.get(key))}"
-    old, now = (flat({"config": record.facts.get("config")}) for record in (baseline, new))
+            yield f"{key}: {_shorten(baseline.facts.get(key))} -> {_shorten(new.facts.get(key))}"
+    old, now = (_flatten("config", record.facts.get("config")) for record in (baseline, new))
     for key in sorted(old.keys() | now.keys()):
         if key not in old or key not in now or old[key] != now[key]:
-            before, after = (_shown(values[key]) if key in values else "absent" for values in (old, now))
+            before, after = (_shorten(values[key]) if key in values else "absent" for values in (old, now))
             yield f"{key}: {before} -> {after}"
 
 
 def _record(entry: Any, origin: str) -> Record:
-    """Return one record of a file."""
     if not isinstance(entry, dict) or not isinstance(entry.get("runs"), list):
-        raise ConfigError(f'{origin}: a case is {{"case": NAME, "runs": [...]}}')
-    case = entry.get("case", "results")
+        raise InvalidResults(f'{origin}: a case is {{"case": NAME, "runs": [...]}}')
+    others = dict(entry)
+    case, runs, seeds = others.pop("case", "results"), others.pop("runs"), others.pop("seeds", None)
     readable = isinstance(case, str) and case.strip() != "" and case.isprintable()
     expect(readable, f"{origin}: case", "a name", case)
     place = f"{origin}: {case}"
-    runs = [_run(run, f"{place}: runs[{number}]") for number, run in enumerate(entry["runs"])]
-    seeds = _seeds(entry, place)
-    for seed, count in [*Counter(run.seed for run in runs).items(), *Counter(seeds).items()]:
-        if count > 1:
-            raise ConfigError(f"{place}: seed {seed} is there {count} times")
-    known = {run.seed for run in runs}
+    runs = [_run(run, f"{place}: runs[{number}]") for number, run in enumerate(runs)]
+    seeds = [] if seeds is None else seeds
+    whole = isinstance(seeds, list) and all(is_whole(seed) for seed in seeds)
+    expect(whole, f"{place}: seeds", "a list of whole numbers", seeds)
+    known = [run.seed for run in runs]
+    _check_unique(known, f"{place}: seed")
+    _check_unique(seeds, f"{place}: seed")
     runs += [Run(seed, status="failed", error="no result") for seed in seeds if seed not in known]
     if not runs:
-        raise ConfigError(f"{place} has no runs")
-    others = {key: value for key, value in entry.items() if key not in ("case", "runs", "seeds")}
+        raise InvalidResults(f"{place} has no runs")
     for key, value in others.items():
-        check_writable(value, f"{place}: {named(key)}")
+        check_writable(value, f"{place}: {printable(key)}")
     size = others.get("test_examples")
     counted = size is None or (is_whole(size) and size > 0)
     expect(counted, f"{place}: test_examples", "a whole number, 1 or more", size)
-    facts = {key: others[key] for key in (*SAME, "config") if key in others}
-    notes = {key: value for key, value in others.items() if key not in facts}
-    return Record(case, tuple(runs), facts, notes)
-
-
-def _seeds(entry: Mapping[str, Any], place: str) -> list[int]:
-    """Return which seeds were asked for; none where the file does not say."""
-    seeds = [] if entry.get("seeds") is None else entry["seeds"]
-    right = isinstance(seeds, list) and all(is_whole(seed) for seed in seeds)
-    expect(right, f"{place}: seeds", "a list of whole numbers", seeds)
-    return list(seeds)
+    facts = {key: others.pop(key) for key in (*DATA_KEYS, "config") if key in others}
+    return Record(case, tuple(runs), facts, others)
 
 
 def _run(run: Any, place: str) -> Run:
     seed: Any = run.get("seed") if isinstance(run, dict) else None
     if not is_whole(seed):
-        raise ConfigError(f"{place}: a run has no seed: {reprlib.repr(run)}")
+        raise InvalidResults(f"{place}: a run has no seed: {reprlib.repr(run)}")
     for key in ("test_accuracy", "test_loss"):
         score = run.get(key)
-        # NaN, infinity and words are what a training may come to; these are not.
+        # A diverged training may well report NaN, infinity or a word; but never these.
         huge = isinstance(score, int) and not isinstance(score, bool) and not is_number(score)
         expect(not huge and not isinstance(score, dict | list), f"{place}.{key}", "a number", score)
     seconds = run.get("train_seconds")
     timed = seconds is None or (is_number(seconds) and seconds >= 0)
     expect(timed, f"{place}.train_seconds", "a number, 0 or more", seconds)
     words: dict[str, Any] = {}
-    for key, usual in (("status", DONE), ("error", "")):
-        words[key] = usual if run.get(key) is None else run[key]
+    for key, default in (("status", DONE), ("error", "")):
+        words[key] = default if run.get(key) is None else run[key]
         expect(isinstance(words[key], str), f"{place}.{key}", "a text", words[key])
     return Run(seed, run.get("test_accuracy"), run.get("test_loss"), seconds, **words)
 
 
-def _in_json(value: Any) -> Any:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+def _check_unique(values: Iterable[Any], what: str) -> None:
+    for value, count in Counter(values).most_common(1):
+        if count > 1:
+            raise InvalidResults(f"{what} {value} occurs {count} times")
 
 
-def _shown(value: Any) -> str:
+def _flatten(name: str, value: Any) -> dict[str, Any]:
+    """Return every value in nested dicts by its dotted key; an empty dict leaves nothing."""
+    if not isinstance(value, Mapping):
+        return {name: value}
+    return {key: v for inner in value for key, v in _flatten(f"{name}.{inner}", value[inner]).items()}
+
+
+def _shorten(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 16 or " " in text else f"{text[:12]}..."

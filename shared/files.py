@@ -1,6 +1,7 @@
 """Write files atomically, and verify them by their SHA-256 digests."""
 
 import hashlib
+import json
 import os
 import uuid
 from pathlib import Path
@@ -84,3 +85,8 @@ def read_verified(path: Path, sha256: str | None) -> bytes:
             f"expected {sha256 or 'none'}"
         )
     return content
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as JSON in one step; NaN and infinity are errors, because JSON lacks them."""
+    write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())

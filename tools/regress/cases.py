@@ -1,7 +1,11 @@
-"""The cases: conf/regression/NAME.yaml, each an application at a size that fits."""
+"""The cases: conf/regression/NAME.yaml, each an application at a small size.
+
+A case runs on the real data or on the embedded sample. Each of these variants has a baseline of its own.
+"""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +16,18 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, model_validator
 from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it through
 
-from accuracy_gate.plan import FEWEST, LOOKS
+from accuracy_gate import Plan
+from accuracy_gate.plan import LOOKS, MIN_BASELINE_SEEDS
 from shared.compose import CONF, HYDRA_VERSION_BASE
 from shared.config import AppConfig, Count, Positive, Section, validate
 from shared.errors import ConfigError
+from shared.runs.environment import ROOT
 from shared.training.auto import resolve_auto
 
 FOLDER = CONF / "regression"
-SOURCES = ("real", "embedded")
-# What results do not depend on: where things lie or are computed, and interruptions. The seed is
-# each run's own.
-ELSEWHERE = (
+BASELINES = ROOT / "baselines"
+# Keys that do not change results: where files lie, where and when it computes. Each run has its own seed.
+IGNORED = (
     "seed",
     "run_dir",
     "logger",
@@ -38,6 +43,15 @@ ELSEWHERE = (
 )
 
 Overrides = Annotated[list[str], Field(description="KEY=VALUE, as on the command line")]
+RealOverrides = Annotated[
+    list[str], Field(description="added for the real data; null as the fallback, never a sample")
+]
+EmbeddedOverrides = Annotated[
+    list[str] | None, Field(description="added if the real data is missing; null: no embedded sample")
+]
+Looks = Annotated[
+    list[Count], Field(default=list(LOOKS), min_length=1, description="after how many seeds to decide")
+]
 
 
 class Case(Section):
@@ -45,42 +59,33 @@ class Case(Section):
 
     app: Annotated[str, Field(pattern=r"^\w+$", description="the folder in apps/")]
     overrides: Overrides
-    real: Annotated[
-        list[str], Field(description="added for the real data; null as the fallback, never a sample")
-    ]
-    embedded: Annotated[
-        list[str] | None, Field(description="added where the real data is missing; null: none")
-    ]
-    looks: Annotated[
-        list[Count],
-        Field(
-            default_factory=lambda: list(LOOKS), min_length=1, description="after how many seeds to decide"
-        ),
-    ]
-    limit_seconds: Annotated[Positive, Field(description="a longer run has failed")] = 300.0
-    short: Annotated[bool, Field(description="whether case=short has it")] = False
+    real: RealOverrides
+    embedded: EmbeddedOverrides
+    looks: Looks
+    limit_seconds: Annotated[Positive, Field(description="a run that takes longer has failed")] = 300.0
+    short: Annotated[bool, Field(description="whether case=short includes it")] = False
 
     @model_validator(mode="after")
     def _looks_rise(self) -> "Case":
-        if sorted(set(self.looks)) != self.looks or self.looks[-1] > FEWEST:
-            raise ValueError(f"looks={self.looks} must rise and end at {FEWEST} or below")
+        if sorted(set(self.looks)) != self.looks or self.looks[-1] > MIN_BASELINE_SEEDS:
+            raise ValueError(f"looks={self.looks} must rise and end at {MIN_BASELINE_SEEDS} or below")
         return self
 
     def config(self, source: str, seed: int, run_dir: Path) -> AppConfig:
-        """Return the application's checked configuration.
+        """Return the application's validated configuration.
 
         Args:
             source: real or embedded.
-            seed: the run's.
+            seed: the run's seed.
             run_dir: the run folder.
 
         Raises:
-            ConfigError: the application does not take it.
+            ConfigError: the application does not accept it.
         """
-        own = [*self.overrides, *((self.real if source == "real" else self.embedded) or [])]
+        overrides = [*self.overrides, *((self.real if source == "real" else self.embedded) or [])]
         try:
             with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-                composed = hydra.compose(self.app, overrides=own)
+                composed = hydra.compose(self.app, overrides=overrides)
             OmegaConf.update(composed, "run_dir", str(run_dir))
             OmegaConf.update(composed, "seed", seed)
             values: Any = OmegaConf.to_container(composed, resolve=True)
@@ -90,49 +95,115 @@ class Case(Section):
         config: AppConfig = validate(schema, values)
         return resolve_auto(config)
 
-    def comparable(self, source: str) -> dict[str, Any]:
+    def comparable_config(self, source: str) -> dict[str, Any]:
         """Return the part of the configuration that a baseline must share."""
         values = self.config(source, 0, Path("unused")).model_dump()
-        for key in ELSEWHERE:
+        for key in IGNORED:
             section, _, last = key.rpartition(".")
             (values[section] if section else values).pop(last, None)
         return values
 
 
-def names(folder: Path = FOLDER) -> list[str]:
+@dataclass(frozen=True)
+class Variant:
+    """A case on one source of data.
+
+    Attributes:
+        name: the name of the case.
+        source: real or embedded.
+        case: the content of its file.
+        config: the part of the configuration that its baseline must share.
+        cases: the folder of the cases.
+        baselines: the folder of the baselines.
+    """
+
+    name: str
+    source: str
+    case: Case
+    config: Mapping[str, Any]
+    cases: Path = FOLDER
+    baselines: Path = BASELINES
+
+    @property
+    def title(self) -> str:
+        """The name of the variant in results."""
+        return self.name if self.source == "real" else f"{self.name}.{self.source}"
+
+    @property
+    def baseline_path(self) -> Path:
+        """The file of its baseline."""
+        return self.baselines / self.source / f"{self.name}.json"
+
+    def plan(self, baseline_seeds: int) -> Plan:
+        """Return how to decide; new runs take the seeds of the baseline, in their order."""
+        return Plan(baseline_seeds, len(case_names(self.cases)), tuple(self.case.looks), paired=True)
+
+
+def load_variants(
+    name: str, sources: Sequence[str], cases: Path = FOLDER, baselines: Path = BASELINES
+) -> list[Variant]:
+    """Return the variants of a case, with their configurations validated.
+
+    Not to be called from several threads, because Hydra composes in only one.
+
+    Args:
+        name: the case.
+        sources: the sources of data, in the order of preference. A case without an embedded sample has
+            only the real data, whatever the sources.
+        cases: the folder of the cases.
+        baselines: the folder of the baselines.
+
+    Raises:
+        ConfigError: the case is wrong, or could never fail.
+    """
+    case = load_case(name, cases)
+    variants = []
+    for source in sources if case.embedded is not None else ("real",):
+        try:
+            variant = Variant(name, source, case, case.comparable_config(source), cases, baselines)
+            if not variant.plan(MIN_BASELINE_SEEDS).can_fail:
+                raise ConfigError(f"looks={case.looks} are too few seeds ever to fail")
+        except ConfigError as error:
+            raise ConfigError(f"{name}.yaml, {source} data: {error}") from error
+        variants.append(variant)
+    return variants
+
+
+def case_names(folder: Path = FOLDER) -> list[str]:
     """Return the names of all cases."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def load(name: str, folder: Path = FOLDER) -> Case:
-    """Return the case `name`.
+def load_case(name: str, folder: Path = FOLDER) -> Case:
+    """Return a case.
 
     Raises:
-        ConfigError: there is none, or its file is wrong.
+        ConfigError: there is no such case, or its file is wrong.
     """
     path = folder / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"case={name}: there is no such case; choose from {', '.join(names())}")
     try:
         values: Any = OmegaConf.to_container(OmegaConf.load(path))
         return validate(Case, values)  # type: ignore[type-var]
-    except (ConfigError, OmegaConfBaseException, YAMLError) as error:
+    except (ConfigError, OmegaConfBaseException, YAMLError, OSError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
 
 
-def chosen(words: str | None, folder: Path = FOLDER) -> list[str]:
-    """Return the cases that `case=` names: several with commas, all where it is not given.
+def select_cases(names: str | None, folder: Path = FOLDER) -> list[str]:
+    """Return the names that `case=` selects.
 
-    `short` names those with `short: true`: every application, as a pull request can wait for.
+    Args:
+        names: several with commas; None or `all`: all of them; `short`: those with `short: true`, few
+            enough for a pull request.
+        folder: the folder of the cases.
 
     Raises:
         ConfigError: there is no such case.
     """
-    every: Sequence[str] = names(folder)
-    if words == "short":
-        return [name for name in every if load(name, folder).short]
-    wanted = every if words in (None, "all") else str(words).split(",")
-    for name in wanted:
-        if name not in every:
-            raise ConfigError(f"case={name}: there is no such case; choose from {', '.join(every)}")
-    return list(dict.fromkeys(wanted))
+    known = case_names(folder)
+    if names == "short":
+        return [name for name in known if load_case(name, folder).short]
+    selected = known if names in (None, "all") else str(names).split(",")
+    for name in selected:
+        if name not in known:
+            raise ConfigError(f"case={name}: there is no such case; choose from {', '.join(known)}")
+    return list(dict.fromkeys(selected))

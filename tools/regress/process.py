@@ -1,5 +1,6 @@
-"""The other side of `worker.py`: starts it, asks it for one seed after the other, ends it."""
+"""The parent's side of `worker.py`: starts it, sends it one seed after another, ends it."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -8,39 +9,33 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from shared.runs.environment import ROOT
-from tools.regress.cases import Case
+from tools.regress.cases import Variant
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Worker:
-    """A process that trains one case on one source of data.
+    """A process that trains one variant of a case.
 
     Args:
-        folder: where the cases are.
-        name: the case.
-        case: what is in its file.
-        source: real or embedded.
-        out: where run folders and the log go.
+        variant: what to train.
+        out: the folder for run folders and the log.
         root: the code that trains.
     """
 
     live: ClassVar[set["Worker"]] = set()
     stopped: ClassVar[bool] = False
 
-    def __init__(
-        self, folder: Path, name: str, case: Case, source: str, out: Path, root: Path = ROOT
-    ) -> None:
-        self.limit = case.limit_seconds
-        runs = (out / name / source).resolve()
+    def __init__(self, variant: Variant, out: Path, root: Path = ROOT) -> None:
+        self.limit_seconds = variant.case.limit_seconds
+        runs = (out / variant.name / variant.source).resolve()
         runs.mkdir(parents=True, exist_ok=True)
         self.log = runs / "log.txt"
-        words = [str(folder.resolve()), name, source, str(runs)]
+        words = [str(variant.cases.resolve()), variant.name, variant.source, str(runs)]
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tools.regress.worker", *words],
@@ -49,8 +44,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                # Ctrl-C in a terminal goes to the whole group: here it is for the one that asks.
-                process_group=0,
+                process_group=0,  # so that Ctrl-C in a terminal reaches only the parent
             )
 
     def __enter__(self) -> "Worker":
@@ -59,18 +53,16 @@ class Worker:
             self.process.kill()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         Worker.live.discard(self)
-        self.process.kill()  # nothing is asked of it any more
+        self.process.kill()
         self.process.communicate()
 
     def run(self, seed: int) -> dict[str, Any]:
-        """Return what the worker answers; of one that ends or hangs, that it failed.
+        """Return the worker's answer; if it crashes or hangs, one that says so.
 
         Raises:
-            CancelledError: `stop_all` has ended it: nothing is known of this seed.
+            CancelledError: `stop_all` has ended the worker, and nothing is known of this seed.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -80,50 +72,48 @@ class Worker:
             late.set()
             self.process.kill()
 
-        timer = threading.Timer(self.limit, stop)
+        timer = threading.Timer(self.limit_seconds, stop)
         timer.start()
-        try:
+        line = ""
+        with contextlib.suppress(OSError):  # if it has already ended
             self.process.stdin.write(f"{seed}\n")
             self.process.stdin.flush()
             line = self.process.stdout.readline()
-        except OSError:  # it has ended before
-            line = ""
-        finally:
-            timer.cancel()
-        if line.endswith("\n"):  # a whole one
+        timer.cancel()
+        if line.endswith("\n"):  # a complete one
             answer: dict[str, Any] = json.loads(line)
             return answer
         if Worker.stopped:
             raise CancelledError
         reason = f"the process ended with status {self.process.wait()}"
         if late.is_set():
-            reason = f"not done after {self.limit:g} s"
+            reason = f"not done after {self.limit_seconds:g} s"
         return {"seed": seed, "status": "failed", "error": f"{reason}; see {self.log}"}
 
     @classmethod
     def stop_all(cls) -> None:
-        """End every process that trains, and let none begin."""
+        """Kill all workers, and every worker that starts from now on."""
         cls.stopped = True
         for worker in list(cls.live):
             worker.process.kill()
 
 
-def side_by_side(
+def run_parallel(
     jobs: int,
     action: Callable[[Item], Result],
     items: Sequence[Item],
     stop: Callable[[], None] = Worker.stop_all,
 ) -> Iterator[Result]:
-    """Do `action` for every item, `jobs` at a time, and yield what it returns when it is done.
+    """Call `action` with every item, `jobs` at a time, and yield the results as they arrive.
 
     Args:
-        jobs: how many at a time.
-        action: waits for processes and does little itself.
-        items: what to do it for.
+        jobs: number of threads.
+        action: waits for processes and computes little itself.
+        items: the arguments.
         stop: ends the processes that actions wait for.
 
     Raises:
-        KeyboardInterrupt: after every process has been ended.
+        KeyboardInterrupt: after all processes have been ended.
     """
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(action, item) for item in items]
@@ -135,5 +125,5 @@ def side_by_side(
             stop()
             while not all(future.done() for future in futures):
                 time.sleep(0.1)
-                stop()  # what has begun meanwhile
+                stop()  # processes that have started meanwhile
             raise

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accuracy_gate.interval import interval
+from tools.results.interval import clopper_pearson
 
 Row = Mapping[str, Any]  # one fault, or one case of it
 
@@ -158,7 +158,7 @@ def _reason(case: Row) -> str:
 
 
 def _interval(count: int, of: int) -> str:
-    low, high = interval(count, of)
+    low, high = clopper_pearson(count, of)
     return f"95 % interval: {100 * low:.1f} to {100 * high:.1f} %"
 
 

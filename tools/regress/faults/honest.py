@@ -1,10 +1,9 @@
-"""The rate of false alarms: the gate's decision on honest results, over and over again.
+"""The false-alarm rate: the gate's decision on honest results, over and over again.
 
-Every case has its baseline and results of fresh seeds beside it, both honest. Resampled: baseline
-and fresh results are put together and divided anew, at random, into a baseline and new results; the
-gate decides on all cases, and any that fails is a false alarm of the suite. Directly: the fresh
-results are held against the recorded baseline in the order in which they were made, by one run of
-the gate after the other.
+Every case has its baseline and honest results of fresh seeds. Resampled: baseline and fresh results are
+pooled and divided at random into a baseline and new results; the gate decides on all cases, and any that
+fails is a false alarm of the suite. Direct: the fresh results are compared with the recorded baseline in
+the order in which they were made, one run of the gate after another.
 """
 
 import json
@@ -16,28 +15,28 @@ from typing import Any
 
 import numpy as np
 
-from accuracy_gate import Plan, Record, Run, Verdict, decide, parse_records, refusal
-from accuracy_gate.interval import interval
+from accuracy_gate import Plan, Record, Verdict, decide, parse_records, refusal
 from shared.errors import ConfigError, DataError
-from tools.regress import baselines, cases
-from tools.regress.cases import Case
-from tools.regress.faults.measure import Places, baseline_of, nobodys, source_of, surroundings
-from tools.regress.output import write_json
+from shared.files import write_json
+from tools.regress.baselines import record_of
+from tools.regress.cases import Variant
+from tools.regress.faults.measure import require_baseline, surroundings, without_log
 from tools.regress.process import Worker
+from tools.results.interval import clopper_pearson
 
-FIRST = 1000  # the seed of the first fresh result; no baseline has so many
+FIRST_SEED = 1000  # of the fresh results; no baseline has that many
 DRAWS = 4_000
 SEED = 20
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A case: its baseline, and honest results of other seeds.
+    """The honest results of a case.
 
     Attributes:
         baseline: at least 20 runs.
-        fresh: as many as there are.
-        looks: after how many new seeds the gate decides.
+        fresh: results of other seeds.
+        looks: numbers of new seeds after which the gate decides.
     """
 
     baseline: Record
@@ -49,51 +48,50 @@ Decision = Callable[[Record, Record, Sequence[int], int], Verdict]
 
 
 def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Verdict:
-    """Return the gate's verdict, look after look, on results that are all there.
+    """Return the gate's verdict on results that are complete, look by look.
 
     Args:
         baseline: at least 20 runs.
         new: as many as the last look takes.
-        looks: after how many seeds to decide.
-        suite: how many cases there are.
+        looks: numbers of seeds after which to decide.
+        suite: number of cases in the suite.
     """
     plan = Plan(len(baseline.runs), suite, tuple(looks), paired=True)
-    baseline, new = numbered(baseline), numbered(new)
+    baseline, new = renumber(baseline), renumber(new)
     for n in looks:
-        verdict = decide(baseline, Record(new.case, new.runs[:n], new.facts), plan)
+        verdict = decide(baseline, replace(new, runs=new.runs[:n]), plan)
         if verdict:
             return verdict
     raise AssertionError("the last look always decides")
 
 
-def numbered(record: Record) -> Record:
-    """Return the record with the seeds 0, 1, 2, ...: the gate takes the seeds of its baseline.
+def renumber(record: Record) -> Record:
+    """Return the record with the seeds 0, 1, 2, ..., because the gate pairs results by seed.
 
-    Results with the same number have nothing else in common then, which is the worst case for a
-    test seed by seed.
+    Results with the same number then have nothing else in common, the worst case for a paired test.
     """
-    runs = tuple(replace(run, seed=number) for number, run in enumerate(record.runs))
-    return Record(record.case, runs, record.facts)
+    return replace(record, runs=tuple(replace(run, seed=n) for n, run in enumerate(record.runs)))
 
 
-def resampled(pairs: Sequence[Pair], draws: int = DRAWS, decision: Decision = gate) -> dict[str, Any]:
-    """Return how often a suite of results divided at random fails, and each case.
+def resample(pairs: Sequence[Pair], draws: int = DRAWS, decision: Decision = gate) -> dict[str, Any]:
+    """Return how often a suite of randomly divided results fails, and each case.
 
     Args:
         pairs: the cases.
-        draws: how many suites.
+        draws: number of suites.
         decision: what decides on a case.
     """
     random = np.random.default_rng(SEED)
     alarms = np.zeros((draws, len(pairs)), dtype=bool)
     for draw in range(draws):
         for column, pair in enumerate(pairs):
-            old, new = divided(pair, random)
-            case, facts = pair.baseline.case, pair.baseline.facts
-            verdict = decision(
-                Record(case, tuple(old), facts), Record(case, tuple(new), facts), pair.looks, len(pairs)
-            )
-            alarms[draw, column] = verdict.bad
+            runs = [*pair.baseline.runs, *pair.fresh.runs]
+            order = [runs[place] for place in random.permutation(len(runs))]
+            new, others = order[: pair.looks[-1]], order[pair.looks[-1] :]
+            # A run that failed is never in the baseline: none would have been recorded with it.
+            old = [run for run in others if not run.problem][: len(pair.baseline.runs)]
+            baseline, fresh = (replace(pair.baseline, runs=tuple(part)) for part in (old, new))
+            alarms[draw, column] = decision(baseline, fresh, pair.looks, len(pairs)).failing
     return {
         "suites": rate(int(alarms.any(axis=1).sum()), draws),
         "cases": {
@@ -104,59 +102,48 @@ def resampled(pairs: Sequence[Pair], draws: int = DRAWS, decision: Decision = ga
     }
 
 
-def divided(pair: Pair, random: np.random.Generator) -> tuple[list[Run], list[Run]]:
-    """Return honest runs as those of a baseline, as large as the recorded one, and new ones.
+def compare_directly(pairs: Sequence[Pair], decision: Decision = gate) -> dict[str, Any]:
+    """Return how often fresh results fail against the recorded baseline.
 
-    A run that failed is never in the baseline: none would have been recorded with it.
+    Each run of the gate takes the next results of each case, as many as it needs to decide. All runs of a
+    case share a baseline.
     """
-    runs = [*pair.baseline.runs, *pair.fresh.runs]
-    order = [runs[place] for place in random.permutation(len(runs))]
-    new, others = order[: pair.looks[-1]], order[pair.looks[-1] :]
-    return [run for run in others if not run.fault][: len(pair.baseline.runs)], new
-
-
-def directly(pairs: Sequence[Pair], decision: Decision = gate) -> dict[str, Any]:
-    """Return how often fresh results fail against the recorded baseline, run of the gate after run.
-
-    A run of the gate takes the next results of each case, as many as it needs to decide. The runs
-    of one case share a baseline.
-    """
-    verdicts = [list(_verdicts(pair, len(pairs), decision)) for pair in pairs]
-    suites = list(zip(*verdicts, strict=False))  # as long as every case has results
+    failed = [list(_alarms(pair, len(pairs), decision)) for pair in pairs]
+    suites = list(zip(*failed, strict=False))  # as many as every case has results for
     return {
         "suites": rate(sum(any(suite) for suite in suites), len(suites)),
         "cases": {
-            pair.baseline.case: rate(sum(failed), len(failed))
-            for pair, failed in zip(pairs, verdicts, strict=True)
+            pair.baseline.case: rate(sum(alarms), len(alarms))
+            for pair, alarms in zip(pairs, failed, strict=True)
         },
     }
 
 
-def _verdicts(pair: Pair, suite: int, decision: Decision) -> Sequence[bool]:
+def _alarms(pair: Pair, suite: int, decision: Decision) -> list[bool]:
     """Return for each run of the gate whether it fails."""
-    found, runs = [], pair.fresh.runs
+    alarms, runs = [], pair.fresh.runs
     while len(runs) >= pair.looks[-1]:
         new = Record(pair.fresh.case, runs[: pair.looks[-1]], pair.baseline.facts)
         verdict = decision(pair.baseline, new, pair.looks, suite)
-        found.append(verdict.bad)
+        alarms.append(verdict.failing)
         runs = runs[len(verdict.new.runs) if verdict.new else pair.looks[-1] :]
-    return found
+    return alarms
 
 
 def rate(alarms: int, of: int) -> dict[str, Any]:
-    """Return a rate with its exact 95 % interval (Clopper and Pearson 1934)."""
-    low, high = interval(alarms, of) if of else (0.0, 1.0)
+    """Return a rate with its exact 95 % interval."""
+    low, high = clopper_pearson(alarms, of) if of else (0.0, 1.0)
     return {"alarms": alarms, "of": of, "low": low, "high": high}
 
 
 @dataclass
-class Honest:
-    """The file with the honest results and what they say.
+class HonestRuns:
+    """The file with the honest results and the rates.
 
     Attributes:
         file: docs/results/honest.json.
         data: real or embedded.
-        content: what is in it.
+        content: of the file.
     """
 
     file: Path
@@ -164,92 +151,75 @@ class Honest:
     content: dict[str, Any]
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, names: Sequence[str], places: Places) -> None:
-        """Take the cases' baselines; drop fresh results that do not belong to them.
+    def start(self, variants: Sequence[Variant]) -> None:
+        """Read the baselines; drop fresh results that belong to other baselines.
 
         Raises:
-            ConfigError: a case has no baseline.
+            ConfigError: a case has no baseline, or one that cannot be compared with.
         """
         known = {entry["baseline"]["case"]: entry for entry in self.content.get("cases", [])}
         entries = []
-        for name in names:
-            baseline = baseline_of(name, self.data, places)
-            if baseline.runs[-1].seed >= FIRST:
-                raise ConfigError(f"{baseline.case}: its baseline has the fresh seeds")
+        for variant in variants:
+            baseline = require_baseline(variant)
+            if baseline.runs[-1].seed >= FIRST_SEED:
+                raise ConfigError(f"{baseline.case}: its baseline has seeds of the fresh results")
+            if refused := refusal(baseline, record_of(variant, [], baseline)):
+                raise ConfigError(f"{baseline.case}: {refused.reason}")
             old = known.get(baseline.case, {})
             same = old.get("baseline") == baseline.as_json()
-            looks = self._checked(name, baseline, places).looks
             fresh = old["fresh"] if same else {"case": baseline.case, "runs": []}
+            looks = variant.case.looks
             entries.append({"looks": looks, "baseline": baseline.as_json(), "fresh": fresh})
-        before = self.content.get("measured_on", [])  # where an interrupted measurement has been
+        before = self.content.get("measured_on", [])  # from an interrupted measurement
         here = surroundings()
         measured_on = before if here in before else [*before, here]
         self.content = {"data": self.data, "measured_on": measured_on, "cases": entries}
 
-    def _checked(self, name: str, baseline: Record, places: Places) -> Case:
-        """Return the case, whose configuration is the baseline's; Hydra knows no threads."""
-        case = cases.load(name, places.cases)
-        config = case.comparable(source_of(name, self.data, places))
-        refused = refusal(baseline, baselines.record_of(baseline.case, config, [], baseline))
-        if refused:
-            raise ConfigError(f"{baseline.case}: {refused.reason}")
-        return case
-
-    def train(self, name: str, seeds: int, places: Places) -> tuple[str, int]:
-        """Train a case with the fresh seeds that are missing; return its name and how many it has.
+    def train(self, variant: Variant, seeds: int, out: Path) -> tuple[str, int]:
+        """Train a case with the missing fresh seeds; return its title and how many it has.
 
         Raises:
-            ConfigError: a run is not comparable with the baseline.
+            ConfigError: a run cannot be compared with the baseline.
             DataError: the data is missing.
         """
-        baseline = baseline_of(name, self.data, places)
-        source, case = source_of(name, self.data, places), cases.load(name, places.cases)
-        (entry,) = (e for e in self.content["cases"] if e["baseline"]["case"] == baseline.case)
+        baseline = require_baseline(variant)
+        (entry,) = (e for e in self.content["cases"] if e["baseline"]["case"] == variant.title)
         runs = entry["fresh"]["runs"]
-        config = baseline.facts["config"]
-        with Worker(places.cases, name, case, source, places.out) as worker:
-            for seed in range(FIRST + len(runs), FIRST + seeds):
-                answer = worker.run(seed)
-                if answer["status"] == "no data":
-                    raise DataError(f"{baseline.case}: {answer['error']}")
-                record = baselines.record_of(baseline.case, config, [answer], baseline)
+        with Worker(variant, out) as worker:
+            for seed in range(FIRST_SEED + len(runs), FIRST_SEED + seeds):
+                record = record_of(variant, [worker.run(seed)], baseline)
+                (run,) = record.runs
+                if run.status == "no data":
+                    raise DataError(f"{variant.title}: {run.error}")
                 if refused := refusal(baseline, record):
-                    raise ConfigError(f"{baseline.case}: {refused.reason}")
-                runs.append(nobodys(record.runs[0].as_json()))  # one that failed is an alarm, too
-                self.keep()
-        return baseline.case, len(runs)
+                    raise ConfigError(f"{variant.title}: {refused.reason}")
+                runs.append(without_log(run.as_json()))  # one that failed is an alarm, too
+                self.save()
+        return variant.title, len(runs)
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Write the file."""
         with self.lock:
             write_json(self.file, self.content)
 
-    def pairs(self) -> list[Pair]:
-        """Return the cases as they are in the file."""
+    def measure_rates(self, draws: int = DRAWS) -> dict[str, Any]:
+        """Add the two rates to the file; return its content."""
         pairs = []
         for entry in self.content["cases"]:
-            (baseline,), (fresh,) = (
-                parse_records(json.dumps(entry[part]), part) for part in ("baseline", "fresh")
-            )
+            texts = (json.dumps(entry[part]) for part in ("baseline", "fresh"))
+            (baseline,), (fresh,) = (parse_records(text, str(self.file)) for text in texts)
             pairs.append(Pair(baseline, fresh, tuple(entry["looks"])))
-        return pairs
-
-    def measure(self, draws: int = DRAWS) -> dict[str, Any]:
-        """Add the two rates to the file; return its content."""
-        pairs = self.pairs()
-        self.content["resampled"] = resampled(pairs, draws)
-        self.content["direct"] = directly(pairs)
-        self.keep()
+        self.content["resampled"] = resample(pairs, draws)
+        self.content["direct"] = compare_directly(pairs)
+        self.save()
         return self.content
 
 
-def told(content: Mapping[str, Any]) -> str:
-    """Return what the screen says at the end."""
+def describe_rates(content: Mapping[str, Any]) -> str:
+    """Return the lines that the screen shows at the end."""
     lines = []
     for kind, what in (("resampled", "resampled suites"), ("direct", "runs of the suite")):
-        found = content[kind]["suites"]
-        lines.append(
-            f"{found['alarms']} false alarms in {found['of']:,} {what} "
-            f"(95 % interval: {found['low']:.2%} to {found['high']:.2%})"
-        )
+        suites = content[kind]["suites"]
+        interval = f"95 % interval: {suites['low']:.2%} to {suites['high']:.2%}"
+        lines.append(f"{suites['alarms']} false alarms in {suites['of']:,} {what} ({interval})")
     return "\n".join(lines)

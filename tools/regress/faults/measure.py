@@ -1,6 +1,5 @@
-"""What the gate says of a fault: trainings in a copy with the fault, and the gate's own verdict."""
+"""Measures a fault: trains in a copy of the code with the fault, and takes the gate's own verdict."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -9,203 +8,175 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accuracy_gate import Record, Run, parse_records
-from accuracy_gate.decision import BAD, p_by_seed
+from accuracy_gate.decision import FAILING, paired_p
 from accuracy_gate.plan import CLEAR
 from shared.errors import ConfigError, DataError
+from shared.files import sha256_of
 from shared.runs.environment import environment
-from tools.regress import baselines, cases
+from tools.regress.baselines import read_baseline, record_of
+from tools.regress.cases import Variant
 from tools.regress.faults.planted import Fault, copy_code
 from tools.regress.process import Worker
 
-SEEDS = 12  # of what the gate lets pass, before it is said that nothing can be seen
+SEEDS = 12  # compared before a fault that the gate lets pass counts as not worse
 LOG = re.compile(r"; see \S+")
 ANSWERS = (0, 2, 5)  # exit statuses of a gate that has come to a verdict
 
-
-@dataclass(frozen=True)
-class Places:
-    """Where everything is.
-
-    Attributes:
-        out: for copies, runs and logs.
-        cases: the folder of the cases.
-        baselines: the folder of the baselines.
-    """
-
-    out: Path
-    cases: Path
-    baselines: Path
+Row = dict[str, Any]  # the measurement of one fault
 
 
-def source_of(name: str, data: str, places: Places) -> str:
-    """Return which data of a case is meant by `data`: a case with one source has that one."""
-    case = cases.load(name, places.cases)
-    return data if case.embedded is not None else "real"
-
-
-def baseline_of(name: str, data: str, places: Places) -> Record:
-    """Return the baseline of a case.
+def require_baseline(variant: Variant) -> Record:
+    """Return the baseline of a variant.
 
     Raises:
-        ConfigError: there is none: without one the gate refuses everything, faulty or not.
+        ConfigError: there is none; without one the gate refuses everything, faulty or not.
     """
-    source = source_of(name, data, places)
-    record = baselines.read(name, source, places.baselines)
-    if record is None:
-        raise ConfigError(f"{baselines.title(name, source)} has no baseline: make bless case={name}")
-    return record
+    baseline = read_baseline(variant)
+    if baseline is None:
+        raise ConfigError(f"{variant.title} has no baseline: make bless case={variant.name}")
+    return baseline
 
 
-def belongs_to(fault: Fault, data: str, places: Places) -> dict[str, Any]:
-    """Return what a row must have been measured with to count: sentence, data, baselines.
+def conditions(fault: Fault, data: str, variants: Sequence[Variant]) -> Row:
+    """Return what a recorded row must agree with to stay valid: sentence, data and baselines.
 
     Raises:
         ConfigError: a case has no baseline.
     """
-    before = [baseline_of(name, data, places).as_json() for name in sorted(fault.cases)]
-    return {
-        "sentence": fault.sentence,
-        "data": data,
-        "baselines_sha256": hashlib.sha256(json.dumps(before).encode()).hexdigest(),
-    }
+    baselines = json.dumps([require_baseline(variant).as_json() for variant in variants])
+    return {"sentence": fault.sentence, "data": data, "baselines_sha256": sha256_of(baselines.encode())}
 
 
-def measure(fault: Fault, data: str, places: Places, seeds: int = SEEDS) -> dict[str, Any]:
-    """Return the row of a fault: what the gate says, and what its decision rests on.
+def measure(fault: Fault, data: str, variants: Sequence[Variant], out: Path, seeds: int = SEEDS) -> Row:
+    """Return the row of a fault: the gate's verdict, and what it rests on.
+
+    Args:
+        fault: what to plant.
+        data: real or embedded.
+        variants: the fault's cases, sorted by name.
+        out: the folder for copies, runs and logs.
+        seeds: how many to compare if the gate lets the fault pass.
 
     Raises:
-        ConfigError: a text to be replaced does not occur exactly once, or a case has no baseline.
+        ConfigError: the fault does not fit the code, or a case has no baseline.
         DataError: the data is missing.
     """
-    before = {name: baseline_of(name, data, places) for name in fault.cases}
-    copy = places.out / fault.name / "code"
+    copy = out / fault.name / "code"
     copy.mkdir(parents=True)
     start = time.perf_counter()
     try:
         copy_code(copy, fault)
-        report = gate(copy, fault, data, places)
-        results = []
-        for name, entry in zip(sorted(fault.cases), report, strict=True):
-            result = judged(entry, before[name])
-            if entry["verdict"] in ("passed", "identical"):
-                result |= further(copy, name, data, places, entry, before[name], seeds)
-            results.append(result)
+        cases = []
+        for variant, verdict in zip(variants, run_gate(copy, fault, data, variants), strict=True):
+            baseline = require_baseline(variant)
+            case = {
+                "case": verdict["case"],
+                "verdict": verdict["verdict"],
+                "reason": LOG.sub("", verdict["reason"]),
+                "seeds": len(verdict["results"]["runs"]),
+                "test_examples": baseline.test_examples,
+                "baseline_seeds": len(baseline.runs),
+                "metrics": verdict["metrics"],
+                "runs": [without_log(run) for run in verdict["results"]["runs"]],
+            }
+            if verdict["verdict"] in ("passed", "identical"):
+                case |= train_more(copy, variant, verdict, baseline, seeds)
+            cases.append(case)
     finally:
         shutil.rmtree(copy)
     return {
         "fault": fault.name,
-        **belongs_to(fault, data, places),
-        "outcome": outcome(results),
-        "cases": results,
+        **conditions(fault, data, variants),
+        "outcome": outcome(cases),
+        "cases": cases,
         "seconds": round(time.perf_counter() - start, 1),
         **surroundings(),
     }
 
 
-def gate(copy: Path, fault: Fault, data: str, places: Places) -> list[dict[str, Any]]:
-    """Run the gate in the copy; return what regress.json says of each case, by their names.
+def run_gate(copy: Path, fault: Fault, data: str, variants: Sequence[Variant]) -> list[dict[str, Any]]:
+    """Run the gate in the copy; return the cases of regress.json, sorted by name.
 
     Raises:
-        ConfigError: it has come to no verdict.
+        ConfigError: it came to no verdict.
         DataError: the data is missing.
     """
     out = copy.parent / "regress"
     words = [
-        f"case={','.join(fault.cases)}",
+        f"case={','.join(variant.name for variant in variants)}",
         f"data={data}",
         "jobs=1",
         f"out={out}",
-        f"--cases-folder={places.cases}",
-        f"--baselines-folder={places.baselines}",
+        f"--cases-folder={variants[0].cases}",
+        f"--baselines-folder={variants[0].baselines}",
     ]
-    result = subprocess.run(
-        [sys.executable, "-m", "tools.regress", *words], cwd=copy, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "tools.regress", *words]
+    result = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     if result.returncode == DataError.status:
         raise DataError(f"{fault.name}: {result.stdout.strip()}")
     if result.returncode not in ANSWERS or not (out / "regress.json").exists():
-        said = (result.stderr or result.stdout).strip()
-        raise ConfigError(f"{fault.name}: the gate came to no verdict: {said}")
-    entries: list[dict[str, Any]] = json.loads((out / "regress.json").read_text())["cases"]
-    return sorted(entries, key=lambda entry: str(entry["case"]))
+        output = (result.stderr or result.stdout).strip()
+        raise ConfigError(f"{fault.name}: the gate came to no verdict: {output}")
+    cases: list[dict[str, Any]] = json.loads((out / "regress.json").read_text())["cases"]
+    return sorted(cases, key=lambda case: str(case["case"]))
 
 
-def judged(entry: Mapping[str, Any], baseline: Record) -> dict[str, Any]:
-    """Return what is kept of a case in regress.json."""
-    return {
-        "case": entry["case"],
-        "verdict": entry["verdict"],
-        "reason": LOG.sub("", entry["reason"]),
-        "seeds": len(entry["results"]["runs"]),
-        "test_examples": baseline.test_examples,
-        "baseline_seeds": len(baseline.runs),
-        "metrics": entry["metrics"],
-        "runs": [nobodys(run) for run in entry["results"]["runs"]],
-    }
-
-
-def nobodys(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's record without the place of its log, which is on one machine alone."""
+def without_log(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run without the path of its log, which exists on one machine only."""
     return {**run, "error": LOG.sub("", run["error"])} if "error" in run else dict(run)
 
 
-def further(
-    copy: Path, name: str, data: str, places: Places, entry: Mapping[str, Any], baseline: Record, seeds: int
+def train_more(
+    copy: Path, variant: Variant, verdict: Mapping[str, Any], baseline: Record, seeds: int
 ) -> dict[str, Any]:
-    """Train what the gate has let pass with more of the baseline's seeds, and compare the means.
+    """Train a case that passed with more of the baseline's seeds, and compare the means.
 
     Returns:
-        `compared`: for accuracy and loss the number of seeds, the mean difference to the baseline
-        and p, how likely results as bad are without a change; or the fault of a run.
+        `runs`, and `compared`: what `mean_changes` returns, or the problem of a run.
     """
-    (record,) = parse_records(json.dumps(entry["results"]), name)
+    (record,) = parse_records(json.dumps(verdict["results"]), variant.name)
     runs = list(record.runs)
-    source = source_of(name, data, places)
-    wanted = [run.seed for run in baseline.runs[:seeds]]
-    case = cases.load(name, places.cases)
-    with Worker(places.cases, name, case, source, copy.parent / "further", copy) as worker:
-        for seed in wanted[len(runs) :]:
-            answer = worker.run(seed)
-            runs.extend(baselines.record_of(name, {}, [answer], None).runs)
-    faults = [run.fault for run in runs if run.fault]
-    compared = {"fault": LOG.sub("", faults[0])} if faults else comparison(baseline.runs, runs)
-    return {"compared": compared, "runs": [nobodys(run.as_json()) for run in runs]}
+    with Worker(variant, copy.parent / "further", copy) as worker:
+        for old in baseline.runs[len(runs) : seeds]:
+            runs.extend(record_of(variant, [worker.run(old.seed)], None).runs)
+    problems = [LOG.sub("", run.problem) for run in runs if run.problem]
+    compared = {"fault": problems[0]} if problems else mean_changes(baseline.runs, runs)
+    return {"compared": compared, "runs": [without_log(run.as_json()) for run in runs]}
 
 
-def comparison(before: Sequence[Run], after: Sequence[Run]) -> dict[str, Any]:
+def mean_changes(before: Sequence[Run], after: Sequence[Run]) -> dict[str, Any]:
     """Return how results differ from a baseline.
 
     Returns:
-        The number of seeds; of accuracy and loss the mean difference to the baseline's runs with
-        these seeds, and p, how likely results as bad are by chance, seed by seed (pairs.py).
+        The number of seeds; for accuracy and loss the mean difference to the baseline's runs with these
+        seeds, and p, how likely results this bad are by chance, seed by seed (`signed_rank.py`).
     """
-    found: dict[str, Any] = {"seeds": len(after)}
+    changes: dict[str, Any] = {"seeds": len(after)}
     known = {run.seed: run for run in before}
-    old, new = Record("before", tuple(before)), Record("after", tuple(after))
     for metric in ("accuracy", "loss"):
-        changes = [getattr(run, metric) - getattr(known[run.seed], metric) for run in after]
-        found[metric] = {"difference": statistics.mean(changes), "p": p_by_seed(metric, old, new)}
-    return found
+        differences = [getattr(run, metric) - getattr(known[run.seed], metric) for run in after]
+        p = paired_p(metric, Record("before", tuple(before)), Record("after", tuple(after)))
+        changes[metric] = {"difference": statistics.mean(differences), "p": p}
+    return changes
 
 
-def outcome(results: Sequence[Mapping[str, Any]]) -> str:
+def outcome(cases: Sequence[Mapping[str, Any]]) -> str:
     """Return what became of a fault.
 
-    caught: a case has failed. refused: a case was refused, and nothing compared. unseen: of no case
-    are accuracy or loss worse over all seeds, by the gate's own idea of what looks ordinary.
-    missed: all the others.
+    caught: a case failed. refused: a case was refused, and nothing compared. unseen: in no case are
+    accuracy or loss worse over all seeds, by the gate's own criterion of what looks ordinary.
+    missed: everything else.
     """
-    verdicts = {result["verdict"] for result in results}
-    if verdicts & set(BAD):
+    verdicts = {case["verdict"] for case in cases}
+    if verdicts & set(FAILING):
         return "caught"
     if "refused" in verdicts:
         return "refused"
-    compared = [result["compared"] for result in results]
+    compared = [case["compared"] for case in cases]
     ordinary = all(
         "fault" not in each and min(each["accuracy"]["p"], each["loss"]["p"]) >= CLEAR for each in compared
     )
@@ -213,7 +184,7 @@ def outcome(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def surroundings() -> dict[str, Any]:
-    """Return versions of all frameworks, hardware, and the commit that was copied."""
+    """Return the versions of all frameworks, the hardware, and the commit that was copied."""
     here = environment("torch", threads=1)
     here["versions"] |= environment("keras", threads=1)["versions"]
     return here | {"git": {"commit": here["git"]["commit"], "dirty": False}}  # a copy of HEAD

@@ -1,4 +1,4 @@
-"""`python -m tools.regress` on two files, as other people's projects use it."""
+"""The command line, and decisions on two files, as other projects use them."""
 
 import json
 import math
@@ -13,14 +13,13 @@ import pytest
 
 from tests.helpers import ROOT
 from tests.test_readme import CONSOLE_BLOCK, LINK, run
-from tests.tools.regress.samples import drawn
 from tools.regress.__main__ import main, status
 
 GUIDE = ROOT / "docs" / "regression-gate.md"
 EXAMPLE = ROOT / "docs" / "regression-example"
 
 
-def decided(
+def decide(
     tmp_path: Path, baseline: Any, results: Any, *words: str, out: str = "out"
 ) -> tuple[int, dict[str, Any]]:
     """Return the exit status and the content of regress.json."""
@@ -38,9 +37,9 @@ def example(name: str) -> Any:
     return json.loads((EXAMPLE / f"{name}.json").read_text())
 
 
-def test_the_documented_command_says_what_is_documented(tmp_path: Path) -> None:
+def test_the_documented_command_prints_the_documented_table(tmp_path: Path) -> None:
     text = GUIDE.read_text()
-    pattern = r"^\.venv/bin/python -m apps\.regress --baseline .*$"
+    pattern = r"^\.venv/bin/python -m tools\.regress --baseline .*$"
     (command,) = re.findall(pattern, text, re.MULTILINE)
     words = shlex.split(command.replace("out=/tmp/gate", f"out={tmp_path}/gate"))
     result = run([sys.executable, *words[1:]])
@@ -54,7 +53,7 @@ def test_the_documented_command_says_what_is_documented(tmp_path: Path) -> None:
 def test_the_documented_format_is_read(tmp_path: Path) -> None:
     text = GUIDE.read_text()
     (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
-    found, report = decided(tmp_path, example("baseline"), json.loads(block))
+    found, report = decide(tmp_path, example("baseline"), json.loads(block))
     assert found == 5
     assert report["cases"][0]["reason"] == "seed 102: failed: out of memory"
 
@@ -68,10 +67,10 @@ def test_the_documented_cases_and_links_are_real() -> None:
         assert (ROOT / "conf" / "regression" / f"{name}.yaml").is_file()
 
 
-def test_files_are_decided_on_without_hydra_or_a_framework(tmp_path: Path) -> None:
+def test_a_decision_on_files_imports_neither_hydra_nor_a_framework(tmp_path: Path) -> None:
     heavy = "'hydra', 'torch', 'tensorflow', 'keras'"
     program = (
-        f"import sys; from tools.regress import main; main({['--baseline', 'x', '--results', 'y']});"
+        f"import sys; from tools.regress.__main__ import main; main({['--baseline', 'x', '--results', 'y']});"
         f"sys.exit(len([name for name in ({heavy}) if name in sys.modules]))"
     )
     assert run([sys.executable, "-c", program]).returncode == 0
@@ -82,7 +81,7 @@ def test_better_results_pass(tmp_path: Path) -> None:
     for one in results["runs"]:
         one["test_accuracy"] += 0.02
         one["test_loss"] -= 0.03
-    found, report = decided(tmp_path, example("baseline"), results)
+    found, report = decide(tmp_path, example("baseline"), results)
     assert (found, report["passed"]) == (0, True)
 
 
@@ -94,10 +93,10 @@ def test_better_results_pass(tmp_path: Path) -> None:
         ({"seeds": [100, 7]}, 5, "seed 7: failed: no result"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_what_is_missing_fails(
+def test_other_data_is_refused_and_a_missing_seed_fails(
     change: dict[str, Any], expected: int, reason: str, tmp_path: Path
 ) -> None:
-    found, report = decided(tmp_path, example("baseline"), example("results") | change)
+    found, report = decide(tmp_path, example("baseline"), example("results") | change)
     assert found == expected
     assert reason in report["cases"][0]["reason"]
 
@@ -112,7 +111,7 @@ def test_what_does_not_fit_is_refused_and_what_is_missing_fails(
         (None, "Is a directory"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named_with_what_is_wrong(
+def test_an_unreadable_file_is_named_with_the_reason(
     which: str, content: str | None, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "file.json"
@@ -135,7 +134,7 @@ def test_a_damaged_baseline_is_named_with_its_file(
 ) -> None:
     damaged = example("baseline")
     damaged["runs"][3]["test_loss"] = math.nan
-    assert decided(tmp_path, damaged, example("results"))[0] == 2
+    assert decide(tmp_path, damaged, example("results"))[0] == 2
     assert capsys.readouterr().err == (
         f"error: {tmp_path / 'baseline.json'}: flowers: the baseline is damaged: seed 3: loss is nan\n"
     )
@@ -143,20 +142,15 @@ def test_a_damaged_baseline_is_named_with_its_file(
 
 def test_a_case_without_results_fails(tmp_path: Path) -> None:
     both = {"cases": [example("baseline"), example("baseline") | {"case": "roses"}]}
-    found, report = decided(tmp_path, both, {"cases": [example("baseline")]})
+    found, report = decide(tmp_path, both, {"cases": [example("baseline")]})
     assert found == 5
     assert [case["verdict"] for case in report["cases"]] == ["identical", "failed"]
 
 
 def test_the_suite_size_sets_the_level(tmp_path: Path) -> None:
-    levels = [
-        decided(tmp_path, example("baseline"), example("results"), *words, out=f"{number}")[1]["cases"][0][
-            "metrics"
-        ]["loss"]["level"]
-        for number, words in enumerate(([], ["suite=10"]))
-    ]
-    assert levels[0] == pytest.approx(0.0045, rel=0.05)
-    assert levels[1] == pytest.approx(0.00045, rel=0.05)
+    for words, level in (([], 0.0045), (["suite=10"], 0.00045)):
+        _, report = decide(tmp_path, example("baseline"), example("results"), *words, out=f"{level}")
+        assert report["cases"][0]["metrics"]["loss"]["level"] == pytest.approx(level, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +174,7 @@ def test_the_suite_size_sets_the_level(tmp_path: Path) -> None:
         (["jobs=" + "9" * 5000], "jobs should be below a billion (given jobs=9999"),
         (["jobs=0"], "jobs should be a whole number, 1 or more (given jobs=0)"),
         (["case"], "cannot read 'case'"),
-        (["--bless"], "--bless records only what is asked for"),
+        (["--bless"], "--bless needs to know which baselines to record"),
         (["--bless", "case=xor_numpy", "seeds=3"], "seeds should be a whole number, 20 or more"),
     ],
 )
@@ -199,15 +193,15 @@ def test_too_few_results_and_a_small_baseline_are_refused(
 ) -> None:
     results = example("results") | {"seeds": []}
     results["runs"] = results["runs"][:1]
-    assert decided(tmp_path, example("baseline"), results)[0] == 2
+    assert decide(tmp_path, example("baseline"), results)[0] == 2
     assert "1 results are too few to tell a drop from noise; give at least 2" in (capsys.readouterr().err)
-    assert decided(tmp_path, example("results"), example("results"), out="b")[0] == 2
+    assert decide(tmp_path, example("results"), example("results"), out="b")[0] == 2
     assert "the baseline has 5 seeds, 20 are needed" in capsys.readouterr().err
 
 
-def test_results_are_not_written_over(tmp_path: Path) -> None:
-    assert decided(tmp_path, example("baseline"), example("results"))[0] == 5
-    assert decided(tmp_path, example("baseline"), example("results"))[0] == 2
+def test_results_are_not_overwritten(tmp_path: Path) -> None:
+    assert decide(tmp_path, example("baseline"), example("results"))[0] == 5
+    assert decide(tmp_path, example("baseline"), example("results"))[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -221,13 +215,5 @@ def test_results_are_not_written_over(tmp_path: Path) -> None:
         (["suspicious"], 5),
     ],
 )
-def test_the_gravest_outcome_sets_the_exit_status(outcomes: list[str], expected: int) -> None:
+def test_the_most_severe_outcome_sets_the_exit_status(outcomes: list[str], expected: int) -> None:
     assert status(outcomes) == expected
-
-
-def test_samples_are_what_a_file_may_hold(tmp_path: Path) -> None:
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    baseline, results = drawn("coarse", random, 20), drawn("coarse", random, 6, first=50)
-    assert decided(tmp_path, baseline.as_json(), results.as_json())[0] == 0

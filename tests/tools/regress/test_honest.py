@@ -1,15 +1,13 @@
-"""The rate of false alarms is measured right: of the gate, and of one that is too quick to fail."""
+"""The false-alarm rate is measured correctly: for the gate, and for one that fails too easily."""
 
 import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from accuracy_gate import Record, Run, Verdict
-from accuracy_gate.interval import interval
-from tests.tools.regress.samples import record
-from tools.regress.faults.honest import Honest, Pair, directly, gate, resampled, told
+from tests.accuracy_gate.samples import make_record
+from tools.regress.faults.honest import HonestRuns, Pair, compare_directly, describe_rates, gate, resample
 
 LOOKS = (3, 5, 8, 12)
 
@@ -22,8 +20,8 @@ def pair(seed: int, shift: float = 0.0, fresh: int = 30) -> Pair:
     losses = 1 - accuracies
     name = f"case{seed}"
     return Pair(
-        record(accuracies[:20], losses[:20], case=name),
-        record(accuracies[20:], losses[20:], first=1000, case=name),
+        make_record(accuracies[:20], losses[:20], case=name),
+        make_record(accuracies[20:], losses[20:], first=1000, case=name),
         LOOKS,
     )
 
@@ -35,14 +33,14 @@ def hasty(baseline: Record, new: Record, looks: object, suite: int) -> Verdict:
     return Verdict(new.case, outcome, "", (), baseline, Record(new.case, new.runs[:1]))
 
 
-def test_honest_results_seldom_fail() -> None:
-    found = resampled([pair(0), pair(1)], draws=300)
+def test_honest_results_rarely_fail() -> None:
+    found = resample([pair(0), pair(1)], draws=300)
     assert found["suites"]["of"] == found["cases"]["case0"]["of"] == 300
-    assert found["suites"]["alarms"] <= 12, "1 % are promised: P(more than 12 of 300) is 1e-5"
+    assert found["suites"]["alarms"] <= 12, "P(more than 12 of 300) is 1e-5 at the promised 1 %"
 
 
-def test_a_gate_that_is_too_quick_to_fail_is_found_out() -> None:
-    found = resampled([pair(0), pair(1)], draws=300, decision=hasty)
+def test_a_gate_that_fails_too_easily_is_exposed() -> None:
+    found = resample([pair(0), pair(1)], draws=300, decision=hasty)
     assert 0.6 < found["suites"]["alarms"] / 300 < 0.9, "one of two halves: three quarters"
     assert 0.35 < found["cases"]["case1"]["alarms"] / 300 < 0.65
     assert found["suites"]["low"] > 0.01
@@ -50,29 +48,29 @@ def test_a_gate_that_is_too_quick_to_fail_is_found_out() -> None:
 
 def test_the_draws_are_the_same_every_time() -> None:
     pairs = [pair(0)]
-    assert resampled(pairs, 50, hasty) == resampled(pairs, 50, hasty)
+    assert resample(pairs, 50, hasty) == resample(pairs, 50, hasty)
 
 
-def test_fresh_results_are_taken_one_run_of_the_gate_after_the_other() -> None:
-    found = directly([pair(0), pair(1, fresh=15)], hasty)
-    # each run takes one result, as long as there are the twelve that it might need
+def test_each_run_of_the_gate_takes_the_next_fresh_results() -> None:
+    found = compare_directly([pair(0), pair(1, fresh=15)], hasty)
+    # each run takes one result, as long as twelve are left, which it might need
     assert (found["cases"]["case0"]["of"], found["cases"]["case1"]["of"]) == (19, 4)
     assert found["suites"]["of"] == 4
-    assert directly([pair(0)])["cases"]["case0"]["alarms"] == 0
+    assert compare_directly([pair(0)])["cases"]["case0"]["alarms"] == 0
 
 
-def test_a_fresh_result_that_failed_is_an_alarm_and_in_no_baseline() -> None:
+def test_a_failed_fresh_result_is_an_alarm_and_in_no_baseline() -> None:
     one = pair(0)
     failed = Run(1000, status="diverged", error="the loss is nan")
     fresh = Record(one.fresh.case, (failed, *one.fresh.runs[1:]), one.fresh.facts)
-    found = resampled([Pair(one.baseline, fresh, LOOKS)], draws=200)
-    # it is among the first three new ones in 3 of 50 divisions
+    found = resample([Pair(one.baseline, fresh, LOOKS)], draws=200)
+    # in 3 of 50 divisions it is among the first three new results
     assert 2 <= found["suites"]["alarms"] <= 40
-    assert directly([Pair(one.baseline, fresh, LOOKS)])["suites"]["alarms"] == 1
+    assert compare_directly([Pair(one.baseline, fresh, LOOKS)])["suites"]["alarms"] == 1
 
 
-def test_fresh_results_that_are_worse_are_alarms() -> None:
-    found = directly([pair(0, shift=-0.05)])
+def test_worse_fresh_results_are_alarms() -> None:
+    found = compare_directly([pair(0, shift=-0.05)])
     assert found["suites"]["of"] >= 2
     assert found["suites"]["alarms"] == found["suites"]["of"]
 
@@ -85,7 +83,7 @@ def test_the_gate_decides_as_early_as_it_can() -> None:
     assert len(verdict.new.runs) == 5  # type: ignore[union-attr]
 
 
-def test_the_file_is_enough_to_measure_again(tmp_path: Path) -> None:
+def test_the_file_suffices_to_measure_again(tmp_path: Path) -> None:
     pairs = [pair(0), pair(1)]
     content = {
         "cases": [
@@ -94,18 +92,9 @@ def test_the_file_is_enough_to_measure_again(tmp_path: Path) -> None:
         ]
     }
     file = tmp_path / "honest.json"
-    first = Honest(file, "real", content).measure(draws=40)
+    first = HonestRuns(file, "real", content).measure_rates(draws=40)
     kept = json.loads(file.read_text())
-    again = Honest(tmp_path / "again.json", "real", {"cases": kept["cases"]}).measure(draws=40)
-    assert again["resampled"] == first["resampled"] == resampled(pairs, 40)
+    again = HonestRuns(tmp_path / "again.json", "real", {"cases": kept["cases"]}).measure_rates(draws=40)
+    assert again["resampled"] == first["resampled"] == resample(pairs, 40)
     assert again["direct"] == first["direct"]
-    assert "false alarms in 40 resampled suites" in told(first)
-
-
-@pytest.mark.parametrize(
-    ("count", "of", "low", "high"),
-    [(0, 100, 0.0, 0.03622), (100, 100, 0.96378, 1.0), (5, 20, 0.08657, 0.49105)],
-)
-def test_the_interval_is_the_exact_one(count: int, of: int, low: float, high: float) -> None:
-    # 0 of n: 1 - 0.025^(1/n); 5 of 20 from Clopper and Pearson's tables
-    assert interval(count, of) == pytest.approx((low, high), abs=1e-5)
+    assert "false alarms in 40 resampled suites" in describe_rates(first)

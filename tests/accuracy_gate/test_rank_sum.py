@@ -1,17 +1,17 @@
-"""The test counts orders: held against counting them one by one, and against its own promise."""
+"""Rank sums agree with counting all orders one by one, and p is as rare as it says."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from accuracy_gate.ranks import doubled_midranks, groups, null, p_lower, resolution
-from shared.errors import ConfigError
-from tests.tools.regress.samples import FAMILIES
+from accuracy_gate import InvalidResults
+from accuracy_gate.rank_sum import doubled_midranks, rank_sum_cdf, rank_sum_p, resolution, tie_groups
+from tests.accuracy_gate.samples import FAMILIES
 
 
-def by_hand(baseline: list[float], new: list[float]) -> float:
-    """Go through every choice of which results are the new ones."""
+def brute_force_p(baseline: list[float], new: list[float]) -> float:
+    """Try every choice of which results are the new ones."""
     values = [*baseline, *new]
     ranks = [
         sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2
@@ -28,32 +28,30 @@ def test_p_is_the_share_of_orders_that_are_as_bad(values: int) -> None:
     for _ in range(15):
         drawn = random.integers(0, values, 10).astype(float).tolist()
         n = int(random.integers(1, 5))
-        assert p_lower(drawn[n:], drawn[:n]) == pytest.approx(by_hand(drawn[n:], drawn[:n]))
+        assert rank_sum_p(drawn[n:], drawn[:n]) == pytest.approx(brute_force_p(drawn[n:], drawn[:n]))
 
 
-def test_all_new_ones_below_is_one_order_of_all_and_above_is_certain() -> None:
+def test_extreme_orders() -> None:
     baseline = [float(value) for value in range(20)]
-    assert p_lower(baseline, [-1.0, -2.0, -3.0]) == pytest.approx(1 / 1771)
-    assert p_lower(baseline, [21.0, 22.0, 23.0]) == 1
-    assert p_lower([1.0] * 20, [1.0] * 5) == 1, "equal results are no sign of anything"
+    assert rank_sum_p(baseline, [-1.0, -2.0, -3.0]) == pytest.approx(1 / 1771)
+    assert rank_sum_p(baseline, [21.0, 22.0, 23.0]) == 1
+    assert rank_sum_p([1.0] * 20, [1.0] * 5) == 1, "equal results are no sign of anything"
+    assert rank_sum_cdf(tuple(range(2, 52, 2)), 5)[-1] == pytest.approx(1)
 
 
-def test_midranks() -> None:
+def test_results_that_differ_only_by_rounding_share_a_rank() -> None:
     assert doubled_midranks(np.array([5.0, 1.0, 5.0, 9.0])).tolist() == [5, 2, 5, 8]
-
-
-def test_what_differs_by_rounding_alone_shares_a_place() -> None:
-    a_third = 1 / 3
-    assert doubled_midranks(np.array([a_third, a_third * (1 - 1e-12), 1.0])).tolist() == [3, 3, 6]
+    third = 1 / 3
+    assert doubled_midranks(np.array([third, third * (1 - 1e-12), 1.0])).tolist() == [3, 3, 6]
     assert doubled_midranks(np.array([-1e-16, 0.0, 1e-16])).tolist() == [4, 4, 4]
     assert doubled_midranks(np.array([-1e-9, 0.0])).tolist() == [2, 4], "losses may be small"
-    assert p_lower([0.3] * 20, [0.3 * (1 - 1e-12)] * 20) == 1
+    assert rank_sum_p([0.3] * 20, [0.3 * (1 - 1e-12)] * 20) == 1
 
 
 @pytest.mark.parametrize("scale", [1.0, -1.0, 1e-6, 5000.0])
-def test_no_chain_of_small_differences_makes_large_ones_equal(scale: float) -> None:
+def test_a_chain_of_small_differences_does_not_make_large_ones_equal(scale: float) -> None:
     rising = np.sort(scale * (1 + np.arange(100) * 0.3e-6))
-    numbers = groups(rising.tolist())
+    numbers = tie_groups(rising.tolist())
     for number in set(numbers):
         members = [value for value, own in zip(rising, numbers, strict=True) if own == number]
         assert members[-1] - members[0] <= resolution(scale) * 1.0001
@@ -64,19 +62,14 @@ def test_no_chain_of_small_differences_makes_large_ones_equal(scale: float) -> N
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("n", [3, 8])
 def test_small_p_are_as_rare_as_they_say_for_every_distribution(family: str, n: int) -> None:
-    random = np.random.default_rng(n)
+    random, times = np.random.default_rng(n), 500
     draw, _ = FAMILIES[family]
-    times = 500
-    p = np.array([p_lower(draw(random, 20).tolist(), draw(random, n).tolist()) for _ in range(times)])
+    p = np.array([rank_sum_p(draw(random, 20).tolist(), draw(random, n).tolist()) for _ in range(times)])
     for level in (0.2, 0.05, 0.01):
         noise = 4 * np.sqrt(level * (1 - level) / times)
         assert (p <= level).mean() <= level + noise
 
 
-def test_too_many_to_count_are_refused() -> None:
-    with pytest.raises(ConfigError, match="too many to count"):
-        p_lower([0.0] * 1000, [0.0] * 100)
-
-
-def test_the_distribution_is_whole() -> None:
-    assert null(tuple(range(2, 52, 2)), 5)[-1] == pytest.approx(1)
+def test_too_many_results_are_refused() -> None:
+    with pytest.raises(InvalidResults, match="too many to count"):
+        rank_sum_p([0.0] * 1000, [0.0] * 100)

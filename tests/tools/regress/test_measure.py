@@ -1,4 +1,4 @@
-"""Faults are measured by the gate itself, and told as they were measured."""
+"""Faults are measured by the gate itself, and the tables show what was measured."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-import tools.regress.__main__
 from shared.errors import ConfigError
-from tests.tools.regress.samples import record
+from tests.accuracy_gate.samples import make_record
 from tools.regress import baselines
+from tools.regress.__main__ import main as regress
+from tools.regress.cases import load_variants
 from tools.regress.faults.__main__ import main
-from tools.regress.faults.measure import Places, baseline_of, comparison, outcome
+from tools.regress.faults.measure import mean_changes, outcome, require_baseline
 from tools.regress.faults.planted import load_faults
 from tools.results.__main__ import RESULTS, fill_tables
 from tools.results.gate import block
@@ -38,7 +39,7 @@ edits = [["# np.float64 would widen float32", "# changed"]]
 
 
 def case(verdict: str, accuracy_p: float = 0.5, loss_p: float = 0.5) -> dict[str, Any]:
-    """Return what a row has of a case."""
+    """Return the entry of a case in a row."""
     metric = {"baseline_mean": 0.97, "new_mean": 0.91}
     compared = {
         "seeds": 12,
@@ -86,21 +87,21 @@ def row(name: str, *cases: dict[str, Any]) -> dict[str, Any]:
         ([case("passed") | {"compared": {"fault": "seed 5: diverged"}}], "missed"),
     ],
 )
-def test_what_became_of_a_fault(cases: list[dict[str, Any]], expected: str) -> None:
+def test_the_outcome_of_a_fault_follows_from_its_cases(cases: list[dict[str, Any]], expected: str) -> None:
     assert outcome(cases) == expected
 
 
 def test_worse_results_have_a_small_p() -> None:
-    before = record([0.9 + 0.001 * n for n in range(20)], [0.3] * 20).runs
-    after = record([0.8 + 0.001 * n for n in range(12)], [0.3] * 12).runs
-    found = comparison(before, after)
+    before = make_record([0.9 + 0.001 * n for n in range(20)], [0.3] * 20).runs
+    after = make_record([0.8 + 0.001 * n for n in range(12)], [0.3] * 12).runs
+    found = mean_changes(before, after)
     assert found["seeds"] == 12
     assert found["accuracy"]["difference"] == pytest.approx(-0.1)
     assert found["accuracy"]["p"] == pytest.approx(2.0**-12), "each seed is worse"
     assert found["loss"] == {"difference": pytest.approx(0), "p": 1.0}
 
 
-def test_the_tables_say_what_was_measured(tmp_path: Path) -> None:
+def test_the_tables_show_what_was_measured(tmp_path: Path) -> None:
     rows = [
         row("caught", case("regression")),
         row("late", case("passed", loss_p=0.01)),
@@ -148,9 +149,9 @@ def test_the_recorded_faults_are_the_planted_ones() -> None:
 
 def test_without_a_baseline_nothing_is_measured(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(json.dumps(TINY))
-    places = Places(tmp_path / "out", tmp_path, tmp_path / "baselines")
+    (variant,) = load_variants("tiny", ("real",), tmp_path, tmp_path / "baselines")
     with pytest.raises(ConfigError, match="tiny has no baseline: make bless case=tiny"):
-        baseline_of("tiny", "real", places)
+        require_baseline(variant)
 
 
 def clean(_: Path) -> dict[str, Any]:
@@ -174,7 +175,7 @@ def test_a_wrong_command_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(baselines, "committed", clean)
+    monkeypatch.setattr(baselines, "git_state", clean)
     assert main([*words, f"--records-folder={tmp_path}"]) == 2
     assert reason in capsys.readouterr().err
 
@@ -182,7 +183,7 @@ def test_a_wrong_command_is_refused(
 def test_only_committed_code_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(baselines, "committed", lambda _: {"commit": "0", "dirty": True})
+    monkeypatch.setattr(baselines, "git_state", lambda _: {"commit": "0", "dirty": True})
     assert main([f"--records-folder={tmp_path}"]) == 2
     assert "commit your changes first" in capsys.readouterr().err
 
@@ -191,14 +192,14 @@ def test_only_committed_code_is_measured(
 def test_a_strong_fault_is_caught_and_code_without_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(baselines, "committed", clean)
+    monkeypatch.setattr(baselines, "git_state", clean)
     for folder in ("cases", "faults", "records"):
         (tmp_path / folder).mkdir()
     (tmp_path / "cases" / "tiny.yaml").write_text(json.dumps(TINY))
     (tmp_path / "faults" / "tiny.toml").write_text(FAULTS)
     folders = [f"--{name}-folder={tmp_path / name}" for name in ("cases", "baselines")]
     bless = [*folders, "--bless", "case=tiny", f"out={tmp_path / 'bless'}"]
-    assert tools.regress.__main__.main(bless) == 0
+    assert regress(bless) == 0
     more = [f"--{name}-folder={tmp_path / name}" for name in ("faults", "records")]
     words = [*folders, *more, "jobs=1"]
 

@@ -1,4 +1,4 @@
-"""What is told of verdicts: table, JSON, JUnit XML, Markdown."""
+"""Verdicts as a table, JSON, JUnit XML and Markdown."""
 
 import json
 from xml.etree import ElementTree
@@ -6,16 +6,16 @@ from xml.etree import ElementTree
 import numpy as np
 
 from accuracy_gate import Plan, Record, Run, Verdict, decide
-from accuracy_gate.report import as_json, junit, markdown, table
-from tests.tools.regress.samples import drawn, record
+from accuracy_gate.report import HEADER, as_json, junit, markdown, table
+from tests.accuracy_gate.samples import draw_record, make_record
 
 
 def verdicts() -> list[Verdict]:
     random = np.random.default_rng(0)
-    baseline = drawn("binomial", random, 20)
+    baseline = draw_record("binomial", random, 20)
     plan = Plan(20, 4, (5,))
-    passed = decide(baseline, drawn("binomial", random, 5, first=50), plan)
-    worse = decide(baseline, record([0.97] * 5, [0.1] * 5, 10_000, 50, "worse"), plan)
+    passed = decide(baseline, draw_record("binomial", random, 5, first=50), plan)
+    worse = decide(baseline, make_record([0.97] * 5, [0.1] * 5, 10_000, 50, "worse"), plan)
     runs = (Run(0, float("nan"), 0.1), Run(1, status="failed", error="<b> & \x1b[31m | ]]>"))
     failed = decide(baseline, Record("broken", runs[1:] + runs[:1], baseline.facts), plan)
     assert passed
@@ -24,18 +24,9 @@ def verdicts() -> list[Verdict]:
     return [passed, worse, failed, Verdict("unknown", "refused", "there is no baseline")]
 
 
-def test_the_table_has_a_line_a_metric_and_the_reasons() -> None:
+def test_the_table_has_a_line_for_each_metric_and_the_reasons() -> None:
     lines = table(verdicts()).splitlines()
-    assert lines[0].split() == [
-        "case",
-        "metric",
-        "baseline",
-        "theory",
-        "new",
-        "detects",
-        "training",
-        "verdict",
-    ]
+    assert lines[0].split() == list(HEADER)
     assert lines[1].startswith("case    ")
     assert lines[1].endswith("1.0 s -> 1.0 s  passed")
     assert "% (20)  ± 0.0" in lines[1]
@@ -72,8 +63,7 @@ def test_junit_has_failures_and_errors_with_their_reasons() -> None:
     assert error.get("message") == "there is no baseline"
 
 
-def test_every_character_there_is_leaves_valid_files() -> None:
-    """A message may hold whatever a training has printed, a name whatever a file system takes."""
+def test_files_are_valid_whatever_characters_a_message_or_a_name_has() -> None:
     signs = ["\ufffe", "\U0001f600"]
     signs += [chr(number) for number in (*range(768), *range(0xD7F0, 0xD810), *range(0xDFF0, 0xE010))]
     said = [Verdict(f"<{sign}|>", "failed", f"it said {sign}, then ended") for sign in signs]

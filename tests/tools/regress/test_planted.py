@@ -26,7 +26,7 @@ def test_each_fault_fits_the_code(fault: Fault, tmp_path: Path) -> None:
 
 
 def test_each_fault_has_a_sentence_and_known_cases() -> None:
-    faults, known = load_faults(), set(cases.names())
+    faults, known = load_faults(), set(cases.case_names())
     assert len(faults) >= FEWEST
     for fault in faults:
         assert set(fault.cases) <= known, f"{fault.name}: {fault.cases}"
@@ -37,7 +37,7 @@ def test_every_application_and_framework_has_faults() -> None:
     measured = {name for fault in load_faults() for name in fault.cases}
     for part in (0, 2):  # NAME_FRAMEWORK: the application, the framework
         covered, expected = (
-            {name.rpartition("_")[part] for name in names} for names in (measured, cases.names())
+            {name.rpartition("_")[part] for name in names} for names in (measured, cases.case_names())
         )
         assert covered == expected
 

@@ -1,0 +1,187 @@
+"""The promised rates, by simulating the whole procedure: false alarms and power.
+
+The fast tests use suites with a larger rate than 1 %, which shows a mistake with fewer draws; the slow
+ones use 1 % and thousands of suites.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from accuracy_gate import FALSE_ALARM_RATE, Plan
+from accuracy_gate.decision import compare
+from accuracy_gate.plan import CLEAR
+from accuracy_gate.power import detectable_drop, predicted_spread
+from accuracy_gate.rank_sum import rank_sum_cdf
+from tests.accuracy_gate.samples import FAMILIES, draw_record, final_verdict, make_record
+from tools.results.interval import clopper_pearson
+
+
+def false_alarms(suites: int, plan: Plan, random: np.random.Generator) -> tuple[float, float]:
+    """Return the share of honest suites that fail, and the mean number of seeds that a case needs."""
+    failed, seeds, families = 0, 0, list(FAMILIES)
+    for _ in range(suites):
+        verdicts = [
+            final_verdict(
+                draw_record(families[number % len(families)], random, plan.baseline),
+                draw_record(families[number % len(families)], random, plan.looks[-1], first=1000),
+                plan,
+            )
+            for number in range(plan.cases)
+        ]
+        failed += any(verdict.failing for verdict in verdicts)
+        seeds += sum(len(verdict.new.runs) for verdict in verdicts if verdict.new)
+    return failed / suites, seeds / suites / plan.cases
+
+
+def test_honest_suites_rarely_fail() -> None:
+    rate, seeds = false_alarms(60, Plan(20, 10, false_alarm_rate=0.2), np.random.default_rng(0))
+    assert rate <= 0.2
+    assert seeds < 7, "most cases are clear early"
+
+
+@pytest.mark.slow
+def test_honest_suites_fail_at_most_once_in_a_hundred() -> None:
+    suites, cases = 4000, 15  # as many as conf/regression has
+    rate, seeds = false_alarms(suites, Plan(20, cases), np.random.default_rng(cases))
+    print(f"{suites} honest suites of {cases} cases: {rate:.2%} false alarms, {seeds:.1f} seeds a case")
+    assert rate <= FALSE_ALARM_RATE
+
+
+def regressions(plan: Plan, metric: str, times: int, seed: int) -> tuple[float, float]:
+    """Return the 99.99 % interval of the rate at which one continuous metric fails honest results."""
+    random, failed = np.random.default_rng(seed), 0
+    for _ in range(times):
+        values = 0.9 + 0.01 * random.standard_normal(20 + plan.looks[-1])
+        columns = (values, np.full(len(values), 0.5))
+        accuracy, loss = columns if metric == "accuracy" else columns[::-1]
+        baseline = make_record(accuracy[:20], loss[:20])
+        new = make_record(accuracy[20:], loss[20:], first=1000)
+        failed += final_verdict(baseline, new, plan).outcome == "regression"
+    return clopper_pearson(failed, times, 0.9999)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+def test_a_single_look_fails_exactly_as_often_as_promised(metric: str) -> None:
+    low, high = regressions(Plan(20, 1, (8,), 0.5), metric, 600, 5)
+    assert low <= 0.5 * 0.45 <= high, "nothing is left unspent, and nothing is spent twice"
+
+
+def test_all_looks_together_fail_about_as_often_as_promised() -> None:
+    low, high = regressions(Plan(20, 1, false_alarm_rate=0.5), "accuracy", 400, 6)
+    assert low <= 0.5 * 0.45
+    assert high >= 0.5 * 0.45 / 2, "early passes and adding up the looks lose less than half of it"
+
+
+def rate_given_a_baseline(plan: Plan, random: np.random.Generator, times: int) -> float:
+    """Return how often honest results fail one metric against one fixed baseline."""
+    baseline = np.sort(random.standard_normal(plan.baseline))
+    above = np.searchsorted(baseline, random.standard_normal((times, plan.looks[-1])))
+    failed, undecided = np.zeros(times, dtype=bool), np.ones(times, dtype=bool)
+    for n, level in plan.levels("accuracy").items():
+        table = rank_sum_cdf(tuple(range(2, 2 * (plan.baseline + n) + 1, 2)), n)
+        p = table[2 * above[:, :n].sum(axis=1) + n * (n + 1)]
+        failed |= undecided & (p <= level * (1 + 1e-9))
+        undecided &= ~failed & (p < CLEAR)
+    return float(failed.mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [20, 30])
+def test_how_far_one_set_of_baselines_may_be_from_the_average(seeds: int) -> None:
+    """What docs/regression-gate.md does not promise: 15 cases with 2 normal metrics."""
+    random = np.random.default_rng(0)
+    rates = [rate_given_a_baseline(Plan(seeds, 15), random, 10_000) for _ in range(1000)]
+    sets = 1 - np.exp(-random.choice(rates, (4000, 30)).sum(axis=1))
+    high, highest = np.quantile(sets, [0.9, 0.99])
+    print(f"{seeds} seeds: mean {sets.mean():.2%}, 9 of 10 below {high:.2%}, 99 % {highest:.2%}")
+    assert sets.mean() <= 0.0105
+    assert high <= 0.025
+
+
+def detection_rate(family: str, metric: str, share: float, times: int, paired: bool = False) -> float:
+    """Return how often a drop of `share` times the stated detectable drop is found.
+
+    Paired: with the baseline's seeds, but runs that have nothing else in common.
+    """
+    random = np.random.default_rng(3)
+    plan = Plan(20, 9, paired=paired)
+    found, first = 0, 0 if paired else 1000
+    for _ in range(times):
+        baseline = draw_record(family, random, 20)
+        honest = draw_record(family, random, plan.looks[-1], first)
+        stated = compare(baseline, honest, plan)[metric == "loss"].detectable
+        assert stated is not None
+        drop, rise = (stated * share, 0.0) if metric == "accuracy" else (0.0, stated * share)
+        new = make_record(
+            [run.accuracy - drop for run in honest.runs],
+            [run.loss + rise for run in honest.runs],
+            baseline.test_examples,
+            first,
+        )
+        found += final_verdict(baseline, new, plan).outcome == "regression"
+    return found / times
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+@pytest.mark.parametrize("family", ["normal", "binomial", "coarse", "rounding"])
+def test_the_stated_drop_is_found_with_the_stated_power(family: str, metric: str) -> None:
+    times = 100
+    assert detection_rate(family, metric, 1.0, times) >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / times)
+
+
+def test_it_is_the_smallest_such_drop() -> None:
+    assert detection_rate("normal", "accuracy", 0.7, 100) < 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+@pytest.mark.parametrize("family", ["normal", "binomial", "coarse", "skewed", "rounding"])
+def test_the_stated_power_in_thousands(family: str, metric: str, paired: bool) -> None:
+    found = detection_rate(family, metric, 1.0, 1000, paired)
+    print(f"{family}, {metric}: the stated drop is found in {found:.1%}")
+    assert found >= 0.93
+
+
+def test_more_seeds_or_fewer_cases_detect_smaller_drops() -> None:
+    assert detectable_drop(Plan(40, 9)) < detectable_drop(Plan(20, 9)) < detectable_drop(Plan(20, 15))
+    assert detectable_drop(Plan(20, 9, (3,))) == math.inf
+
+
+def test_the_detectable_drops_agree_with_another_simulation() -> None:
+    """Numbers from an independent program with 4,000 repetitions."""
+    assert detectable_drop(Plan(20, 9, (3, 5, 8, 12))) == pytest.approx(2.32, abs=0.03)
+    assert detectable_drop(Plan(40, 9, (3, 5, 8, 12))) == pytest.approx(1.96, abs=0.03)
+    assert detectable_drop(Plan(20, 9, (12,))) == pytest.approx(2.14, abs=0.03)
+
+
+def test_the_predicted_spread_agrees_with_its_source() -> None:
+    assert predicted_spread(0.991, 10_000) == pytest.approx(0.00067, abs=5e-6)
+    assert predicted_spread(0.88, 25_000) == pytest.approx(0.00155, abs=5e-6)
+    assert predicted_spread(1.0, 4) == 0
+
+
+def test_the_predicted_spread_is_right_for_calibrated_classifiers() -> None:
+    """Two classes; on each example the seeds vote 1 as often as the label is 1."""
+    random = np.random.default_rng(0)
+    n, seeds = 1000, 800
+    votes = random.beta(0.3, 0.3, n)
+    accuracies, spreads = [], []
+    for _ in range(5):  # five test sets
+        labels = random.random(n) < votes
+        right = (random.random((seeds, n)) < votes) == labels
+        accuracies.append(right.mean())
+        spreads.append(right.mean(axis=1).std(ddof=1))
+    expected = predicted_spread(float(np.mean(accuracies)), n)
+    assert float(np.mean(spreads)) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [(0, 100, 0.0, 0.03622), (100, 100, 0.96378, 1.0), (5, 20, 0.08657, 0.49105)],
+)
+def test_the_interval_is_exact(count: int, total: int, low: float, high: float) -> None:
+    # 0 of n: 1 - 0.025^(1/n); 5 of 20 from Clopper and Pearson's tables
+    assert clopper_pearson(count, total) == pytest.approx((low, high), abs=1e-5)
