@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import hydra
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, model_validator
@@ -18,7 +16,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it 
 
 from accuracy_gate import Plan
 from accuracy_gate.plan import LOOKS, MIN_BASELINE_SEEDS
-from shared.compose import CONF, HYDRA_VERSION_BASE
+from shared.compose import CONF, compose
 from shared.config import AppConfig, Count, Positive, Section, validate
 from shared.errors import ConfigError
 from shared.runs.environment import ROOT
@@ -42,28 +40,27 @@ IGNORED = (
     "model.pooling",
 )
 
-Overrides = Annotated[list[str], Field(description="KEY=VALUE, as on the command line")]
-RealOverrides = Annotated[
-    list[str], Field(description="added for the real data; null as the fallback, never a sample")
-]
-EmbeddedOverrides = Annotated[
-    list[str] | None, Field(description="added if the real data is missing; null: no embedded sample")
-]
-Looks = Annotated[
-    list[Count], Field(default=list(LOOKS), min_length=1, description="after how many seeds to decide")
-]
-
 
 class Case(Section):
-    """One file of conf/regression."""
+    """One file of conf/regression.
 
-    app: Annotated[str, Field(pattern=r"^\w+$", description="the folder in apps/")]
-    overrides: Overrides
-    real: RealOverrides
-    embedded: EmbeddedOverrides
-    looks: Looks
-    limit_seconds: Annotated[Positive, Field(description="a run that takes longer has failed")] = 300.0
-    short: Annotated[bool, Field(description="whether case=short includes it")] = False
+    Attributes:
+        app: the folder in apps/.
+        overrides: KEY=VALUE, as on the command line.
+        real: overrides added for the real data; they must forbid a fallback.
+        embedded: overrides added for the embedded sample; None: there is no sample.
+        looks: after how many seeds to decide.
+        limit_seconds: a run that takes longer has failed.
+        short: whether case=short includes it.
+    """
+
+    app: Annotated[str, Field(pattern=r"^\w+$")]
+    overrides: list[str]
+    real: list[str]
+    embedded: list[str] | None
+    looks: Annotated[list[Count], Field(default=list(LOOKS), min_length=1)]
+    limit_seconds: Positive = 300.0
+    short: bool = False
 
     @model_validator(mode="after")
     def _looks_rise(self) -> "Case":
@@ -72,25 +69,14 @@ class Case(Section):
         return self
 
     def config(self, source: str, seed: int, run_dir: Path) -> AppConfig:
-        """Return the application's validated configuration.
-
-        Args:
-            source: real or embedded.
-            seed: the run's seed.
-            run_dir: the run folder.
+        """Return the application's validated configuration for a source of data, real or embedded.
 
         Raises:
             ConfigError: the application does not accept it.
         """
-        overrides = [*self.overrides, *((self.real if source == "real" else self.embedded) or [])]
-        try:
-            with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-                composed = hydra.compose(self.app, overrides=overrides)
-            OmegaConf.update(composed, "run_dir", str(run_dir))
-            OmegaConf.update(composed, "seed", seed)
-            values: Any = OmegaConf.to_container(composed, resolve=True)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(str(error).splitlines()[0]) from error
+        overrides = (*self.overrides, *((self.real if source == "real" else self.embedded) or []))
+        composed = OmegaConf.create(compose(self.app, overrides) | {"seed": seed, "run_dir": str(run_dir)})
+        values: Any = OmegaConf.to_container(composed, resolve=True)
         schema = importlib.import_module(f"apps.{self.app}.config").Config
         config: AppConfig = validate(schema, values)
         return resolve_auto(config)
@@ -142,16 +128,10 @@ class Variant:
 def load_variants(
     name: str, sources: Sequence[str], cases: Path = FOLDER, baselines: Path = BASELINES
 ) -> list[Variant]:
-    """Return the variants of a case, with their configurations validated.
+    """Return the variants of a case on these sources of data, with their configurations validated.
 
-    Not to be called from several threads, because Hydra composes in only one.
-
-    Args:
-        name: the case.
-        sources: the sources of data, in the order of preference. A case without an embedded sample has
-            only the real data, whatever the sources.
-        cases: the folder of the cases.
-        baselines: the folder of the baselines.
+    A case without an embedded sample has only the real data, whatever the sources. Must not be called from
+    several threads, because Hydra composes in only one.
 
     Raises:
         ConfigError: the case is wrong, or could never fail.
@@ -189,12 +169,7 @@ def load_case(name: str, folder: Path = FOLDER) -> Case:
 
 
 def select_cases(names: str | None, folder: Path = FOLDER) -> list[str]:
-    """Return the names that `case=` selects.
-
-    Args:
-        names: several with commas; None or `all`: all of them; `short`: those with `short: true`, few
-            enough for a pull request.
-        folder: the folder of the cases.
+    """Return the cases that `case=` names: several with commas, `all`, or `short` for a pull request.
 
     Raises:
         ConfigError: there is no such case.

@@ -1,21 +1,48 @@
-"""The parent's side of `worker.py`: starts it, sends it one seed after another, ends it."""
+"""Processes that train: starts them, sends them one seed after another, ends them (see `worker.py`)."""
 
 import contextlib
 import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from shared.runs.environment import ROOT
 from tools.regress.cases import Variant
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+stopped = threading.Event()
+_running: set["subprocess.Popen[str]"] = set()
+_lock = threading.Lock()
+
+
+def start(module: str, words: Sequence[str], root: Path, **streams: Any) -> "subprocess.Popen[str]":
+    """Start `python -m MODULE WORDS...` in the folder `root`; `stop_all` ends it.
+
+    Ctrl-C in a terminal does not reach it, because it has a process group of its own.
+    """
+    command = [sys.executable, "-m", module, *words]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    with _lock:
+        process = subprocess.Popen(command, cwd=root, text=True, process_group=0, **streams)
+        _running.add(process)
+        if stopped.is_set():
+            process.terminate()
+    return process
+
+
+def stop_all() -> None:
+    """Terminate every process that runs, and every one that starts from now on."""
+    with _lock:
+        stopped.set()
+        while _running:
+            _running.pop().terminate()  # only once: a gate then ends its own workers
 
 
 class Worker:
@@ -27,9 +54,6 @@ class Worker:
         root: the code that trains.
     """
 
-    live: ClassVar[set["Worker"]] = set()
-    stopped: ClassVar[bool] = False
-
     def __init__(self, variant: Variant, out: Path, root: Path = ROOT) -> None:
         self.limit_seconds = variant.case.limit_seconds
         runs = (out / variant.name / variant.source).resolve()
@@ -37,24 +61,13 @@ class Worker:
         self.log = runs / "log.txt"
         words = [str(variant.cases.resolve()), variant.name, variant.source, str(runs)]
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tools.regress.worker", *words],
-                cwd=root,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                process_group=0,  # so that Ctrl-C in a terminal reaches only the parent
-            )
+            self.process = start("tools.regress.worker", words, root, stdin=subprocess.PIPE, stderr=log)
 
     def __enter__(self) -> "Worker":
-        Worker.live.add(self)
-        if Worker.stopped:
-            self.process.kill()
         return self
 
     def __exit__(self, *_: object) -> None:
-        Worker.live.discard(self)
+        _running.discard(self.process)
         self.process.kill()
         self.process.communicate()
 
@@ -62,7 +75,7 @@ class Worker:
         """Return the worker's answer; if it crashes or hangs, one that says so.
 
         Raises:
-            CancelledError: `stop_all` has ended the worker, and nothing is known of this seed.
+            CancelledError: `stop_all` has ended it, and nothing is known of this seed.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -83,34 +96,16 @@ class Worker:
         if line.endswith("\n"):  # a complete one
             answer: dict[str, Any] = json.loads(line)
             return answer
-        if Worker.stopped:
+        if stopped.is_set():
             raise CancelledError
         reason = f"the process ended with status {self.process.wait()}"
         if late.is_set():
             reason = f"not done after {self.limit_seconds:g} s"
         return {"seed": seed, "status": "failed", "error": f"{reason}; see {self.log}"}
 
-    @classmethod
-    def stop_all(cls) -> None:
-        """Kill all workers, and every worker that starts from now on."""
-        cls.stopped = True
-        for worker in list(cls.live):
-            worker.process.kill()
 
-
-def run_parallel(
-    jobs: int,
-    action: Callable[[Item], Result],
-    items: Sequence[Item],
-    stop: Callable[[], None] = Worker.stop_all,
-) -> Iterator[Result]:
-    """Call `action` with every item, `jobs` at a time, and yield the results as they arrive.
-
-    Args:
-        jobs: number of threads.
-        action: waits for processes and computes little itself.
-        items: the arguments.
-        stop: ends the processes that actions wait for.
+def run_parallel(jobs: int, action: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Call `action` with every item in `jobs` threads, and yield the results as they arrive.
 
     Raises:
         KeyboardInterrupt: after all processes have been ended.
@@ -122,8 +117,5 @@ def run_parallel(
                 yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            stop()
-            while not all(future.done() for future in futures):
-                time.sleep(0.1)
-                stop()  # processes that have started meanwhile
+            stop_all()
             raise

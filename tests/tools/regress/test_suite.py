@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import ConfigError, DataError, TrainingDiverged
 from tests.helpers import ROOT
-from tools.regress import baselines, suite
+from tools.regress import baselines, process, suite
 from tools.regress.__main__ import main
 from tools.regress.cases import BASELINES, Case, Variant, case_names, load_case, load_variants, select_cases
 from tools.regress.process import Worker
@@ -102,7 +102,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     yield Bench(tmp_path, monkeypatch)
-    Worker.stopped = False
+    process.stopped.clear()
 
 
 def worse(case: str, source: str, seed: int) -> dict[str, Any]:
@@ -346,17 +346,17 @@ def start_worker(folder: Path, content: dict[str, Any]) -> Worker:
 
 
 def test_a_worker_answers_until_it_ends_or_hangs(tmp_path: Path) -> None:
-    with start_worker(tmp_path, TINY) as process:
-        first = process.run(0)
-        process.process.kill()
-        killed = process.run(1)
+    with start_worker(tmp_path, TINY) as worker:
+        first = worker.run(0)
+        worker.process.kill()
+        killed = worker.run(1)
     assert first["status"] == "done", first
     assert 0 <= first["metrics"]["test_accuracy"] <= 1
     assert "run folder:" in (tmp_path / "out" / "tiny" / "real" / "log.txt").read_text()
     assert killed["status"] == "failed"
     assert "the process ended with status -9; see " in killed["error"]
-    with start_worker(tmp_path / "out", TINY | {"limit_seconds": 0.05}) as process:
-        assert "not done after 0.05 s" in process.run(0)["error"]
+    with start_worker(tmp_path / "out", TINY | {"limit_seconds": 0.05}) as worker:
+        assert "not done after 0.05 s" in worker.run(0)["error"]
 
 
 @pytest.mark.parametrize(

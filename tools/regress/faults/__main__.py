@@ -21,12 +21,9 @@ exit status: 0 measured, 2 wrong command, no baseline, or a fault that does not 
 import argparse
 import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +38,7 @@ from tools.regress.faults import planted
 from tools.regress.faults.honest import HonestRuns, describe_rates
 from tools.regress.faults.measure import SEEDS, conditions, measure
 from tools.regress.faults.planted import Fault, load_faults
-from tools.regress.process import Worker, run_parallel
+from tools.regress.process import run_parallel
 from tools.results.__main__ import RESULTS
 from tools.results.gate import caught
 
@@ -95,14 +92,7 @@ def load_variant(name: str, arguments: argparse.Namespace, data: str) -> cases.V
 def measure_faults(
     names: Sequence[str], arguments: argparse.Namespace, keys: Mapping[str, str], out: Path
 ) -> int:
-    """Measure faults, print a line for each, and save each row at once; return the exit status.
-
-    Args:
-        names: faults to measure again; none: all that have no valid row.
-        arguments: the folders.
-        keys: of the command line.
-        out: the folder for copies, runs and logs.
-    """
+    """Measure the named faults, or all that have no valid row; save each row at once."""
     data, jobs = keys["data"], cli.parse_count(keys, "jobs", available_cores())
     seeds = cli.parse_count(keys, "seeds", SEEDS, least=SEEDS)
     file = arguments.records_folder / "gate.json"
@@ -124,9 +114,7 @@ def measure_faults(
         or not conditions(fault, data, variants_of(fault)).items() <= rows.get(fault.name, {}).items()
     ]
     print(f"{len(pending)} faults to measure, {len(selected) - len(pending)} measured before", flush=True)
-    measured = run_parallel(
-        jobs, lambda fault: measure(fault, data, variants_of(fault), out, seeds), pending, make_stop()
-    )
+    measured = run_parallel(jobs, lambda fault: measure(fault, data, variants_of(fault), out, seeds), pending)
     for count, row in enumerate(measured, start=1):
         rows[row["fault"]] = row
         write_json(file, {"faults": [rows[name] for name in sorted(rows)]})
@@ -150,25 +138,6 @@ def measure_honest(arguments: argparse.Namespace, keys: Mapping[str, str], out: 
     print("deciding on resampled results ...", flush=True)
     print(describe_rates(honest.measure_rates()))
     return 0
-
-
-def make_stop() -> Callable[[], None]:
-    """Return a function that ends this program's workers, and the gates that run in copies."""
-    signaled: set[int] = set()  # a gate is signaled once, because it has workers of its own to end
-
-    def stop() -> None:
-        Worker.stop_all()
-        try:
-            listed = subprocess.run(["ps", "-A", "-o", "ppid=", "-o", "pid="], capture_output=True, text=True)
-        except FileNotFoundError:  # a small container has no ps; then a gate ends with its case
-            return
-        for parent, process in (map(int, row.split()) for row in listed.stdout.splitlines()):
-            if parent == os.getpid() and process not in signaled:
-                signaled.add(process)
-                with contextlib.suppress(ProcessLookupError):  # it has just ended
-                    os.kill(process, signal.SIGTERM)
-
-    return stop
 
 
 def describe_row(row: Mapping[str, Any]) -> str:

@@ -4,8 +4,6 @@ import json
 import re
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +18,7 @@ from shared.runs.environment import environment
 from tools.regress.baselines import read_baseline, record_of
 from tools.regress.cases import Variant
 from tools.regress.faults.planted import Fault, copy_code
-from tools.regress.process import Worker
+from tools.regress.process import Worker, start
 
 SEEDS = 12  # compared before a fault that the gate lets pass counts as not worse
 LOG = re.compile(r"; see \S+")
@@ -52,14 +50,7 @@ def conditions(fault: Fault, data: str, variants: Sequence[Variant]) -> Row:
 
 
 def measure(fault: Fault, data: str, variants: Sequence[Variant], out: Path, seeds: int = SEEDS) -> Row:
-    """Return the row of a fault: the gate's verdict, and what it rests on.
-
-    Args:
-        fault: what to plant.
-        data: real or embedded.
-        variants: the fault's cases, sorted by name.
-        out: the folder for copies, runs and logs.
-        seeds: how many to compare if the gate lets the fault pass.
+    """Return the row of a fault: the gate's verdict on its variants, and what it rests on.
 
     Raises:
         ConfigError: the fault does not fit the code, or a case has no baseline.
@@ -114,13 +105,12 @@ def run_gate(copy: Path, fault: Fault, data: str, variants: Sequence[Variant]) -
         f"--cases-folder={variants[0].cases}",
         f"--baselines-folder={variants[0].baselines}",
     ]
-    command = [sys.executable, "-m", "tools.regress", *words]
-    result = subprocess.run(command, cwd=copy, capture_output=True, text=True)
-    if result.returncode == DataError.status:
-        raise DataError(f"{fault.name}: {result.stdout.strip()}")
-    if result.returncode not in ANSWERS or not (out / "regress.json").exists():
-        output = (result.stderr or result.stdout).strip()
-        raise ConfigError(f"{fault.name}: the gate came to no verdict: {output}")
+    process = start("tools.regress", words, copy)
+    stdout, stderr = (text.strip() for text in process.communicate())
+    if process.returncode == DataError.status:
+        raise DataError(f"{fault.name}: {stdout}")
+    if process.returncode not in ANSWERS or not (out / "regress.json").exists():
+        raise ConfigError(f"{fault.name}: the gate came to no verdict: {stderr or stdout}")
     cases: list[dict[str, Any]] = json.loads((out / "regress.json").read_text())["cases"]
     return sorted(cases, key=lambda case: str(case["case"]))
 
