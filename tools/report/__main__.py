@@ -1,17 +1,16 @@
-"""One HTML page of many runs: a table, their curves, configurations and pictures side by side.
+"""Write one HTML page of many runs: a table, and their curves, configurations and pictures side by side.
 
     python -m tools.report [FOLDER ...] [--out FILE] [--pictures MB]
 
-Takes every run below the folders (outputs/ where none is named), of any application and however it
-ended. All is in the page, so that it can be moved and sent: nothing is fetched, and its content
-security policy forbids it. Its files are in tools/report/page.
+The page shows every run below the folders, of any application and with any status. It is complete:
+it can be moved and sent, fetches nothing, and its content security policy forbids any request.
 """
 
-import argparse
 import base64
 import hashlib
 import html
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,18 +18,19 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from shared.cli import exit_status_of
 from shared.errors import ConfigError
 from shared.files import write_result
 from shared.nested import flat
-from tools.report.collect import Run, collect, names_of
+from tools import cli
+from tools.report.collect import Run, collect_runs
 
 PAGE = Path(__file__).parent / "page"
-NOTES = 10  # that the screen gets; the page has them all
-PICTURES_MB = 24  # more of them and a browser needs longer than two seconds to open the page
+OUTPUTS = Path("outputs")
+NOTES = 10  # problems printed; the page has all of them
+PICTURES_MB = 24  # with more, a browser takes longer than two seconds to open the page
 MEGABYTE = 1_000_000
-LARGEST = 1.7e308  # that fits into a float
-# What a table shows of each run: key in the page's data, heading, whether it is a number.
+LARGEST = 1.7e308  # JSON has integers that do not fit into a float
+# The columns of the table: key in the page's data, heading, whether it is a number.
 COLUMNS = (
     ("name", "run", False),
     ("app", "application", False),
@@ -44,24 +44,24 @@ COLUMNS = (
     ("epochs", "epochs", True),
     ("seconds", "training", True),
     ("parameters", "parameters", True),
-    ("begun", "begun", False),
+    ("started", "started", False),
 )
 FACTS = ("dataset_source", "dataset_sha256", "weights_sha256", "versions", "hardware", "git")
 
 
 class Pictures:
-    """The pictures in the page, each once, as text that is decoded when it is looked at.
+    """The pictures of the page, each once, as base64 text that is decoded when it is looked at.
 
     Args:
-        limit: how many bytes of text they may take; what comes later stays out.
+        limit: bytes of text in all; pictures that do not fit are left out.
     """
 
     def __init__(self, limit: int) -> None:
         self.blocks: dict[str, str] = {}
         self._left = limit
 
-    def place(self, path: Path) -> dict[str, Any]:
-        """Return a picture's name and the number of its block, None where it is not in the page."""
+    def add(self, path: Path) -> dict[str, Any]:
+        """Return a picture's name, path and block in the page; no block if it is left out."""
         entry: dict[str, Any] = {"name": path.name, "path": str(path), "block": None}
         try:
             text = base64.b64encode(path.read_bytes()).decode()
@@ -72,41 +72,41 @@ class Pictures:
             self._left -= len(text)
         return entry | {"block": self.blocks.get(text)}
 
-    def scripts(self) -> str:
+    def to_html(self) -> str:
         """Return the blocks, which a browser neither runs nor decodes."""
         return "\n".join(
             f'<script type="text/plain" id="{name}">{text}</script>' for text, name in self.blocks.items()
         )
 
 
-def page(runs: Sequence[Run], faults: Sequence[str], written: datetime, picture_limit: int) -> str:
+def page_html(runs: Sequence[Run], problems: Sequence[str], picture_limit: int) -> str:
     """Return the page.
 
     Args:
-        runs: what it shows, the newest first.
-        faults: what is said of folders that are not as they should be.
-        written: when it is made.
-        picture_limit: bytes that pictures may take; the newest runs' come first.
+        runs: the newest first.
+        problems: one line each.
+        picture_limit: bytes for pictures; the newest runs' come first.
     """
     pictures = Pictures(picture_limit)
-    entries = [entry(run, name, pictures) for run, name in zip(runs, names_of(runs), strict=True)]
+    common = os.path.commonpath([run.path.absolute().parent for run in runs])
+    entries = [run_entry(run, os.path.relpath(run.path, common), pictures) for run in runs]
     style, script = ((PAGE / name).read_text() for name in ("page.css", "page.js"))
-    apps = len({run["app"] for run in entries})
+    apps = count_of(len({run["app"] for run in entries}), "application")
     return Template((PAGE / "page.html").read_text()).substitute(
-        policy=policy(style, script),
+        policy=security_policy(style, script),
         style=style,
         script=script,
-        summary=f"{counted(len(runs), 'run')} of {counted(apps, 'application')}, "
-        f"the newest first; written {written:%Y-%m-%d %H:%M}",
-        faults=fault_list(faults),
+        summary=f"{count_of(len(runs), 'run')} of {apps}, newest first; "
+        f"written {datetime.now():%Y-%m-%d %H:%M}",
+        problems=problem_list(problems),
         head="".join(f"<th>{label}</th>" for _, label, _ in COLUMNS),
-        rows="\n".join(row(run) for run in entries),
-        data=as_json({"columns": COLUMNS, "runs": entries}),
-        pictures=pictures.scripts(),
+        rows="\n".join(table_row(run["cells"]) for run in entries),
+        data=script_json({"columns": COLUMNS, "runs": entries}),
+        pictures=pictures.to_html(),
     )
 
 
-def policy(style: str, script: str) -> str:
+def security_policy(style: str, script: str) -> str:
     """Return the content security policy: this style, this script, and no request at all."""
     style_hash, script_hash = (
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
@@ -117,57 +117,51 @@ def policy(style: str, script: str) -> str:
     )
 
 
-def entry(run: Run, name: str, pictures: Pictures) -> dict[str, Any]:
-    """Return what the page knows of a run."""
+def run_entry(run: Run, name: str, pictures: Pictures) -> dict[str, Any]:
+    """Return the data of a run in the page."""
     config, metrics = run.config, run.metrics
     facts = flat({key: metrics[key] for key in FACTS if key in metrics})
-    known = {
+    entry = {
         "name": name,
         "path": str(run.path),
-        "begun": f"{run.begun:%Y-%m-%d %H:%M}",
-        "app": shown(config.get("app", "")),
-        "framework": shown(config.get("framework", "")),
-        "model": shown(metrics.get("model", config.get("model.name", ""))),
-        "dataset": shown(metrics.get("dataset", config.get("data.name", ""))),
-        "seed": number(config.get("seed")),
+        "started": f"{run.started:%Y-%m-%d %H:%M}",
+        "app": to_text(config.get("app", "")),
+        "framework": to_text(config.get("framework", "")),
+        "model": to_text(metrics.get("model", config.get("model.name", ""))),
+        "dataset": to_text(metrics.get("dataset", config.get("data.name", ""))),
+        "seed": to_number(config.get("seed")),
         "status": run.status,
-        "error": shown(metrics.get("error", "")),
-        "accuracy": number(metrics.get("test_accuracy")),
-        "loss": number(metrics.get("test_loss")),
-        "epochs": number(metrics.get("epochs")),
-        "seconds": number(metrics.get("train_seconds")),
-        "parameters": number(metrics.get("parameters")),
+        "error": to_text(metrics.get("error", "")),
+        "accuracy": to_number(metrics.get("test_accuracy")),
+        "loss": to_number(metrics.get("test_loss")),
+        "epochs": to_number(metrics.get("epochs")),
+        "seconds": to_number(metrics.get("train_seconds")),
+        "parameters": to_number(metrics.get("parameters")),
         "lossUnit": "squared error" if config.get("model.loss") == "squared_error" else "nats",
-        "config": {key: shown(value) for key, value in config.items() if key != "run_dir"},
-        "facts": {f"metrics.{key}": shown(value) for key, value in facts.items()},
+        "config": {key: to_text(value) for key, value in config.items() if key != "run_dir"},
+        "facts": {f"metrics.{key}": to_text(value) for key, value in facts.items()},
         "history": run.history,
-        "pictures": [pictures.place(path) for path in run.pictures],
+        "pictures": [pictures.add(path) for path in run.pictures],
         "command": run.command,
         "problem": run.problem,
     }
-    return known | {"cells": [cell(key, known[key]) for key, _, _ in COLUMNS]}
+    return entry | {"cells": [cell(key, entry[key]) for key, _, _ in COLUMNS]}
 
 
-def shown(value: Any) -> str:
-    """Return a value as text: a string is itself, anything else as JSON has it."""
+def to_text(value: Any) -> str:
+    """Return a string as it is, and any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True)
 
 
-def number(value: Any) -> float | None:
-    """Return a finite number; None for what is none."""
+def to_number(value: Any) -> float | None:
+    """Return a finite number as it is, and None for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if abs(value) <= LARGEST else None  # NaN compares as false
-
-
-def row(run: dict[str, Any]) -> str:
-    """Return a run's row of the table that stands in for the script's where there is none."""
-    name, *others = map(html.escape, run["cells"])
-    return f"<tr><th>{name}</th>{''.join(f'<td>{text}</td>' for text in others)}</tr>"
+    return value if abs(value) <= LARGEST else None  # comparing NaN gives False
 
 
 def cell(key: str, value: Any) -> str:
-    """Return what stands in a cell of the table; nothing where the run has no such number."""
+    """Return the text of a cell of the table."""
     if value is None:
         return ""
     match key:
@@ -182,23 +176,28 @@ def cell(key: str, value: Any) -> str:
     return str(value)
 
 
-def fault_list(faults: Sequence[str]) -> str:
-    """Return what is wrong with some folders; nothing where nothing is."""
-    if not faults:
+def table_row(cells: Sequence[str]) -> str:
+    """Return a run's row of the table that is shown without JavaScript."""
+    name, *others = map(html.escape, cells)
+    return f"<tr><th>{name}</th>{''.join(f'<td>{text}</td>' for text in others)}</tr>"
+
+
+def problem_list(problems: Sequence[str]) -> str:
+    """Return the list of problems; empty if there is none."""
+    if not problems:
         return ""
-    lines = "\n".join(f"<li>{html.escape(fault)}</li>" for fault in faults)
-    count = counted(len(faults), "folder")
-    said = f"<summary>{count} not as they should be</summary>"
-    return f"<details>{said}\n<ul>\n{lines}\n</ul>\n</details>"
+    lines = "\n".join(f"<li>{html.escape(problem)}</li>" for problem in problems)
+    summary = f"<summary>problems in {count_of(len(problems), 'folder')}</summary>"
+    return f"<details>{summary}\n<ul>\n{lines}\n</ul>\n</details>"
 
 
-def counted(count: int, what: str) -> str:
-    """Return how many there are, in words."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def count_of(number: int, what: str) -> str:
+    """Return a number with its noun, in the plural where needed."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def as_json(content: Any) -> str:
-    """Return JSON that no HTML can be in: nothing in a run's name or settings ends the block."""
+def script_json(content: Any) -> str:
+    """Return JSON without HTML's special characters: no run's name or settings end the block."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return text.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"})
 
@@ -206,60 +205,40 @@ def as_json(content: Any) -> str:
 def megabytes(text: str) -> float:
     """Return a number that is finite and not negative, for argparse."""
     value = float(text)
-    if not 0 <= value <= LARGEST / MEGABYTE:  # NaN compares as false
+    if not 0 <= value <= LARGEST / MEGABYTE:  # comparing NaN gives False
         raise ValueError
     return value
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Do what the command line asks for; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.report", description=(__doc__ or "").splitlines()[0]
-    )
-    outputs = Path("outputs")
-    parser.add_argument(
-        "folders",
-        nargs="*",
-        type=Path,
-        metavar="FOLDER",
-        default=[outputs],
-        help="where the runs are; default: outputs",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        default=outputs / "report.html",
-        help="the page; default: outputs/report.html",
-    )
-    parser.add_argument(
-        "--pictures",
-        type=megabytes,
-        metavar="MB",
-        default=PICTURES_MB,
-        help=f"how much room pictures may take, the newest runs' first; default: {PICTURES_MB}",
-    )
+    """Run the command line; return the exit status."""
+    parser = cli.parser("report", __doc__)
+    add = parser.add_argument
+    add("folders", nargs="*", type=Path, metavar="FOLDER", default=[OUTPUTS], help="default: outputs")
+    add("--out", type=Path, metavar="FILE", default=OUTPUTS / "report.html", help="the page (%(default)s)")
+    help_text = "size limit of all pictures, the newest runs' first (%(default)s)"
+    add("--pictures", type=megabytes, metavar="MB", default=PICTURES_MB, help=help_text)
     arguments = parser.parse_args(words)
-    return exit_status_of(lambda: write(arguments.folders, arguments.out, arguments.pictures))
+    limit = int(arguments.pictures * MEGABYTE)
+    return cli.run(lambda: write_report(arguments.folders, arguments.out, limit))
 
 
-def write(folders: Sequence[Path], out: Path, picture_megabytes: float) -> None:
-    """Write the page and say where it is.
+def write_report(folders: Sequence[Path], out: Path, picture_limit: int) -> None:
+    """Write the page and print its path.
 
     Raises:
         ConfigError: there is no run, or the page cannot be written.
     """
-    runs, faults = collect(folders)
-    for fault in faults[:NOTES]:
-        print(f"note: {fault}", file=sys.stderr)
-    if len(faults) > NOTES:
-        print(f"note: and {len(faults) - NOTES} more, all on the page", file=sys.stderr)
+    runs, problems = collect_runs(folders)
+    for problem in problems[:NOTES]:
+        print(f"note: {problem}", file=sys.stderr)
+    if len(problems) > NOTES:
+        print(f"note: and {len(problems) - NOTES} more, which the page lists", file=sys.stderr)
     if not runs:
         raise ConfigError(f"no run in {', '.join(map(str, folders))}: train something first")
-    limit = int(picture_megabytes * MEGABYTE)
-    content = page(runs, faults, datetime.now(), limit).encode(errors="backslashreplace")
+    content = page_html(runs, problems, picture_limit).encode(errors="backslashreplace")
     write_result(out, content)
-    print(f"{counted(len(runs), 'run')} on one page of {len(content) / MEGABYTE:.1f} MB: {out}")
+    print(f"wrote {out}: {count_of(len(runs), 'run')}, {len(content) / MEGABYTE:.1f} MB")
 
 
 if __name__ == "__main__":
