@@ -23,10 +23,9 @@ from shared.errors import ConfigError, TrainingDiverged
 from shared.runs.folder import lock_folder
 from tests.forks import Forks
 from tests.helpers import ROOT
-from tools.sweep import __main__ as sweep
-from tools.sweep import ranges, record, trial
-from tools.sweep.ranges import Search
-from tools.sweep.study import CUT_SHORT, Study, Trial
+from tools.sweep import results, search, trial
+from tools.sweep.search import Search
+from tools.sweep.study import CUT_SHORT, Report, Study, Trial
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -35,7 +34,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def multirun(folder: Path, monkeypatch: pytest.MonkeyPatch, train: Callable[[Config], dict[str, Any]]) -> int:
-    """Run three jobs of xor in this process, with something else in the place of a training."""
+    """Run three jobs of xor in this process, with something else instead of a training."""
     words = ["-m", "seed=0,1,2", "debug=smoke", f"hydra.sweep.dir={folder}"]
     monkeypatch.setattr(sys, "argv", ["apps.xor", *words])
     monkeypatch.setattr(signal, "signal", lambda *_: None)
@@ -120,10 +119,7 @@ def search_of(**changes: Any) -> Search:
             "data.shift": {"kind": "int", "low": 0, "high": 8},
         },
     }
-    return ranges.validated(values | changes)
-
-
-Report = Callable[[int, float], bool]
+    return search.validate_search(values | changes)
 
 
 def pretended(trial: Trial, report: Report) -> tuple[str, str]:
@@ -175,7 +171,7 @@ def test_what_fails_or_diverges_is_noted_and_never_the_best(tmp_path: Path) -> N
     assert study.best() == best
     assert [one.status for one in study.trials()] == ["failed", "diverged", "done"]
     assert study.ended() == 3
-    record.write(tmp_path, search_of(), study.trials(), best)
+    results.write_tables(tmp_path, search_of(), study)
     with open(tmp_path / "study.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["value"] for row in rows] == ["", "0.99", "0.5"]
@@ -183,7 +179,7 @@ def test_what_fails_or_diverges_is_noted_and_never_the_best(tmp_path: Path) -> N
     content = json.loads((tmp_path / "study.json").read_text())
     assert content["best"] == 2
     assert content["records"][0]["note"] == "exit status -9: out of memory"
-    sweep.draw(tmp_path, search_of(), study)
+    results.write_chart(tmp_path, search_of(), study)
     assert (tmp_path / "study.png").read_bytes().startswith(PNG)
 
 
@@ -257,16 +253,11 @@ def test_a_training_is_stopped_by_its_rows_even_if_it_was_faster(status: int, tm
 # Ranges and the command line
 
 
-@pytest.mark.parametrize("app", ranges.applications())
+@pytest.mark.parametrize("app", search.searchable_apps())
 def test_the_ranges_of_every_application_fit(app: str) -> None:
-    search = ranges.load(app, CONF / "sweep" / f"{app}.yaml", [], None)
-    sweep.refuse_unknown(search)
-    assert not any("test" in key for key in search.ranges)
-
-
-def test_every_application_but_one_has_ranges() -> None:
-    apps = {path.parent.name for path in ROOT.glob("apps/*/__main__.py")}
-    assert apps - set(ranges.applications()) == {"gradient_flow"}
+    found = search.load_search(app, CONF / "sweep" / f"{app}.yaml", [])
+    search.check_search(found)
+    assert not any("test" in key for key in found.ranges)
 
 
 WRONG_RANGES = {
@@ -276,7 +267,7 @@ WRONG_RANGES = {
     "optimizr.lr: {kind: uniform, low: 0.1, high: 1}": "unknown key 'optimizr.lr' (did you mean",
     "optimizer.lr: {kind: normal, low: 0, high: 1}": "kind",
     "optimizer.lr: {kind: uniform, low: 0.1}": "high is missing",
-    "model.hidden: {kind: choice, values: [8, 8]}": "a value stands there twice",
+    "model.hidden: {kind: choice, values: [8, 8]}": "a value is listed twice",
     "model.hidden: {kind: choice, values: [8, wide]}": "ranges.model.hidden: model.hidden should",
     "": "has no ranges",
     "a: [": "cannot be read",
@@ -300,18 +291,24 @@ def test_wrong_ranges_are_explained(line: str, tmp_path: Path, forks: Forks) -> 
 
 WRONG_WORDS = {
     "": "say what to search: app=NAME, one of attention",
-    "app=xr": "app=xr: there is no such application",
-    "app=gradient_flow": "there is nothing to search",
+    "app=xr": "unknown application 'xr' (did you mean 'xor'?)",
     "app=xor trials=0": "trials should be a whole number, 1 or more",
     "app=xor optimizr=sgd": "unknown key 'optimizr' (did you mean 'optimizer'?)",
     "app=xor hydra.run.dir=x": "each trial has a folder of its own",
     "app=xor model.hidden=3 optimizer.lr=1 trainer.batch_size=1": "nothing to search",
-    "app=xor out=/dev/null/x": "cannot make /dev/null/x: Not a directory",
-    "app=xor out=tests": "tests is there already: go on with resume=tests",
+    "app=xor out=/dev/null/x": "cannot create /dev/null/x: Not a directory",
+    "app=xor out=tests": "tests exists: resume it with resume=tests",
     "app=xor ranges=nowhere.yaml": "nowhere.yaml cannot be read: ",
     "resume=tests": "tests is not the folder of a study: it has no search.yaml",
-    "resume=a out=b": "out= and resume= do not go together",
-    "nonsense": "cannot read 'nonsense': give KEY=VALUE",
+    "resume=a out=b": "give out= or resume=, not both",
+    "app=xor nonsense": "cannot read 'nonsense': an override is KEY=VALUE",
+}
+
+
+APPS = {path.parent.name for path in ROOT.glob("apps/*/config.py")}
+WRONG_WORDS |= {
+    f"app={app}": f"app={app} has nothing to search: there is no conf/sweep/{app}.yaml"
+    for app in APPS - set(search.searchable_apps())
 }
 
 
@@ -330,8 +327,8 @@ def test_help_names_what_is_searched(forks: Forks) -> None:
 
 
 def test_another_search_is_refused_in_the_folder_of_a_study(tmp_path: Path, forks: Forks) -> None:
-    search = ranges.load("xor", CONF / "sweep" / "xor.yaml", ["seed=1"], None)
-    (tmp_path / "search.yaml").write_text(OmegaConf.to_yaml(search.model_dump()))
+    before = search.load_search("xor", CONF / "sweep" / "xor.yaml", ["seed=1"])
+    (tmp_path / "search.yaml").write_text(OmegaConf.to_yaml(before.model_dump()))
     (tmp_path / "other.yaml").write_text(
         (CONF / "sweep" / "xor.yaml").read_text().replace("high: 8", "high: 9")
     )
@@ -342,7 +339,7 @@ def test_another_search_is_refused_in_the_folder_of_a_study(tmp_path: Path, fork
     ):
         result = forks.run("tools.sweep", f"resume={tmp_path}", *words)
         assert result.returncode == 2
-        assert "cannot go on with another search: " in result.stderr
+        assert "cannot be resumed with another search: " in result.stderr
         assert said in result.stderr
     (tmp_path / "search.yaml").write_text("app: [")
     result = forks.run("tools.sweep", f"resume={tmp_path}")
@@ -357,14 +354,14 @@ XOR = ["app=xor", "framework=numpy", "trainer.epochs=2", "data.repeats=20"]
 
 
 def test_a_study_does_not_go_on_beside_what_it_has_left_behind(tmp_path: Path, forks: Forks) -> None:
-    search = search_of(overrides=["model=mlp"])
-    (tmp_path / "search.yaml").write_text(OmegaConf.to_yaml(search.model_dump()))
+    left = search_of(overrides=["model=mlp"])
+    (tmp_path / "search.yaml").write_text(OmegaConf.to_yaml(left.model_dump()))
     (tmp_path / "trials" / "3").mkdir(parents=True)
     held = lock_folder(tmp_path / "trials" / "3")
     result = forks.run("tools.sweep", f"resume={tmp_path}")
     os.close(held)
     assert result.returncode == 2
-    assert f"{tmp_path}/trials/3: its training still goes on" in result.stderr
+    assert f"{tmp_path}/trials/3: its training is still going on" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -398,7 +395,7 @@ def test_a_study_trains_goes_on_and_says_how_to_train_the_best(tmp_path: Path) -
     assert values["model"]["hidden"] == params["model.hidden"]
     for row in content["records"]:
         folder = tmp_path / "whole" / row["run"]
-        losses = [one["train_loss"] for one in trial.history(folder)]
+        losses = [one["train_loss"] for one in trial.read_rows(folder)]
         assert row["status"] != "done" or losses[-1] == row["value"]
     first = swept(*XOR, "trials=2", f"out={tmp_path}/parts")
     assert first.returncode == 0, first.stderr
@@ -441,7 +438,7 @@ def test_a_study_of_which_every_trial_fails_says_so(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert result.stdout.count("larger than the training set") == 2
-    assert "no trial has ended well" in result.stdout
+    assert "no trial ended well" in result.stdout
 
 
 @pytest.mark.slow

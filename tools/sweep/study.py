@@ -1,12 +1,12 @@
-"""A study: Optuna proposes values and is told what they reached. Its store is RUN/study.db.
+"""A study: Optuna proposes values and learns from what they reach. It is stored in FOLDER/study.db.
 
-Each trial's sampler is seeded by the study's seed and by how many trials have ended before. So a
-study that was interrupted and goes on proposes what it would have proposed without: the trial that
-was cut short is ignored, and proposed again.
+The sampler of each trial is seeded with the study's seed and the number of trials that have ended
+before. So a study that was interrupted and resumed proposes what it would have proposed otherwise:
+the trial that was cut short is ignored, and proposed again.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,33 +20,34 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.compose import hydra_text
 from shared.errors import ConfigError
 from shared.runs.database import check_database
-from tools.sweep.ranges import Choice, LogUniform, Range, Search, Uniform
+from tools.sweep.search import Choice, LogUniform, Range, Search, Uniform
 
 STORE = "study.db"
-CUT_SHORT = "cut short"  # of a trial whose study was interrupted or killed
+CUT_SHORT = "cut short"  # status of a trial whose study was interrupted or killed
 STATES = {
     "done": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
-    "diverged": TrialState.PRUNED,  # without a value, the worst: the sampler is to avoid it
+    "diverged": TrialState.PRUNED,  # without a value it is the worst, and the sampler avoids it
     "failed": TrialState.FAIL,
 }
+Report = Callable[[int, float], bool]  # takes an epoch and its value; returns whether to prune
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is known of one trial.
+    """One trial.
 
     Attributes:
-        number: also the name of its run folder.
+        number: from 0.
         status: done, pruned, diverged, failed, or `CUT_SHORT`.
-        value: the objective after the last epoch; None where there was none.
+        value: the objective after the last epoch; None if no epoch ended.
         epochs: how many ended.
-        seconds: from its start to its end; None where it was cut short.
+        seconds: duration; None if it was cut short.
         words: KEY=VALUE of each range.
-        params: the values by dotted key; those of a choice as they are written.
-        note: of one that failed, why.
+        params: the values by dotted key; those of a choice as on the command line.
+        note: why it failed.
     """
 
     number: int
@@ -58,65 +59,63 @@ class Trial:
     params: dict[str, Any]
     note: str
 
+    @property
+    def run(self) -> str:
+        """The run folder, relative to the folder of the study."""
+        return f"trials/{self.number}"
+
 
 class Study:
     """The study in a folder.
 
     Args:
-        folder: where its store is.
+        folder: where it is stored.
         search: what is searched.
-        new: whether it begins now.
+        new: whether to create it.
 
     Raises:
-        ConfigError: the store is damaged, cannot be written, or holds no such study.
+        ConfigError: the store is missing or damaged, or cannot be written.
     """
 
     def __init__(self, folder: Path, search: Search, new: bool) -> None:
         self._path = folder / STORE
         self._search = search
-        pruner = optuna.pruners.MedianPruner(
-            n_startup_trials=search.startup_trials, n_warmup_steps=search.warmup_epochs
-        )
-        direction = StudyDirection.MAXIMIZE if search.maximizes else StudyDirection.MINIMIZE
+        pruner = optuna.pruners.MedianPruner(search.startup_trials, search.warmup_epochs)
         if not new and not self._path.exists():
-            raise ConfigError(f"{folder} holds no study: it has no {STORE}")
+            raise ConfigError(f"{folder} has no study: {STORE} is missing")
         check_database(self._path)
-        with self._stored():
+        with self._store_errors():
             storage = optuna.storages.RDBStorage(f"sqlite:///{self._path.absolute()}")
-            self._study = (
-                optuna.create_study(
-                    storage=storage, study_name=search.app, direction=direction, pruner=pruner
-                )
-                if new
-                else optuna.load_study(storage=storage, study_name=search.app, pruner=pruner)
-            )
-            for one in self._study.get_trials(states=(TrialState.RUNNING,)):  # it was killed
+            if new:
+                direction = StudyDirection.MAXIMIZE if search.maximizes else StudyDirection.MINIMIZE
+                optuna.create_study(storage=storage, study_name=search.app, direction=direction)
+            self._study = optuna.load_study(storage=storage, study_name=search.app, pruner=pruner)
+            for one in self._study.get_trials(states=(TrialState.RUNNING,)):  # of a killed study
                 self._study.tell(one.number, state=TrialState.FAIL)
 
     def trials(self) -> list[Trial]:
         """Return all trials, in their order."""
-        with self._stored():
-            return [_read(one) for one in self._study.get_trials()]
+        with self._store_errors():
+            return [_from_optuna(one) for one in self._study.get_trials()]
 
     def best(self) -> Trial | None:
-        """Return the best of those that are done; None where none is."""
-        done = [one for one in self.trials() if one.status == "done" and one.value is not None]
+        """Return the best trial that is done; None if there is none."""
+        done = [trial for trial in self.trials() if trial.status == "done" and trial.value is not None]
         pick = max if self._search.maximizes else min
-        return pick(done, key=lambda one: one.value or 0.0) if done else None
+        return pick(done, key=lambda trial: trial.value or 0.0) if done else None
 
     def ended(self) -> int:
-        """Return how many trials have ended by themselves, or were pruned."""
-        return sum(one.status != CUT_SHORT for one in self.trials())
+        """Return the number of trials that were not cut short."""
+        return sum(trial.status != CUT_SHORT for trial in self.trials())
 
-    def run(self, train: Callable[[Trial, Callable[[int, float], bool]], tuple[str, str]]) -> Trial:
-        """Propose values, train with them, and note what came of it; return that.
+    def run(self, train: Callable[[Trial, Report], tuple[str, str]]) -> Trial:
+        """Propose values, train with them, store and return what came of it.
 
         Args:
-            train: takes the trial, and what takes an epoch and its value and says whether to stop
-                there; returns the trial's status and a note.
+            train: takes the trial and a function to report its epochs; returns status and note.
         """
         seeds = np.random.SeedSequence([self._search.seed, self.ended()]).generate_state(1)
-        with self._stored():
+        with self._store_errors():
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=int(seeds[0]), n_startup_trials=self._search.startup_trials
             )
@@ -127,29 +126,26 @@ class Study:
 
         def report(epoch: int, value: float) -> bool:
             values[epoch] = value
-            with self._stored():
+            with self._store_errors():
                 trial.report(value, epoch)
                 return trial.should_prune()
 
         try:
-            status, note = train(self._trial(trial.number), report)
+            status, note = train(self.trials()[trial.number], report)
         except BaseException:
-            with self._stored():
+            with self._store_errors():
                 self._study.tell(trial, state=TrialState.FAIL)
             raise
-        with self._stored():
+        with self._store_errors():
             trial.set_user_attr("status", status)
             trial.set_user_attr("note", note)
             last = values[max(values)] if status == "done" else None
             self._study.tell(trial, last, STATES[status])
-        return self._trial(trial.number)
-
-    def _trial(self, number: int) -> Trial:
-        return self.trials()[number]
+        return self.trials()[trial.number]
 
     @contextlib.contextmanager
-    def _stored(self) -> Iterator[None]:
-        """Say in a line or two what is wrong with the store."""
+    def _store_errors(self) -> Iterator[None]:
+        """Turn errors of the store into a message of one line."""
         try:
             yield
         except (optuna.exceptions.OptunaError, SQLAlchemyError, KeyError, RuntimeError) as error:
@@ -167,24 +163,19 @@ def _suggest(trial: optuna.Trial, key: str, one: Range) -> None:
         trial.suggest_int(key, one.low, one.high)
 
 
-def _read(one: FrozenTrial) -> Trial:
-    """Return what is known of a trial in the store."""
-    attributes: Mapping[str, Any] = one.user_attrs
-    status = attributes.get("status", CUT_SHORT)
-    if STATES.get(status) != one.state:  # the study was killed before both were noted
+def _from_optuna(one: FrozenTrial) -> Trial:
+    """Return a trial of the store."""
+    status = one.user_attrs.get("status", CUT_SHORT)
+    if STATES.get(status) != one.state:  # the study was killed before both were stored
         status = CUT_SHORT
-    values = one.intermediate_values
-    length = one.duration.total_seconds() if one.duration else None
+    values, params = one.intermediate_values, dict(one.params)
     return Trial(
         number=one.number,
         status=status,
         value=values[max(values)] if values else None,
         epochs=len(values),
-        seconds=None if status == CUT_SHORT else length,
-        words=[
-            f"{key}={value if isinstance(value, str) else hydra_text(value)}"
-            for key, value in one.params.items()
-        ],
-        params=dict(one.params),
-        note=str(attributes.get("note", "")),
+        seconds=one.duration.total_seconds() if one.duration and status != CUT_SHORT else None,
+        words=[f"{key}={v if isinstance(v, str) else hydra_text(v)}" for key, v in params.items()],
+        params=params,
+        note=str(one.user_attrs.get("note", "")),
     )

@@ -1,0 +1,95 @@
+"""What a study writes and prints: study.csv, study.json, study.png, and the best values."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared.files import write_result
+from shared.runs.reader import read_metrics, read_values
+from shared.runs.repeat import rerun_command
+from tools.sweep.search import Search
+from tools.sweep.study import CUT_SHORT, Study, Trial
+
+FIELDS = ("number", "status", "value", "epochs", "seconds")
+
+
+def params_text(trial: Trial) -> str:
+    """Return the values of a trial, numbers with four digits."""
+    return " ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in trial.params.items()
+    )
+
+
+def trial_line(search: Search, trial: Trial) -> str:
+    """Return a line that says how a trial ended."""
+    outcome = f"{search.objective_name} {search.value_text(trial.value)}"
+    if trial.status == "pruned":
+        outcome = f"pruned after epoch {trial.epochs}, {outcome}"
+    elif trial.status != "done":
+        outcome = f"{trial.status}: {trial.note}"
+    return f"  {outcome}; {trial.seconds or 0:.1f} s"
+
+
+def status_counts(trials: Sequence[Trial]) -> str:
+    """Return how many trials ended with each status."""
+    statuses = [trial.status for trial in trials]
+    names = ("done", "pruned", "diverged", "failed", CUT_SHORT)
+    return ", ".join(f"{statuses.count(name)} {name}" for name in names if name in statuses)
+
+
+def write_tables(folder: Path, search: Search, study: Study) -> None:
+    """Write study.csv and study.json.
+
+    Raises:
+        ConfigError: they cannot be written.
+    """
+    trials, best = study.trials(), study.best()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*FIELDS, *search.ranges, "run", "note"])
+    records = []
+    for trial in trials:
+        record = {key: getattr(trial, key) for key in FIELDS}
+        values = [trial.params.get(key) for key in search.ranges]
+        writer.writerow([*record.values(), *values, trial.run, trial.note])
+        records.append(record | {"params": trial.params, "run": trial.run, "note": trial.note})
+    write_result(folder / "study.csv", text.getvalue().encode())
+    content = search.model_dump() | {
+        "direction": "maximize" if search.maximizes else "minimize",
+        "best": None if best is None else best.number,
+        "records": records,
+    }
+    write_result(folder / "study.json", (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_chart(folder: Path, search: Search, study: Study) -> None:
+    """Write study.png, if a trial has ended."""
+    if study.ended():
+        from tools.sweep.chart import study_chart  # matplotlib takes a second to import
+
+        trials = study.trials()
+        title = f"{search.app}: {status_counts(trials)}"
+        write_result(folder / "study.png", study_chart(search, trials, study.best(), title))
+
+
+def print_best(folder: Path, search: Search, study: Study) -> None:
+    """Print the best values, what their score is worth, and the command that trains with them."""
+    print(f"\n{status_counts(study.trials())}; {folder}/study.png, study.csv, study.json")
+    best = study.best()
+    if best is None:
+        print(f"no trial ended well: see {folder}/trials/*.txt")
+        return
+    run = folder / best.run
+    metrics = read_metrics(run)
+    data = f"{metrics['dataset']}{' (embedded sample)' if metrics['embedded'] else ''}"
+    print(
+        f"best: trial {best.number}, {search.objective_name} {search.value_text(best.value)} on {data}: "
+        f"{params_text(best)}\n"
+        "This score is optimistic: it is the best of all trials on the same examples. For an unbiased\n"
+        "one, train with these values and look at the test set, which no trial has used:\n"
+        f"{rerun_command(read_values(run))}",
+        flush=True,
+    )

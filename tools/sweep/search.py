@@ -1,0 +1,182 @@
+"""What a study searches: conf/sweep/APP.yaml, validated."""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, model_validator
+from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it through
+
+from shared.compose import CONF, config_from_overrides, hydra_text
+from shared.config import AppConfig, Count, Positive, Section, flat_keys, unknown_key, validate
+from shared.errors import ConfigError
+
+FOLDER = CONF / "sweep"
+
+
+class LogUniform(Section):
+    """A number with a uniform logarithm: for ranges over powers of ten."""
+
+    kind: Literal["log_uniform"]
+    low: Positive
+    high: Positive
+
+
+class Uniform(Section):
+    """A number."""
+
+    kind: Literal["uniform"]
+    low: float
+    high: float
+
+
+class Integer(Section):
+    """An integer from `low` to `high`, both included."""
+
+    kind: Literal["int"]
+    low: int
+    high: int
+
+
+class Choice(Section):
+    """One of some values: numbers, words, null, lists, or files of a group (optimizer)."""
+
+    kind: Literal["choice"]
+    values: Annotated[list[Any], Field(min_length=2)]
+
+
+Range = Annotated[LogUniform | Uniform | Integer | Choice, Field(discriminator="kind")]
+
+
+class Search(Section):
+    """What a study searches, and how; the file of an application has all keys but `app`."""
+
+    app: str
+    objective: Annotated[
+        Literal["validation_accuracy", "validation_loss", "train_loss"],
+        Field(description="column of history.csv whose last value counts; never of the test set"),
+    ]
+    trials: Annotated[Count, Field(description="number of trials, including failed ones")]
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="of the sampler; the runs have their own")]
+    startup_trials: Annotated[Count, Field(description="random trials that are never pruned")]
+    warmup_epochs: Annotated[int, Field(ge=0, description="epochs before which nothing is pruned")]
+    overrides: Annotated[list[str], Field(description="of all trials, as on the command line")]
+    ranges: Annotated[dict[str, Range], Field(min_length=1, description="by dotted keys")]
+
+    @model_validator(mode="after")
+    def _ranges_are_not_empty(self) -> "Search":
+        for key, one in self.ranges.items():
+            if isinstance(one, Choice):
+                if len({hydra_text(value) for value in one.values}) < len(one.values):
+                    raise ValueError(f"ranges.{key}: a value is listed twice")
+            elif one.low >= one.high:
+                raise ValueError(f"ranges.{key}: low={one.low} must be below high={one.high}")
+        return self
+
+    @property
+    def maximizes(self) -> bool:
+        """Whether a higher value is better."""
+        return self.objective.endswith("accuracy")
+
+    @property
+    def objective_name(self) -> str:
+        """The objective in words."""
+        return self.objective.replace("train_", "training ").replace("_", " ")
+
+    def schema_of_app(self) -> type[AppConfig]:
+        """Return the schema of the application's configuration."""
+        schema: type[AppConfig] = importlib.import_module(f"apps.{self.app}.config").Config
+        return schema
+
+    def value_text(self, value: float | None) -> str:
+        """Return a value of the objective for the screen."""
+        if value is None:
+            return "-"
+        return f"{value:.2%}" if self.maximizes else f"{value:.4g}"
+
+
+def searchable_apps() -> list[str]:
+    """Return the applications that have a file of ranges."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file.
+
+    Raises:
+        ConfigError: it is missing or damaged.
+    """
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+        shown = path.relative_to(CONF.parent) if path.is_relative_to(CONF) else path
+        raise ConfigError(f"{shown} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def load_search(app: str, path: Path, overrides: list[str]) -> Search:
+    """Return the search in a file of ranges; a key in `overrides` is not searched.
+
+    Args:
+        app: the application.
+        path: the file.
+        overrides: KEY=VALUE words for all trials, in addition to those of the file.
+
+    Raises:
+        ConfigError: the file is missing or wrong, or nothing is left to search.
+    """
+    values = read_yaml(path)
+    if not isinstance(values, dict) or not isinstance(values.get("ranges"), dict):
+        raise ConfigError(f"{path} has no ranges: see conf/sweep/mnist_cnn.yaml")
+    fixed = {word.partition("=")[0] for word in overrides}
+    ranges = {key: one for key, one in values["ranges"].items() if key not in fixed}
+    if not ranges:
+        raise ConfigError(f"nothing to search: the command line sets every key with a range in {path.name}")
+    values |= {"app": app, "ranges": ranges, "overrides": [*values.get("overrides", []), *overrides]}
+    try:
+        return validate_search(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def validate_search(values: Mapping[str, Any]) -> Search:
+    """Return the validated search.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
+    return validate(Search, values)  # type: ignore[type-var]
+
+
+def check_search(search: Search) -> None:
+    """Check that the application accepts the overrides, and both ends or all values of each range.
+
+    Raises:
+        ConfigError: an override or a range has an unknown key, or a value that is not allowed.
+    """
+    reserved = {word.partition("=")[0] for word in search.overrides} & {"hydra.run.dir", "run_dir"}
+    if reserved:
+        raise ConfigError(f"{reserved.pop()}: each trial has a folder of its own; give out=FOLDER")
+    schema = search.schema_of_app()
+    values = config_from_overrides(search.app, schema, search.overrides).model_dump()
+    known = list(flat_keys(values))
+    for key, one in search.ranges.items():
+        if key not in known:
+            raise ConfigError(f"ranges: {unknown_key(key, known)}")
+        for value in one.values if isinstance(one, Choice) else (one.low, one.high):
+            try:
+                if isinstance(value, str):  # it may be a file of a group, with many keys
+                    word = f"{key}={hydra_text(value)}"
+                    config_from_overrides(search.app, schema, [*search.overrides, word])
+                else:
+                    validate(schema, _replace(values, key, value))
+            except ConfigError as error:
+                raise ConfigError(f"ranges.{key}: {error}") from error
+
+
+def _replace(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Return nested dicts with another value under a dotted key."""
+    first, _, rest = key.partition(".")
+    return {**values, first: _replace(values[first], rest, value) if rest else value}
