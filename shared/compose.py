@@ -1,4 +1,4 @@
-"""Compose a configuration from `conf/` with Hydra, and say in one line what is wrong with an override."""
+"""Compose a configuration from `conf/` with Hydra, and report a wrong override in one line."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from shared.config import AnyAppConfig, AppConfig, schema_keys, section_choices, unknown_key, validate
+from shared.config import AnyAppConfig, AppConfig, schema_keys, section_choices, unknown_schema_key, validate
 from shared.errors import ConfigError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -31,10 +31,13 @@ def compose(app: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: Hydra cannot compose it.
     """
+    GlobalHydra.instance().clear()
     try:
-        return _compose(app, overrides)
+        with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
+            values: Any = OmegaConf.to_container(hydra.compose(app, overrides=list(overrides)))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(str(error).splitlines()[0]) from error
+    return dict(values)
 
 
 def config_from_overrides(app: str, schema: type[AnyAppConfig], overrides: Sequence[str]) -> AnyAppConfig:
@@ -45,17 +48,10 @@ def config_from_overrides(app: str, schema: type[AnyAppConfig], overrides: Seque
     """
     check_overrides(schema, overrides)
     try:
-        values = _compose(app, overrides)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise composition_error(schema, error) from error
+        values = compose(app, tuple(overrides))
+    except ConfigError as error:
+        raise composition_error(schema, error.__cause__ or error) from error
     return validate(schema, values)
-
-
-def _compose(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base=HYDRA_VERSION_BASE):
-        values: Any = OmegaConf.to_container(hydra.compose(config_name, overrides=list(overrides)))
-    return dict(values)
 
 
 def check_overrides(schema: type[AppConfig], overrides: Sequence[str], multirun: bool = False) -> None:
@@ -84,7 +80,7 @@ def check_overrides(schema: type[AppConfig], overrides: Sequence[str], multirun:
             continue
         # A name without a dot may be a group of --config-dir; for that, Hydra has to compose.
         if "." in key and re.sub(r"(\.\d+|\[\d+\])+$", "", key) not in known:
-            raise ConfigError(unknown_key(key, known))
+            raise ConfigError(unknown_schema_key(schema, key))
         for value in _values_of(override) if key in schema.model_fields and (CONF / key).is_dir() else ():
             exists = not isinstance(value, str) or (CONF / key / f"{value}.yaml").is_file()
             if exists and value not in group_choices(schema, key):
@@ -104,7 +100,7 @@ def _values_of(override: Override) -> Iterator[Any]:
         yield from () if isinstance(value, dict | list) else (value,)
 
 
-def composition_error(schema: type[AppConfig], error: Exception) -> ConfigError:
+def composition_error(schema: type[AppConfig], error: BaseException) -> ConfigError:
     """Return the error to show for one that Hydra raised."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
@@ -113,10 +109,7 @@ def composition_error(schema: type[AppConfig], error: Exception) -> ConfigError:
     key = getattr(error.__cause__, "full_key", None)
     if not key:
         return ConfigError(str(error).splitlines()[0])
-    section, _, name = key.partition(".")
-    if choices := section_choices(schema, section, name):
-        return ConfigError(f"unknown key {key!r} (it belongs to {section}={', '.join(choices)})")
-    return ConfigError(unknown_key(key, schema_keys(schema)))
+    return ConfigError(unknown_schema_key(schema, key))
 
 
 def group_choices(schema: type[AppConfig], group: str) -> list[str]:

@@ -22,7 +22,7 @@ Pooling = Literal["auto", "sparse", "plain"]  # how gradients pass through max p
 
 
 class Section(BaseModel):
-    """A part of a configuration: no unknown keys, no conversion between types, no NaN."""
+    """A part of a configuration: no unknown keys, no type conversion, no NaN."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -30,9 +30,9 @@ class Section(BaseModel):
 # Optimizers. Names and meaning of the keys are those of torch.optim.
 Formula = Annotated[
     Literal["torch", "keras"],
-    Field(description="whose update formula, where the two differ; torch knows its own alone"),
+    Field(description="whose update formula, where the two differ; torch has only its own"),
 ]
-LearningRate = Annotated[Positive, Field(description="learning rate, at its highest")]
+LearningRate = Annotated[Positive, Field(description="learning rate, the highest of the schedule")]
 Eps = Annotated[Positive, Field(description="added to the denominator")]
 WeightDecay = Annotated[
     NotNegative, Field(description="L2 penalty, added to the gradient (adamw: decoupled from it)")
@@ -49,8 +49,8 @@ class Momentum(Section):
     name: Literal["momentum"]
     formula: Formula
     lr: LearningRate
-    momentum: Annotated[Fraction, Field(description="share of the velocity that stays")]
-    nesterov: Annotated[bool, Field(description="look one step ahead")]
+    momentum: Annotated[Fraction, Field(description="fraction of the velocity that is kept")]
+    nesterov: Annotated[bool, Field(description="Nesterov momentum: look one step ahead")]
     weight_decay: WeightDecay
 
 
@@ -58,7 +58,7 @@ class RMSprop(Section):
     name: Literal["rmsprop"]
     formula: Formula
     lr: LearningRate
-    alpha: Annotated[Fraction, Field(description="share of the mean square that stays")]
+    alpha: Annotated[Fraction, Field(description="fraction of the mean square that is kept")]
     eps: Eps
     weight_decay: WeightDecay
 
@@ -67,7 +67,7 @@ class Adagrad(Section):
     name: Literal["adagrad"]
     formula: Formula
     lr: LearningRate
-    initial_accumulator_value: Annotated[NotNegative, Field(description="where the sum of squares starts")]
+    initial_accumulator_value: Annotated[NotNegative, Field(description="start of the sum of squares")]
     eps: Eps
     weight_decay: WeightDecay
 
@@ -77,7 +77,7 @@ class Adam(Section):
     formula: Formula
     lr: LearningRate
     betas: Annotated[
-        list[Fraction], Field(min_length=2, max_length=2, description="share of each moment that stays")
+        list[Fraction], Field(min_length=2, max_length=2, description="fraction of each moment that is kept")
     ]
     eps: Eps
     weight_decay: WeightDecay
@@ -88,7 +88,7 @@ Optimizer = Annotated[Sgd | Momentum | RMSprop | Adagrad | Adam, Field(discrimin
 
 class Trainer(Section):
     epochs: Annotated[Count, Field(description="passes over the training set")]
-    batch_size: Annotated[Count, Field(description="examples a step")]
+    batch_size: Annotated[Count, Field(description="examples per step")]
     schedule: Annotated[
         Literal["constant", "one_cycle"],
         Field(description="of the learning rate; one_cycle rises to optimizer.lr, then falls to 0"),
@@ -96,32 +96,32 @@ class Trainer(Section):
     precision: Annotated[
         Literal["auto", "float32", "bfloat16", "float64"],
         Field(
-            description="of products; bfloat16 keeps weights in float32; "
-            "auto: bfloat16 where the processor has it"
+            description="of matrix products; bfloat16 keeps weights in float32; "
+            "auto: bfloat16 if the processor supports it"
         ),
     ]
-    threads: Annotated[Count | None, Field(description="null: all cores that this process may use")]
-    max_steps: Annotated[Count | None, Field(description="stop after so many steps")]
+    threads: Annotated[Count | None, Field(description="CPU threads; null: all available cores")]
+    max_steps: Annotated[Count | None, Field(description="stop after this many steps")]
     clip_norm: Annotated[
-        Positive | None, Field(description="scale the gradients down when their norm together is above this")
+        Positive | None, Field(description="scale gradients down if their global norm exceeds this")
     ]
-    # These have defaults because a config.yaml written before there were any lacks them.
+    # These have defaults because the config.yaml of an older run lacks them.
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"],
-        Field(description="that torch computes on; auto: cuda where there is one, else cpu"),
+        Field(description="device that torch uses; auto: cuda if there is one, else cpu"),
     ] = "auto"
     compile: Annotated[
-        bool, Field(description="let torch compile the network, which needs a C++ compiler")
+        bool, Field(description="compile the network with torch.compile; needs a C++ compiler")
     ] = False
     checkpoint_seconds: Annotated[
-        NotNegative | None, Field(description="between two checkpoints; 0: one after every step; null: none")
+        NotNegative | None, Field(description="between two checkpoints; 0: after every step; null: none")
     ] = 60.0
     resume: Annotated[
         str | None,
         Field(
             min_length=1,
-            description="go on in this run folder, where it was interrupted; "
-            "latest: the newest of this application that has not ended",
+            description="run folder of an interrupted run to continue; "
+            "latest: the newest of this application",
         ),
     ] = None
 
@@ -131,69 +131,32 @@ class Data(Section):
 
 
 class SplitData(Data):
-    """What a data set has of which a part is held back to validate with."""
+    """A data set of which a part is held out for validation."""
 
     validation_fraction: Annotated[
-        Fraction, Field(description="of the training set, kept back; never of the test set")
+        Fraction, Field(description="of the training set, held out; the test set stays whole")
     ]
     train_limit: Annotated[
-        Count | None,
-        Field(description="so many examples at most, those to validate with among them; null: all"),
+        Count | None, Field(description="maximum number of examples, including validation; null: all")
     ]
-    test_limit: Annotated[Count | None, Field(description="so many examples at most; null: all")]
-
-
-class Texts(SplitData):
-    """A text data set, and how its texts become ids."""
-
-    vocabulary_size: Annotated[Count, Field(description="words that have an embedding, at most")]
-    min_frequency: Annotated[Count, Field(description="how often they must occur, at least")]
-    longest: Annotated[Count, Field(description="words of a text that are read, at most")]
-    keep: Annotated[Literal["first", "last"], Field(description="which words of a longer text")]
-
-
-class Imdb(Texts):
-    name: Literal["imdb"]
-    root: Annotated[str, Field(min_length=1, description="the cache; made when it is not there")]
-    download: Annotated[
-        bool, Field(description="fetch it (84 MB) when neither cache nor DATA_ARCHIVES has it")
-    ]
-    fallback: Annotated[
-        Literal["reviews"] | None,
-        Field(description="what stands in when it cannot be had; null: exit status 3"),
-    ]
-
-
-class Reviews(Texts):
-    name: Literal["reviews"]
-
-
-class TextFolder(Texts):
-    name: Literal["text_folder"]
-    root: Annotated[
-        str, Field(min_length=1, description="PATH/CLASS/*.txt, or PATH/{train,test}/CLASS/*.txt")
-    ]
-    test_fraction: Annotated[Fraction, Field(description="of the texts, where the folder does not say which")]
-
-
-TextChoice = Annotated[Imdb | Reviews | TextFolder, Field(discriminator="name")]
+    test_limit: Annotated[Count | None, Field(description="maximum number of examples; null: all")]
 
 
 class AppConfig(Section):
     """The keys that every application has."""
 
-    app: Annotated[str, Field(description="which application this is")]
-    framework: Annotated[Literal["torch", "keras", "numpy"], Field(description="who computes")]
-    seed: Annotated[int, Field(ge=0, lt=2**32, description="same seed, same machine: the same bits")]
+    app: Annotated[str, Field(description="name of the application")]
+    framework: Annotated[Literal["torch", "keras", "numpy"], Field(description="framework to use")]
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="same seed, same machine: same bits")]
     debug: Annotated[
         Literal["smoke", "overfit"] | None,
-        Field(description="smoke: a few steps, in seconds; overfit: a few examples by heart"),
+        Field(description="smoke: a few steps, in seconds; overfit: memorize a few examples"),
     ]
     run_dir: Annotated[str, Field(description="the run folder; set hydra.run.dir to change it")]
-    # It has a default because a config.yaml written before there was one lacks it.
+    # It has a default because the config.yaml of an older run lacks it.
     logger: Annotated[
         Literal["tensorboard", "mlflow"] | None,
-        Field(description="log to RUN/tensorboard, or to MLflow in outputs/mlflow.db, as well"),
+        Field(description="also log to RUN/tensorboard, or to MLflow in outputs/mlflow.db"),
     ] = None
     optimizer: Optimizer
     trainer: Trainer
@@ -201,30 +164,18 @@ class AppConfig(Section):
     data: Data
 
     @model_validator(mode="after")
-    def _formula_has_its_framework(self) -> "AppConfig":
-        formula = getattr(self.optimizer, "formula", "torch")
-        if formula == "keras" and self.framework == "torch":
-            raise ValueError(
-                f"optimizer.formula=keras needs framework=keras or numpy (given framework={self.framework})"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _device_has_its_framework(self) -> "AppConfig":
-        trainer = self.trainer
-        if self.framework != "torch" and trainer.compile:
-            raise ValueError(f"trainer.compile=true needs framework=torch (given framework={self.framework})")
-        if self.framework != "torch" and trainer.device not in ("auto", "cpu"):
-            raise ValueError(
-                f"trainer.device={trainer.device} needs framework=torch (given framework={self.framework})"
-            )
+    def _framework_supports_the_keys(self) -> "AppConfig":
+        framework, trainer = self.framework, self.trainer
+        given = f"(given framework={framework})"
+        if getattr(self.optimizer, "formula", "torch") == "keras" and framework == "torch":
+            raise ValueError(f"optimizer.formula=keras needs framework=keras or numpy {given}")
+        if framework != "torch" and trainer.compile:
+            raise ValueError(f"trainer.compile=true needs framework=torch {given}")
+        if framework != "torch" and trainer.device not in ("auto", "cpu"):
+            raise ValueError(f"trainer.device={trainer.device} needs framework=torch {given}")
         if (trainer.device, trainer.precision) == ("mps", "float64"):
-            raise ValueError("trainer.device=mps knows no trainer.precision=float64")
-        return self
-
-    @model_validator(mode="after")
-    def _precision_has_its_framework(self) -> "AppConfig":
-        if self.framework == "numpy" and self.trainer.precision == "bfloat16":
+            raise ValueError("trainer.device=mps does not support trainer.precision=float64")
+        if framework == "numpy" and trainer.precision == "bfloat16":
             raise ValueError(
                 "trainer.precision=bfloat16 needs framework=torch or keras: NumPy has no such type"
             )
@@ -246,45 +197,43 @@ def can_be_sparse(config: AppConfig) -> bool:
 
 
 def validate(schema: type[AnyAppConfig], values: Mapping[str, Any]) -> AnyAppConfig:
-    """Return the checked configuration.
+    """Return the validated configuration.
 
     Args:
         schema: the application's `Config`.
         values: nested dicts and lists, as Hydra composed and resolved them.
 
     Raises:
-        ConfigError: one line for each of the first two faults: the key, the rule and the value.
+        ConfigError: one line for each of the first two errors: the key, the rule and the value.
     """
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        faults = [_describe(fault, values) for fault in error.errors(include_url=False)]
-    lines = faults[:2]
-    if len(faults) > 2:
-        lines[-1] += f" (and {len(faults) - 2} more)"
-    raise ConfigError("\n".join(lines)) from None
+        lines = [_describe(schema, fault, values) for fault in error.errors(include_url=False)]
+    more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
+    raise ConfigError("\n".join(lines[:2]) + more) from None
 
 
-def _describe(fault: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """Say in one line what pydantic found."""
+def _describe(schema: type[BaseModel], fault: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """Return one line about what pydantic found."""
     if fault["type"] == "value_error":  # from one of our own validators, which name their keys
         return str(fault["ctx"]["error"])
-    key = _key(fault["loc"], values)
+    key = _dotted_key(fault["loc"], values)
     if fault["type"] == "extra_forbidden":
-        return unknown_key(key, flat_keys(values, without=key))
+        return unknown_schema_key(schema, key)
     if fault["type"] == "missing":
         return f"{key} is missing"
     rule = fault["msg"].removeprefix("Input ")
     return f"{key} {rule[0].lower()}{rule[1:]} (given {key}={fault['input']})"
 
 
-def _key(location: Sequence[str | int], values: Any) -> str:
+def _dotted_key(location: Sequence[str | int], values: Any) -> str:
     """Return a pydantic location as a dotted key, without the names of union members in it."""
     parts = []
     in_union = False
     for step, part in enumerate(location):
         if isinstance(values, Mapping) and part == values.get("name") and not in_union:
-            in_union = True  # the part names the member of the union, as `momentum` does; no key
+            in_union = True  # the name of a union member, such as `momentum`, not a key
             continue
         if isinstance(values, Mapping) and part in values:
             values = values[part]
@@ -296,14 +245,12 @@ def _key(location: Sequence[str | int], values: Any) -> str:
     return ".".join(parts)
 
 
-def flat_keys(values: Mapping[str, Any], prefix: str = "", without: str = "") -> Iterator[str]:
-    """Yield every key of nested dicts with its dots, groups included, `without` left out."""
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        if key != without:
-            yield key
-        if isinstance(value, Mapping):
-            yield from flat_keys(value, f"{key}.", without)
+def unknown_schema_key(schema: type[BaseModel], key: str) -> str:
+    """Return the message that a configuration has no such key; it may belong to another choice."""
+    group, _, name = key.partition(".")
+    if choices := section_choices(schema, group, name):
+        return f"unknown key {key!r} (it belongs to {group}={', '.join(choices)})"
+    return unknown_key(key, schema_keys(schema))
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -4,17 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from shared.config import (
-    AppConfig,
-    Count,
-    Imdb,
-    Positive,
-    Probability,
-    Reviews,
-    Section,
-    SplitData,
-    TextFolder,
-)
+from shared.config import AppConfig, Count, Positive, Probability, Section, SplitData
+from shared.data.config import Imdb, Reviews, TextFolder
 
 Embedding = Annotated[Count, Field(description="numbers that a token becomes")]
 Std = Annotated[Positive, Field(description="of the embeddings' initial values")]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from apps.attention.config import Config
 from apps.attention.train import build_learner, limited, load, network_of
 from shared.application import Application, Export, FinishedRun, Prediction
-from shared.config import Texts
+from shared.data.config import Texts
 from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.sequences import UNKNOWN

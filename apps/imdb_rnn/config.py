@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.config import AppConfig, Count, Probability, Section, TextChoice
+from shared.config import AppConfig, Count, Probability, Section
+from shared.data.config import TextChoice
 
 # Standard deviation of LSTM's and RNN's first embeddings. torch's own is 1; but most words are too
 # rare to learn, and stay the noise that they started as.

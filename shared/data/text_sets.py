@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.config import AppConfig, Imdb, Reviews, TextFolder, Texts
+from shared.config import AppConfig
+from shared.data.config import Imdb, Reviews, TextFolder, Texts
 from shared.data.examples import Examples
 from shared.data.sequences import UNKNOWN, Documents, Sequences
 from shared.data.split import hold_back

@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it through
 
 from shared.compose import CONF, config_from_overrides, hydra_text
-from shared.config import AppConfig, Count, Positive, Section, flat_keys, unknown_key, validate
+from shared.config import AppConfig, Count, Positive, Section, unknown_key, validate
 from shared.errors import ConfigError
+from shared.nested import flat
 
 FOLDER = CONF / "sweep"
 
@@ -161,7 +162,7 @@ def check_search(search: Search) -> None:
         raise ConfigError(f"{reserved.pop()}: each trial has a folder of its own; give out=FOLDER")
     schema = search.schema_of_app()
     values = config_from_overrides(search.app, schema, search.overrides).model_dump()
-    known = list(flat_keys(values))
+    known = [*values, *flat(values)]
     for key, one in search.ranges.items():
         if key not in known:
             raise ConfigError(f"ranges: {unknown_key(key, known)}")
