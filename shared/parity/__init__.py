@@ -1,7 +1,7 @@
-"""The same weights in two frameworks. Nothing else in the project knows both.
+"""The same weights in two frameworks; within shared/, only this package knows both.
 
-torch's compiler (with Triton) must be loaded before TensorFlow: the other way round the process
-aborts, and torch.optim loads it with the first optimizer. So it is loaded here, first.
+The process aborts if torch's compiler (with Triton) is loaded after TensorFlow, and the first optimizer
+of torch.optim loads it. So it is loaded here, first.
 """
 
 import torch._dynamo  # noqa: F401

@@ -1,9 +1,7 @@
-"""Two small classifiers of sequences in three frameworks, for comparing their training steps.
+"""Two small sequence classifiers in three frameworks, to compare their training steps.
 
-Token ids (N, 6) to logits (N, 3). Both begin with an embedding of 11 tokens in 8 numbers and end
-with a dense layer. Where torch and NumPy have a second bias in the LSTM, it is zero and not
-trained: as a second summand of the same quantity it would double the bias's step, and Keras has
-none.
+They map token ids (N, 6) to logits (N, 3), starting with an embedding of 11 tokens in 8 dimensions.
+The second LSTM bias, which Keras lacks, is zero and not trained: it would double the step of the sum.
 """
 
 from typing import Any
@@ -16,7 +14,7 @@ from torch import nn
 
 from shared.backprop import LSTM, Array, Embedding, Linear, Module, MultiheadAttention
 
-# Keras rounds the attention's scale, 1 / sqrt(SIZE / HEADS), to float32 always; 1/2 is exact.
+# Keras always rounds the attention's scale, 1 / sqrt(SIZE / HEADS), to float32; 1/2 is exact.
 TOKENS, LENGTH, SIZE, HIDDEN, HEADS, CLASSES = 11, 6, 8, 5, 2, 3
 
 

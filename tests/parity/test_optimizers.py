@@ -1,6 +1,6 @@
-"""optimizer.formula=keras means Keras's own optimizers, and they take other steps than torch's.
+"""optimizer.formula=keras selects Keras's own optimizers, whose steps differ from torch's.
 
-That `formula=torch` means the same in all frameworks is shown by test_trajectories.py.
+test_trajectories.py shows that formula=torch means the same in all frameworks.
 """
 
 from pathlib import Path
@@ -13,11 +13,10 @@ from shared.training.keras_optimizers import build_optimizer
 from tests.helpers import mnist_config
 
 
-def test_keras_formula_is_kerass_own_and_another_one(tmp_path: Path) -> None:
-    """With momentum the two agree until the learning rate changes (unit gradient)."""
+def test_momentum_depends_on_the_formula_once_the_learning_rate_changes(tmp_path: Path) -> None:
     config = mnist_config(tmp_path, "framework=keras", "optimizer=momentum", "optimizer.formula=keras")
 
-    def travelled(formula: str) -> float:
+    def end(formula: str) -> float:
         section = config.optimizer.model_copy(update={"formula": formula})
         optimizer, weight = build_optimizer(section), keras.Variable(0.0)
         for step in range(20):
@@ -25,12 +24,12 @@ def test_keras_formula_is_kerass_own_and_another_one(tmp_path: Path) -> None:
             optimizer.apply([np.float32(1.0)], [weight])
         return float(weight)
 
-    assert travelled("keras") == pytest.approx(-8.37, abs=0.01)
-    assert travelled("torch") == pytest.approx(-4.93, abs=0.01)
+    assert end("keras") == pytest.approx(-8.37, abs=0.01)
+    assert end("torch") == pytest.approx(-4.93, abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["momentum", "rmsprop", "adagrad", "adam", "adamw"])
-def test_formula_keras_builds_the_stock_optimizer(name: str, tmp_path: Path) -> None:
+def test_formula_keras_builds_an_optimizer_of_keras(name: str, tmp_path: Path) -> None:
     config = mnist_config(tmp_path, "framework=keras", f"optimizer={name}", "optimizer.formula=keras")
     optimizer = build_optimizer(config.optimizer)
     assert type(optimizer).__module__.startswith("keras.")

@@ -1,5 +1,6 @@
-"""The same network in the three frameworks: counts, outputs, and the way back."""
+"""The same network in the three frameworks: parameter counts, outputs, round trips."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +21,47 @@ from shared.parity.weights import (
 )
 from tests.helpers import mnist_config
 from tests.parity import networks
+from tools.gradcheck.entries import double_precision
 
 MODELS = ["cnn", "mlp", "fast_cnn"]
 
 
 @pytest.fixture(autouse=True)
-def _double_precision() -> object:
-    before = keras.config.floatx()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(before)
-    keras.config.set_dtype_policy(before)
+def _double_precision() -> Iterator[None]:
+    with double_precision():
+        yield
 
 
-def both(model: str, tmp_path: Path, *overrides: str) -> tuple[torch.nn.Module, keras.Model]:
-    config = mnist_config(tmp_path, f"model={model}", *overrides)
-    torch.manual_seed(0)
-    return (torch_model.build_model(config.model).double().eval(), keras_model.build_model(config.model))
+def in_torch(model: str, tmp_path: Path, seed: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return torch_model.build_model(mnist_config(tmp_path, f"model={model}").model).double().eval()
+
+
+def in_keras(model: str, tmp_path: Path) -> keras.Model:
+    return keras_model.build_model(mnist_config(tmp_path, f"model={model}").model)
+
+
+def in_numpy(model: str, tmp_path: Path) -> Module:
+    config = mnist_config(tmp_path, f"model={model}").model
+    return numpy_model.build_model(config, np.float64, np.random.default_rng(3))
+
+
+def assert_same_state(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_frameworks_train_the_same_number_of_parameters(model: str, tmp_path: Path) -> None:
-    torch_side, keras_side = both(model, tmp_path)
-    expected = {"cnn": 1_199_882, "mlp": 109_386}
-    count = sum(weight.numel() for weight in torch_side.parameters())
-    trained = sum(int(np.prod(weight.shape)) for weight in keras_side.trainable_variables)
-    assert count == trained
+    count = sum(weight.numel() for weight in in_torch(model, tmp_path).parameters())
+    assert count == sum(int(np.prod(w.shape)) for w in in_keras(model, tmp_path).trainable_variables)
     assert count == sum(weight.size for weight in in_numpy(model, tmp_path).params.values())
-    assert count == expected.get(model, count)
+    assert count == {"cnn": 1_199_882, "mlp": 109_386}.get(model, count)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_same_weights_give_the_same_logits(model: str, tmp_path: Path) -> None:
-    torch_side, keras_side = both(model, tmp_path)
+    torch_side, keras_side = in_torch(model, tmp_path), in_keras(model, tmp_path)
     torch_to_keras(torch_side, keras_side)
     images = np.random.default_rng(0).normal(size=(5, 28, 28))
     with torch.no_grad():
@@ -66,38 +74,27 @@ def test_the_same_weights_give_the_same_logits(model: str, tmp_path: Path) -> No
     np.testing.assert_allclose(numpy_side.eval().forward(images), expected, rtol=1e-9, atol=1e-12)
 
 
-def in_numpy(model: str, tmp_path: Path) -> Module:
-    config = mnist_config(tmp_path, f"model={model}").model
-    return numpy_model.build_model(config, np.float64, np.random.default_rng(3))
+@pytest.mark.parametrize("model", MODELS)
+def test_torch_to_keras_to_torch_is_exact(model: str, tmp_path: Path) -> None:
+    start, between, back = in_torch(model, tmp_path), in_keras(model, tmp_path), in_torch(model, tmp_path, 1)
+    torch_to_keras(start, between)
+    keras_to_torch(between, back)
+    assert_same_state(start, back)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_round_trip_is_exact(model: str, tmp_path: Path) -> None:
-    torch_side, keras_side = both(model, tmp_path)
-    torch_to_keras(torch_side, keras_side)
-    torch.manual_seed(1)
-    back = torch_model.build_model(mnist_config(tmp_path, f"model={model}").model).double()
-    keras_to_torch(keras_side, back)
-    for name, value in torch_side.state_dict().items():
-        assert torch.equal(value, back.state_dict()[name]), name
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_the_way_through_all_three_is_exact(model: str, tmp_path: Path) -> None:
-    """torch to NumPy to Keras to NumPy to torch."""
-    torch_side, keras_side = both(model, tmp_path)
+def test_torch_to_numpy_to_keras_to_numpy_to_torch_is_exact(model: str, tmp_path: Path) -> None:
+    start, back, between = in_torch(model, tmp_path), in_torch(model, tmp_path, 1), in_keras(model, tmp_path)
     first, second = in_numpy(model, tmp_path), in_numpy(model, tmp_path)
-    torch_to_numpy(torch_side, first)
-    numpy_to_keras(first, keras_side)
-    keras_to_numpy(keras_side, second)
-    back = torch_model.build_model(mnist_config(tmp_path, f"model={model}").model).double()
+    torch_to_numpy(start, first)
+    numpy_to_keras(first, between)
+    keras_to_numpy(between, second)
     numpy_to_torch(second, back)
-    for name, value in torch_side.state_dict().items():
-        assert torch.equal(value, back.state_dict()[name]), name
+    assert_same_state(start, back)
 
 
 class EveryKind(torch.nn.Module):
-    """A layer of each kind that has weights; what it computes does not matter here."""
+    """One layer of each kind that has weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,7 +127,7 @@ def every_kind_in_keras() -> keras.Model:
     return keras.Model(tokens, layers.Dense(3, use_bias=False, name="fc")(x))
 
 
-def test_every_kind_of_layer_is_carried_over() -> None:
+def test_every_kind_of_layer_is_converted() -> None:
     torch.manual_seed(0)
     torch_side, keras_side = EveryKind().double(), every_kind_in_keras()
     torch_to_keras(torch_side, keras_side)
@@ -140,8 +137,7 @@ def test_every_kind_of_layer_is_carried_over() -> None:
     np.testing.assert_allclose(np.asarray(keras_side(tokens)), expected, rtol=1e-7, atol=1e-8)
 
 
-def test_what_came_from_keras_goes_back_to_it_exactly() -> None:
-    """In every kind of layer; torch's second bias is 0 then where Keras has one bias."""
+def test_keras_to_torch_to_keras_is_exact_for_every_kind_of_layer() -> None:
     keras_side, other, torch_side = every_kind_in_keras(), every_kind_in_keras(), EveryKind()
     random = np.random.default_rng(1)
     keras_side.set_weights([random.normal(size=w.shape) for w in keras_side.get_weights()])
@@ -152,22 +148,20 @@ def test_what_came_from_keras_goes_back_to_it_exactly() -> None:
     assert not torch_side.state_dict()["lstm.bias_hh_l0"].any()
 
 
-def sum_of_biases(model: torch.nn.Module) -> torch.Tensor:
-    return model.get_parameter("lstm.bias_ih_l0") + model.get_parameter("lstm.bias_hh_l0")
-
-
-def test_the_sum_of_two_biases_survives() -> None:
-    lstm = networks.TorchLstm().double()
-    torch.nn.init.normal_(lstm.get_parameter("lstm.bias_hh_l0"))
-    biases = sum_of_biases(lstm)
-    keras_side, back = networks.keras_lstm(), networks.TorchLstm().double()
-    torch_to_keras(lstm, keras_side)
-    keras_to_torch(keras_side, back)
-    assert torch.equal(sum_of_biases(back), biases)
+def test_the_sum_of_two_biases_is_preserved() -> None:
+    start, back, keras_side = networks.TorchLstm().double(), networks.TorchLstm(), networks.keras_lstm()
+    torch.nn.init.normal_(start.get_parameter("lstm.bias_hh_l0"))
+    torch_to_keras(start, keras_side)
+    keras_to_torch(keras_side, back.double())
+    before, after = start.state_dict(), back.state_dict()
+    assert torch.equal(
+        before["lstm.bias_ih_l0"] + before["lstm.bias_hh_l0"],
+        after["lstm.bias_ih_l0"] + after["lstm.bias_hh_l0"],
+    )
 
 
 @pytest.mark.parametrize("options", [{"num_layers": 2}, {"bidirectional": True}, {"bias": False}])
-def test_what_keras_has_no_place_for_is_refused(options: dict[str, Any]) -> None:
+def test_weights_that_keras_cannot_hold_are_refused(options: dict[str, Any]) -> None:
     class Torch(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -180,17 +174,14 @@ def test_what_keras_has_no_place_for_is_refused(options: dict[str, Any]) -> None
 
 
 def test_networks_with_other_layers_are_refused(tmp_path: Path) -> None:
-    torch_side, _ = both("cnn", tmp_path)
-    _, keras_side = both("mlp", tmp_path)
     with pytest.raises(ValueError, match=r"torch has the layers .*conv1.*Keras has .*fc3"):
-        torch_to_keras(torch_side, keras_side)
+        torch_to_keras(in_torch("cnn", tmp_path), in_keras("mlp", tmp_path))
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_initial_weights_have_the_same_range(model: str, tmp_path: Path) -> None:
-    torch_side, keras_side = both(model, tmp_path)
-    values = dict(torch_side.named_parameters())
-    for layer in keras_side.layers:
+    values = dict(in_torch(model, tmp_path).named_parameters())
+    for layer in in_keras(model, tmp_path).layers:
         for name, weight in zip(("weight", "bias"), layer.get_weights(), strict=False):
             same = values[f"{layer.name}.{name}"].detach().numpy()
             if same.size >= 100:
