@@ -54,14 +54,17 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
     arguments = get_args_parser().parse_args()
     statuses: list[int] = []
     sweep_jobs: list[Any] = []
+    sweep_folder = Path()
 
     def job(composed: DictConfig) -> None:
+        nonlocal sweep_folder
         this_job = HydraConfig.get()
         statuses.append(exit_status_of(lambda: _train(app, _validate(schema, composed), train_module)))
         if this_job.mode == RunMode.MULTIRUN:
             from shared.runs import jobs
 
             sweep_jobs.append(jobs.job_result(this_job, statuses[-1]))
+            sweep_folder = Path(this_job.sweep.dir)
         if distributed.rank() == 0:  # a refused job leaves no empty folder behind
             with contextlib.suppress(OSError, OmegaConfBaseException):
                 Path(this_job.runtime.output_dir).rmdir()
@@ -94,7 +97,7 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
         if sweep_jobs:
             from shared.runs import jobs
 
-            jobs.write_summary(sweep_jobs)
+            jobs.write_summary(sweep_jobs, sweep_folder)
     sys.exit(status)
 
 

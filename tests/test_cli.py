@@ -1,4 +1,4 @@
-"""The command line: what is wrong is said in a line or two, at once, with the right exit status."""
+"""The command line: errors of one or two lines, at once and with the right exit status; Hydra's options."""
 
 import time
 from pathlib import Path
@@ -18,22 +18,16 @@ WRONG = {
     "optimizer.lr=fast": "optimizer.lr should be a valid number (given optimizer.lr=fast)",
     "optimizer.lr=true": "optimizer.lr should be a valid number",
     "optimizer.lr=0": "optimizer.lr should be greater than 0 (given optimizer.lr=0)",
-    "optimizer.lr=-0.1": "optimizer.lr should be greater than 0",
     "optimizer.lr=nan": "optimizer.lr should be a finite number",
-    "optimizer=momentum optimizer.lr=0": "error: optimizer.lr should be greater than 0",
     "optimizer=momentum optimizer.momentum=2": "error: optimizer.momentum should be less than 1",
-    "optimizer.lr=inf": "optimizer.lr should be a finite number",
     "trainer.epochs=0": "trainer.epochs should be greater than or equal to 1",
-    "trainer.epochs=1.5": "trainer.epochs should be a valid integer",
-    "trainer.batch_size=0": "trainer.batch_size should be greater than or equal to 1",
     "trainer.precision=float16": "trainer.precision should be",
     "data.validation_fraction=0": "data.validation_fraction should be greater than 0",
-    "data.validation_fraction=1": "data.validation_fraction should be less than 1",
     "model.dropout=[0.5,1.0]": "model.dropout.1 should be less than 1",
     "model=transformer": "unknown model 'transformer'; choose from cnn",
-    "data=imagenet": "unknown data 'imagenet'; choose from digits, mnist",
     "optimizer=adamax": "unknown optimizer 'adamax'; choose from adagrad, adam",
     "debug=fast": "unknown debug 'fast'; choose from none, overfit, smoke",
+    "logger=wandb": "logger should be 'tensorboard' or 'mlflow' (given logger=wandb)",
     "framework=jax": "framework should be 'torch', 'keras' or 'numpy' (given framework=jax)",
     "optimizer.formula=keras": "optimizer.formula=keras needs framework=keras",
     "seed=-1": "seed should be greater than or equal to 0 (given seed=-1)",
@@ -69,14 +63,13 @@ def test_a_wrong_command_is_explained_before_a_framework_is_imported(
     assert not run_dir.exists(), "a refused configuration leaves no folder behind"
 
 
-def test_a_run_folder_that_hydra_would_resolve_is_no_defect(tmp_path: Path, forks: Forks) -> None:
+def test_an_unknown_interpolation_in_the_run_folder_is_an_error(tmp_path: Path, forks: Forks) -> None:
     result = forks.run("apps.mnist_cnn", f"hydra.run.dir={tmp_path}/\\${{nothing}}")
     assert result.returncode == 2
     assert result.stderr.splitlines() == ["error: Interpolation key 'nothing' not found"]
 
 
-def test_two_faults_are_both_named(no_frameworks: dict[str, str]) -> None:
-    """In a process that has nothing from before."""
+def test_two_wrong_values_are_both_named(no_frameworks: dict[str, str]) -> None:
     wrong = ("seed=-1", "optimizer.lr=0", "trainer.epochs=0")
     result = run_mnist(*wrong, environment=no_frameworks)
     assert result.returncode == 2
@@ -85,13 +78,13 @@ def test_two_faults_are_both_named(no_frameworks: dict[str, str]) -> None:
     assert "(and 1 more)" in result.stderr
 
 
-def test_several_wrong_arguments_name_the_first_unknown_key(forks: Forks) -> None:
+def test_an_unknown_key_of_another_model_is_named(forks: Forks) -> None:
     result = forks.run("apps.mnist_cnn", "model=mlp", "model.hiden=[3,4]")
     assert "did you mean 'model.hidden'?" in result.stderr
 
 
-@pytest.mark.parametrize(("argument", "limit"), [("optimizr.lr=1", 2.0), ("--help", 1.0)])
-def test_an_answer_comes_at_once(argument: str, limit: float) -> None:
+@pytest.mark.parametrize(("argument", "limit"), [("optimizr.lr=1", 1.0), ("--help", 0.7)])
+def test_help_and_errors_take_less_than_a_second(argument: str, limit: float) -> None:
     def seconds() -> float:
         start = time.perf_counter()
         run_mnist(argument)
@@ -126,14 +119,41 @@ def test_help_names_every_key_with_its_value_and_meaning(no_frameworks: dict[str
         ("model.name=foo", "error: model"),
     ],
 )
-def test_help_of_something_wrong_is_an_error(argument: str, said: str, forks: Forks) -> None:
+def test_help_refuses_a_wrong_override(argument: str, said: str, forks: Forks) -> None:
     result = forks.run("apps.mnist_cnn", "--help", argument)
     assert result.returncode == 2
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_sweep_runs_every_job_although_one_fails(tmp_path: Path) -> None:
+EXPERIMENT = """# @package _global_
+defaults:
+  - override /model: mlp
+optimizer:
+  lr: 0.02
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (["optimizer.lr=0.5"], ["  lr: 0.5"]),
+        (["+experiment=quick"], ["  lr: 0.02", "  name: mlp"]),
+        (["-cn", "mine"], ["seed: 7"]),
+    ],
+)
+def test_hydra_options_keep_their_meaning(
+    words: list[str], lines: list[str], tmp_path: Path, forks: Forks
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "quick.yaml").write_text(EXPERIMENT)
+    (tmp_path / "mine.yaml").write_text("defaults: [mnist_cnn, _self_]\nseed: 7\n")
+    result = forks.run("apps.mnist_cnn", "--cfg", "job", "--config-dir", str(tmp_path), *words)
+    assert result.returncode == 0, result.stderr
+    assert set(lines) <= set(result.stdout.splitlines())
+
+
+def test_a_failed_job_does_not_end_a_sweep(tmp_path: Path) -> None:
     result = run_mnist(
         "-m",
         f"hydra.sweep.dir={tmp_path}",
@@ -141,8 +161,8 @@ def test_a_sweep_runs_every_job_although_one_fails(tmp_path: Path) -> None:
         "data=digits",
         "model=mlp",
         "framework=numpy",
-        "trainer.batch_size=4000,32,16",
+        "trainer.batch_size=4000,32",
     )
     assert result.returncode == 2
     assert "trainer.batch_size=4000 is larger than the training set" in result.stderr
-    assert sorted(path.name for path in tmp_path.rglob("metrics.json")) == ["metrics.json"] * 2
+    assert sorted(path.name for path in tmp_path.rglob("metrics.json")) == ["metrics.json"]

@@ -1,4 +1,4 @@
-"""Whether a file is an SQLite database that can be written: a library may try for a minute."""
+"""Check an SQLite database quickly; libraries retry for a minute before they report an error."""
 
 import contextlib
 import sqlite3
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from shared.errors import ConfigError
 
-WAIT = 10.0  # seconds for another process to end its writing
+WAIT = 10.0  # seconds for another process to finish writing
 
 
 def check_database(path: Path) -> None:
-    """Try to write to a database; make it where there is none.
+    """Check that a database can be written; create it if there is none.
 
     Raises:
-        ConfigError: it is something else, it is damaged, or it cannot be written.
+        ConfigError: it is not a database, is damaged, or cannot be written.
     """
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=WAIT)) as database:
@@ -22,5 +22,5 @@ def check_database(path: Path) -> None:
             database.rollback()
     except sqlite3.Error as error:
         raise ConfigError(
-            f"{path} cannot be used as a database: {error}\nmove it away, or free the place"
+            f"{path} cannot be used as a database: {error}\nmove it away, or make room"
         ) from error

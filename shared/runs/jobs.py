@@ -5,8 +5,8 @@ import io
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hydra.conf import HydraConf
 
@@ -15,7 +15,6 @@ from shared.files import write_atomically
 from shared.tables import text_table
 
 FILE = "sweep.csv"  # in the folder of the sweep
-COLUMNS = ("job", "status", "exit_status", "test_accuracy", "overrides")
 STATUSES = {
     0: "done",
     SuiteError.status: "failed",
@@ -26,25 +25,14 @@ STATUSES = {
 }
 
 
-@dataclass(frozen=True)
-class Job:
-    """One finished job of a sweep.
-
-    Attributes:
-        job: its number, which is also the name of its folder.
-        status: how it ended.
-        exit_status: the same as a number; that of the sweep is the highest.
-        test_accuracy: 0 to 1; None if the job has none.
-        overrides: its own KEY=VALUE words.
-        sweep: the folder of the sweep.
-    """
+class Job(NamedTuple):
+    """One finished job of a sweep, a row of sweep.csv; `test_accuracy` is from 0 to 1."""
 
     job: int
     status: str
     exit_status: int
     test_accuracy: float | None
     overrides: str
-    sweep: Path
 
 
 def job_result(hydra_config: HydraConf, exit_status: int) -> Job:
@@ -54,18 +42,15 @@ def job_result(hydra_config: HydraConf, exit_status: int) -> Job:
     if exit_status == 0 and metrics.exists():  # a resumed run is in another folder
         accuracy = json.loads(metrics.read_text())["test_accuracy"]
     status = STATUSES.get(exit_status, "failed")
-    overrides = " ".join(hydra_config.overrides.task)
-    return Job(hydra_config.job.num, status, exit_status, accuracy, overrides, Path(hydra_config.sweep.dir))
+    return Job(hydra_config.job.num, status, exit_status, accuracy, " ".join(hydra_config.overrides.task))
 
 
-def write_summary(jobs: Sequence[Job]) -> None:
+def write_summary(jobs: Sequence[Job], folder: Path) -> None:
     """Print the table of all jobs and write it to the folder of the sweep."""
-    path = jobs[0].sweep / FILE
+    path = folder / FILE
     print(f"\n{table(jobs)}\ntable: {path}", flush=True)
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(asdict, jobs))
+    csv.writer(text, lineterminator="\n").writerows([Job._fields, *jobs])
     try:
         write_atomically(path, text.getvalue().encode())
     except OSError as error:  # the runs are complete, and the table is on the screen

@@ -173,6 +173,20 @@ def read_weights(folder: Path, metrics: dict[str, Any]) -> dict[str, NDArray[Any
         raise DataError(f"{folder / WEIGHTS} is not what a run has written: {error}") from error
 
 
+def load_weights(learner: Any, folder: Path, metrics: dict[str, Any]) -> None:
+    """Load the weights of the run in `folder` into a learner.
+
+    Raises:
+        DataError: they are damaged, or do not fit the configuration beside them.
+    """
+    try:
+        learner.load_weights(read_weights(folder, metrics))
+    except ValueError as error:
+        raise DataError(
+            f"{folder}: config.yaml does not belong to these weights ({error}); train again"
+        ) from error
+
+
 def is_regular_file(path: Path) -> bool:
     """Return whether a path is a regular file: not a link, pipe or device."""
     return path.is_file() and not path.is_symlink()
@@ -190,17 +204,3 @@ def _read_file(path: Path) -> bytes | None:
 def _is_number(value: Any) -> bool:
     # JSON has numbers that do not fit into a float; comparing NaN gives False
     return type(value) in (int, float) and abs(value) < LARGEST
-
-
-def load_weights(learner: Any, folder: Path, metrics: dict[str, Any]) -> None:
-    """Load the weights of the run in `folder` into a learner.
-
-    Raises:
-        DataError: they are damaged, or do not fit the configuration beside them.
-    """
-    try:
-        learner.load_weights(read_weights(folder, metrics))
-    except ValueError as error:
-        raise DataError(
-            f"{folder}: config.yaml does not belong to these weights ({error}); train again"
-        ) from error

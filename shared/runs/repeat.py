@@ -1,4 +1,4 @@
-"""The command that repeats a run: what in its configuration is not the default."""
+"""The command that repeats a run: the overrides that differ from the defaults."""
 
 import shlex
 from collections.abc import Mapping
@@ -10,36 +10,35 @@ from shared.errors import ConfigError
 from shared.nested import flat
 
 GROUPS = ("model", "data", "optimizer")
-OWN = "run_dir"  # the key in which a run differs from its repetition
-# What a run from before there were these keys lacks: it was made with what is now their default.
+# Keys that older runs lack: they were made with what is now the default.
 ADDED = {
     f"{prefix}{key}"
     for prefix, schema in (("", AppConfig), ("trainer.", Trainer))
     for key, field in schema.model_fields.items()
     if not field.is_required()
 }
-# What a run from before there was this key was made with, where that is not the default.
+# Keys that older runs lack, with the value that they were made with, which is not the default.
 BEFORE = {"model.pooling": "plain"}
 
 
 def rerun_command(values: Mapping[str, Any]) -> str:
-    """Return the shell command that makes a run of the same configuration.
+    """Return the shell command that repeats a run with the configuration `values`.
 
     Raises:
-        ConfigError: no command does (see `rerun_overrides`).
+        ConfigError: there is none (see `rerun_overrides`).
     """
     return shlex.join(["python", "-m", f"apps.{values.get('app')}", *rerun_overrides(values)])
 
 
 def rerun_overrides(values: Mapping[str, Any]) -> list[str]:
-    """Return what is not the default: KEY=VALUEs that compose to the configuration `values`.
+    """Return the overrides that compose to the configuration `values`.
 
     Args:
         values: nested dicts, lists and scalars, as config.yaml has them.
 
     Raises:
-        ConfigError: there is no such application, model, data set or optimizer any more, or a key
-            is unknown or missing: another version of this code has made the run.
+        ConfigError: the application, model, data set or optimizer does not exist, or a key is unknown
+            or missing: another version of this code made the run.
     """
     app = values.get("app")
     if not isinstance(app, str) or not _exists("", app) or compose(app, ()).get("app") != app:
@@ -55,12 +54,12 @@ def rerun_overrides(values: Mapping[str, Any]) -> list[str]:
     defaults, wanted = flat(compose(app, tuple(choices))), flat(values)
     wanted = {key: value for key, value in BEFORE.items() if key in defaults} | wanted
     for one, other, what in ((wanted, defaults, "unknown"), (defaults, wanted, "missing")):
-        if strange := [key for key in one if key not in other and key not in {OWN, *ADDED}]:
+        if strange := [key for key in one if key not in other and key not in {"run_dir", *ADDED}]:
             raise ConfigError(f"made by another version: the key {strange[0]} is {what}")
-    differing = [key for key in wanted if key != OWN and wanted[key] != defaults[key]]
+    differing = [key for key in wanted if key != "run_dir" and wanted[key] != defaults[key]]
     return choices + [f"{key}={hydra_text(wanted[key])}" for key in differing]
 
 
 def _exists(group: str, name: str) -> bool:
-    """Whether a group has a file of this name, which comes from a file that anybody may edit."""
+    """Return whether a group has a file of this name, which comes from an editable file."""
     return name in {path.stem for path in (CONF / group).glob("*.yaml")}

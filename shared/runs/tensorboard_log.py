@@ -1,8 +1,7 @@
-"""A run as event files that TensorBoard reads: RUN/tensorboard.
+"""Log a run as event files that TensorBoard reads, RUN/tensorboard.
 
-TensorBoard's own writer opens its file through TensorFlow where that is installed, which takes
-seconds to import; so the events are made here, of TensorBoard's messages and in its format. It
-keeps numbers in 32 bits.
+TensorBoard's own writer imports TensorFlow if it is installed, which takes seconds; so the events are
+written here, with TensorBoard's messages and in its format. It stores numbers in 32 bits.
 """
 
 import os
@@ -23,7 +22,7 @@ from shared.config import AppConfig
 from shared.runs.loggers import Point, hyperparameters
 
 FOLDER = "tensorboard"  # in the run folder
-EVENTS = "events.out.tfevents."  # by which TensorBoard finds them
+EVENTS = "events.out.tfevents."  # the prefix by which TensorBoard finds them
 
 
 class TensorBoardLog:
@@ -47,7 +46,7 @@ class TensorBoardLog:
         self._file.flush()
 
     def end(self, status: str, texts: Mapping[str, str]) -> None:
-        """Write how the run ended, and the texts as a table; close the file."""
+        """Write how the run ended and the texts as a table; close the file."""
         table = "\n".join(f"| {key} | {value} |" for key, value in texts.items())
         metadata = text.create_summary_metadata("metrics.json", "")
         content = make_tensor_proto(f"| key | value |\n| --- | --- |\n{table}")
@@ -71,7 +70,7 @@ class TensorBoardLog:
 
 
 def open_log(config: AppConfig, folder: Path, resumed: bool) -> TensorBoardLog:
-    """Begin the event file of the run in `folder`, in the place of that of a resumed run.
+    """Start the event file of the run in `folder`, which replaces those of a resumed run.
 
     Raises:
         OSError: it cannot be written.
@@ -85,7 +84,7 @@ def open_log(config: AppConfig, folder: Path, resumed: bool) -> TensorBoardLog:
 
 
 def _set(target: Any, value: Any) -> None:
-    """Put a hyperparameter into the message that holds any."""
+    """Set a hyperparameter in a message that has a field for each type."""
     if isinstance(value, bool):
         target.bool_value = value
     elif isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""The run folder: one run, whole files, a status whatever happens."""
+"""The run folder: one run, complete files, and a status however the run ends."""
 
 import errno
 import itertools
@@ -18,7 +18,7 @@ from shared.runs.folder import RunFolder
 from tests.helpers import mnist_config
 
 
-def test_the_configuration_is_kept_whole(tmp_path: Path) -> None:
+def test_config_yaml_holds_the_whole_configuration(tmp_path: Path) -> None:
     config = mnist_config(tmp_path / "run", "optimizer.lr=0.25")
     run = RunFolder.open(config)
     assert OmegaConf.load(run.path / "config.yaml") == config.model_dump()
@@ -78,7 +78,7 @@ def test_the_status_says_how_a_run_ended(error: BaseException, status: str, tmp_
 
 
 @pytest.mark.parametrize("steps", [None, 7])
-def test_ctrl_c_anywhere_is_something_to_go_on_from(steps: int | None, tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_says_how_far_the_run_was(steps: int | None, tmp_path: Path) -> None:
     run = RunFolder.open(mnist_config(tmp_path))
     kept: list[str] = []
     run.on_interrupt = lambda: kept.append("a checkpoint")
@@ -91,7 +91,7 @@ def test_ctrl_c_anywhere_is_something_to_go_on_from(steps: int | None, tmp_path:
     assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "interrupted"
 
 
-def test_a_second_ctrl_c_does_not_wait_and_the_folder_is_named(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_loses_the_checkpoint_only(tmp_path: Path) -> None:
     run = RunFolder.open(mnist_config(tmp_path))
 
     def keep() -> None:
@@ -106,7 +106,7 @@ def test_a_second_ctrl_c_does_not_wait_and_the_folder_is_named(tmp_path: Path) -
 
 
 def stopped_inside(run: RunFolder, steps: int) -> None:
-    """Press Ctrl-C in a training inside a run, after so many steps; after none, beside it."""
+    """Press Ctrl-C in a training in a subfolder after `steps` steps; with 0, outside of it."""
     with run.session():
         inner = run.subfolder("trainings/third", mnist_config(run.path))
         if not steps:
@@ -116,7 +116,7 @@ def stopped_inside(run: RunFolder, steps: int) -> None:
             raise KeyboardInterrupt
 
 
-def test_ctrl_c_in_a_training_inside_says_which(tmp_path: Path) -> None:
+def test_ctrl_c_in_a_subfolder_names_its_training(tmp_path: Path) -> None:
     run = RunFolder.open(mnist_config(tmp_path))
     with pytest.raises(Interrupted, match=r"^after step 7 of third$") as interrupt:
         stopped_inside(run, 7)
@@ -127,7 +127,7 @@ def test_ctrl_c_in_a_training_inside_says_which(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["write_metrics", "write_rows"])
-def test_ctrl_c_while_the_end_is_written_can_go_on(
+def test_ctrl_c_while_results_are_written_can_be_resumed(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunFolder.open(mnist_config(tmp_path))
@@ -158,7 +158,7 @@ def test_metrics_hold_plain_finite_numbers(tmp_path: Path) -> None:
         run.write_metrics()
 
 
-def test_rows_stand_under_one_header(tmp_path: Path) -> None:
+def test_rows_are_written_below_one_header(tmp_path: Path) -> None:
     run = RunFolder.open(mnist_config(tmp_path))
     run.write_rows("history.csv")
     assert not (tmp_path / "history.csv").exists()

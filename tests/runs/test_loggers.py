@@ -1,4 +1,4 @@
-"""TensorBoard and MLflow get what the run folder gets, and never cost a run."""
+"""TensorBoard and MLflow receive what the run folder receives, and never end a run."""
 
 import contextlib
 import csv
@@ -17,17 +17,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.data import load_data, split
 from apps.mnist_cnn.train import build_learner
-from shared.compose import compose
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.runs.folder import RunFolder
 from shared.runs.loggers import check_installed
 from shared.runs.progress import TrainingProgress
-from shared.runs.repeat import rerun_command
 from shared.training.loop import fit
 from tests.forks import Forks
 from tests.helpers import ROOT, mnist_config
@@ -174,7 +171,7 @@ def assert_same(logger: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("logger", LOGGERS)
-def test_what_is_logged_is_what_is_written(logger: str, tmp_path: Path) -> None:
+def test_the_log_equals_the_files(logger: str, tmp_path: Path) -> None:
     run = train(tmp_path / "run", f"logger={logger}", "optimizer.lr=0.25")
     assert_same(logger, run.path)
     points, parameters, status = logged(logger, run.path)
@@ -204,7 +201,7 @@ def parent_in_store(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("logger", LOGGERS)
-def test_a_training_inside_a_run_has_a_log_of_its_own(logger: str, tmp_path: Path) -> None:
+def test_a_training_in_a_subfolder_has_its_own_log(logger: str, tmp_path: Path) -> None:
     outer = mnist_config(tmp_path / "run", *SMALL, f"logger={logger}")
     inner = mnist_config(tmp_path / "run", *SMALL, f"logger={logger}", "optimizer.lr=0.25")
     run = RunFolder.open(outer)
@@ -224,8 +221,8 @@ def test_a_training_inside_a_run_has_a_log_of_its_own(logger: str, tmp_path: Pat
         assert parent_in_store(folder.path) == run.path
 
 
-def test_a_training_that_has_ended_stays_below_a_run_that_goes_on(tmp_path: Path) -> None:
-    """Killed while the log of the second one was closed, which then runs no more."""
+def test_a_finished_training_stays_below_a_resumed_run(tmp_path: Path) -> None:
+    # killed while the log of the second training was being closed, which is not running afterwards
     words = [*SMALL, "logger=mlflow"]
     config = mnist_config(tmp_path / "run", *words)
     run = RunFolder.open(config)
@@ -246,7 +243,7 @@ def test_a_training_that_has_ended_stays_below_a_run_that_goes_on(tmp_path: Path
 
 @pytest.mark.parametrize("logger", LOGGERS)
 @pytest.mark.parametrize("end", ["interrupted", "failed", "diverged"])
-def test_the_log_says_how_the_run_ended(
+def test_the_log_has_the_status_of_the_run(
     logger: str, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["optimizer.lr=1e30", "optimizer=sgd"] if end == "diverged" else []
@@ -262,10 +259,10 @@ def test_the_log_says_how_the_run_ended(
 
 @pytest.mark.parametrize("logger", LOGGERS)
 @pytest.mark.parametrize("checkpoint", ["null", "0"])
-def test_a_resumed_run_goes_on_in_its_log_with_every_point_once(
+def test_a_resumed_run_logs_every_point_once(
     logger: str, checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a checkpoint it begins again, and the log was ahead of it."""
+    # without a checkpoint it starts again, and the log was ahead of it
     words = [f"logger={logger}", f"trainer.checkpoint_seconds={checkpoint}"]
     with monkeypatch.context() as patch:
         at_step(patch, 10, crash)
@@ -277,9 +274,7 @@ def test_a_resumed_run_goes_on_in_its_log_with_every_point_once(
     assert logged(logger, tmp_path / "run")[2] == "done"
 
 
-def test_a_run_that_goes_on_may_be_logged_from_then_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_logger_can_be_added_when_resuming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         at_step(patch, 6, ctrl_c)
         with pytest.raises(Interrupted):
@@ -305,7 +300,7 @@ def drop_the_table() -> None:
 
 
 @pytest.mark.parametrize("logger", LOGGERS)
-def test_a_logger_that_fails_on_the_way_costs_a_warning(
+def test_a_failing_logger_costs_a_warning(
     logger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_tables(tmp_path)
@@ -327,7 +322,7 @@ def test_a_logger_that_fails_on_the_way_costs_a_warning(
     assert warnings[0].startswith(f"warning: logger={logger} is left out from here on: ")
 
 
-def test_a_place_that_cannot_be_written_is_said_at_once(forks: Forks, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_is_an_error_before_training(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "tensorboard").write_text("")
     result = forks.run("apps.mnist_cnn", "data=digits", "logger=tensorboard", f"hydra.run.dir={tmp_path}/run")
@@ -336,7 +331,7 @@ def test_a_place_that_cannot_be_written_is_said_at_once(forks: Forks, tmp_path: 
     assert len(result.stderr.splitlines()) == 2
 
 
-def test_a_store_that_is_no_database_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_not_a_database_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "mlflow.db").write_text("no database" * 100)
@@ -345,7 +340,7 @@ def test_a_store_that_is_no_database_is_said_at_once(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("logger", LOGGERS)
-def test_a_package_that_is_not_there_is_named(logger: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(logger: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, logger, None)
         with pytest.raises(ConfigError, match=f"logger={logger} needs the package {logger}"):
@@ -364,7 +359,7 @@ for logger in ["null", *LOGGERS]:
 """
 
 
-def test_nothing_is_imported_that_was_not_asked_for(tmp_path: Path) -> None:
+def test_only_the_chosen_logger_is_imported(tmp_path: Path) -> None:
     """A framework least of all: the network is in NumPy."""
     with_tables(tmp_path)
     result = subprocess.run(
@@ -378,21 +373,3 @@ def test_nothing_is_imported_that_was_not_asked_for(tmp_path: Path) -> None:
     assert result.stderr == ""
     lines = [line for line in result.stdout.splitlines() if line.startswith("imported:")]
     assert lines == ["imported:", "imported: tensorboard", "imported: mlflow tensorboard"]
-
-
-APPS = sorted(path.parent.name for path in ROOT.glob("apps/*/__main__.py"))
-
-
-@pytest.mark.parametrize("app", APPS)
-def test_every_application_has_the_key(app: str, forks: Forks) -> None:
-    assert compose(app, ())["logger"] is None
-    result = forks.run(f"apps.{app}", "logger=wandb")
-    assert result.returncode == 2
-    assert "logger should be 'tensorboard' or 'mlflow' (given logger=wandb)" in result.stderr
-
-
-def test_a_run_from_before_there_were_loggers_can_be_read_and_repeated(tmp_path: Path) -> None:
-    values: Any = OmegaConf.to_container(OmegaConf.create(mnist_config(tmp_path).model_dump()))
-    del values["logger"]
-    assert Config.model_validate(values).logger is None
-    assert rerun_command(values) == "python -m apps.mnist_cnn data=digits"

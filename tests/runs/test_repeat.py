@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from apps.xor.config import Config
 from shared.compose import CONF, compose
 from shared.errors import ConfigError
 from shared.runs.reader import read_values
@@ -65,7 +66,7 @@ def without_folder(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "run_dir"}
 
 
-def test_every_application_is_tried() -> None:
+def test_every_application_has_a_case() -> None:
     apps = {path.stem for path in CONF.glob("*.yaml")} - {"base"}
     assert {app for app, _ in CHANGES} == apps
 
@@ -84,7 +85,7 @@ def test_defaults_need_no_words() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_any_text_arrives_as_it_is(text: str) -> None:
+def test_any_string_survives_the_command_line(text: str) -> None:
     values = values_of("mnist_cnn", [])
     values["data"] = values["data"] | {"root": text}
     (word,) = rerun_overrides(values)
@@ -107,19 +108,21 @@ def test_any_text_arrives_as_it_is(text: str) -> None:
         ({"newer": 1}, "another version: the key newer is unknown"),
     ],
 )
-def test_what_no_command_repeats_is_said(change: dict[str, Any], message: str) -> None:
+def test_a_run_that_no_command_repeats_is_an_error(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         rerun_overrides(values_of("xor", []) | change)
 
 
-def test_a_run_from_before_a_key_was_there_is_repeated() -> None:
+def test_a_run_without_the_newer_keys_is_repeated() -> None:
     values = values_of("xor", [])
-    later = {"device", "compile", "resume", "checkpoint_seconds"}
-    values["trainer"] = {k: v for k, v in values["trainer"].items() if k not in later}
+    newer = {"device", "compile", "resume", "checkpoint_seconds"}
+    values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in newer}
+    del values["logger"]
     assert rerun_overrides(values) == []
+    assert Config.model_validate(values).logger is None
 
 
-def test_a_run_from_before_there_was_pooling_was_plain() -> None:
+def test_a_run_without_the_pooling_key_used_plain_pooling() -> None:
     values = values_of("mnist_cnn", ["model=fast_cnn"])
     values["model"] = {k: v for k, v in values["model"].items() if k != "pooling"}
     assert rerun_overrides(values) == ["model=fast_cnn", "model.pooling=plain"]
@@ -127,7 +130,7 @@ def test_a_run_from_before_there_was_pooling_was_plain() -> None:
     assert rerun_overrides(values) == ["model=mlp"]
 
 
-def test_a_key_that_the_run_had_not_is_said() -> None:
+def test_a_missing_key_is_named() -> None:
     values = values_of("xor", [])
     del values["corrections"]
     with pytest.raises(ConfigError, match="the key corrections is missing"):
@@ -135,7 +138,7 @@ def test_a_key_that_the_run_had_not_is_said() -> None:
 
 
 @pytest.mark.parametrize(("app", "words"), CHANGES[:4])
-def test_the_fast_reader_reads_what_omegaconf_writes(app: str, words: list[str], tmp_path: Path) -> None:
+def test_the_reader_reads_what_omegaconf_writes(app: str, words: list[str], tmp_path: Path) -> None:
     values = values_of(app, words) | {"texts": [*HOSTILE, "2026-01-31", "1_000", "0x1f", "yes"]}
     values |= {"numbers": [1e-8, 1e20, -2.5e-07, 0.1, 3, -1, 1e5]}
     path = tmp_path / "config.yaml"
