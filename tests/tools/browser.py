@@ -1,6 +1,5 @@
 """A real browser for tests: Chromium, driven by its own chromedriver with plain HTTP."""
 
-import base64
 import contextlib
 import json
 import os
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# No request may come from the browser itself: they would be counted.
+# The browser itself must not send requests: they would be counted.
 OPTIONS = (
     "--headless",
     "--no-sandbox",
@@ -47,23 +46,14 @@ class Browser:
         self._post("url", url=url)
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """Return what a function body gives in the page."""
+        """Run a function body in the page; return its result."""
         return self._post("execute/sync", script=script, args=list(arguments))
 
-    def devtools(self, command: str, **parameters: Any) -> Any:
-        """Send a command of Chromium's own protocol."""
-        return self._post("goog/cdp/execute", cmd=command, params=parameters)
-
-    def picture(self) -> bytes:
-        """Return a PNG of the whole page."""
-        content = self.devtools("Page.captureScreenshot", captureBeyondViewport=True)
-        return base64.b64decode(content["data"])
-
     def seconds(self) -> dict[int, float]:
-        """Return how long processors have worked for each of the browser's processes so far."""
+        """Return the processor time of each of the browser's processes so far."""
         parents, worked = {}, {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
+            with contextlib.suppress(OSError):  # the process has ended
                 fields = stat.read_text().rpartition(")")[2].split()  # proc(5), from the state on
                 process = int(stat.parent.name)
                 parents[process] = int(fields[1])
@@ -74,7 +64,7 @@ class Browser:
         return {process: worked[process] for process in own if process in worked}
 
     def requests(self) -> list[str]:
-        """Return the address of everything that was asked for since the last call."""
+        """Return the URL of every request since the last call."""
         entries = [
             json.loads(entry["message"])["message"] for entry in self._post("se/log", type="performance")
         ]

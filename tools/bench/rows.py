@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 Details = list[dict[str, str]]  # a table of its own, where a row is not enough
 
 
@@ -109,16 +107,3 @@ def seconds(action: Callable[[], Any]) -> float:
     start = perf_counter()
     action()
     return perf_counter() - start
-
-
-def check_equal(contenders: Mapping[str, Callable[[], Any]], reference: str, tolerance: float) -> None:
-    """Check that all contenders return the arrays of the reference, relative to their largest number.
-
-    Raises:
-        AssertionError: one of them computes something else.
-    """
-    expected = contenders[reference]()
-    for name, contender in contenders.items():
-        for own, other in zip(contender(), expected, strict=True):
-            difference = np.abs(own - other).max() / np.abs(other).max()
-            assert difference < tolerance, f"{name} differs from {reference} by {difference:.1e}"
