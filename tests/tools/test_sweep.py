@@ -45,7 +45,7 @@ def multirun(folder: Path, monkeypatch: pytest.MonkeyPatch, train: Callable[[Con
     return ended.value.code
 
 
-def trained(config: Config) -> dict[str, Any]:
+def write_metrics(config: Config) -> dict[str, Any]:
     metrics = {"status": "done", "test_accuracy": 0.5 + config.seed / 10}
     (Path(config.run_dir) / "metrics.json").write_text(json.dumps(metrics))
     return metrics
@@ -74,7 +74,7 @@ def test_a_failed_job_does_not_hide_the_others(
     def train(config: Config) -> dict[str, Any]:
         if config.seed == 1:
             raise error
-        return trained(config)
+        return write_metrics(config)
 
     assert multirun(tmp_path, monkeypatch, train) == exit_status
     assert table_of(tmp_path) == [
@@ -95,7 +95,7 @@ def test_ctrl_c_ends_a_sweep_and_its_table_is_there(tmp_path: Path, monkeypatch:
     def train(config: Config) -> dict[str, Any]:
         if config.seed == 1:
             raise KeyboardInterrupt
-        return trained(config)
+        return write_metrics(config)
 
     assert multirun(tmp_path, monkeypatch, train) == 130
     assert table_of(tmp_path) == [("0", "done", "0", "0.5"), ("1", "interrupted", "130", "")]
@@ -122,8 +122,8 @@ def search_of(**changes: Any) -> Search:
     return search.validate_search(values | changes)
 
 
-def pretended(trial: Trial, report: Report) -> tuple[str, str]:
-    """Do as if something were trained for two epochs, which a learning rate of 0.01 is best for."""
+def pretend_training(trial: Trial, report: Report) -> tuple[str, str]:
+    """Report two epochs of a training for which a learning rate of 0.01 is best."""
     value = 0.9 - 0.1 * abs(float(np.log10(trial.params["optimizer.lr"])) + 2)
     return ("pruned", "") if any(report(epoch, value * epoch / 2) for epoch in (1, 2)) else ("done", "")
 
@@ -134,19 +134,19 @@ def params_of(study: Study) -> list[Any]:
 
 def finish(study: Study, trials: int = 6) -> list[Any]:
     while study.ended() < trials:
-        study.run(pretended)
+        study.run(pretend_training)
     return params_of(study)
 
 
-def test_a_study_is_the_same_again_interrupted_or_not(tmp_path: Path) -> None:
-    """Killed once, stopped once: what was cut short is proposed again."""
+def test_an_interrupted_study_proposes_the_same_values(tmp_path: Path) -> None:
+    """Interrupted once and killed once: what was cut short is proposed again."""
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     whole = finish(Study(tmp_path / "whole", search_of(), new=True))
     assert {status for _, status, _ in whole} == {"done", "pruned"}
     study = Study(tmp_path / "parts", search_of(), new=True)
     for _ in range(3):
-        study.run(pretended)
+        study.run(pretend_training)
 
     def ctrl_c(trial: Trial, report: Report) -> tuple[str, str]:
         report(1, 0.99)
@@ -154,7 +154,7 @@ def test_a_study_is_the_same_again_interrupted_or_not(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         study.run(ctrl_c)
-    study._study.ask()  # what a killed study leaves: a trial without an end
+    study._study.ask()  # a killed study leaves a trial that has not ended
     again = Study(tmp_path / "parts", search_of(), new=False)
     assert finish(again) == whole
     assert [one.status for one in again.trials()].count(CUT_SHORT) == 2
@@ -162,7 +162,7 @@ def test_a_study_is_the_same_again_interrupted_or_not(tmp_path: Path) -> None:
     assert other[0] != whole[0]
 
 
-def test_what_fails_or_diverges_is_noted_and_never_the_best(tmp_path: Path) -> None:
+def test_a_failed_or_diverged_trial_is_recorded_and_never_the_best(tmp_path: Path) -> None:
     study = Study(tmp_path, search_of(), new=True)
     study.run(lambda trial, report: ("failed", "exit status -9: out of memory"))
     study.run(lambda trial, report: ("diverged" if not report(1, 0.99) else "", "the loss is nan"))
@@ -219,7 +219,7 @@ sys.exit(status)
 """
 
 
-def followed(
+def follow_script(
     folder: Path, epochs: int, status: int, stop: Callable[[trial.Row], bool]
 ) -> tuple[trial.End, list[float]]:
     rows: list[float] = []
@@ -234,16 +234,16 @@ def followed(
 
 
 @pytest.mark.parametrize("status", [0, 4])
-def test_every_epoch_is_shown_once_and_the_end_is_told(status: int, tmp_path: Path) -> None:
-    end, rows = followed(tmp_path, 3, status, lambda row: False)
+def test_every_epoch_is_reported_once_and_the_end_as_well(status: int, tmp_path: Path) -> None:
+    end, rows = follow_script(tmp_path, 3, status, lambda row: False)
     assert end == trial.End(status, "error: said at the end")
     assert rows == [0.1, 0.2, 0.3]
 
 
 @pytest.mark.parametrize("status", [0, 99])
-def test_a_training_is_stopped_by_its_rows_even_if_it_was_faster(status: int, tmp_path: Path) -> None:
+def test_rows_decide_even_if_the_training_has_gone_further(status: int, tmp_path: Path) -> None:
     start = time.monotonic()
-    end, rows = followed(tmp_path, 3, status, lambda row: row["epoch"] == 2)
+    end, rows = follow_script(tmp_path, 3, status, lambda row: row["epoch"] == 2)
     assert end.exit_status is None
     assert rows == [0.1, 0.2]
     assert time.monotonic() - start < 60, "it was not waited for"
@@ -254,7 +254,7 @@ def test_a_training_is_stopped_by_its_rows_even_if_it_was_faster(status: int, tm
 
 
 @pytest.mark.parametrize("app", search.searchable_apps())
-def test_the_ranges_of_every_application_fit(app: str) -> None:
+def test_the_ranges_of_every_application_are_valid(app: str) -> None:
     found = search.load_search(app, CONF / "sweep" / f"{app}.yaml", [])
     search.check_search(found)
     assert not any("test" in key for key in found.ranges)
@@ -320,13 +320,13 @@ def test_a_wrong_command_is_explained(words: str, forks: Forks) -> None:
     assert len(result.stderr.splitlines()) <= 2
 
 
-def test_help_names_what_is_searched(forks: Forks) -> None:
+def test_help_lists_the_default_ranges(forks: Forks) -> None:
     result = forks.run("tools.sweep", "--help")
     assert result.returncode == 0
     assert "xor: optimizer.lr, model.hidden, trainer.batch_size" in result.stdout
 
 
-def test_another_search_is_refused_in_the_folder_of_a_study(tmp_path: Path, forks: Forks) -> None:
+def test_resuming_with_another_search_is_refused(tmp_path: Path, forks: Forks) -> None:
     before = search.load_search("xor", CONF / "sweep" / "xor.yaml", ["seed=1"])
     (tmp_path / "search.yaml").write_text(OmegaConf.to_yaml(before.model_dump()))
     (tmp_path / "other.yaml").write_text(
@@ -353,7 +353,7 @@ def test_another_search_is_refused_in_the_folder_of_a_study(tmp_path: Path, fork
 XOR = ["app=xor", "framework=numpy", "trainer.epochs=2", "data.repeats=20"]
 
 
-def test_a_study_does_not_go_on_beside_what_it_has_left_behind(tmp_path: Path, forks: Forks) -> None:
+def test_a_study_is_not_resumed_while_a_training_it_left_is_running(tmp_path: Path, forks: Forks) -> None:
     left = search_of(overrides=["model=mlp"])
     (tmp_path / "search.yaml").write_text(OmegaConf.to_yaml(left.model_dump()))
     (tmp_path / "trials" / "3").mkdir(parents=True)
@@ -365,13 +365,13 @@ def test_a_study_does_not_go_on_beside_what_it_has_left_behind(tmp_path: Path, f
     assert len(result.stderr.splitlines()) == 1
 
 
-def swept(*words: str) -> subprocess.CompletedProcess[str]:
+def run_sweep(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tools.sweep", *words], cwd=ROOT, capture_output=True, text=True
     )
 
 
-def digest_of(folder: Path) -> list[tuple[str, str, str]]:
+def ended_trials(folder: Path) -> list[tuple[str, str, str]]:
     with open(folder / "study.csv") as file:
         return [
             (row["status"], row["value"], row["optimizer.lr"])
@@ -381,12 +381,11 @@ def digest_of(folder: Path) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.slow
-def test_a_study_trains_goes_on_and_says_how_to_train_the_best(tmp_path: Path) -> None:
-    whole = swept(*XOR, "trials=4", f"out={tmp_path}/whole")
+def test_a_study_interrupted_and_resumed_is_the_same_and_gives_the_best_command(tmp_path: Path) -> None:
+    whole = run_sweep(*XOR, "trials=3", f"out={tmp_path}/whole")
     assert whole.returncode == 0, whole.stderr
     assert "This score is optimistic" in whole.stdout
-    best = whole.stdout.splitlines()[-1]
-    python, flag, module, *words = shlex.split(best)
+    python, flag, module, *words = shlex.split(whole.stdout.splitlines()[-1])
     assert (python, flag, module) == ("python", "-m", "apps.xor")
     content = json.loads((tmp_path / "whole" / "study.json").read_text())
     params = content["records"][content["best"]]["params"]
@@ -394,46 +393,31 @@ def test_a_study_trains_goes_on_and_says_how_to_train_the_best(tmp_path: Path) -
     assert values["optimizer"]["lr"] == params["optimizer.lr"]
     assert values["model"]["hidden"] == params["model.hidden"]
     for row in content["records"]:
-        folder = tmp_path / "whole" / row["run"]
-        losses = [one["train_loss"] for one in trial.read_rows(folder)]
+        losses = [one["train_loss"] for one in trial.read_rows(tmp_path / "whole" / row["run"])]
         assert row["status"] != "done" or losses[-1] == row["value"]
-    first = swept(*XOR, "trials=2", f"out={tmp_path}/parts")
-    assert first.returncode == 0, first.stderr
-    second = swept(f"resume={tmp_path}/parts", "trials=4")
-    assert second.returncode == 0, second.stderr
-    assert digest_of(tmp_path / "parts") == digest_of(tmp_path / "whole")
-    third = swept(f"resume={tmp_path}/parts")
-    assert third.returncode == 0
-    assert digest_of(tmp_path / "parts") == digest_of(tmp_path / "whole"), "nothing was left"
 
-
-@pytest.mark.slow
-def test_ctrl_c_ends_a_study_and_the_command_it_says_goes_on(tmp_path: Path) -> None:
-    words = [*XOR, "trials=3", f"out={tmp_path}/study"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tools.sweep", *words],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (tmp_path / "study" / "trials" / "1.txt").exists():
+    command = [sys.executable, "-m", "tools.sweep", *XOR, "trials=3", f"out={tmp_path}/parts"]
+    quiet, pipe = subprocess.DEVNULL, subprocess.PIPE
+    process = subprocess.Popen(command, cwd=ROOT, stdout=quiet, stderr=pipe, text=True)
+    while not (tmp_path / "parts" / "trials" / "1.txt").exists():
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    said = process.communicate()[1]
+    message = process.communicate()[1]
     assert process.returncode == 130
-    assert said.startswith("interrupted: go on with: python -m tools.sweep resume=")
-    statuses = [status for status, _, _ in digest_of(tmp_path / "study")]
-    assert len(statuses) == 1
-    assert (tmp_path / "study" / "study.png").exists()
-    assert swept(*shlex.split(said)[-1:]).returncode == 0
-    assert len(digest_of(tmp_path / "study")) == 3
+    assert message.startswith("interrupted: go on with: python -m tools.sweep resume=")
+    assert len(ended_trials(tmp_path / "parts")) == 1
+    assert (tmp_path / "parts" / "study.png").exists()
+    (resume_word,) = shlex.split(message)[-1:]
+    assert run_sweep(resume_word).returncode == 0
+    assert ended_trials(tmp_path / "parts") == ended_trials(tmp_path / "whole")
+    assert run_sweep(resume_word, "trials=4").returncode == 0
+    assert len(ended_trials(tmp_path / "parts")) == 4
 
 
 @pytest.mark.slow
-def test_a_study_of_which_every_trial_fails_says_so(tmp_path: Path) -> None:
-    result = swept(
+def test_a_study_in_which_every_trial_fails(tmp_path: Path) -> None:
+    result = run_sweep(
         "app=mnist_cnn", "data=digits", "trainer.batch_size=4000", "trials=2", f"out={tmp_path}/study"
     )
     assert result.returncode == 2
@@ -442,15 +426,9 @@ def test_a_study_of_which_every_trial_fails_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_missing_data_ends_a_study(tmp_path: Path) -> None:
-    environment = {**os.environ, "DATA_ARCHIVES": ""}
+def test_missing_data_ends_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["data.fallback=null", f"data.root={tmp_path}", "data.download=false"]
-    result = subprocess.run(
-        [sys.executable, "-m", "tools.sweep", "app=mnist_cnn", f"out={tmp_path}/study", *words],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    monkeypatch.setenv("DATA_ARCHIVES", "")
+    result = run_sweep("app=mnist_cnn", f"out={tmp_path}/study", *words)
     assert result.returncode == 3
     assert len(result.stderr.splitlines()) <= 2
