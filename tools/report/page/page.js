@@ -1,8 +1,8 @@
 "use strict";
 
-// Draws what is in the block `data`. All text from runs goes in as text, never as HTML.
+// Draws the page from the JSON in the block `data`. Text from runs is inserted as text, never as HTML.
 const { columns, runs } = JSON.parse(document.getElementById("data").textContent);
-const MOST = 12; // runs compared: six colors that eyes of any kind tell apart, filled and hollow
+const MOST = 12; // runs compared: six colors that people with any color vision can tell apart, filled and hollow
 const PAGE = 100; // rows of the table at first
 const SIGNS = ["circle", "square", "triangle", "diamond", "plus", "down"];
 const SVG = "http://www.w3.org/2000/svg";
@@ -19,7 +19,7 @@ function make(name, attributes = {}, ...children) {
   return made;
 }
 
-// The table: sort, filter, choose. Rows are made when they are shown: a browser needs seconds for
+// The table: sort, filter, choose. Rows are created when they are shown: a browser takes seconds for
 // thousands of them.
 
 const rows = new Map(); // by the run's index
@@ -27,7 +27,7 @@ let headings = [];
 let order = runs.map((_, index) => index);
 let chosen = [];
 let limit = PAGE;
-let words = null; // what is searched, made for the first search
+let words = null; // text of each run, built for the first search
 
 const count = (number) => number.toLocaleString("en");
 
@@ -62,7 +62,7 @@ function sortBy(column) {
   const compare = new Intl.Collator("en", { numeric: true }).compare;
   order.sort((one, other) => {
     const [a, b] = [runs[one][key], runs[other][key]];
-    if (a === null || b === null) return (a === null) - (b === null); // what is missing comes last
+    if (a === null || b === null) return (a === null) - (b === null); // missing values come last
     return (rising ? 1 : -1) * (typeof a === "number" ? a - b : compare(a, b));
   });
   show();
@@ -82,7 +82,7 @@ function show() {
   at("runs").tBodies[0].replaceChildren(...fits.slice(0, limit).map(rowOf));
   at("more").hidden = fits.length <= limit;
   at("more-rows").textContent = `Show all ${count(fits.length)} rows`;
-  at("fitting").textContent = `${count(fits.length)} of ${count(runs.length)} fit`;
+  at("fitting").textContent = `${count(fits.length)} of ${count(runs.length)} match`;
 }
 
 function choose(indices) {
@@ -221,7 +221,7 @@ function curves() {
     return make("li", {}, key, `${runs[index].name}${none}`);
   }));
   return section("Curves", legend,
-    make("p", { class: "quiet" }, "Solid with signs: validation. Dashed: training, while it learns. ",
+    make("p", { class: "quiet" }, "Solid with markers: validation. Dashed: training, while it learns. ",
       make("label", {}, box, " logarithmic loss")),
     make("div", { class: "charts" }, loss, accuracy), numbers());
 }
@@ -278,11 +278,11 @@ function alone(index, number) {
   if (run.problem) parts.push(make("p", { class: "warn" }, run.problem));
   if (run.command) {
     const button = make("button", { type: "button", onclick: () => copied(button, run.command) }, "Copy");
-    parts.push(make("h3", {}, "The command that repeats it"), make("div", { class: "command" }, make("code", {}, run.command), button));
+    parts.push(make("h3", {}, "Command that repeats it"), make("div", { class: "command" }, make("code", {}, run.command), button));
   }
   const place = make("div", { class: "pictures" });
   const entry = make("details", { class: "run" }, make("summary", {}, run.name), ...parts, place);
-  entry.addEventListener("toggle", () => { // pictures are decoded when they are looked at
+  entry.addEventListener("toggle", () => { // pictures are decoded when they are opened
     if (entry.open && !place.hasChildNodes()) place.append(...run.pictures.map(picture));
   });
   entry.open = number < 2;
@@ -294,7 +294,7 @@ function section(title, ...content) {
 }
 
 function compare() {
-  const nothing = make("p", { class: "quiet" }, "Choose runs in the table to see them beside each other.");
+  const nothing = make("p", { class: "quiet" }, "Select runs in the table to compare them.");
   at("compared").replaceChildren(...(chosen.length === 0 ? [nothing]
     : [curves(), configurations(), section("Runs", ...chosen.map(alone))]));
 }
@@ -302,4 +302,4 @@ function compare() {
 enliven();
 const newest = runs.findIndex((run) => run.history.epoch);
 choose(runs.flatMap((run, index) => (newest >= 0 && run.history.epoch && run.app === runs[newest].app ? [index] : [])).slice(0, 3));
-document.documentElement.dataset.ready = performance.now().toFixed(0); // for the test of how fast it is
+document.documentElement.dataset.ready = performance.now().toFixed(0); // for the test of its speed
