@@ -1,4 +1,4 @@
-"""What the documents say of the accuracy gate: planted faults and false alarms, as measured.
+"""What the documents say about the accuracy gate: planted faults and false alarms, as measured.
 
 The records are docs/results/gate.json and honest.json, written by `python -m tools.regress.faults`. A block
 stands between `<!-- gate: NAME -->` and `<!-- end of gate -->`: `faults`, `alarms` or `summary`.
@@ -9,53 +9,45 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from shared.tables import markdown_table
 from tools.results.interval import clopper_pearson
 
 Row = Mapping[str, Any]  # one fault, or one case of it
 
-FAULTS, HONEST = "gate.json", "honest.json"
-NOTHING = "Not measured yet: `python -m tools.regress.faults` does it."
+NOT_MEASURED = "Not measured yet: run `python -m tools.regress.faults`."
 
 
 def block(name: str, results: Path) -> tuple[str, list[Any]]:
-    """Return a block's text, and the records that it was made from.
+    """Return a block's text, and the records it was made from.
 
     Args:
         name: faults, alarms or summary.
         results: the folder of the records.
     """
-    rows = _read(results / FAULTS).get("faults", [])
-    honest = _read(results / HONEST)
+    rows = _read(results / "gate.json").get("faults", [])
+    honest = _read(results / "honest.json")
+    measured = "resampled" in honest
     match name:
         case "faults":
-            return (fault_tables(rows) if rows else NOTHING), rows
+            return (fault_tables(rows) if rows else NOT_MEASURED), rows
         case "alarms":
-            if "resampled" not in honest:
-                return NOTHING, []
-            return alarm_table(honest), honest["measured_on"]
+            return (alarm_table(honest), honest["measured_on"]) if measured else (NOT_MEASURED, [])
         case "summary":
-            return summary(rows, honest), []
-    raise ValueError(f"no block of the gate is called {name}")
-
-
-def summary(rows: Sequence[Row], honest: Row) -> str:
-    """Return the sentences for the README: faults caught, and false alarms."""
-    if not rows or "resampled" not in honest:
-        return NOTHING
-    return f"{caught(rows)} {false_alarms(honest)}"
+            return f"{caught(rows)} {false_alarms(honest)}" if rows and measured else NOT_MEASURED, []
+    raise ValueError(f"the gate has no block {name}")
 
 
 def caught(rows: Sequence[Row]) -> str:
     """Return how many of the faults were caught, and what became of the others."""
-    count = {what: len(with_outcome(rows, what)) for what in ("caught", "missed", "unseen")}
-    seen = count["caught"] + count["missed"]
-    text = f"{count['caught']} of {seen} planted faults were caught"
-    if seen:
-        text += f" ({100 * count['caught'] / seen:.0f} %; {_interval(count['caught'], seen)})"
-    if count["unseen"]:
+    caught, missed, unseen = (len(_select(rows, what)) for what in ("caught", "missed", "unseen"))
+    text = f"{caught} of {caught + missed} planted faults were caught"
+    if caught + missed:
+        share = 100 * caught / (caught + missed)
+        text += f" ({share:.0f} %; {_interval(caught, caught + missed)})"
+    if unseen:
         text += (
-            f"; {count['unseen']} more leave accuracy and loss as good as they are without them, "
-            "or better, which no gate can see that asks whether they are worse"
+            f"; {unseen} more leave accuracy and loss as good as before or make them better, "
+            "so no test for a change for the worse can see them"
         )
     return f"{text}."
 
@@ -65,115 +57,99 @@ def false_alarms(honest: Row) -> str:
     resampled, direct = (honest[kind]["suites"] for kind in ("resampled", "direct"))
     runs = sum(len(entry["fresh"]["runs"]) for entry in honest["cases"])
     return (
-        f"Of {resampled['of']:,} suites put together anew from honest results, "
+        f"Of {resampled['of']:,} suites resampled from honest results, "
         f"{_percent(resampled['alarms'] / resampled['of'])} raised a false alarm "
         f"({_interval(resampled['alarms'], resampled['of'])}); {runs:,} more honest runs raised "
-        f"{direct['alarms']} in {direct['of']} runs of the suite."
+        f"{direct['alarms']} in {direct['of']} {'run' if direct['of'] == 1 else 'runs'} of the suite."
     )
 
 
-def with_outcome(rows: Sequence[Row], outcome: str) -> list[Row]:
-    """Return the faults of which this has become."""
-    return [row for row in rows if row["outcome"] == outcome]
-
-
 def fault_tables(rows: Sequence[Row]) -> str:
-    """Return the tables of all faults: caught, missed, not to be seen, refused."""
+    """Return the tables of all faults: caught, missed, invisible, refused."""
     parts = [caught(rows)]
-    found = with_outcome(rows, "caught")
-    if found:
-        parts.append(f"Caught:\n\n{_verdicts(found)}")
-    for outcome, title in (
-        ("missed", "Missed: the gate passed, although accuracy or loss is worse over more seeds"),
-        ("unseen", "Not to be seen: over more seeds accuracy and loss are as good as before, or better"),
+    for outcome, title, table in (
+        ("caught", "Caught:", _verdicts),
+        ("missed", "Missed: the gate passed, although accuracy or loss is worse over more seeds:", _changes),
+        (
+            "unseen",
+            "Invisible: over more seeds, accuracy and loss are as good as before or better:",
+            _changes,
+        ),
+        ("refused", "Refused, because the data is not the baseline's; not counted:", _verdicts),
     ):
-        found = with_outcome(rows, outcome)
-        if found:
-            parts.append(f"{title}:\n\n{_comparisons(found)}")
-    found = with_outcome(rows, "refused")
-    if found:
-        parts.append(f"Refused, because the data is not the baseline's; not counted:\n\n{_verdicts(found)}")
+        if selected := _select(rows, outcome):
+            cells = [
+                (row["sentence"], f"`{case['case']}`", case) for row in selected for case in row["cases"]
+            ]
+            parts.append(f"{title}\n\n{table(cells)}")
     return "\n\n".join(parts)
 
 
 def alarm_table(honest: Row) -> str:
     """Return the table of false alarms, and the sentence above it."""
-    lines = [
-        "| case | results: baseline + fresh | accuracy of both | failed, resampled | failed, directly |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    header = ("case", "results: baseline + fresh", "accuracy of both", "failed, resampled", "failed, direct")
+    rows = []
     for entry in honest["cases"]:
-        case, sets = entry["baseline"]["case"], (entry["baseline"], entry["fresh"])
-        counts = " + ".join(str(len(each["runs"])) for each in sets)
-        means = ", ".join(_percent(_mean(each["runs"])) for each in sets)
-        failed = [honest[kind]["cases"][case] for kind in ("resampled", "direct")]
-        shown = " | ".join(f"{each['alarms']} of {each['of']:,}" for each in failed)
-        lines.append(f"| `{case}` | {counts} | {means} | {shown} |")
-    return f"{false_alarms(honest)}\n\n" + "\n".join(lines)
+        case, parts = entry["baseline"]["case"], (entry["baseline"]["runs"], entry["fresh"]["runs"])
+        counts = " + ".join(str(len(runs)) for runs in parts)
+        means = ", ".join(_percent(_mean_accuracy(runs)) for runs in parts)
+        rates = (honest[kind]["cases"][case] for kind in ("resampled", "direct"))
+        rows.append((f"`{case}`", counts, means, *(f"{each['alarms']} of {each['of']:,}" for each in rates)))
+    return f"{false_alarms(honest)}\n\n{markdown_table(header, rows)}"
 
 
-def _verdicts(rows: Sequence[Row]) -> str:
-    lines = ["| fault | case | verdict | seeds | accuracy | loss |", "| --- | --- | --- | --- | --- | --- |"]
-    for row in rows:
-        for case in row["cases"]:
-            changes = [
-                f"{show(metric['baseline_mean'])} -> {show(metric['new_mean'])}" if metric else "-"
-                for metric, show in (
-                    (case["metrics"].get("accuracy"), _percent),
-                    (case["metrics"].get("loss"), _plain),
-                )
-            ]
-            said = case["verdict"] if changes[0] != "-" else _reason(case)
-            lines.append(
-                f"| {row['sentence']} | `{case['case']}` | {said} | {case['seeds']} | {' | '.join(changes)} |"
-            )
-    return "\n".join(lines)
+def _verdicts(cells: Sequence[tuple[str, str, Row]]) -> str:
+    rows = []
+    for sentence, name, case in cells:
+        accuracy, loss = (case["metrics"].get(metric) for metric in ("accuracy", "loss"))
+        verdict = case["verdict"]
+        if not accuracy:
+            reason = " ".join(case["reason"].split())
+            verdict += f": {reason if len(reason) <= 90 else reason[:87] + '...'}"
+        changes = (
+            f"{show(metric['baseline_mean'])} -> {show(metric['new_mean'])}" if metric else "-"
+            for metric, show in ((accuracy, _percent), (loss, "{:.4g}".format))
+        )
+        rows.append((sentence, name, verdict, str(case["seeds"]), *changes))
+    return markdown_table(("fault", "case", "verdict", "seeds", "accuracy", "loss"), rows)
 
 
-def _comparisons(rows: Sequence[Row]) -> str:
-    lines = [
-        "| fault | case | verdict | seeds compared | accuracy | p | loss | p |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        for case in row["cases"]:
-            compared = case["compared"]
-            verdict = f"{case['verdict']} after {case['seeds']}"
-            start = f"| {row['sentence']} | `{case['case']}` | {verdict} |"
-            if "fault" in compared:
-                lines.append(f"{start} {len(case['runs'])} | {compared['fault']} | | | |")
-                continue
+def _changes(cells: Sequence[tuple[str, str, Row]]) -> str:
+    rows = []
+    for sentence, name, case in cells:
+        compared = case["compared"]
+        numbers = (str(len(case["runs"])), compared.get("fault", ""), "", "", "")
+        if "fault" not in compared:
             accuracy, loss = compared["accuracy"], compared["loss"]
-            lines.append(
-                f"{start} {compared['seeds']} | {100 * accuracy['difference']:+.2f} points | "
-                f"{accuracy['p']:.2g} | {loss['difference']:+.2g} | {loss['p']:.2g} |"
+            numbers = (
+                str(compared["seeds"]),
+                f"{100 * accuracy['difference']:+.2f} points",
+                f"{accuracy['p']:.2g}",
+                f"{loss['difference']:+.2g}",
+                f"{loss['p']:.2g}",
             )
-    return "\n".join(lines)
+        rows.append((sentence, name, f"{case['verdict']} after {case['seeds']}", *numbers))
+    header = ("fault", "case", "verdict", "seeds compared", "accuracy", "p", "loss", "p")
+    return markdown_table(header, rows)
 
 
-def _reason(case: Row) -> str:
-    """Return verdict and reason in a cell of a table, shortened."""
-    reason = " ".join(case["reason"].split()).replace("|", "\\|")
-    return f"{case['verdict']}: {reason if len(reason) <= 90 else reason[:87] + '...'}"
+def _select(rows: Sequence[Row], outcome: str) -> list[Row]:
+    return [row for row in rows if row["outcome"] == outcome]
 
 
-def _interval(count: int, of: int) -> str:
-    low, high = clopper_pearson(count, of)
+def _interval(count: int, total: int) -> str:
+    low, high = clopper_pearson(count, total)
     return f"95 % interval: {100 * low:.1f} to {100 * high:.1f} %"
 
 
-def _mean(runs: Sequence[Row]) -> float:
-    """Return the mean accuracy of the runs that were done."""
+def _mean_accuracy(runs: Sequence[Row]) -> float:
+    """Return the mean accuracy of the runs that are done."""
     values = [run["test_accuracy"] for run in runs if run.get("status", "done") == "done"]
     return sum(values) / len(values) if values else 0.0
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
-
-
-def _plain(value: float) -> str:
-    return f"{value:.4g}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -112,11 +112,11 @@ def test_the_tables_show_what_was_measured(tmp_path: Path) -> None:
     (tmp_path / "gate.json").write_text(json.dumps({"faults": rows}))
     text = fill_tables("<!-- gate: faults -->\n<!-- end of gate -->\n", tmp_path)
     assert "2 of 3 planted faults were caught (67 %; 95 % interval: 9.4 to 99.2 %)" in text
-    assert "; 1 more leave accuracy and loss as good as they are without them" in text
+    assert "; 1 more leave accuracy and loss as good as before" in text
     assert "| It is caught. | `xor_numpy` | regression | 5 | 97.00 % -> 91.00 % | " in text
     assert "| It is late. | `xor_numpy` | passed after 5 | 12 | -0.10 points | 0.5 | " in text
     assert text.index("It is caught.") < text.index("Missed:") < text.index("It is late.")
-    assert text.index("Not to be seen:") < text.index("It is hidden.") < text.index("Refused,")
+    assert text.index("Invisible:") < text.index("It is hidden.") < text.index("Refused,")
     assert "commit 0123456789." in text
     assert fill_tables(text.replace("97.00", "98.00"), tmp_path) == text
 
@@ -134,7 +134,7 @@ def test_the_summary_has_both_rates(tmp_path: Path) -> None:
     (tmp_path / "honest.json").write_text(json.dumps(honest))
     text, _ = block("summary", tmp_path)
     assert "1 of 1 planted faults were caught" in text
-    assert "Of 4,000 suites put together anew" in text
+    assert "Of 4,000 suites resampled from honest results" in text
     assert "0.30 % raised a false alarm (95 % interval: 0.2 to 0.5 %)" in text
     assert "30 more honest runs raised 0 in 7 runs of the suite" in text
 
