@@ -13,24 +13,24 @@ from shared.training.keras_learner import set_threads
 
 ACTIVATIONS = {"sigmoid": "sigmoid", "tanh": "tanh", "ReLU": "relu"}
 DTYPE = "float64"
+# Keras has one bias in an RNN or LSTM, the sum of PyTorch's two.
+FIRST_BIAS, SECOND_BIAS = "cell.bias_ih_l0", "cell.bias_hh_l0"
 EMPTY = {"dtype": DTYPE, "kernel_initializer": "zeros"}  # each call brings its own weights
 
 
 def prepare(threads: int) -> None:
-    """Let TensorFlow use so many threads, and only what gives the same bits each time."""
+    """See numpy_model.py."""
     set_threads(threads)
     tf.config.experimental.enable_op_determinism()
 
 
 def build_model(network: Network) -> keras.Model:
-    """Return the network in Keras, float64.
+    """Return the network in Keras, float64; its weights are given with each call below.
 
-    Of a `Dense`, the inputs are x and, with dropout, a factor (N, width) for each hidden layer; the
-    outputs are the logits and what each hidden layer gives.
+    The inputs of a `Dense` with dropout are x and a factor (N, width) for each hidden layer; its
+    outputs are the logits and the output of each hidden layer.
     """
-    if isinstance(network, Recurrent):
-        return keras_recurrent(network)
-    return keras_dense(network)
+    return keras_recurrent(network) if isinstance(network, Recurrent) else keras_dense(network)
 
 
 def keras_dense(network: Dense) -> keras.Model:
@@ -38,8 +38,7 @@ def keras_dense(network: Dense) -> keras.Model:
     x = inputs = keras.Input((network.inputs,), dtype=DTYPE)
     factors, hidden = [], []
     for layer in range(1, network.depth + 1):
-        linear = layers.Dense(network.width, use_bias=not network.norm, name=f"linear{layer}", **EMPTY)
-        y = linear(x)
+        y = layers.Dense(network.width, use_bias=not network.norm, name=f"linear{layer}", **EMPTY)(x)
         if network.norm:
             y = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=DTYPE, name=f"norm{layer}")(y)
         if network.activation != "none":
@@ -51,16 +50,29 @@ def keras_dense(network: Dense) -> keras.Model:
         hidden.append(x)
     logits = layers.Dense(CLASSES, name="output", **EMPTY)(x)
     model = keras.Model([inputs, *factors], [logits, *hidden])
-    model.kept = 1 - network.dropout  # the share that dropout keeps
+    model.keep = 1 - network.dropout  # probability that dropout keeps a value
     return model
 
 
 def keras_recurrent(network: Recurrent) -> keras.Model:
-    """Return `Recurrent` in Keras; the number of steps is left open."""
+    """Return `Recurrent` in Keras, for any number of steps."""
     inputs = keras.Input((None, network.inputs), dtype=DTYPE)
     kind = layers.LSTM if network.cell == "lstm" else layers.SimpleRNN
     state = kind(network.hidden, name="cell", recurrent_initializer="zeros", **EMPTY)(inputs)
     return keras.Model([inputs], [layers.Dense(CLASSES, name="output", **EMPTY)(state)])
+
+
+def load_weights(model: keras.Model, weights: Weights) -> None:
+    """Copy the weights into the network; running statistics stay as they are."""
+    if SECOND_BIAS in weights:
+        weights = weights | {FIRST_BIAS: weights[FIRST_BIAS] + weights[SECOND_BIAS]}
+    for name, variable in zip(keras_order(weights), model.trainable_variables, strict=True):
+        variable.assign(weights[name].T)
+
+
+def keras_order(weights: Weights) -> list[str]:
+    """Return the names of the weights in the order of Keras's variables, whose matrices are transposed."""
+    return [name for name in weights if name != SECOND_BIAS]
 
 
 def gradients(
@@ -70,57 +82,32 @@ def gradients(
     labels: NDArray[np.int64],
     masks: Sequence[NDArray[np.bool_]] = (),
 ) -> Gradients:
-    """Return loss and gradients of one batch, by a gradient tape; see `networks.Engine`."""
-    _load(model, weights)
+    """Return loss and gradients of a batch, by a gradient tape; see numpy_model.py."""
+    load_weights(model, weights)
     x = tf.constant(inputs)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        result = model([x, *_factors(model, len(inputs), masks)], training=True)
-        logits, *hidden = result if isinstance(result, list) else [result]
+        factors = [tf.constant(mask / model.keep) for mask in masks]
+        logits, *hidden = outputs(model, [x, *factors], training=True)
         loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
     variables = model.trainable_variables
     found = [np.asarray(g) for g in tape.gradient(loss, [*variables, *(hidden or [x])])]
-    by_path = {v.path: g for v, g in zip(variables, found, strict=False)}
+    parameters = {name: g.T for name, g in zip(keras_order(weights), found, strict=False)}
+    if SECOND_BIAS in weights:
+        parameters[SECOND_BIAS] = parameters[FIRST_BIAS]
     flow = found[len(variables) :]
     stacked = np.stack(flow) if hidden else flow[0].swapaxes(0, 1)
-    return Gradients(float(loss), {name: _from_keras(name, by_path) for name in weights}, stacked)
+    return Gradients(float(loss), np.asarray(logits), {name: parameters[name] for name in weights}, stacked)
 
 
 def logits(model: keras.Model, weights: Weights, inputs: Array) -> Array:
-    """Return the logits (N, 10), without dropout."""
-    _load(model, weights)
-    result = model([tf.constant(inputs), *_factors(model, len(inputs), ())], training=False)
-    return np.asarray(result[0] if isinstance(result, list) else result)
+    """Return the logits (N, 10) in evaluation mode."""
+    load_weights(model, weights)
+    ones = [tf.ones((len(inputs), factor.shape[1]), DTYPE) for factor in model.inputs[1:]]  # no dropout
+    return np.asarray(outputs(model, [tf.constant(inputs), *ones], training=False)[0])
 
 
-def _factors(model: keras.Model, count: int, masks: Sequence[NDArray[np.bool_]]) -> list[tf.Tensor]:
-    """Return what each hidden layer's output is multiplied with: dropout, or ones."""
-    if not masks:
-        return [tf.ones((count, put.shape[1]), DTYPE) for put in model.inputs[1:]]
-    return [tf.constant(mask / model.kept) for mask in masks]
-
-
-def _load(model: keras.Model, weights: Weights) -> None:
-    """Copy the weights in; the two biases of a recurrent layer are one in Keras, their sum."""
-    for layer in model.layers:
-        own = {n.split(".")[1]: w for n, w in weights.items() if n.split(".")[0] == layer.name}
-        if layer.name == "cell":
-            bias = own["bias_ih_l0"] + own["bias_hh_l0"]
-            layer.set_weights([own["weight_ih_l0"].T, own["weight_hh_l0"].T, bias])
-        elif layer.name.startswith("norm"):
-            layer.gamma.assign(own["weight"])
-            layer.beta.assign(own["bias"])
-        elif own:
-            layer.set_weights([own["weight"].T, *([own["bias"]] if "bias" in own else [])])
-
-
-def _from_keras(name: str, found: dict[str, Array]) -> Array:
-    """Return the gradient of a weight by torch's name for it, in torch's layout."""
-    layer, _, key = name.partition(".")
-    if layer.startswith("norm"):
-        return found[f"{layer}/{'gamma' if key == 'weight' else 'beta'}"]
-    if layer == "cell":
-        own = {path.rpartition("/")[2]: g for path, g in found.items() if path.startswith("cell/")}
-        kinds = {"weight_ih_l0": "kernel", "weight_hh_l0": "recurrent_kernel"}
-        return own[kinds[key]].T if key in kinds else own["bias"]
-    return found[f"{layer}/kernel"].T if key == "weight" else found[f"{layer}/bias"]
+def outputs(model: keras.Model, inputs: list[tf.Tensor], training: bool) -> list[tf.Tensor]:
+    """Return the outputs of a model as a list, also if there is only one."""
+    result = model(inputs, training=training)
+    return result if isinstance(result, list) else [result]

@@ -1,4 +1,4 @@
-"""The networks in NumPy, with the backward pass by hand (shared/backprop)."""
+"""The networks in NumPy, with their backward passes by hand (shared/backprop)."""
 
 from collections.abc import Sequence
 
@@ -6,111 +6,96 @@ import numpy as np
 import threadpoolctl
 from numpy.typing import NDArray
 
-from apps.gradient_flow.networks import CLASSES, Dense, Gradients, Network, Recurrent, Weights
-from shared.backprop import (
-    LSTM,
-    RNN,
-    Array,
-    BatchNorm1d,
-    CrossEntropyLoss,
-    Dropout,
-    Linear,
-    Module,
-    ReLU,
-    Sigmoid,
-    Tanh,
-)
+from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Network, Recurrent, Weights
+from shared.backprop import LSTM, RNN, BatchNorm1d, CrossEntropyLoss, Linear, Module, ReLU, Sigmoid, Tanh
 
 ACTIVATIONS: dict[str, type[Module]] = {"sigmoid": Sigmoid, "tanh": Tanh, "ReLU": ReLU}
 
 
 class NumpyDense(Module):
-    """`Dense`; after `backward`, `flow` holds the gradient of each hidden layer's output."""
+    """`Dense`; after `backward`, `flow` has the gradient of each hidden layer's output."""
 
     def __init__(self, network: Dense) -> None:
         super().__init__()
         self.network = network
+        self.dropout: list[Array] = []  # factors for each hidden layer's output, (N, width)
         self.flow: list[Array] = []
-        rng = np.random.default_rng(0)  # nobody sees these weights: each call brings its own
+        self.hidden: list[list[Module]] = []  # what each hidden layer consists of
         inputs = network.inputs
         for layer in range(1, network.depth + 1):
             bias = not network.norm
-            self._add(**{f"linear{layer}": Linear(inputs, network.width, bias, dtype=float, rng=rng)})
+            parts: dict[str, Module] = {"linear": Linear(inputs, network.width, bias, dtype=float)}
             if network.norm:
-                self._add(**{f"norm{layer}": BatchNorm1d(network.width, dtype=float)})
+                parts["norm"] = BatchNorm1d(network.width, dtype=float)
             if network.activation != "none":
-                self._add(**{f"activation{layer}": ACTIVATIONS[network.activation]()})
-            if network.dropout:
-                self._add(**{f"dropout{layer}": Dropout(network.dropout)})
+                parts["activation"] = ACTIVATIONS[network.activation]()
+            self._add(**{f"{name}{layer}": part for name, part in parts.items()})
+            self.hidden.append(list(parts.values()))
             inputs = network.width
-        self._add(output=Linear(inputs, CLASSES, dtype=float, rng=rng))
+        self._add(output=Linear(inputs, CLASSES, dtype=float))
 
-    def forward(self, x: Array, masks: Sequence[Array] = ()) -> Array:
-        for layer in range(1, self.network.depth + 1):
+    def forward(self, x: Array) -> Array:
+        for layer, parts in enumerate(self.hidden):
             y = x
-            for child in self._inside(layer):
-                if isinstance(child, Dropout):
-                    child.training = bool(masks)
-                    y = child.forward(y, masks[layer - 1] if masks else None)
-                else:
-                    y = child.forward(y)
-            x = x + y if self._adds(layer) else y
+            for part in parts:
+                y = part.forward(y)
+            if self.dropout:
+                y = y * self.dropout[layer]
+            x = x + y if self.network.residual and layer else y
         return self.children["output"].forward(x)
 
     def backward(self, dlogits: Array) -> Array:
         dx = self.children["output"].backward(dlogits)
         self.flow = []
-        for layer in range(self.network.depth, 0, -1):
+        for layer, parts in reversed(list(enumerate(self.hidden))):
             self.flow.insert(0, dx)
-            dy = dx
-            for child in reversed(self._inside(layer)):
-                dy = child.backward(dy)
-            dx = dx + dy if self._adds(layer) else dy
+            dy = dx * self.dropout[layer] if self.dropout else dx
+            for part in reversed(parts):
+                dy = part.backward(dy)
+            dx = dx + dy if self.network.residual and layer else dy
         self._collect()
         return np.asarray(dx)
 
-    def _inside(self, layer: int) -> list[Module]:
-        """Return what a hidden layer consists of, in its order."""
-        kinds = ("linear", "norm", "activation", "dropout")
-        return [self.children[f"{k}{layer}"] for k in kinds if f"{k}{layer}" in self.children]
-
-    def _adds(self, layer: int) -> bool:
-        """Whether a layer adds its input; the first one's has another width."""
-        return self.network.residual and layer > 1
-
 
 class NumpyRecurrent(Module):
-    """`Recurrent`; `backward` returns the gradient of the inputs (N, T, inputs)."""
+    """`Recurrent`; after `backward`, `flow` has the gradient of each step's input."""
 
     def __init__(self, network: Recurrent) -> None:
         super().__init__()
         kind = LSTM if network.cell == "lstm" else RNN
-        rng = np.random.default_rng(0)
-        cell = kind(network.inputs, network.hidden, batch_first=True, dtype=float, rng=rng)
-        self._add(cell=cell, output=Linear(network.hidden, CLASSES, dtype=float, rng=rng))
-        self._steps: tuple[int, ...] = ()
+        cell = kind(network.inputs, network.hidden, batch_first=True, dtype=float)
+        self._add(cell=cell, output=Linear(network.hidden, CLASSES, dtype=float))
+        self.flow: Array = np.empty(0)
+        self._states_shape: tuple[int, ...] = ()
 
     def forward(self, x: Array) -> Array:
         states, _ = self.children["cell"].forward(x)
-        self._steps = states.shape
+        self._states_shape = states.shape
         return self.children["output"].forward(np.ascontiguousarray(states[:, -1]))
 
     def backward(self, dlogits: Array) -> Array:
-        dstates = np.zeros(self._steps)
+        dstates = np.zeros(self._states_shape)
         dstates[:, -1] = self.children["output"].backward(dlogits)
         dx = self.children["cell"].backward(dstates)
         self._collect()
+        self.flow = dx.swapaxes(0, 1)
         return np.asarray(dx)
 
 
 def prepare(threads: int) -> None:
-    """Let the matrix products use so many threads."""
+    """Set the number of threads, and allow only operations that give the same bits each time."""
     threadpoolctl.threadpool_limits(threads, "blas")
 
 
 def build_model(network: Network) -> NumpyDense | NumpyRecurrent:
-    """Return the network in NumPy, float64."""
+    """Return the network, float64; each call below gives it its weights."""
     return NumpyDense(network) if isinstance(network, Dense) else NumpyRecurrent(network)
+
+
+def load_weights(model: Module, weights: Weights) -> None:
+    """Copy the weights into the network; running statistics stay as they are."""
+    for name, value in weights.items():
+        model.params[name][...] = value
 
 
 def gradients(
@@ -120,25 +105,24 @@ def gradients(
     labels: NDArray[np.int64],
     masks: Sequence[NDArray[np.bool_]] = (),
 ) -> Gradients:
-    """Return loss and gradients of one batch; see `networks.Engine`."""
-    loss = CrossEntropyLoss()
-    _load(model, weights)
+    """Return loss and gradients of a batch.
+
+    `masks`, one (N, width) for each hidden layer, are those of dropout: True keeps a value.
+    """
+    load_weights(model, weights)
+    model.train()
     if isinstance(model, NumpyDense):
-        value = loss.forward(model.forward(inputs, masks), labels)
-        model.backward(loss.backward())
-        flow = np.stack(model.flow)
-    else:
-        value = loss.forward(model.forward(inputs), labels)
-        flow = model.backward(loss.backward()).swapaxes(0, 1)
-    return Gradients(float(value), {name: model.grads[name] for name in weights}, flow)
+        model.dropout = [mask * (1 / (1 - model.network.dropout)) for mask in masks]
+    criterion = CrossEntropyLoss()
+    logits = model.forward(inputs)
+    loss = criterion.forward(logits, labels)
+    model.backward(criterion.backward())
+    parameters = {name: model.grads[name] for name in weights}
+    return Gradients(float(loss), logits, parameters, np.asarray(model.flow))
 
 
-def logits(model: NumpyDense | NumpyRecurrent, weights: Weights, inputs: Array) -> Array:
-    """Return the logits (N, 10), without dropout."""
-    _load(model, weights)
-    return model.forward(inputs)
-
-
-def _load(model: Module, weights: Weights) -> None:
-    for name, value in weights.items():
-        model.params[name][...] = value
+def logits(model: NumpyDense, weights: Weights, inputs: Array) -> Array:
+    """Return the logits (N, 10) in evaluation mode."""
+    load_weights(model, weights)
+    model.dropout = []
+    return model.eval().forward(inputs)

@@ -1,7 +1,49 @@
-"""Describe the application to the tools: its runs can be repeated; they keep no network of use."""
+"""Predict which digit is on a picture, and describe the application to the tools."""
+
+import importlib
+from typing import Any
+
+import numpy as np
+from shared.application import Application, Export, FinishedRun, Prediction
 
 from apps.gradient_flow.config import Config
-from shared.application import Application
-from shared.data import digits
+from apps.gradient_flow.data import load_data, network_inputs, split
+from apps.gradient_flow.numpy_model import NumpyDense
+from apps.gradient_flow.train import build_learner
+from shared.digit_prediction import PICTURE_HELP, predict_digit
 
-APPLICATION = Application("gradient_flow", Config, lambda config: digits.load())
+
+def predict(run: FinishedRun[Config], file: str) -> Prediction:
+    """Return the most probable classes of the digit on a picture; see `predict_digit`."""
+    return predict_digit(run, file, lambda digit: network_inputs(digit[None], run.data, run.config))
+
+
+def describe_input(run: FinishedRun[Config]) -> str:
+    """Return what the exported network takes."""
+    range_of_pixels = np.stack([np.full((28, 28), value, np.uint8) for value in (0, 255)])
+    black, white = network_inputs(range_of_pixels, run.data, run.config)[:, 0].tolist()
+    return (
+        "pixels (batch, 196): a digit light on dark in MNIST's form, each 2x2 block of its 28x28 pixels "
+        f"averaged; a mean of 0 to 255 is {black!r} + mean * {(white - black) / 255!r}"
+    )
+
+
+def to_torch(network: NumpyDense) -> Any:
+    """Return the network, whose weights are kept in NumPy, in PyTorch."""
+    torch_model = importlib.import_module("apps.gradient_flow.torch_model")
+    model = torch_model.build_model(network.network)
+    torch_model.load_weights(model, network.params)
+    return model
+
+
+APPLICATION = Application(
+    "gradient_flow",
+    Config,
+    load_data,
+    build_learner,
+    lambda own, data, config: split(own, config)[2],
+    predict,
+    input_help=PICTURE_HELP,
+    export=Export("pixels", describe=describe_input, prepare=to_torch),
+    other_data=False,
+)

@@ -1,4 +1,4 @@
-"""The networks in PyTorch; of several processes each computes its share of a batch."""
+"""The networks in PyTorch; several processes each compute a shard of a batch."""
 
 from collections.abc import Sequence
 
@@ -17,12 +17,12 @@ ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "ReLU": torch.relu}
 
 
 class TorchDense(nn.Module):
-    """`Dense`; returns the logits and the output of each hidden layer."""
+    """`Dense`."""
 
     def __init__(self, network: Dense) -> None:
         super().__init__()
-        self.shard = Shard()
         self.network = network
+        self.shard = Shard()
         inputs = network.inputs
         for layer in range(1, network.depth + 1):
             self.add_module(f"linear{layer}", nn.Linear(inputs, network.width, bias=not network.norm))
@@ -31,9 +31,13 @@ class TorchDense(nn.Module):
             inputs = network.width
         self.output = nn.Linear(inputs, CLASSES)
 
-    def forward(
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_with_flow(x)[0]
+
+    def forward_with_flow(
         self, x: torch.Tensor, masks: Sequence[torch.Tensor] = ()
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the logits and the output of each hidden layer."""
         hidden: list[torch.Tensor] = []
         for layer in range(1, self.network.depth + 1):
             y = self.get_submodule(f"linear{layer}")(x)
@@ -58,26 +62,34 @@ class TorchRecurrent(nn.Module):
         self.cell = kind(network.inputs, network.hidden, batch_first=True)
         self.output = nn.Linear(network.hidden, CLASSES)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        states, _ = self.cell(x)
-        logits: torch.Tensor = self.output(states[:, -1])
-        return logits
+    def forward_with_flow(
+        self, x: torch.Tensor, masks: Sequence[torch.Tensor] = ()
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the logits and the input of each step."""
+        steps = [step.requires_grad_() for step in x.unbind(1)]
+        states, _ = self.cell(torch.stack(steps, dim=1))
+        return self.output(states[:, -1]), steps
 
 
 def prepare(threads: int) -> None:
-    """Let torch use so many threads, and only what gives the same bits each time."""
+    """See numpy_model.py."""
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")
 
 
 def build_model(network: Network) -> TorchDense | TorchRecurrent:
-    """Return the network in torch, float64."""
+    """Return the network in PyTorch, float64; its weights are given with each call below."""
     model = TorchDense(network) if isinstance(network, Dense) else TorchRecurrent(network)
     if distributed.world_size() > 1:
         from shared.training.torch_ddp import shard_layers
 
         shard_layers(model, model.shard, torch.device("cpu"))
     return model.double()
+
+
+def load_weights(model: nn.Module, weights: Weights) -> None:
+    """Copy the weights into the network; running statistics stay as they are."""
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
 
 
 def gradients(
@@ -87,51 +99,36 @@ def gradients(
     labels: NDArray[np.int64],
     masks: Sequence[NDArray[np.bool_]] = (),
 ) -> Gradients:
-    """Return loss and gradients of one batch, by autograd; see `networks.Engine`."""
-    _load(model, weights)
-    shard = model.shard
-    rows = shard.select(len(inputs))
-    x = torch.from_numpy(inputs[rows])
-    if isinstance(model, TorchDense):
-        logits, watched = model(x, [torch.from_numpy(mask[rows]) for mask in masks])
-    else:
-        x.requires_grad_()
-        logits, watched = model(x), [x]
-    loss = F.cross_entropy(logits, torch.from_numpy(labels[rows])) * shard.weight
+    """Return loss and gradients of a batch, by autograd; see numpy_model.py."""
+    load_weights(model, weights)
+    model.train()
+    rows = model.shard.select(len(inputs))
+    row_masks = [torch.from_numpy(mask[rows]) for mask in masks]
+    logits, watched = model.forward_with_flow(torch.from_numpy(inputs[rows]), row_masks)
+    loss = F.cross_entropy(logits, torch.from_numpy(labels[rows])) * model.shard.weight
     named = dict(model.named_parameters())
     found = torch.autograd.grad(loss, [*(named[name] for name in weights), *watched])
-    loss, *parameters = summed([loss.detach(), *found[: len(weights)]])
-    flow = [whole(gradient, shard) for gradient in found[len(weights) :]]
-    stacked = torch.stack(flow) if isinstance(model, TorchDense) else flow[0].transpose(0, 1)
-    arrays = [gradient.numpy() for gradient in parameters]
-    return Gradients(loss.item(), dict(zip(weights, arrays, strict=True)), stacked.numpy())
+    loss, *parameters = (summed(tensor) for tensor in (loss.detach(), *found[: len(weights)]))
+    logits, *flow = (whole_batch(tensor, model.shard) for tensor in (logits.detach(), *found[len(weights) :]))
+    by_name = {name: gradient.numpy() for name, gradient in zip(weights, parameters, strict=True)}
+    return Gradients(loss.item(), logits.numpy(), by_name, torch.stack(flow).numpy())
 
 
-def summed(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Return the sums over all processes of what each has."""
-    if distributed.world_size() == 1:
-        return list(tensors)
-    return [all_reduce_sum(tensor.contiguous()) for tensor in tensors]
+def summed(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a tensor over all processes."""
+    return tensor if distributed.world_size() == 1 else all_reduce_sum(tensor.contiguous())
 
 
-def whole(gradient: torch.Tensor, shard: Shard) -> torch.Tensor:
-    """Return the gradients of the whole batch (N, ...) from those of this process's share."""
-    batch = gradient.new_zeros(shard.batch_size, *gradient.shape[1:])
+def whole_batch(rows: torch.Tensor, shard: Shard) -> torch.Tensor:
+    """Return the rows (N, ...) of the whole batch from those of this process's shard."""
+    batch = rows.new_zeros(shard.batch_size, *rows.shape[1:])
     if shard.weight:
-        batch[shard.rows] = gradient
-    return summed([batch])[0]
+        batch[shard.rows] = rows
+    return summed(batch)
 
 
 def logits(model: nn.Module, weights: Weights, inputs: Array) -> Array:
-    """Return the logits (N, 10), without dropout."""
-    _load(model, weights)
+    """Return the logits (N, 10) in evaluation mode."""
+    load_weights(model, weights)
     with torch.no_grad():
-        result = model(torch.from_numpy(inputs))
-    tensor: torch.Tensor = result[0] if isinstance(model, TorchDense) else result
-    return np.asarray(tensor.numpy())
-
-
-def _load(model: nn.Module, weights: Weights) -> None:
-    """Copy the weights in; batch normalization's running statistics are left alone."""
-    state = {name: torch.from_numpy(value) for name, value in weights.items()}
-    model.load_state_dict(state, strict=False)
+        return np.asarray(model.eval()(torch.from_numpy(inputs)).numpy())

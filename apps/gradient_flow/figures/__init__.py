@@ -1,1 +1,1 @@
-"""One file a picture: each measures, draws, and says what is to be seen."""
+"""One file per chart: each measures, draws, and writes a caption from its numbers."""

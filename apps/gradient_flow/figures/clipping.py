@@ -1,109 +1,88 @@
-"""Clipping on and off, where gradients explode: an RNN whose recurrent weights are too large."""
+"""Training with and without gradient clipping: an RNN whose recurrent weights are too large."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from apps.gradient_flow.config import Config
-from apps.gradient_flow.figures.figure import (
-    FONT_SIZE,
-    Figure,
-    Row,
-    canvas,
-    column,
-    dress,
-    line,
-    number,
-    png,
-    where,
-)
-from apps.gradient_flow.networks import Array, Engine, Recurrent, recurrent_weights, total_norm
+from apps.gradient_flow.figures.figure import Figure, Row, column, draw_curves, number, where
+from apps.gradient_flow.networks import Recurrent, total_norm
+from apps.gradient_flow.weights import recurrent_weights
 from shared.backprop import SGD, NaNError, clip_grad_norm_
+from shared.data.examples import Examples
 
-GAIN = 2.5  # the recurrent weights are so many times an orthogonal matrix
+LABELS = {"off": "clipping off", "on": "before clipping"}
+GAIN = 2.5  # the recurrent weights are this many times an orthogonal matrix
 
 
-def descend(
-    engine: Engine, config: Config, inputs: Array, labels: NDArray[np.int64], limit: float | None
-) -> list[Row]:
-    """Return a row for every step of gradient descent on one batch, clipped at `limit` or not.
+def descend(engine: Any, config: Config, batch: Examples, limit: float | None) -> list[Row]:
+    """Return a row for every step of gradient descent on one batch, clipped at `limit` if given.
 
-    A row has the loss before the step, the gradients' norm together, and what the step used. It
-    ends early where the loss is no longer finite.
+    A row has the loss before the step, the norm of all gradients together, and that norm after
+    clipping. The rows end when the loss is no longer finite.
     """
-    network = Recurrent("rnn", inputs.shape[2], config.model.recurrent)
+    network = Recurrent("rnn", batch.inputs.shape[2], config.model.recurrent)
     weights = recurrent_weights(network, np.random.default_rng([config.seed, 2]), gain=GAIN)
     model = engine.build_model(network)
     optimizer = SGD(weights, lr=config.model.clip_lr)
     rows: list[Row] = []
     for step in range(config.model.clip_steps):
         try:
-            found = engine.gradients(model, weights, inputs, labels)
+            found = engine.gradients(model, weights, batch.inputs, batch.labels)
         except NaNError:
             break
         if not np.isfinite(found.loss):
             break
         used = {name: gradient.copy() for name, gradient in found.parameters.items()}
         before = clip_grad_norm_(used, limit) if limit else total_norm(used)
-        rows.append(
-            {
-                "clipping": "on" if limit else "off",
-                "step": step,
-                "loss": found.loss,
-                "norm": before,
-                "norm_used": total_norm(used),
-            }
-        )
+        row = {"clipping": "on" if limit else "off", "step": step, "loss": found.loss, "norm": before}
+        rows.append(row | {"norm_used": total_norm(used)})
         optimizer.step(used)
     return rows
 
 
-def figure(engine: Engine, config: Config, inputs: Array, labels: NDArray[np.int64]) -> Figure:
-    """Return the picture."""
+def measure(engine: Any, config: Config, batch: Examples) -> list[Row]:
+    """Return the rows without clipping, then those with it."""
     limit = config.trainer.clip_norm
-    rows = [row for one in (None, limit) for row in descend(engine, config, inputs, labels, one)]
-    return Figure(
-        "clipping",
-        "Clipping, on and off, where gradients explode",
-        caption(rows, limit),
-        "Two panels: the norm of the gradient by step, logarithmic, and the loss by step, each "
-        "with clipping and without.",
-        rows,
-        draw(rows),
-    )
+    return descend(engine, config, batch, None) + descend(engine, config, batch, limit)
 
 
-def caption(rows: Sequence[Row], limit: float | None) -> str:
-    """Say how large the gradients are, and where the loss ends."""
+def figure(rows: Sequence[Row], limit: float | None) -> Figure:
+    """Return the chart; its caption says how large the gradients become, and where the loss ends."""
     off, on = where(rows, clipping="off"), where(rows, clipping="on")
     lower = "lower" if on[-1]["loss"] < off[-1]["loss"] else "not lower"
-    return (
-        f"An RNN whose recurrent weights are {number(GAIN)} times an orthogonal matrix: the norm "
-        f"of its gradients gets as high as {number(max(column(off, 'norm')))} without clipping and "
-        f"{number(max(column(on, 'norm')))} with it, of which a step uses "
-        f"{number(max(column(on, 'norm_used')))} at most (limit {number(limit or 0)}). The loss "
-        f"begins at {number(on[0]['loss'])} and after {off[-1]['step']} steps is "
-        f"{number(off[-1]['loss'])} without clipping, after {on[-1]['step']} steps "
-        f"{number(on[-1]['loss'])} with it: {lower} with it. Clipping "
-        "keeps the gradient's direction and shortens it; one step along a gradient that exploded "
-        "can undo all that came before."
+    caption = (
+        f"An RNN whose recurrent weights are {number(GAIN)} times an orthogonal matrix. The norm of "
+        f"its gradients reaches {number(max(column(off, 'norm')))} without clipping and "
+        f"{number(max(column(on, 'norm')))} with it, of which a step uses at most "
+        f"{number(max(column(on, 'norm_used')))} (limit {number(limit or 0)}). The loss "
+        f"starts at {number(on[0]['loss'])}. Without clipping it is {number(off[-1]['loss'])} after "
+        f"{off[-1]['step']} steps; with clipping it is {number(on[-1]['loss'])} after "
+        f"{on[-1]['step']} steps: {lower} with it. Clipping keeps the gradient's direction and "
+        "shortens it, because one step along an exploded gradient can undo all the steps before."
     )
+    title = "Exploding gradients, with and without clipping"
+    alt = (
+        "Two panels: the norm of the gradient by step, on a logarithmic scale, and the loss by "
+        "step, each with clipping and without."
+    )
+    return Figure("clipping", title, caption, alt, list(rows), draw(rows))
 
 
 def draw(rows: Sequence[Row]) -> bytes:
     """Draw norms and losses by step."""
-    picture = canvas("Exploding gradients in an RNN: clipping by norm, off and on")
-    left, right = picture.subplots(1, 2)
-    off, on = where(rows, clipping="off"), where(rows, clipping="on")
-    line(left, 1, column(off, "step"), column(off, "norm"), "clipping off")
-    line(left, 0, column(on, "step"), column(on, "norm"), "clipping on, before it")
-    line(left, 2, column(on, "step"), column(on, "norm_used"), "clipping on, used")
-    line(right, 1, column(off, "step"), column(off, "loss"), "clipping off")
-    line(right, 0, column(on, "step"), column(on, "loss"), "clipping on")
+    from shared import charts
+
+    chart = charts.figure("Exploding gradients in an RNN, with and without clipping by norm")
+    left, right = chart.subplots(1, 2)
+    on = where(rows, clipping="on")
+    draw_curves(left, rows, "clipping", "step", "norm", lambda value: LABELS[value])
+    charts.curve(left, 2, column(on, "step"), column(on, "norm_used"), "after clipping")
+    draw_curves(right, rows, "clipping", "step", "loss", lambda value: f"clipping {value}")
     left.set_yscale("log")
-    dress(left, "step", "norm of all gradients together", "gradient")
-    dress(right, "step", "cross-entropy (nats)", "loss on the batch")
-    for axes in (left, right):
-        axes.legend(fontsize=FONT_SIZE)
-    return png(picture)
+    charts.label_axes(left, "step", "norm of all gradients together", "gradient")
+    charts.label_axes(right, "step", "cross-entropy (nats)", "loss on the batch")
+    left.legend()
+    right.legend()
+    return charts.png(chart)

@@ -1,37 +1,27 @@
-"""The gradient's norm layer by layer: depth, activation, initialization, and two remedies."""
+"""The gradient's norm by layer: depth, activation, initialization, and two remedies."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from apps.gradient_flow.config import Config
 from apps.gradient_flow.figures.figure import (
     Figure,
     Row,
-    canvas,
     change,
     column,
-    dress,
+    draw_curves,
     joined,
-    legend_below,
-    line,
-    logarithmic,
     number,
-    png,
+    ratio,
     where,
 )
-from apps.gradient_flow.networks import (
-    ACTIVATIONS,
-    INITIALISATIONS,
-    Array,
-    Dense,
-    Engine,
-    initial_weights,
-    norm,
-)
+from apps.gradient_flow.networks import ACTIVATIONS, Dense, norm
+from apps.gradient_flow.weights import INITIALIZATIONS, initial_weights
+from shared.data.examples import Examples
 
 REMEDIES = {  # batch norm, residual sums
     "plain": (False, False),
@@ -39,169 +29,119 @@ REMEDIES = {  # batch norm, residual sums
     "residual sums": (False, True),
     "both": (True, True),
 }
-Y_LABEL = "norm of the gradient"
+NORM = "gradient_of_output"
+PAIRS = [
+    ("sigmoid", "Glorot"),
+    ("tanh", "Glorot"),
+    ("tanh", "orthogonal"),
+    ("ReLU", "He"),
+    ("ReLU", "normal"),
+]
 
 
-def measure(engine: Engine, config: Config, inputs: Array, labels: NDArray[np.int64]) -> list[Row]:
+def measure(engine: Any, config: Config, batch: Examples) -> list[Row]:
     """Return a row for every layer of every network, before any training."""
     rows = []
-    for depth, activation in product(config.model.depths, ACTIVATIONS):
-        for remedy, (with_norm, residual) in REMEDIES.items():
-            network = Dense(inputs.shape[1], config.model.width, depth, activation, with_norm, residual)
-            model = engine.build_model(network)
-            for initialization in INITIALISATIONS:
-                rng = np.random.default_rng([config.seed, 6, depth])  # the same numbers for all
-                weights = initial_weights(network, initialization, config.model.deviation, rng)
-                found = engine.gradients(model, weights, inputs, labels)
-                for layer in range(1, depth + 1):
-                    rows.append(
-                        {
-                            "depth": depth,
-                            "activation": activation,
-                            "initialization": initialization,
-                            "network": remedy,
-                            "layer": layer,
-                            "gradient_of_output": norm(found.flow[layer - 1]),
-                            "gradient_of_weights": norm(found.parameters[f"linear{layer}.weight"]),
-                        }
-                    )
+    for depth, activation, remedy in product(config.model.depths, ACTIVATIONS, REMEDIES):
+        network = Dense(batch.inputs.shape[1], config.model.width, depth, activation, *REMEDIES[remedy])
+        model = engine.build_model(network)
+        for initialization in INITIALIZATIONS:
+            rng = np.random.default_rng([config.seed, 6, depth])  # the same numbers for all
+            weights = initial_weights(network, initialization, config.model.deviation, rng)
+            found = engine.gradients(model, weights, batch.inputs, batch.labels)
+            rows += [
+                {
+                    "depth": depth,
+                    "activation": activation,
+                    "initialization": initialization,
+                    "network": remedy,
+                    "layer": layer,
+                    NORM: norm(gradient),
+                    "gradient_of_weights": norm(found.parameters[f"linear{layer}.weight"]),
+                }
+                for layer, gradient in enumerate(found.flow, start=1)
+            ]
     return rows
 
 
-def ratio(rows: Sequence[Row]) -> float:
-    """Return the norm at the first layer over that at the last, of one network's rows."""
-    ordered = sorted(rows, key=lambda row: int(row["layer"]))
-    first, last = ordered[0]["gradient_of_output"], ordered[-1]["gradient_of_output"]
-    return float(first / last) if last else float("nan")
-
-
-def table(rows: Sequence[Row]) -> list[Row]:
-    """Return first over last for every network: a row for depth, activation, initialization."""
+def ratios(rows: Sequence[Row]) -> list[Row]:
+    """Return the norm at the first layer over that at the last: a column for each remedy."""
     depths = sorted(set(column(rows, "depth")))
-    return [
+    keys = [
         {"depth": depth, "activation": activation, "initialization": initialization}
-        | {
-            remedy: ratio(
-                where(rows, depth=depth, activation=activation, initialization=initialization, network=remedy)
-            )
-            for remedy in REMEDIES
-        }
-        for depth, activation, initialization in product(depths, ACTIVATIONS, INITIALISATIONS)
+        for depth, activation, initialization in product(depths, ACTIVATIONS, INITIALIZATIONS)
+    ]
+    remedies = list(dict.fromkeys(column(rows, "network")))
+    return [
+        key | {remedy: ratio(where(rows, **key, network=remedy), NORM) for remedy in remedies} for key in keys
     ]
 
 
-def figures(engine: Engine, config: Config, inputs: Array, labels: NDArray[np.int64]) -> Iterator[Figure]:
-    """Yield the picture by initialization and the one by remedy."""
-    rows = measure(engine, config, inputs, labels)
-    plain = where(rows, network="plain")
-    yield Figure(
-        "depth",
-        "By layer: depth, activation, initialization",
-        depth_caption(rows),
-        "A panel for each of three activations and for the shallowest and the deepest network; in "
-        "each the norm of the gradient by layer, logarithmic, one line for each initialization.",
-        plain,
-        draw_depth(plain),
-        [
-            {key: row[key] for key in ("depth", "activation", "initialization")}
-            | {"first layer over last": row["plain"]}
-            for row in table(rows)
-        ],
-    )
-    yield Figure(
-        "remedies",
-        "By layer: with and without batch normalization and residual sums",
-        remedies_caption(rows),
-        "Six panels: three activations, two initializations; in each the norm of the gradient by "
-        "layer of the deepest network, logarithmic, plain, with batch norm, with residual sums, "
-        "and with both.",
-        rows,
-        draw_remedies(rows),
-        table(where(rows, depth=max(column(rows, "depth")))),
-    )
-
-
-def depth_caption(rows: Sequence[Row]) -> str:
-    """Say what becomes of the gradient in the deepest network, from last to first layer."""
-    deepest = max(column(rows, "depth"))
-    pairs = [
-        ("sigmoid", "Glorot"),
-        ("tanh", "Glorot"),
-        ("tanh", "orthogonal"),
-        ("ReLU", "He"),
-        ("ReLU", "normal"),
-    ]
-    said = {
-        f"{activation} with {initialization} weights": change(
-            ratio(
-                where(
-                    rows, depth=deepest, activation=activation, initialization=initialization, network="plain"
-                )
-            )
-        )
-        for activation, initialization in pairs
+def depth_figure(rows: Sequence[Row]) -> Figure:
+    """Return the chart of the plain networks; its caption says what happens on the way to layer 1."""
+    plain, depths = where(rows, network="plain"), column(rows, "depth")
+    ends = sorted({min(depths), max(depths)})
+    changes = {
+        f"{row['activation']} with {row['initialization']} weights": change(row["plain"])
+        for row in ratios(where(plain, depth=ends[-1]))
+        if (row["activation"], row["initialization"]) in PAIRS
     }
-    return (
-        "Read each line from right to left: the gradient enters at the last layer and travels to "
-        "the first. A straight slope on this scale is a factor at every layer. On its way "
-        f"from layer {deepest} to layer 1 the gradient does this. {joined(said)}. Every network is "
-        "new; nothing has been trained."
+    caption = (
+        "Read each curve from right to left: the gradient enters at the last layer and travels to "
+        "the first. A straight slope on this scale is a constant factor per layer. On its way "
+        f"from layer {ends[-1]} to layer 1, the gradient does the following. {joined(changes)}. No "
+        "network has been trained."
     )
-
-
-def remedies_caption(rows: Sequence[Row]) -> str:
-    """Say between which ratios the initializations lie, for each remedy."""
-    ratios = table(where(rows, depth=max(column(rows, "depth"))))
-    said, spans = {}, {}
-    for remedy in REMEDIES:
-        values = [row[remedy] for row in ratios if not math.isnan(row[remedy])]
-        low, high = (min(values), max(values)) if values else (math.nan, math.nan)
-        said[remedy] = f"{number(low)} to {number(high)}"
-        spans[remedy] = high / low if low else math.inf  # a gradient that has vanished altogether
-    narrowest = min(spans, key=lambda remedy: spans[remedy])
-    return (
-        "The first layer's norm over the last layer's, lowest to highest of all activations and "
-        f"initializations, {ratios[0]['depth']} layers: {joined(said)}. The nearer to 1, the more "
-        f"evenly the layers learn; the narrowest range is that of: {narrowest}. Batch "
-        "normalization takes out the size of the weights; a residual sum lets the gradient pass by "
-        "each layer, and adds to it what has gone through. Each panel has a scale of its own."
+    alt = (
+        "The norm of the gradient by layer, on a logarithmic scale, one curve for each initialization. "
+        "A panel for each of three activations and for the shallowest and the deepest network."
     )
+    title = "What reaches the first layer? Gradient by layer, before training"
+    png = draw(plain, title, "depth", "layers", "initialization", ends, "row")
+    table = [{k.replace("plain", "first layer over last"): v for k, v in r.items()} for r in ratios(plain)]
+    return Figure("depth", "By layer: depth, activation, initialization", caption, alt, plain, png, table)
 
 
-def draw_depth(rows: Sequence[Row]) -> bytes:
-    """Draw the plain networks, shallowest and deepest."""
-    figure = canvas("What reaches the first layer? Gradient by layer, before training")
-    depths = sorted(set(column(rows, "depth")))
-    chosen = depths if len(depths) == 1 else [depths[0], depths[-1]]
-    panels = figure.subplots(len(chosen), 3, sharey="row", squeeze=False)
-    for (row, depth), (col, activation) in product(enumerate(chosen), enumerate(ACTIVATIONS)):
-        axes = panels[row][col]
-        for style, initialization in enumerate(INITIALISATIONS):
-            one = where(rows, depth=depth, activation=activation, initialization=initialization)
-            line(axes, style, column(one, "layer"), column(one, "gradient_of_output"), initialization)
-        logarithmic(axes)
-        dress(
-            axes,
-            "layer" if row == len(chosen) - 1 else "",
-            "" if col else Y_LABEL,
-            f"{activation}, {depth} layers",
-        )
-    legend_below(figure, panels[0][0], 4)
-    return png(figure)
-
-
-def draw_remedies(rows: Sequence[Row]) -> bytes:
-    """Draw the deepest networks with and without remedies, from two kinds of weights."""
-    figure = canvas("Batch norm and residual sums: gradient by layer, before training")
+def remedies_figure(rows: Sequence[Row]) -> Figure:
+    """Return the chart of the deepest networks; its caption gives the range of the ratios."""
     deepest = where(rows, depth=max(column(rows, "depth")))
-    chosen = ["normal", "He"]
-    panels = figure.subplots(2, 3)
-    for (row, initialization), (col, activation) in product(enumerate(chosen), enumerate(ACTIVATIONS)):
-        axes = panels[row][col]
-        for style, remedy in enumerate(REMEDIES):
-            one = where(deepest, activation=activation, initialization=initialization, network=remedy)
-            line(axes, style, column(one, "layer"), column(one, "gradient_of_output"), remedy)
-        logarithmic(axes)
-        dress(axes, "layer" if row else "", "" if col else Y_LABEL, f"{activation}, {initialization} weights")
-    legend_below(figure, panels[0][0], 4)
-    return png(figure)
+    table = ratios(deepest)
+    ranges, spans = {}, {}
+    for remedy in REMEDIES:
+        values = [row[remedy] for row in table if not math.isnan(row[remedy])] or [math.nan]
+        low, high = min(values), max(values)
+        ranges[remedy] = f"{number(low)} to {number(high)}"
+        spans[remedy] = high / low if low else math.inf  # a gradient that vanished altogether
+    caption = (
+        "The norm at the first layer over that at the last, lowest to highest of all activations and "
+        f"initializations, {table[0]['depth']} layers: {joined(ranges)}. The closer to 1, the more "
+        f"evenly the layers learn; the narrowest range is that of: {min(spans, key=spans.__getitem__)}. "
+        "Batch normalization cancels the size of the weights; a residual sum lets the gradient bypass "
+        "each layer and adds what has passed through it. Each panel has its own scale."
+    )
+    alt = (
+        "The norm of the gradient by layer of the deepest network, on a logarithmic scale: plain, with "
+        "batch norm, with residual sums, and with both. Panels for three activations and two initializations."
+    )
+    title = "Batch norm and residual sums: gradient by layer, before training"
+    png = draw(deepest, title, "initialization", "weights", "network", ["normal", "He"], False)
+    title = "By layer: with and without batch normalization and residual sums"
+    return Figure("remedies", title, caption, alt, list(rows), png, table)
+
+
+def draw(
+    rows: Sequence[Row], title: str, key: str, label: str, by: str, values: Sequence[Any], sharey: Any
+) -> bytes:
+    """Draw a row of panels for each of `values` of column `key`, a panel for each activation."""
+    from shared import charts
+
+    chart = charts.figure(title)
+    panels = chart.subplots(len(values), len(ACTIVATIONS), sharey=sharey, squeeze=False)
+    for axes, (value, activation) in zip(panels.flat, product(values, ACTIVATIONS), strict=True):
+        draw_curves(axes, where(rows, activation=activation, **{key: value}), by, "layer", NORM)
+        charts.log_scale(axes)
+        x_label = "layer" if value == values[-1] else ""
+        y_label = "norm of the gradient" if activation == ACTIVATIONS[0] else ""
+        charts.label_axes(axes, x_label, y_label, f"{activation}, {value} {label}")
+    charts.legend_below(chart, panels[0][0], 4)
+    return charts.png(chart)

@@ -1,4 +1,4 @@
-"""Every optimizer's path through one curved valley (Rosenbrock 1960, here with a factor of 10)."""
+"""The path of every optimizer through one curved valley (Rosenbrock 1960, here with a factor of 10)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -6,19 +6,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.gradient_flow.figures.figure import (
-    FONT_SIZE,
-    STYLES,
-    Figure,
-    Row,
-    canvas,
-    column,
-    dress,
-    logarithmic,
-    number,
-    png,
-    where,
-)
+from apps.gradient_flow.figures.figure import Figure, Row, column, number, where
 from shared.backprop import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 STEEPNESS = 10.0
@@ -37,10 +25,9 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
-def value(point: NDArray[np.float64]) -> float:
+def value(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return f(x, y) = (1 - x)^2 + 10 (y - x^2)^2, which is 0 at (1, 1)."""
-    x, y = point
-    return float((1 - x) ** 2 + STEEPNESS * (y - x * x) ** 2)
+    return np.asarray((1 - x) ** 2 + STEEPNESS * (y - x * x) ** 2)
 
 
 def gradient(point: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -50,98 +37,73 @@ def gradient(point: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([-2 * (1 - x) - 2 * x * across, across])
 
 
-def path(make: Callable[..., Optimizer], rate: float) -> list[tuple[float, float, float]]:
-    """Return x, y and f before the first step and after each; cut short where it leaves."""
+def path(build: Callable[..., Optimizer], rate: float) -> list[tuple[float, float, float]]:
+    """Return x, y and f before the first step and after each, as long as the point is close."""
     point = np.array(START)
-    optimizer = make({"point": point}, lr=rate)
-    points = [(*START, value(point))]
+    optimizer = build({"point": point}, lr=rate)
+    points = [(*START, float(value(*point)))]
     for _ in range(STEPS):
         optimizer.step({"point": gradient(point)})
         if not np.abs(point).max() < 1e3:
             break
-        points.append((float(point[0]), float(point[1]), value(point)))
+        points.append((float(point[0]), float(point[1]), float(value(*point))))
     return points
 
 
 def measure() -> list[Row]:
     """Return a row for every step of every optimizer at the rate that ends lowest."""
     rows = []
-    for name, make in OPTIMIZERS.items():
-        paths = {rate: path(make, rate) for rate in RATES}
-        whole = {rate: points for rate, points in paths.items() if len(points) == STEPS + 1}
-        rate = min(whole, key=lambda rate: whole[rate][-1][2])
+    for name, build in OPTIMIZERS.items():
+        paths = {rate: path(build, rate) for rate in RATES}
+        complete = [rate for rate in RATES if len(paths[rate]) == STEPS + 1]
+        best = min(complete, key=lambda rate: paths[rate][-1][2])
         rows += [
-            {"optimizer": name, "lr": rate, "step": step, "x": x, "y": y, "f": f}
-            for step, (x, y, f) in enumerate(whole[rate])
+            {"optimizer": name, "lr": best, "step": step, "x": x, "y": y, "f": f}
+            for step, (x, y, f) in enumerate(paths[best])
         ]
     return rows
 
 
-def figure() -> Figure:
-    """Return the picture."""
-    rows = measure()
-    return Figure(
-        "valley",
-        "Every optimizer's path through one valley",
-        caption(rows),
-        "Eight panels: the path of each of seven optimizers over the contours of a curved valley, "
-        "from its left arm to the minimum at (1, 1), and the function's value by step.",
-        rows,
-        draw(rows),
-        [where(rows, optimizer=name)[-1] for name in OPTIMIZERS],
+def figure(rows: Sequence[Row]) -> Figure:
+    """Return the chart; its caption says where each optimizer ends."""
+    ends = where(rows, step=STEPS)
+    listed = ", ".join(
+        f"{row['optimizer']} {number(row['f'])} (rate {number(row['lr'])})"
+        for row in sorted(ends, key=lambda row: float(row["f"]))
     )
-
-
-def caption(rows: Sequence[Row]) -> str:
-    """Say where each ends."""
-    ends = {name: where(rows, optimizer=name)[-1] for name in OPTIMIZERS}
-    order = sorted(ends, key=lambda name: float(ends[name]["f"]))
-    said = ", ".join(f"{name} {number(ends[name]['f'])} (rate {number(ends[name]['lr'])})" for name in order)
-    return (
-        "f(x, y) = (1 - x)^2 + 10 (y - x^2)^2: steep walls, a gentle floor, the minimum 0 at the "
+    caption = (
+        "f(x, y) = (1 - x)^2 + 10 (y - x^2)^2 has steep walls, a gentle floor, and its minimum 0 at the "
         f"star. Each optimizer has the best of the same {len(RATES)} learning rates, "
         f"{number(RATES[0])} to {number(RATES[-1])}. Its value after {STEPS} steps, lowest first: "
-        f"{said}. One valley says how they move, and nothing about which is best elsewhere. AdamW "
+        f"{listed}. One valley shows how they move, not which of them is best elsewhere. AdamW "
         "shrinks its weights at each step."
     )
+    title = "The path of every optimizer through one valley"
+    alt = (
+        "Eight panels: the path of each of seven optimizers over the contours of a curved valley, "
+        "from its left arm to the minimum at (1, 1), and the function's value by step."
+    )
+    return Figure("valley", title, caption, alt, list(rows), draw(rows), ends)
 
 
 def draw(rows: Sequence[Row]) -> bytes:
     """Draw a panel for each path, and the values by step."""
-    picture = canvas("Every optimizer through one valley, each with its best learning rate")
-    panels = picture.subplots(2, 4).ravel()
-    across, up = np.meshgrid(np.linspace(-2, 2, 161), np.linspace(-1, 3, 161))
-    heights = (1 - across) ** 2 + STEEPNESS * (up - across**2) ** 2
-    levels = np.geomspace(0.1, 200, 9)
-    for panel, (axes, name) in enumerate(zip(panels, OPTIMIZERS, strict=False)):
-        color, _, marker = STYLES[panel]
+    from shared import charts
+
+    chart = charts.figure("Every optimizer through one valley, each with its best learning rate")
+    *panels, last = chart.subplots(2, 4).ravel()
+    grid = np.meshgrid(np.linspace(-2, 2, 161), np.linspace(-1, 3, 161))
+    for index, (axes, name) in enumerate(zip(panels, OPTIMIZERS, strict=True)):
         one = where(rows, optimizer=name)
-        axes.contour(across, up, heights, levels=levels, colors="#BBBBBB", linewidths=1)
-        axes.plot(column(one, "x"), column(one, "y"), color=color, linewidth=1.5, marker=marker, markersize=5)
+        color, _, marker = charts.STYLES[index]
+        axes.contour(*grid, value(*grid), levels=np.geomspace(0.1, 200, 9), colors="#BBBBBB", linewidths=1)
+        axes.plot(column(one, "x"), column(one, "y"), color=color, lw=1.5, marker=marker, ms=5)
         axes.plot(*MINIMUM, "*", color="black", markersize=16, zorder=4)
-        axes.set_xlim(-2, 2)
-        axes.set_ylim(-1, 3)
-        dress(
-            axes, "x" if panel > 2 else "", "" if panel % 4 else "y", f"{name}, rate {number(one[0]['lr'])}"
-        )
-        panels[7].plot(
-            column(one, "step"),
-            column(one, "f"),
-            color=color,
-            linewidth=2,
-            linestyle=STYLES[panel][1],
-            marker=marker,
-            markevery=20,
-            label=name,
-        )
-    logarithmic(panels[7])
-    dress(panels[7], "step", "", "f by step")
-    picture.legend(
-        *panels[7].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=7,
-        fontsize=FONT_SIZE,
-        frameon=False,
-        handlelength=2,
-    )
-    return png(picture)
+        axes.set(xlim=(-2, 2), ylim=(-1, 3))
+        title = f"{name}, rate {number(one[0]['lr'])}"
+        charts.label_axes(axes, "x" if index > 2 else "", "" if index % 4 else "y", title)
+        charts.curve(last, index, column(one, "step"), column(one, "f"), name)
+    charts.log_scale(last)
+    charts.label_axes(last, "step", "", "f by step")
+    charts.legend_below(chart, last, 7)
+    return charts.png(chart)
