@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from shared.config import AnyAppConfig
 from shared.data.examples import Examples
-from shared.errors import ConfigError, DataError
+from shared.errors import DataError
 from shared.runs.environment import DataSet
 from shared.runs.reader import load_weights, read_config, read_metrics
 from shared.training.loop import Learner
@@ -55,11 +55,11 @@ class Application(Generic[AnyAppConfig]):
         config: the class of its configuration.
         load_data: returns the data set that a configuration names.
         build_learner: takes a configuration and the data set of the run; returns the untrained
-            network. None: its runs cannot be evaluated or exported.
+            network.
         test_examples: takes the data set of the run, the data set to test on (often the same) and
             the configuration of the latter; returns the test examples as the network takes them.
         predict: takes a finished run and one input from the command line. It may raise a
-            SuiteError. None: there is nothing to predict.
+            SuiteError.
         input_help: what an input of `predict` is.
         export: how its networks are written as ONNX.
         other_data: whether a run can be evaluated on other data than its own.
@@ -68,10 +68,10 @@ class Application(Generic[AnyAppConfig]):
     name: str
     config: type[AnyAppConfig]
     load_data: Callable[[AnyAppConfig], DataSet]
-    build_learner: Callable[[AnyAppConfig, Any], Learner] | None = None
-    test_examples: Callable[[Any, Any, AnyAppConfig], Examples] | None = None
-    predict: Callable[["FinishedRun[AnyAppConfig]", str], Prediction] | None = None
-    input_help: str = ""
+    build_learner: Callable[[AnyAppConfig, Any], Learner]
+    test_examples: Callable[[Any, Any, AnyAppConfig], Examples]
+    predict: Callable[["FinishedRun[AnyAppConfig]", str], Prediction]
+    input_help: str
     export: Export = field(default_factory=Export)
     other_data: bool = True
 
@@ -122,23 +122,14 @@ class FinishedRun(Generic[AnyAppConfig]):
         """The trained network.
 
         Raises:
-            ConfigError: the application keeps no network.
             DataError: data or weights are missing, damaged or have changed since.
         """
-        if self.application.build_learner is None:
-            raise ConfigError(f"{self.folder}: {self.application.name} keeps no network")
         learner = self.application.build_learner(self.config, self.data)
         load_weights(learner, self.folder, self.metrics)
         return learner
 
     def test_examples(self, data: Any = None, config: AnyAppConfig | None = None) -> Examples:
-        """Return test examples as the network takes them: those of the run, or of other data.
-
-        Raises:
-            ConfigError: the application has none.
-        """
-        if self.application.test_examples is None:
-            raise ConfigError(f"{self.folder}: {self.application.name} keeps no network")
+        """Return test examples as the network takes them: those of the run, or of other data."""
         return self.application.test_examples(
             self.data, self.data if data is None else data, config or self.config
         )

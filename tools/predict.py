@@ -36,14 +36,11 @@ def predict(run_name: str, inputs: Sequence[str], out: Path | None) -> int:
     """Print and draw what a network predicts for each input; return the exit status.
 
     Raises:
-        ConfigError: there is no such run, or its application predicts nothing.
+        ConfigError: there is no such run, or no input.
     """
     run = open_run(run_name)
-    application = run.application
-    if application.predict is None:
-        raise ConfigError(f"{application.name} has nothing to predict")
     if not inputs:
-        raise ConfigError(f"give an input: {application.input_help}")
+        raise ConfigError(f"give an input: {run.application.input_help}")
     file = out if out is not None and out.suffix.lower() == ".png" else None
     if file and len(inputs) > 1:
         raise ConfigError(f"{file} is one file for {len(inputs)} charts: name a folder")
@@ -52,7 +49,7 @@ def predict(run_name: str, inputs: Sequence[str], out: Path | None) -> int:
     errors: dict[str, int] = {}
     for text in inputs:
         try:
-            prediction = application.predict(run, text)
+            prediction = run.application.predict(run, text)
             print(prediction.text)
             path = file or chart_path(folder, prediction.name, used)
             write_result(path, prediction.chart)

@@ -112,7 +112,7 @@ def gradients(
     load_weights(model, weights)
     model.train()
     if isinstance(model, NumpyDense):
-        model.dropout = [mask * (1 / (1 - model.network.dropout)) for mask in masks]
+        model.dropout = [mask * np.float64(1 / (1 - model.network.dropout)) for mask in masks]
     criterion = CrossEntropyLoss()
     logits = model.forward(inputs)
     loss = criterion.forward(logits, labels)

@@ -4,12 +4,12 @@ import importlib
 from typing import Any
 
 import numpy as np
-from shared.application import Application, Export, FinishedRun, Prediction
 
 from apps.gradient_flow.config import Config
 from apps.gradient_flow.data import load_data, network_inputs, split
 from apps.gradient_flow.numpy_model import NumpyDense
 from apps.gradient_flow.train import build_learner
+from shared.application import Application, Export, FinishedRun, Prediction
 from shared.digit_prediction import PICTURE_HELP, predict_digit
 
 

@@ -20,7 +20,7 @@ from apps.gradient_flow.networks import engine
 from apps.gradient_flow.page import page
 from shared.data.examples import Examples
 from shared.data.images import ImageData
-from shared.runs.environment import facts
+from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
 from shared.training.loop import Evaluation, evaluate
@@ -42,11 +42,11 @@ def train(config: Config) -> dict[str, Any]:
     """
     data = load_data(config)
     train_set, validation_set, test_set = sets = split(data, config)
-    run = RunFolder.claim(config)
-    run.metrics |= facts(
+    run = RunFolder.open(config)
+    run.metrics |= initial_metrics(
         config, data, train=len(train_set), validation=len(validation_set), test=len(test_set)
     )
-    with run.recording():
+    with run.session():
         learner = build_learner(config, data)
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)
@@ -75,8 +75,8 @@ def train_in_subfolder(
     """Train with another method, in trainings/METHOD of the run folder; return history and test scores."""
     train_set, validation_set, test_set = sets
     learner = GradientLearner(config, method)
-    folder = run.inside(f"trainings/{method}", config)
-    with folder.recording():
+    folder = run.subfolder(f"trainings/{method}", config)
+    with folder.session():
         fit(learner, train_set, validation_set, config, folder)
     return folder.rows("history.csv"), evaluate(learner, test_set)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from apps.gradient_flow import train as app
 from apps.gradient_flow.config import Config
@@ -34,7 +35,9 @@ from apps.gradient_flow.figures.figure import Figure, Row, change, column, numbe
 from apps.gradient_flow.learner import METHODS, GradientLearner, best_epoch, fit, out_of_patience, score
 from apps.gradient_flow.networks import Dense, Gradients, Network, Recurrent, engine, norm
 from apps.gradient_flow.numpy_model import build_model
+from apps.gradient_flow.predict import APPLICATION, predict
 from apps.gradient_flow.weights import INITIALIZATIONS, initial_weights, matrix, recurrent_weights
+from shared.application import FinishedRun
 from shared.data import digits
 from shared.data.examples import Examples
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
@@ -167,6 +170,15 @@ def test_the_page_loads_nothing_from_the_network(smoke: tuple[Path, str]) -> Non
     assert page.tags.count("figcaption") == len(CHARTS)
     assert page.tags.count("h1") == 1
     assert page.tags.count("table") >= 5
+
+
+def test_a_finished_run_evaluates_and_predicts(smoke: tuple[Path, str], tmp_path: Path) -> None:
+    run = FinishedRun.open(APPLICATION, smoke[0])
+    assert evaluate(run.learner, run.test_examples()).loss == run.metrics["test_loss"]
+    Image.fromarray(digits.load().test_images[0]).resize((90, 90)).save(tmp_path / "digit.png")
+    prediction = predict(run, str(tmp_path / "digit.png"))
+    assert re.search(r"digit\.png: (\d \d+\.\d%, ){2}\d \d+\.\d% \(light on dark\)", prediction.text)
+    assert prediction.chart[:4] == b"\x89PNG"
 
 
 @pytest.mark.slow

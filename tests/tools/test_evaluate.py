@@ -32,6 +32,7 @@ RUNS = {
     "attention": ["data=recall"],
     "resnet_transfer": ["data=digit_pictures", "transfer.mode=scratch", "weights=none"],
     "xor": [],
+    "gradient_flow": [],
 }
 
 

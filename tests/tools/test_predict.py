@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.mnist_cnn import handwriting
-from apps.mnist_cnn.predict import APPLICATION, digit_probabilities
+from apps.mnist_cnn.predict import APPLICATION, network_inputs
 from apps.resnet_transfer.predict import prediction_chart
 from shared.application import FinishedRun
+from shared.data import handwriting
 from shared.data.pictures import decode_whole
 from shared.errors import DataError
 from shared.runs.reader import read_metrics
@@ -83,7 +83,7 @@ def accuracies(folder: Path, files: Path, count: int) -> tuple[float, float]:
         seen = handwriting.mnist_form(decode_whole(file.read_bytes(), file.name), file.name)
         assert seen.dark
         for place, digit in enumerate((pixels, seen.pixels)):
-            right[place] += digit_probabilities(run, digit).argmax() == label
+            right[place] += run.learner.logits(network_inputs(run, digit)).argmax() == label
     return right[0] / count, right[1] / count
 
 
