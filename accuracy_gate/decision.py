@@ -34,52 +34,30 @@ OUTLIER = 5.0  # spreads below the baseline's lowest accuracy
 
 @dataclass(frozen=True)
 class Comparison:
-    """Accuracy or loss of a case, old against new.
+    """Accuracy or loss of a case, old against new."""
 
-    Attributes:
-        metric: accuracy or loss.
-        baseline_mean: mean over the baseline's seeds.
-        baseline_spread: their standard deviation.
-        predicted_spread: what theory predicts; None for loss, or if the test set's size is unknown.
-        new_mean: mean of the new results.
-        detectable: smallest drop (rise of the loss) found with 95 % power; None if none can be found.
-        p: how likely results this bad are without a change; seed by seed at the last look of a paired plan.
-        level: the case fails at this look if p is at or below it.
-        clear: whether nothing hints at a change for the worse.
-    """
-
-    metric: str
+    metric: str  # accuracy or loss
     baseline_mean: float
-    baseline_spread: float
-    predicted_spread: float | None
+    baseline_spread: float  # standard deviation between seeds
+    predicted_spread: float | None  # by theory; None for loss, or if the test set's size is unknown
     new_mean: float
-    detectable: float | None
-    p: float
-    level: float
-    clear: bool
+    detectable: float | None  # smallest drop (rise of the loss) found with 95 % power, if any can be found
+    p: float  # how likely results this bad are without a change; by seed at the last look of a paired plan
+    level: float  # the case fails at this look if p is at or below it
+    clear: bool  # whether nothing hints at a change for the worse
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a case.
-
-    Attributes:
-        case: its name.
-        outcome: passed, identical, or one of FAILING or UNDECIDED.
-        reason: a sentence.
-        comparisons: accuracy and loss; empty if nothing could be compared.
-        baseline: the record to compare with.
-        new: the new results.
-        notes: remarks that fail nothing.
-    """
+    """The verdict on a case."""
 
     case: str
-    outcome: str
+    outcome: str  # passed, identical, or one of FAILING or UNDECIDED
     reason: str
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()  # accuracy and loss; empty if nothing could be compared
     baseline: Record | None = None
     new: Record | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # remarks that fail nothing
 
     @property
     def failing(self) -> bool:

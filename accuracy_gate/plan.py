@@ -35,32 +35,20 @@ MIN_BASELINE_SEEDS = 20
 
 @dataclass(frozen=True)
 class Plan:
-    """When to look at a case, and at which level it fails.
+    """When to look at a case, and at which level it fails."""
 
-    Attributes:
-        baseline: number of baseline seeds.
-        cases: number of cases in the suite.
-        looks: numbers of new seeds after which to decide, in rising order.
-        false_alarm_rate: of the whole suite.
-        paired: whether the new results share the baseline's seeds.
-    """
-
-    baseline: int
-    cases: int
-    looks: tuple[int, ...] = LOOKS
-    false_alarm_rate: float = FALSE_ALARM_RATE
-    paired: bool = False
+    baseline: int  # number of baseline seeds
+    cases: int  # number of cases in the suite
+    looks: tuple[int, ...] = LOOKS  # numbers of new seeds after which to decide, in rising order
+    false_alarm_rate: float = FALSE_ALARM_RATE  # of the whole suite
+    paired: bool = False  # whether the new results share the baseline's seeds
 
     def by_seed(self, n: int) -> bool:
         """Whether the look after n seeds compares seed by seed."""
         return self.paired and n == self.looks[-1] and n >= MIN_PAIRS
 
     def levels(self, share: str) -> dict[int, float]:
-        """Return for each look the p at or below which the case fails; 0 if it cannot fail.
-
-        Args:
-            share: a key of SHARES.
-        """
+        """Return for each look the p at or below which a metric (a key of SHARES) fails; 0: it cannot."""
         return _levels(self, share)
 
     @property

@@ -34,23 +34,14 @@ DONE = "done"
 
 @dataclass(frozen=True)
 class Run:
-    """One training.
-
-    Attributes:
-        seed: the seed of its random numbers.
-        accuracy: share of correctly classified test examples, or None.
-        loss: mean loss over the test examples, or None.
-        seconds: training time, or None if it was not measured.
-        status: `done`, or a word for how the run ended instead.
-        error: the error message of a run that is not done.
-    """
+    """One training."""
 
     seed: int
-    accuracy: Any = None
-    loss: Any = None
-    seconds: float | None = None
-    status: str = DONE
-    error: str = ""
+    accuracy: Any = None  # share of correctly classified test examples
+    loss: Any = None  # mean loss over the test examples
+    seconds: float | None = None  # training time, if it was measured
+    status: str = DONE  # or a word for how the run ended instead
+    error: str = ""  # the error message of a run that is not done
 
     @property
     def problem(self) -> str | None:
@@ -85,19 +76,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Record:
-    """The runs of one case, and what they depend on.
-
-    Attributes:
-        case: the name of the case.
-        runs: one for each seed.
-        facts: dataset, dataset_sha256, embedded, test_examples and config, as far as known.
-        notes: everything else in the file (versions, hardware, commit, date).
-    """
+    """The runs of one case, and what they depend on."""
 
     case: str
-    runs: tuple[Run, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    runs: tuple[Run, ...]  # one for each seed
+    facts: Mapping[str, Any] = field(default_factory=dict)  # DATA_KEYS and config, as far as known
+    notes: Mapping[str, Any] = field(default_factory=dict)  # everything else: versions, hardware, date
 
     @property
     def test_examples(self) -> int | None:

@@ -67,11 +67,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command that the arguments select; return the exit status.
-
-    Raises:
-        ConfigError: the arguments do not fit together.
-    """
+    """Run the command that the arguments select; return the exit status."""
     files = arguments.baseline or arguments.results
     if files and arguments.bless:
         raise ConfigError("--bless does not go with --baseline and --results: it trains")
@@ -168,11 +164,7 @@ def decide_files(baseline: Path | None, results: Path | None, keys: Mapping[str,
 
 
 def decide_once(baseline: Record, new: Record | None, cases: int) -> Verdict:
-    """Return the verdict on a case whose results are complete: one look, with its whole share.
-
-    Raises:
-        ConfigError: there are too few results for any of them to fail.
-    """
+    """Return the verdict on a case whose results are complete: one look, with its whole share."""
     if new is None:
         return Verdict(baseline.case, "failed", "no results", (), baseline)
     new = Record(baseline.case, new.runs, new.facts, new.notes)
@@ -203,11 +195,7 @@ def status(outcomes: Iterable[str]) -> int:
 
 
 def make_out_folder(keys: Mapping[str, str]) -> Path:
-    """Create the folder of the results and return it.
-
-    Raises:
-        ConfigError: it is not empty, or cannot be created.
-    """
+    """Create the folder of the results and return it."""
     folder = Path(keys.get("out", f"outputs/regress/{datetime.now():%Y-%m-%d_%H-%M-%S}"))
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty; choose another folder with out=FOLDER")

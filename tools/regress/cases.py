@@ -42,25 +42,15 @@ IGNORED = (
 
 
 class Case(Section):
-    """One file of conf/regression.
-
-    Attributes:
-        app: the folder in apps/.
-        overrides: KEY=VALUE, as on the command line.
-        real: overrides added for the real data; they must forbid a fallback.
-        embedded: overrides added for the embedded sample; None: there is no sample.
-        looks: after how many seeds to decide.
-        limit_seconds: a run that takes longer has failed.
-        short: whether case=short includes it.
-    """
+    """One file of conf/regression."""
 
     app: Annotated[str, Field(pattern=r"^\w+$")]
     overrides: list[str]
-    real: list[str]
-    embedded: list[str] | None
-    looks: Annotated[list[Count], Field(default=list(LOOKS), min_length=1)]
-    limit_seconds: Positive = 300.0
-    short: bool = False
+    real: list[str]  # overrides added for the real data; they must forbid a fallback
+    embedded: list[str] | None  # overrides added for the embedded sample; None: there is no sample
+    looks: Annotated[list[Count], Field(default=list(LOOKS), min_length=1)]  # after how many seeds to decide
+    limit_seconds: Positive = 300.0  # a run that takes longer has failed
+    short: bool = False  # whether case=short includes it
 
     @model_validator(mode="after")
     def _looks_rise(self) -> "Case":
@@ -92,16 +82,7 @@ class Case(Section):
 
 @dataclass(frozen=True)
 class Variant:
-    """A case on one source of data.
-
-    Attributes:
-        name: the name of the case.
-        source: real or embedded.
-        case: the content of its file.
-        config: the part of the configuration that its baseline must share.
-        cases: the folder of the cases.
-        baselines: the folder of the baselines.
-    """
+    """A case on one source of data, real or embedded; `config` is what its baseline must share."""
 
     name: str
     source: str

@@ -46,13 +46,7 @@ def stop_all() -> None:
 
 
 class Worker:
-    """A process that trains one variant of a case.
-
-    Args:
-        variant: what to train.
-        out: the folder for run folders and the log.
-        root: the code that trains.
-    """
+    """A process that trains a variant with the code in `root`; run folders and log go to `out`."""
 
     def __init__(self, variant: Variant, out: Path, root: Path = ROOT) -> None:
         self.limit_seconds = variant.case.limit_seconds

@@ -16,13 +16,7 @@ from tools.regress.process import Worker
 
 @dataclass
 class Suite:
-    """The cases to run, and the raw results so far.
-
-    Attributes:
-        variants: by the name of the case, which data to try, in this order.
-        out: the folder of the results.
-        results: the records so far, by their title.
-    """
+    """The variants of each case in the order of preference, and the raw results so far by title."""
 
     variants: Mapping[str, Sequence[Variant]]
     out: Path

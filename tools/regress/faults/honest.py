@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,35 +29,28 @@ DRAWS = 4_000
 SEED = 20
 
 
-@dataclass(frozen=True)
-class Pair:
-    """The honest results of a case.
-
-    Attributes:
-        baseline: at least 20 runs.
-        fresh: results of other seeds.
-        looks: numbers of new seeds after which the gate decides.
-    """
+class Pair(NamedTuple):
+    """The honest results of a case, and the numbers of new seeds after which the gate decides."""
 
     baseline: Record
     fresh: Record
-    looks: tuple[int, ...]
+    looks: Sequence[int]
 
 
 Decision = Callable[[Record, Record, Sequence[int], int], Verdict]
 
 
 def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Verdict:
-    """Return the gate's verdict on results that are complete, look by look.
+    """Return the gate's verdict on complete results, in a suite of so many cases.
 
-    Args:
-        baseline: at least 20 runs.
-        new: as many as the last look takes.
-        looks: numbers of seeds after which to decide.
-        suite: number of cases in the suite.
+    The seeds become 0, 1, 2, ..., because the gate pairs results by seed. Pairs then have nothing in
+    common, the worst case for a paired test.
     """
     plan = Plan(len(baseline.runs), suite, tuple(looks), paired=True)
-    baseline, new = renumber(baseline), renumber(new)
+    baseline, new = (
+        replace(record, runs=tuple(replace(run, seed=n) for n, run in enumerate(record.runs)))
+        for record in (baseline, new)
+    )
     for n in looks:
         verdict = decide(baseline, replace(new, runs=new.runs[:n]), plan)
         if verdict:
@@ -65,22 +58,8 @@ def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Ver
     raise AssertionError("the last look always decides")
 
 
-def renumber(record: Record) -> Record:
-    """Return the record with the seeds 0, 1, 2, ..., because the gate pairs results by seed.
-
-    Results with the same number then have nothing else in common, the worst case for a paired test.
-    """
-    return replace(record, runs=tuple(replace(run, seed=n) for n, run in enumerate(record.runs)))
-
-
 def resample(pairs: Sequence[Pair], draws: int = DRAWS, decision: Decision = gate) -> dict[str, Any]:
-    """Return how often a suite of randomly divided results fails, and each case.
-
-    Args:
-        pairs: the cases.
-        draws: number of suites.
-        decision: what decides on a case.
-    """
+    """Return how often a suite of randomly divided results fails, and each case."""
     random = np.random.default_rng(SEED)
     alarms = np.zeros((draws, len(pairs)), dtype=bool)
     for draw in range(draws):
@@ -138,13 +117,7 @@ def rate(alarms: int, of: int) -> dict[str, Any]:
 
 @dataclass
 class HonestRuns:
-    """The file with the honest results and the rates.
-
-    Attributes:
-        file: docs/results/honest.json.
-        data: real or embedded.
-        content: of the file.
-    """
+    """The file with the honest results and the rates, and its content."""
 
     file: Path
     data: str
@@ -208,7 +181,7 @@ class HonestRuns:
         for entry in self.content["cases"]:
             texts = (json.dumps(entry[part]) for part in ("baseline", "fresh"))
             (baseline,), (fresh,) = (parse_records(text, str(self.file)) for text in texts)
-            pairs.append(Pair(baseline, fresh, tuple(entry["looks"])))
+            pairs.append(Pair(baseline, fresh, entry["looks"]))
         self.content["resampled"] = resample(pairs, draws)
         self.content["direct"] = compare_directly(pairs)
         self.save()

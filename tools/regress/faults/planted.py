@@ -32,15 +32,7 @@ PREPARES_DATA = "shared/data/"
 
 @dataclass(frozen=True)
 class Fault:
-    """One planted fault.
-
-    Attributes:
-        name: a short name.
-        sentence: what is wrong.
-        cases: the names of the cases that it is measured on.
-        file: the file that it changes, relative to the repository.
-        edits: what is replaced in that file, and by what.
-    """
+    """One planted fault, as in its TOML file."""
 
     name: str
     sentence: str
