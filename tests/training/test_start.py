@@ -22,8 +22,7 @@ PROGRAM = """
 import gc, sys
 from apps.xor import train as app
 app.write_charts = lambda *given: None
-from shared.training import loop
-before = fit.save_weights
+before = app.save_weights
 def after_steps(learner, run):
     print("imported:", *sorted({unneeded} & sys.modules.keys()))
     before(learner, run)
