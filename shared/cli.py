@@ -124,10 +124,6 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
 
 def _check_run(config: AppConfig) -> None:
     """Check before any data is loaded what the run folder and the training would refuse later."""
-    if hasattr(config.model, "pooling"):
-        from shared.training.auto import check_pooling
-
-        check_pooling(config)
     if config.logger is not None:
         from shared.runs.loggers import check_installed
 

@@ -185,17 +185,6 @@ class AppConfig(Section):
 AnyAppConfig = TypeVar("AnyAppConfig", bound=AppConfig)
 
 
-def can_be_sparse(config: AppConfig) -> bool:
-    """Whether pooling=sparse is possible with this framework, arithmetic and device."""
-    trainer = config.trainer
-    return (
-        config.framework != "numpy"
-        and trainer.precision != "float64"
-        and trainer.device in ("auto", "cpu")
-        and not trainer.compile
-    )
-
-
 def validate(schema: type[AnyAppConfig], values: Mapping[str, Any]) -> AnyAppConfig:
     """Return the validated configuration.
 

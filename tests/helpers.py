@@ -18,7 +18,7 @@ from scipy.stats import t
 from apps.mnist_cnn.config import Config
 from shared.compose import config_from_overrides
 from shared.data.examples import Examples
-from shared.native import library
+from shared.training import conv_pool
 
 ROOT = Path(__file__).parents[1]
 FALSE_ALARM = 0.001  # how often a training may be called worse although nothing got worse
@@ -61,13 +61,13 @@ def run_mnist(
 
 @functools.cache
 def no_c_compiler() -> str | None:
-    """Return why no C at all can be compiled here as shared/native is; None where it can.
+    """Return why no C at all can be compiled here as the kernel is; None where it can.
 
     Where it can, a mistake in the code there is no reason to leave out a test.
     """
     command = shlex.split(os.environ.get("CC") or "cc")
     with tempfile.TemporaryDirectory() as folder:
-        command += [*library.FLAGS, "-o", f"{folder}/one.so", "-x", "c", "-"]
+        command += [*conv_pool.FLAGS, "-o", f"{folder}/one.so", "-x", "c", "-"]
         try:
             done = subprocess.run(command, input="int one;", capture_output=True, text=True)
         except OSError as error:

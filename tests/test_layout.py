@@ -19,7 +19,7 @@ GROUND_FLOOR = (
     "shared.files",
     "shared.native",
     "shared.nested",
-    "shared.processor",
+    "shared.runs.environment",
 )
 MIDDLE_FLOOR = ("shared.training", "shared.parity", "shared.runs", "shared.cli", "shared.application")
 APP_FILES = {

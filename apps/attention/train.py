@@ -9,9 +9,8 @@ import numpy as np
 
 from apps.attention.config import Config, MeanPooling, Recall
 from shared.data import recall
-from shared.data.examples import Examples
+from shared.data.examples import Examples, hold_back
 from shared.data.recall import RecallData
-from shared.data.split import hold_back
 from shared.data.text import TextData
 from shared.data.text_sets import load_texts, split_texts
 from shared.distributed import broadcast_from_rank0

@@ -2,9 +2,9 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from shared.config import AppConfig, Count, Pooling, Probability, Section, SplitData, can_be_sparse
+from shared.config import AppConfig, Count, Pooling, Probability, Section, SplitData
 
 Channels = Annotated[list[Count], Field(min_length=2, max_length=2, description="of the two convolutions")]
 Hidden = Annotated[Count, Field(description="width of the dense layer")]
@@ -18,7 +18,7 @@ Gradients = Annotated[
 
 
 class Cnn(Section):
-    SPARSE_PAYS: ClassVar = {"torch", "keras"}  # where it makes a step faster: docs/performance.md
+    SPARSE_IS_FASTER: ClassVar = {"torch", "keras"}  # measured: docs/performance.md
     name: Literal["cnn"]
     channels: Channels
     hidden: Hidden
@@ -30,7 +30,7 @@ class Cnn(Section):
 
 
 class FastCnn(Section):
-    SPARSE_PAYS: ClassVar = {"torch"}
+    SPARSE_IS_FASTER: ClassVar = {"torch"}
     name: Literal["fast_cnn"]
     channels: Channels
     hidden: Hidden
@@ -70,13 +70,3 @@ class Config(AppConfig):
     app: Literal["mnist_cnn"]
     model: Annotated[Cnn | FastCnn | Mlp, Field(discriminator="name")]
     data: Annotated[Mnist | Digits, Field(discriminator="name")]
-
-    @model_validator(mode="after")
-    def _pooling_has_its_arithmetic(self) -> "Config":
-        sparse = getattr(self.model, "pooling", "plain") == "sparse"
-        if sparse and not can_be_sparse(self):
-            raise ValueError(
-                "model.pooling=sparse computes in float32 or bfloat16, for torch or Keras, on the "
-                "processor, without trainer.compile; model.pooling=plain computes everywhere"
-            )
-        return self

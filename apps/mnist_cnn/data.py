@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.mnist_cnn.config import Config
-from shared.data.examples import Examples
+from shared.data.examples import Examples, hold_back
 from shared.data.images import ImageData, Standardized
-from shared.data.split import hold_back
 from shared.training.loop import Augment
 
 

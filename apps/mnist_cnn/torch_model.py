@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from apps.mnist_cnn.config import Cnn, FastCnn, Mlp
 from shared.training.torch_dropout import ByteDropout
-from shared.training.torch_pooling import max_pooled
+from shared.training.torch_pooling import conv_max_pool
 
 CLASSES = 10
 SIDE = 28  # pixels
@@ -34,7 +34,7 @@ class TorchCnn(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = F.relu_(self.conv1(images[:, None]))
-        x = max_pooled(self.conv2, x, self.pooling)
+        x = conv_max_pool(self.conv2, x, self.pooling)
         x = F.relu_(x)  # ReLU of the maximum is the maximum of ReLU
         x = self.dropout1(x.flatten(1))
         x = self.dropout2(F.relu_(self.fc1(x)))
@@ -63,7 +63,7 @@ class TorchFastCnn(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = F.relu_(self.norm1(F.max_pool2d(self.conv1(images[:, None]), 2)))
-        x = F.relu_(self.norm2(max_pooled(self.conv2, x, self.pooling)))
+        x = F.relu_(self.norm2(conv_max_pool(self.conv2, x, self.pooling)))
         logits: torch.Tensor = self.fc2(F.relu_(self.fc1(x.flatten(1))))
         return logits
 

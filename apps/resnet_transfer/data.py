@@ -8,9 +8,8 @@ import numpy as np
 
 from apps.resnet_transfer.config import Cifar10, Config, DigitPictures, ImageFolder
 from shared.data import cifar10, digits, pictures
-from shared.data.examples import Examples
+from shared.data.examples import Examples, hold_back
 from shared.data.images import ImageData
-from shared.data.split import hold_back
 from shared.errors import ConfigError, DataError
 
 SOURCE_DIGITS, TARGET_DIGITS = tuple("01234"), tuple("56789")

@@ -18,7 +18,7 @@ from shared.errors import DataError
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import learner_class
 from shared.training.loop import EVALUATION_BATCH, Augment, Learner, fit
-from shared.training.lr_scale import LrScales
+from shared.training.schedule import LrScales
 
 State = Mapping[str, NDArray[Any]]  # weights by torchvision's names, unless said otherwise
 

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from shared.config import AppConfig
 from shared.data.config import Imdb, Reviews, TextFolder, Texts
-from shared.data.examples import Examples
+from shared.data.examples import Examples, hold_back
 from shared.data.sequences import UNKNOWN, Documents, Sequences
-from shared.data.split import hold_back
 from shared.data.text import Settings, TextData, ids_of_words, tokenizer
 from shared.errors import ConfigError
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from shared import distributed
 from shared.config import AppConfig
-from shared.processor import cpu_name
 
 ROOT = Path(__file__).parents[2]
+CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"], "numpy": []}
 
 
@@ -96,3 +96,22 @@ def git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() if result.returncode == 0 else None
+
+
+def cpu_name() -> str:
+    """Return the processor's name, or its architecture if the system does not tell."""
+    return _cpuinfo("model name", CPUINFO) or platform.processor() or platform.machine()
+
+
+def processor_flags(cpuinfo: Path = CPUINFO) -> set[str]:
+    """Return the names of the processor's features; an empty set if the system does not tell."""
+    return set((_cpuinfo("flags", cpuinfo) or _cpuinfo("Features", cpuinfo)).split())
+
+
+def _cpuinfo(key: str, cpuinfo: Path) -> str:
+    """Return the value of a key for the first core; an empty string if there is none."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

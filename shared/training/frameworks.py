@@ -13,7 +13,7 @@ from shared.config import AppConfig
 from shared.errors import ConfigError
 from shared.training.loop import Learner
 from shared.training.losses import Loss
-from shared.training.lr_scale import ALL, LrScales
+from shared.training.schedule import ALL, LrScales
 
 # Parameters of glibc's mallopt (malloc.h), and the largest values they take, in bytes.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

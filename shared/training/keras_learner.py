@@ -14,8 +14,7 @@ from shared.errors import ConfigError
 from shared.runs.environment import available_cores
 from shared.training.keras_optimizers import build_optimizer, set_lr_scales
 from shared.training.losses import Loss
-from shared.training.lr_scale import ALL, LrScales, lr_scale
-from shared.training.schedule import Indices
+from shared.training.schedule import ALL, Indices, LrScales, lr_scale
 
 
 class KerasLearner:

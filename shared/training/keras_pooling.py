@@ -1,4 +1,4 @@
-"""A convolution and the max pooling after it, with a backward pass that leaves zeros out."""
+"""A convolution followed by max pooling, with a backward pass that skips zero gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,23 +8,22 @@ import numpy as np
 import tensorflow as tf
 
 from shared.config import Pooling
-from shared.native import conv_pool
-from shared.native.library import library
 from shared.runs.environment import available_cores
+from shared.training import conv_pool
 
 DTYPES = (tf.float32, tf.bfloat16)
 
 
 class ConvMaxPool2D(keras.layers.Conv2D):
-    """keras.layers.Conv2D without padding, in steps of one, and MaxPooling2D(2) after it.
+    """keras.layers.Conv2D without padding, stride 1, followed by MaxPooling2D(2).
 
     x (N, H, W, C) to (N, H' // 2, W' // 2, K).
 
     Args:
         filters: K.
-        kernel_size: of the convolution.
-        pooling: how the gradients are computed that training asks for: "sparse" by
-            shared/native/conv_pool.c, not in float64; "plain" by TensorFlow.
+        kernel_size: size of the kernel.
+        pooling: "sparse" computes the gradients of training with conv_pool.c, in float32 or bfloat16;
+            everything else is computed by TensorFlow.
     """
 
     def __init__(self, filters: int, kernel_size: int, pooling: Pooling, **options: Any) -> None:
@@ -32,24 +31,24 @@ class ConvMaxPool2D(keras.layers.Conv2D):
         self.pooling = pooling
         plain = self.padding == "valid" and self.activation is keras.activations.linear
         if not plain or (*self.strides, *self.dilation_rate, self.groups) != (1,) * 5:
-            raise ValueError("expected a convolution without padding, steps, groups and activation")
+            raise ValueError("expected a convolution without padding, strides, groups and activation")
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return the maxima of the convolution's 2x2 windows."""
         if not training or self.pooling != "sparse" or x.dtype not in DTYPES:
             return tf.nn.max_pool2d(super().call(x), 2, 2, "VALID")
-        library()  # while the graph is made: what it raises would come out of it as another error
+        conv_pool.library()  # before the graph is traced, which would change the type of its error
         kernel = tf.cast(self.kernel, x.dtype)
         maxima = tf.transpose(conv_max_pool(x, kernel), [0, 2, 3, 1])
-        # The maximum of sums with the same number is the sum with the maximum.
+        # Adding the bias after the maximum gives the same result.
         return maxima + tf.cast(self.bias, x.dtype) if self.use_bias else maxima
 
     def get_config(self) -> dict[str, Any]:
-        """Return what such a layer is made with."""
+        """Return the arguments of the layer."""
         return {**super().get_config(), "pooling": self.pooling}
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """Return the shape of what `call` returns."""
+        """Return the shape of the output."""
         images, height, width, filters = super().compute_output_shape(input_shape)
         return images, height // 2, width // 2, filters
 
@@ -63,7 +62,7 @@ def conv_max_pool(
     y = tf.nn.conv2d(x, kernel, 1, "VALID")
     _, height, width, filters = y.shape
     maxima, where = tf.numpy_function(
-        lambda y: conv_pool.max_pool(y, threads), [bits(y)], [bits(y).dtype, tf.uint8], False
+        lambda y: conv_pool.max_pool(y, threads), [to_bits(y)], [to_bits(y).dtype, tf.uint8], False
     )
 
     def backward(x: Any, kernel: Any, dy: Any, where: Any) -> tuple[Any, Any]:
@@ -72,19 +71,19 @@ def conv_max_pool(
         return dx, dw.transpose(1, 2, 3, 0)
 
     def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        given = [bits(x), tf.cast(kernel, tf.float32), bits(dy), where]
-        dx, dw = tf.numpy_function(backward, given, [bits(x).dtype, tf.float32], False)
+        given = [to_bits(x), tf.cast(kernel, tf.float32), to_bits(dy), where]
+        dx, dw = tf.numpy_function(backward, given, [to_bits(x).dtype, tf.float32], False)
         shaped = tf.ensure_shape(dw, kernel.shape)
-        return tf.ensure_shape(values(dx, x.dtype), x.shape), tf.cast(shaped, kernel.dtype)
+        return tf.ensure_shape(from_bits(dx, x.dtype), x.shape), tf.cast(shaped, kernel.dtype)
 
-    return tf.ensure_shape(values(maxima, y.dtype), [None, filters, height // 2, width // 2]), gradient
+    return tf.ensure_shape(from_bits(maxima, y.dtype), [None, filters, height // 2, width // 2]), gradient
 
 
-def bits(numbers: tf.Tensor) -> tf.Tensor:
-    """Return the bits of bfloat16, which NumPy does not know; anything else as it is."""
+def to_bits(numbers: tf.Tensor) -> tf.Tensor:
+    """Return bfloat16 as its bits, because NumPy has no such type; anything else unchanged."""
     return tf.bitcast(numbers, tf.uint16) if numbers.dtype == tf.bfloat16 else numbers
 
 
-def values(numbers: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Return what `bits` has made of numbers of that dtype."""
+def from_bits(numbers: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Return what `to_bits` was given."""
     return tf.bitcast(numbers, dtype) if dtype == tf.bfloat16 else numbers

@@ -10,8 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.backprop.activations import sigmoid, softmax
-
 Loss = Literal["cross_entropy", "binary_cross_entropy", "squared_error"]
 
 
@@ -23,6 +21,8 @@ def example_losses(loss: Loss, logits: NDArray[np.float64], labels: NDArray[np.i
     if loss == "binary_cross_entropy":
         # -log sigmoid of the signed logit, in a form that cannot overflow
         return np.logaddexp(0, np.where(labels == 1, -logit, logit))
+    from shared.backprop.activations import sigmoid  # a package that few runs need
+
     return np.asarray((sigmoid(logit) - labels) ** 2)
 
 
@@ -35,6 +35,8 @@ def predicted_classes(loss: Loss, logits: NDArray[Any]) -> NDArray[np.int64]:
 
 def class_probabilities(loss: Loss, logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probability of each class, shape (N, classes)."""
+    from shared.backprop.activations import sigmoid, softmax
+
     if loss == "cross_entropy":
         return softmax(logits)
     second = sigmoid(logits)

@@ -15,8 +15,7 @@ from shared.data.examples import Examples
 from shared.errors import TrainingDiverged
 from shared.runs.environment import available_cores
 from shared.training.losses import Loss, predicted_classes
-from shared.training.lr_scale import ALL, LrScales, lr_scale, parameter_group
-from shared.training.schedule import Indices
+from shared.training.schedule import ALL, Indices, LrScales, lr_scale, parameter_group
 
 
 class NumpyLearner:

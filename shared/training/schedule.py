@@ -1,7 +1,7 @@
-"""The examples and the learning rate of every step, the same for all frameworks."""
+"""The examples and the learning rates of every step, the same for all frameworks."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,13 @@ from shared.config import AppConfig
 
 Indices = NDArray[np.int64]
 Batches = Callable[[int], list[Indices]]  # the batches of an epoch, counted from 1; as many in each
+
+# Factors of the learning rate by parameter group: {"": 0.1, "fc": 1.0} trains `fc` at the full rate and
+# everything else at a tenth of it; 0 freezes a group. A group is a prefix of its parameters' names; the
+# longest prefix that fits counts.
+LrScales = Mapping[str, float]
+
+ALL: LrScales = {"": 1.0}
 
 POOL = 50  # batches that are sorted by length together
 WARM_UP = 0.3  # fraction of the steps in which one_cycle rises
@@ -95,3 +102,20 @@ def learning_rates(schedule: str, peak: float, total: int, steps: NDArray[np.int
 def _half_cosine(start: float, end: float, position: NDArray[Any]) -> NDArray[np.float64]:
     """Go from `start` at position 0 to `end` at position 1 along half a cosine."""
     return np.asarray(end + (start - end) * (1 + np.cos(np.pi * position)) / 2)
+
+
+def parameter_group(name: str, lr_scales: LrScales) -> str:
+    """Return the group that the layer or parameter of this name belongs to.
+
+    Raises:
+        ValueError: it belongs to none.
+    """
+    groups = [group for group in lr_scales if group in ("", name) or name.startswith(f"{group}.")]
+    if not groups:
+        raise ValueError(f"no learning rate for {name}: {', '.join(lr_scales)}")
+    return max(groups, key=len)
+
+
+def lr_scale(name: str, lr_scales: LrScales) -> float:
+    """Return the factor of the learning rate of the layer or parameter of this name."""
+    return lr_scales[parameter_group(name, lr_scales)]

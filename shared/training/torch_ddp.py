@@ -19,7 +19,7 @@ from shared.data.examples import Examples
 from shared.distributed import Shard
 from shared.torch_distributed import all_reduce_sum, lost_process
 from shared.training.losses import Loss
-from shared.training.lr_scale import ALL, LrScales
+from shared.training.schedule import ALL, LrScales
 from shared.training.torch_device import device_of
 from shared.training.torch_dropout import ByteDropout
 from shared.training.torch_learner import TorchLearner

@@ -15,8 +15,7 @@ from shared.config import AppConfig, Optimizer
 from shared.data.examples import Examples
 from shared.runs.environment import available_cores
 from shared.training.losses import Loss
-from shared.training.lr_scale import ALL, LrScales, lr_scale, parameter_group
-from shared.training.schedule import Indices
+from shared.training.schedule import ALL, Indices, LrScales, lr_scale, parameter_group
 from shared.training.torch_device import device_of
 
 

@@ -1,4 +1,4 @@
-"""A convolution and the max pooling after it, with a backward pass that leaves zeros out."""
+"""A convolution followed by max pooling, with a backward pass that skips zero gradients."""
 
 from typing import Any, cast
 
@@ -8,34 +8,34 @@ from torch import nn
 from torch.nn import functional as F
 
 from shared.config import Pooling
-from shared.native import conv_pool
+from shared.training import conv_pool
 
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-def max_pooled(conv: nn.Conv2d, x: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+def conv_max_pool(conv: nn.Conv2d, x: torch.Tensor, pooling: Pooling) -> torch.Tensor:
     """Return max_pool2d(conv(x), 2), (N, K, H', W'), for x (N, C, H, W).
 
     Args:
-        conv: has no padding and takes steps of one; x is in bfloat16 where it computes in that.
+        conv: without padding, stride 1.
         x: float32, float64 or bfloat16.
-        pooling: how the gradients are computed that training asks for: "sparse" by
-            shared/native/conv_pool.c, on the processor and not in float64; else by torch.
+        pooling: "sparse" computes the gradients of training with conv_pool.c, on a CPU and in float32
+            or bfloat16; everything else is computed by torch.
     """
-    native = x.device.type == "cpu" and x.dtype in DTYPES
-    if pooling == "sparse" and conv.training and native and not torch.compiler.is_compiling():
+    supported = x.device.type == "cpu" and x.dtype in DTYPES
+    if pooling == "sparse" and conv.training and supported and not torch.compiler.is_compiling():
         return cast(torch.Tensor, ConvMaxPool.apply(x, conv.weight, conv.bias))
     return F.max_pool2d(conv(x), 2)
 
 
 class ConvMaxPool(torch.autograd.Function):
-    """max_pool2d(conv2d(x, weight, bias), 2); its output is contiguous, channels first."""
+    """max_pool2d(conv2d(x, weight, bias), 2); the output is contiguous, channels first."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """Return the maxima, in bfloat16 under autocast to that; they may be changed in place."""
+        """Return the maxima, in bfloat16 under autocast; they may be changed in place."""
         y = F.conv2d(x, weight, bias)
-        maxima, where = conv_pool.max_pool(numbers(channels_last(y)), torch.get_num_threads())
+        maxima, where = conv_pool.max_pool(to_numpy(channels_last(y)), torch.get_num_threads())
         ctx.save_for_backward(x.to(y.dtype), weight.to(y.dtype), torch.from_numpy(where))
         ctx.has_bias = bias is not None
         return torch.from_numpy(maxima).view(y.dtype)
@@ -43,15 +43,15 @@ class ConvMaxPool(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Return the gradients of x, in the maxima's dtype, and of weight and bias, in float32.
+        """Return the gradients of x, in the dtype of the maxima, and of weight and bias in float32.
 
-        All of them, asked for or not: a layer that learns nothing is not in training mode.
+        It returns all of them, needed or not: a frozen layer is not in training mode.
         """
         x, weight, where = ctx.saved_tensors
         dx, dw, db = conv_pool.gradients(
-            numbers(channels_last(x)),
-            numbers(channels_last(weight.float())),
-            numbers(dy.detach().contiguous()),
+            to_numpy(channels_last(x)),
+            to_numpy(channels_last(weight.float())),
+            to_numpy(dy.detach().contiguous()),
             where.numpy(),
             torch.get_num_threads(),
         )
@@ -61,10 +61,10 @@ class ConvMaxPool(torch.autograd.Function):
 
 
 def channels_last(images: torch.Tensor) -> torch.Tensor:
-    """Return (N, C, H, W) as (N, H, W, C), copied where it does not lie so in memory already."""
+    """Return (N, C, H, W) as contiguous (N, H, W, C)."""
     return images.detach().permute(0, 2, 3, 1).contiguous()
 
 
-def numbers(values: torch.Tensor) -> NDArray[Any]:
-    """Return values as an array that shares their memory; of bfloat16 the bits."""
+def to_numpy(values: torch.Tensor) -> NDArray[Any]:
+    """Return an array that shares the memory of a tensor; of bfloat16 the bits."""
     return (values.view(torch.uint16) if values.dtype == torch.bfloat16 else values).numpy()

@@ -1,10 +1,10 @@
-"""trainer.precision=auto asks the processor; model.pooling=auto: tests/native/test_library.py."""
+"""trainer.precision=auto asks the processor; model.pooling=auto: test_conv_pool_compiler.py."""
 
 from pathlib import Path
 
 import pytest
 
-from shared.processor import processor_flags
+from shared.runs.environment import processor_flags
 from shared.training import auto
 from tests.helpers import mnist_config
 

@@ -13,10 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from shared.config import Pooling
-from shared.native import conv_pool
-from shared.training import keras_pooling
+from shared.training import conv_pool
 from shared.training.keras_pooling import ConvMaxPool2D
-from shared.training.torch_pooling import max_pooled
+from shared.training.torch_pooling import conv_max_pool
 from tests.helpers import no_c_compiler, trained
 
 if reason := no_c_compiler():
@@ -32,7 +31,7 @@ def in_torch(pooling: Pooling, precision: str, bias: bool) -> Gradients:
     conv = nn.Conv2d(16, 24, 3, bias=bias)
     x = torch.randn(20, 16, 11, 12).bfloat16().float().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-        pooled = max_pooled(conv, x, pooling)
+        pooled = conv_max_pool(conv, x, pooling)
     assert pooled.dtype == getattr(torch, precision)
     upstream = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
     found: dict[str, torch.Tensor | None] = {"y": pooled.detach().clone()}
@@ -84,14 +83,14 @@ def test_only_training_takes_the_c_code(monkeypatch: pytest.MonkeyPatch) -> None
         raise AssertionError("the C code was asked")
 
     monkeypatch.setattr(conv_pool, "max_pool", refused)
-    monkeypatch.setattr(keras_pooling, "library", refused)
+    monkeypatch.setattr(conv_pool, "library", refused)
     conv, x = nn.Conv2d(1, 2, 3), torch.randn(1, 1, 8, 8)
-    max_pooled(conv.eval(), x.requires_grad_(), "sparse").sum().backward()
-    max_pooled(conv.train(), x, "plain")
-    max_pooled(conv.double(), x.double(), "sparse")
-    max_pooled(nn.Conv2d(1, 2, 3, device="meta"), x.to("meta"), "sparse")
+    conv_max_pool(conv.eval(), x.requires_grad_(), "sparse").sum().backward()
+    conv_max_pool(conv.train(), x, "plain")
+    conv_max_pool(conv.double(), x.double(), "sparse")
+    conv_max_pool(nn.Conv2d(1, 2, 3, device="meta"), x.to("meta"), "sparse")
     with pytest.raises(AssertionError, match="was asked"):
-        max_pooled(conv.float(), x, "sparse")
+        conv_max_pool(conv.float(), x, "sparse")
     layer = ConvMaxPool2D(2, 3, "sparse")
     layer(tf.zeros((1, 8, 8, 1)), training=False)
     with pytest.raises(AssertionError, match="was asked"):

@@ -21,7 +21,7 @@ from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.data import load_data, split
 from apps.mnist_cnn.train import build_learner
 from shared.compose import config_from_overrides
-from shared.native import conv_pool
+from shared.training import conv_pool
 from shared.training.auto import resolve_auto
 from tools.bench.rows import Measured, Row, compared, limited, seconds, time_in_turns
 

@@ -11,8 +11,8 @@ import pytest
 
 from apps.mnist_cnn.config import Config
 from shared.errors import ConfigError
-from shared.native import library
-from shared.training.auto import check_pooling, resolve_auto
+from shared.training import conv_pool
+from shared.training.auto import resolve_auto
 from tests.helpers import mnist_config, no_c_compiler
 
 # What it makes, the word after -o, is an empty file.
@@ -22,15 +22,16 @@ EMPTY = """sh -c 'while [ "$1" != -o ]; do shift; done; : >"$2"' sh"""
 @pytest.fixture(autouse=True)
 def nothing_is_compiled_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the code be compiled into an empty folder, and forget that afterwards."""
-    monkeypatch.setattr(library, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(conv_pool, "CACHE", tmp_path / "cache")
     forget()
     yield
     forget()
 
 
 def forget() -> None:
-    library._built_or_why_not.cache_clear()
-    library.library.cache_clear()
+    conv_pool._compile_or_reason.cache_clear()
+    conv_pool.library.cache_clear()
+    conv_pool._print_once.cache_clear()
 
 
 @pytest.fixture
@@ -49,42 +50,42 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return calls
 
 
-def decided(config: Config) -> str:
+def pooling_of(config: Config) -> str:
     return str(getattr(resolve_auto(config).model, "pooling", None))
 
 
 def test_it_is_compiled_once_for_a_source_and_its_flags(
     compiler: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    first = library.built()
+    first = conv_pool.compiled()
     assert first.parent == tmp_path / "cache"
     forget()
-    assert library.built() == first
+    assert conv_pool.compiled() == first
     assert compiler.read_text().count("\n") == 1
     assert compiler.read_text().startswith("-pipe -std=gnu11")
     forget()
     monkeypatch.setenv("CC", str(os.environ["CC"]) + " -g")
-    assert library.built() != first
+    assert conv_pool.compiled() != first
     forget()
     other = tmp_path / "other.c"
-    other.write_text(library.SOURCE.read_text() + "\n")
-    monkeypatch.setattr(library, "SOURCE", other)
-    assert library.built() != first
+    other.write_text(conv_pool.SOURCE.read_text() + "\n")
+    monkeypatch.setattr(conv_pool, "SOURCE", other)
+    assert conv_pool.compiled() != first
     forget()
-    monkeypatch.setattr(library, "processor_flags", lambda: {"another"})
-    assert library.built().is_file()
+    monkeypatch.setattr(conv_pool, "processor_flags", lambda: {"another"})
+    assert conv_pool.compiled().is_file()
     assert compiler.read_text().count("\n") == 4
     assert len(list((tmp_path / "cache").iterdir())) == 4, "and nothing else is left there"
 
 
 @pytest.mark.parametrize("left", [0, 3000])
 def test_a_damaged_library_is_compiled_again(left: int, compiler: Path) -> None:
-    place = library.built()
+    place = conv_pool.compiled()
     whole = place.read_bytes()
     place.write_bytes(whole[:left])
     forget()
-    assert library.built().read_bytes() == whole
-    assert library.library().made is not None
+    assert conv_pool.compiled().read_bytes() == whole
+    assert conv_pool.library().made is not None
     assert compiler.read_text().count("\n") == 2
 
 
@@ -96,15 +97,15 @@ def test_a_folder_that_cannot_be_written_to(
     def refused(path: Path, content: bytes) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
-    monkeypatch.setattr(library, "write_atomically", refused)
-    assert library.built().is_file()
-    assert library.library().made is not None
+    monkeypatch.setattr(conv_pool, "write_atomically", refused)
+    assert conv_pool.compiled().is_file()
+    assert conv_pool.library().made is not None
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_cache_that_is_no_folder(compiler: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
-    place = library.built()
+    place = conv_pool.compiled()
     assert place.is_file()
     assert place.parent != tmp_path / "cache"
 
@@ -113,21 +114,21 @@ def test_where_there_is_a_compiler_the_code_can_be_compiled() -> None:
     """Without this a mistake in it would only leave tests out."""
     if reason := no_c_compiler():
         pytest.skip(reason)
-    assert library.built().is_file()
-    assert library.library().backward
+    assert conv_pool.compiled().is_file()
+    assert conv_pool.library().backward
 
 
 @pytest.mark.parametrize(
     ("command", "message"),
     [
         ("/nowhere/cc -pipe", "there is no C compiler /nowhere/cc: install gcc, or name one in"),
-        (" ", "there is no C compiler in the variable CC: install gcc"),
-        ("gcc '", "the variable CC is no command: No closing quotation"),
+        (" ", "there is no C compiler in the environment variable CC: install gcc"),
+        ("gcc '", "the environment variable CC is not a command: No closing quotation"),
         ("sh -c 'echo In it:; echo Error: no flag; exit 3' >&2", "the C compiler .*sh fails: "),
-        ("false", "the C compiler .*false fails: status 1"),
+        ("false", "the C compiler .*false fails: exit status 1"),
         ("cp /dev/null", "the C compiler .*cp fails: .*"),
-        ("true", "what the C compiler .*true makes cannot be loaded: .*No such file"),
-        (EMPTY, "what the C compiler .*sh makes cannot be loaded: OSError: .*file too short"),
+        ("true", "the library that the C compiler .*true made cannot be loaded: .*No such file"),
+        (EMPTY, "the library that the C compiler .*sh made cannot be loaded: OSError: .*file too short"),
     ],
 )
 def test_without_a_compiler(
@@ -140,17 +141,16 @@ def test_without_a_compiler(
     """`auto` goes on and says what is missing, and `sparse` is refused."""
     monkeypatch.setenv("CC", command)
     config = mnist_config(tmp_path / "run")
-    check_pooling(config)
+    assert pooling_of(config) == "plain"
     said = capsys.readouterr().err
     assert re.match(f"note: {message}", said)
-    assert said.endswith("(model.pooling=plain says that this is meant)\n")
+    assert said.endswith("(to hide this note, set model.pooling=plain)\n")
     assert said.count("\n") == 1
     assert list((tmp_path / "cache").glob("*")) == []
-    assert decided(config) == "plain"
     with pytest.raises(ConfigError, match=message):
-        check_pooling(mnist_config(tmp_path / "run", "model.pooling=sparse"))
+        resolve_auto(mnist_config(tmp_path / "run", "model.pooling=sparse"))
     for word in ("model.pooling=plain", "framework=numpy", "model=mlp"):
-        check_pooling(mnist_config(tmp_path / "run", word))
+        resolve_auto(mnist_config(tmp_path / "run", word))
     assert capsys.readouterr().err == ""
 
 
@@ -172,8 +172,7 @@ def test_without_a_compiler(
 )
 def test_what_auto_means(words: list[str], meaning: str, compiler: Path, tmp_path: Path) -> None:
     config = mnist_config(tmp_path / "run", *words)
-    check_pooling(config)
-    assert decided(config) == meaning
+    assert pooling_of(config) == meaning
     assert compiler.exists() == (meaning == "sparse")
 
 
@@ -183,8 +182,8 @@ def test_what_auto_means(words: list[str], meaning: str, compiler: Path, tmp_pat
     ids=str,
 )
 def test_what_sparse_cannot_be_is_refused(words: list[str], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model\.pooling=sparse computes in float32 or bfloat16"):
-        mnist_config(tmp_path / "run", "model.pooling=sparse", *words)
+    with pytest.raises(ConfigError, match=r"model\.pooling=sparse needs framework=torch or keras"):
+        resolve_auto(mnist_config(tmp_path / "run", "model.pooling=sparse", *words))
 
 
 def test_a_model_without_pooling_compiles_nothing(compiler: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from shared.native import conv_pool, library
+from shared.training import conv_pool
 from tests.helpers import no_c_compiler
 
 if reason := no_c_compiler():
@@ -230,15 +230,15 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_planted_faults_are_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = library.SOURCE.read_text()
+    source = conv_pool.SOURCE.read_text()
     right, faulty = FAULTS[name]
     assert source.count(right) == 1
     (tmp_path / "faulty.c").write_text(source.replace(right, faulty))
-    monkeypatch.setattr(library, "SOURCE", tmp_path / "faulty.c")
-    monkeypatch.setattr(library, "CACHE", tmp_path)
-    library._built_or_why_not.cache_clear()
-    faulty_library = library.library.__wrapped__()  # without what is remembered
-    library._built_or_why_not.cache_clear()
+    monkeypatch.setattr(conv_pool, "SOURCE", tmp_path / "faulty.c")
+    monkeypatch.setattr(conv_pool, "CACHE", tmp_path)
+    conv_pool._compile_or_reason.cache_clear()
+    faulty_library = conv_pool.library.__wrapped__()  # without what is remembered
+    conv_pool._compile_or_reason.cache_clear()
     monkeypatch.setattr(conv_pool, "library", lambda: faulty_library)
     checks: list[Callable[[], Any]] = [
         *(lambda sizes=sizes, low=low: check(sizes, low) for sizes in LAYERS for low in (0, 1)),

@@ -1,1 +1,0 @@
-"""C code for what no library does fast: compiled on the machine that runs it, when it is needed."""

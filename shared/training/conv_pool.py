@@ -1,0 +1,243 @@
+"""The compiled kernel for a convolution followed by 2x2 max pooling (conv_pool.c).
+
+The gradient that comes back through max pooling is zero at three positions of four; the kernel skips
+them. It is compiled once with the machine's C compiler, in about a second, and cached. Arrays are
+float32, or bfloat16 as its bits (uint16), because NumPy has no such type.
+"""
+
+import ctypes
+import functools
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import distributed
+from shared.config import AppConfig, Pooling
+from shared.errors import ConfigError
+from shared.files import sha256_of, write_atomically
+from shared.runs.environment import processor_flags
+
+SOURCE = Path(__file__).with_suffix(".c")
+CACHE = Path(__file__).with_name("__pycache__")  # where Python caches compiled code; not in git
+FLAGS = (
+    *("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
+    "-ffp-contract=fast",  # fused multiply-add, as in torch
+    "-fno-trapping-math",  # comparisons with NaN need not raise a flag
+)
+LOAD = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
+
+
+def resolve_pooling(config: AppConfig) -> Pooling:
+    """Return what `model.pooling` means: `auto` is sparse if that is faster and can be compiled.
+
+    Raises:
+        ConfigError: it is `sparse`, and the kernel does not compute that or cannot be compiled.
+    """
+    trainer, model = config.trainer, cast(Any, config.model)
+    possible = (
+        config.framework != "numpy"
+        and trainer.precision != "float64"
+        and trainer.device in ("auto", "cpu")
+        and not trainer.compile
+    )
+    if model.pooling == "sparse":
+        if not possible:
+            raise ConfigError(
+                "model.pooling=sparse needs framework=torch or keras, float32 or bfloat16, a CPU and "
+                "trainer.compile=false; model.pooling=plain works everywhere"
+            )
+        compiled()
+        return "sparse"
+    if model.pooling == "plain" or not possible or config.framework not in model.SPARSE_IS_FASTER:
+        return "plain"
+    reason = _compile_or_reason()
+    if isinstance(reason, Path):
+        return "sparse"
+    _print_once(
+        f"note: {reason}; training takes longer without the compiled kernel (to hide this note, "
+        "set model.pooling=plain)"
+    )
+    return "plain"
+
+
+@functools.cache
+def _print_once(message: str) -> None:
+    if distributed.rank() == 0:
+        print(message, file=sys.stderr)
+
+
+class NoCompiler(ConfigError):
+    """The kernel cannot be compiled or loaded here; the message says why in a line or two."""
+
+
+class Sizes(ctypes.Structure):
+    """The sizes of a convolution, as in conv_pool.c."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int64)
+        for name in ("images", "height", "width", "channels", "filters", "rows", "columns", "bfloat16")
+    )
+
+
+def max_pool(y: NDArray[Any], threads: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Return the maxima of 2x2 windows, and at which of its four positions each one is.
+
+    Args:
+        y: (N, H, W, K), float32 or bits of bfloat16, contiguous. A last odd row or column is ignored.
+        threads: number of threads that share the images.
+
+    Returns:
+        Two arrays (N, K, H // 2, W // 2): maxima of y's dtype, positions 0 to 3, row by row. The first
+        of equal numbers is the maximum; NaN is larger than everything.
+    """
+    images, height, width, filters = y.shape
+    sizes = Sizes(images, height, width, 0, filters, 1, 1, y.dtype == np.uint16)
+    shape = images, filters, height // 2, width // 2
+    pooled, where = np.empty(shape, y.dtype), np.empty(shape, np.uint8)
+    _check(library().pool(ctypes.byref(sizes), *map(_pointer, (y, pooled, where)), threads))
+    return pooled, where
+
+
+def gradients(
+    x: NDArray[Any], weight: NDArray[np.float32], dy: NDArray[Any], where: NDArray[np.uint8], threads: int
+) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
+    """Return dX, dW and db of a convolution (no padding, stride 1) followed by 2x2 max pooling.
+
+    Args:
+        x: (N, H, W, C), float32 or bits of bfloat16, contiguous.
+        weight: (K, R, S, C).
+        dy: (N, K, P, Q), the gradient of the maxima, of x's dtype, contiguous.
+        where: (N, K, P, Q), the positions that `max_pool` returned.
+        threads: number of threads that share the images; the result does not depend on it.
+
+    Returns:
+        dX of x's shape and dtype; dW (K, R, S, C) and db (K,) in float32.
+    """
+    images, height, width, channels = x.shape
+    filters, rows, columns, _ = weight.shape
+    pooled = images, filters, (height - rows + 1) // 2, (width - columns + 1) // 2
+    if not (dy.shape == where.shape == pooled and dy.dtype == x.dtype):
+        raise ValueError(f"expected gradients {pooled} in {x.dtype}, given {dy.shape} {dy.dtype}")
+    sizes = Sizes(images, height, width, channels, filters, rows, columns, x.dtype == np.uint16)
+    length = columns * channels
+    lanes, images_per_block = _constant("lanes"), _constant("images_a_block")
+    run = -(-length // lanes) * lanes
+    padded = np.zeros((rows, filters, run), np.float32)
+    padded[:, :, :length] = weight.transpose(1, 0, 2, 3).reshape(rows, filters, length)
+    blocks = -(-images // images_per_block)
+    dw = np.zeros((blocks, filters, rows, run), np.float32)
+    db = np.zeros((blocks, filters), np.float32)
+    dx = np.empty_like(x)
+    arrays = map(_pointer, (x, padded, dy, where, dx, dw, db))
+    _check(library().backward(ctypes.byref(sizes), *arrays, threads))
+    return dx, dw.sum(0)[:, :, :length].reshape(weight.shape), db.sum(0)
+
+
+def _constant(name: str) -> int:
+    return ctypes.c_int64.in_dll(library(), name).value
+
+
+def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
+    if array.dtype not in (np.float32, np.uint16, np.uint8) or not array.flags.c_contiguous:
+        raise ValueError(f"expected contiguous float32 or bits of bfloat16, given {array.dtype}")
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _check(failed: int) -> None:
+    if failed:
+        raise MemoryError("no memory for the gradients of a convolution")
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """Return the loaded kernel.
+
+    Raises:
+        NoCompiler: it cannot be compiled or loaded.
+    """
+    path = compiled()
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NoCompiler(f"{path} cannot be loaded: {error}") from error
+
+
+def compiled() -> Path:
+    """Compile the kernel if it is not cached for this source, compiler and processor; return its path.
+
+    It is not loaded in this process, so that torch, imported later, uses its own OpenMP.
+
+    Raises:
+        NoCompiler: there is no C compiler, it fails, or its result cannot be loaded.
+    """
+    result = _compile_or_reason()
+    if isinstance(result, Path):
+        return result
+    raise NoCompiler(result)
+
+
+@functools.cache
+def _compile_or_reason() -> Path | str:
+    """Return the path of the kernel, or the reason why there is none."""
+    try:
+        command = shlex.split(os.environ.get("CC") or "cc")
+    except ValueError as error:
+        return f"the environment variable CC is not a command: {error}"
+    program = shutil.which(command[0]) if command else None
+    if program is None:
+        name = command[0] if command else "in the environment variable CC"
+        return f"there is no C compiler {name}: install gcc, or name one in the environment variable CC"
+    key = [SOURCE.read_text(), *command, program, str(os.stat(program).st_mtime_ns), *FLAGS]
+    key += [platform.machine(), *platform.libc_ver(), *sorted(processor_flags())]
+    name = f"conv_pool-{sha256_of(chr(0).join(key).encode())[:16]}"
+    try:
+        for cached in CACHE.glob(f"{name}-*.so"):
+            if cached.stem == f"{name}-{sha256_of(cached)[:16]}":
+                return cached
+            cached.unlink(missing_ok=True)  # loading a damaged library could crash the process
+        return _compile([program, *command[1:]], name)
+    except OSError as error:
+        return f"C code cannot be compiled: {error}"
+
+
+def _compile(command: list[str], name: str) -> Path | str:
+    """Return the path of the compiled kernel, cached if the cache is writable, or why it failed."""
+    compiler, output = command[0], Path(_temporary_folder().name, name)
+    result = subprocess.run(
+        [*command, *FLAGS, "-o", str(output), str(SOURCE)], capture_output=True, text=True, errors="replace"
+    )
+    if result.returncode != 0:
+        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        return f"the C compiler {compiler} fails: " + next(
+            (line for line in lines if "error" in line.lower()), lines[-1]
+        )
+    path = output
+    try:
+        content = output.read_bytes()
+        cached = CACHE / f"{name}-{sha256_of(content)[:16]}.so"
+        cached.parent.mkdir(exist_ok=True)
+        write_atomically(cached, content)
+        path = cached
+    except OSError:  # a read-only checkout: each process compiles again
+        pass
+    loaded = subprocess.run([sys.executable, "-c", LOAD, str(path)], capture_output=True, text=True)
+    if loaded.returncode != 0:
+        if path != output:
+            path.unlink(missing_ok=True)
+        reason = (loaded.stderr.strip().splitlines() or [str(loaded.returncode)])[-1]
+        return f"the library that the C compiler {compiler} made cannot be loaded: {reason}"
+    return path
+
+
+@functools.cache
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="conv_pool_")  # removed when the process ends
