@@ -28,6 +28,7 @@ def after_steps(learner, run):
     before(learner, run)
 app.save_weights = after_steps
 from apps.xor.config import Config
+from shared.compose import config_from_overrides
 app.train(config_from_overrides("xor", Config, {overrides}))
 import matplotlib, sklearn
 print("garbage is looked for:", gc.isenabled())
