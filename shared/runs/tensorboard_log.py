@@ -20,6 +20,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from shared.config import AppConfig
 from shared.runs.loggers import Point, hyperparameters
+from shared.tables import markdown_table
 
 FOLDER = "tensorboard"  # in the run folder
 EVENTS = "events.out.tfevents."  # the prefix by which TensorBoard finds them
@@ -47,9 +48,8 @@ class TensorBoardLog:
 
     def end(self, status: str, texts: Mapping[str, str]) -> None:
         """Write how the run ended and the texts as a table; close the file."""
-        table = "\n".join(f"| {key} | {value} |" for key, value in texts.items())
         metadata = text.create_summary_metadata("metrics.json", "")
-        content = make_tensor_proto(f"| key | value |\n| --- | --- |\n{table}")
+        content = make_tensor_proto(markdown_table(["key", "value"], texts.items()))
         self._summary(Summary.Value(tag="metrics.json", metadata=metadata, tensor=content))
         end = plugin_data_pb2.SessionEndInfo(
             status=api_pb2.STATUS_SUCCESS if status == "done" else api_pb2.STATUS_FAILURE,

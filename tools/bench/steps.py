@@ -38,13 +38,13 @@ class Steps:
         batches: steps in each `take`.
     """
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, words: list[str], most: int) -> None:
         self.config = resolve_auto(config_from_overrides("mnist_cnn", Config, [*words, "run_dir=unused"]))
         self._learner = build_learner(self.config)
         self._examples, _, _ = split(load_data(self.config), self.config)
         size = self.config.trainer.batch_size
         whole = len(self._examples) // size
-        self.batches = min(BATCHES, whole)  # the embedded digits have few
+        self.batches = min(most, whole)  # the embedded digits have few
         # New images each time: a network that sees the same ones again and again has other zeros.
         self._steps = itertools.cycle([(batch, 1e-3) for batch in np.split(np.arange(whole * size), whole)])
 
@@ -77,9 +77,9 @@ def peak_flops(dtype: torch.dtype) -> float:
     return 2 * SIZE**3 / min(seconds(lambda: left @ right) for _ in range(10))
 
 
-def step_rows(words: list[str], turns: int) -> Iterator[Row]:
+def step_rows(words: list[str], batches: int, turns: int) -> Iterator[Row]:
     """Yield the time of a step against one that multiplies zeros, and its share of the peak."""
-    steps = {pooling: Steps(*words, f"model.pooling={pooling}") for pooling in ("sparse", "plain")}
+    steps = {pooling: Steps([*words, f"model.pooling={pooling}"], batches) for pooling in ("sparse", "plain")}
     for each in steps.values():
         each.take()  # the first steps are slow, and have other zeros than later ones
     found = time_in_turns({pooling: each.take for pooling, each in steps.items()}, turns, WARMUP, TIMED)
@@ -97,4 +97,5 @@ def step_rows(words: list[str], turns: int) -> Iterator[Row]:
 
 def arithmetic(peers: Path | None, quick: bool) -> Measured:
     """Measure two rows for each model and precision."""
-    return [row for words in MODELS for row in step_rows(words, 1 if quick else TURNS)], []
+    batches, turns = (2, 1) if quick else (BATCHES, TURNS)
+    return [row for words in MODELS for row in step_rows(words, batches, turns)], []
