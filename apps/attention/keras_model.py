@@ -15,7 +15,7 @@ from shared.training.keras_initializers import torch_initializers
 
 
 def read(ids: Any, config: Model, tokens: int, paired: bool) -> tuple[Any, Any, Any]:
-    """Return the question (N, 1, E), the items (N, S, E), and which are there (N, 1, S)."""
+    """Return the question (N, 1, E), the items (N, S, E), and the mask (N, 1, S)."""
     if not paired:
         ids = ops.concatenate([ids, ops.full_like(ids[:, :1], tokens)], axis=1)
     embedding = layers.Embedding(
@@ -26,34 +26,34 @@ def read(ids: Any, config: Model, tokens: int, paired: bool) -> tuple[Any, Any, 
     )
     x = embedding(ids)
     if paired:
-        there = ops.expand_dims(ids[:, :-1:2] != PAD, axis=1)
-        return x[:, -1:], x[:, :-1:2] + x[:, 1::2], there
+        mask = ops.expand_dims(ids[:, :-1:2] != PAD, axis=1)
+        return x[:, -1:], x[:, :-1:2] + x[:, 1::2], mask
     return x[:, -1:], x[:, :-1], ops.expand_dims(ids[:, :-1] != PAD, axis=1)
 
 
-def single_head(question: Any, items: Any, there: Any) -> Any:
+def single_head(question: Any, items: Any, mask: Any) -> Any:
     """Return what `TorchSingleHead` mixes, (N, 1, E)."""
     size = items.shape[-1]
     projected = dense(size, size, "query")(question), dense(size, size, "key")(items)
-    mixed, _ = attention(*projected, dense(size, size, "value")(items), there)
+    mixed, _ = attention(*projected, dense(size, size, "value")(items), mask)
     return mixed
 
 
-def multi_head(question: Any, items: Any, there: Any, heads: int) -> Any:
+def multi_head(question: Any, items: Any, mask: Any, heads: int) -> Any:
     """Return what `TorchMultiHead` mixes, (N, 1, E).
 
     The layer takes the mask as it is: True may be attended.
     """
     size = items.shape[-1]
     layer = layers.MultiHeadAttention(heads, size // heads, name="attention")
-    mixed, _ = layer(question, items, attention_mask=there, return_attention_scores=True)
+    mixed, _ = layer(question, items, attention_mask=mask, return_attention_scores=True)
     return mixed
 
 
-def mean_pooling(items: Any, there: Any) -> Any:
+def mean_pooling(items: Any, mask: Any) -> Any:
     """Return what `TorchMeanPooling` mixes, (N, 1, E)."""
     size = items.shape[-1]
-    weights = ops.cast(there, items.dtype)
+    weights = ops.cast(mask, items.dtype)
     weights = named(weights / ops.sum(weights, axis=-1, keepdims=True))
     return ops.matmul(weights, dense(size, size, "value")(items))
 
@@ -76,7 +76,7 @@ def named(weights: Any) -> Any:
 
 
 def attention_weights(model: keras.Model, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return how much each item weighs, (N, heads, S), for ids (N, T); 0 where nothing is."""
+    """Return the weight of each item, (N, heads, S), for ids (N, T); 0 for padding."""
     outputs = {layer.name: layer.output for layer in model.layers}
     of_one_head = "weights" in outputs  # the layer of several heads gives mixture and weights
     weights = outputs["weights"] if of_one_head else outputs["attention"][1][:, :, 0]
@@ -90,13 +90,13 @@ def build_model(config: Model, tokens: int, outputs: int, paired: bool) -> keras
     See torch_model.py.
     """
     ids = keras.Input((None,), dtype="int64")
-    question, items, there = read(ids, config, tokens, paired)
+    question, items, mask = read(ids, config, tokens, paired)
     match config:
         case SingleHead():
-            mixed = single_head(question, items, there)
+            mixed = single_head(question, items, mask)
         case MultiHead():
-            mixed = multi_head(question, items, there, config.heads)
+            mixed = multi_head(question, items, mask, config.heads)
         case MeanPooling():
-            mixed = mean_pooling(items, there)
+            mixed = mean_pooling(items, mask)
     x = ByteDropout(config.dropout)((question + mixed)[:, 0])
     return keras.Model(ids, dense(config.embedding, outputs, "fc")(x))

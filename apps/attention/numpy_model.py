@@ -23,8 +23,8 @@ from shared.data.sequences import PAD
 class NumpyNetwork(Module):
     """`TorchNetwork` in NumPy; ids (N, T) to logits (N, outputs).
 
-    Backward: question and mixture are added up, so both get the gradient of the sum; an item is a
-    sum of two embeddings, so both get the item's.
+    Backward: question and mixture are added, so both get the gradient of the sum; an item is the
+    sum of two embeddings, so both get the gradient of the item.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class NumpyNetwork(Module):
         self._add(embedding=self.embedding, **self.head.children)
 
     def forward(self, ids: Array) -> Array:
-        question, items, there = self.read(ids)
-        mixed, _ = self.mix(question, items, there)
+        question, items, mask = self.read(ids)
+        mixed, _ = self.mix(question, items, mask)
         return self.head.forward((question + mixed)[:, 0])
 
     def backward(self, dlogits: Array) -> None:
@@ -52,7 +52,7 @@ class NumpyNetwork(Module):
         self._collect()
 
     def read(self, ids: Array) -> tuple[Array, Array, Array]:
-        """Return the question (N, 1, E), the items (N, S, E), and which are there (N, 1, S)."""
+        """Return the question (N, 1, E), the items (N, S, E), and the mask (N, 1, S), False for padding."""
         if not self.paired:
             ids = np.concatenate([ids, np.full_like(ids[:, :1], self.tokens)], axis=1)
         x = self.embedding.forward(ids)
@@ -61,25 +61,25 @@ class NumpyNetwork(Module):
         return x[:, -1:], x[:, :-1], (ids[:, :-1] != PAD)[:, None]
 
     def unread(self, dquestion: Array, ditems: Array) -> None:
-        """Take the gradients of question and items back to the embedding."""
+        """Pass the gradients of question and items back to the embedding."""
         if self.paired:
             ditems = np.repeat(ditems, 2, axis=1)
         self.embedding.backward(np.concatenate([ditems, dquestion], axis=1))
 
     @abstractmethod
-    def mix(self, question: Array, items: Array, there: Array) -> tuple[Array, Array]:
+    def mix(self, question: Array, items: Array, mask: Array) -> tuple[Array, Array]:
         """Return the mixture (N, 1, E) and the weights (N, heads, 1, S)."""
 
     @abstractmethod
     def unmix(self, dmixed: Array) -> tuple[Array, Array]:
-        """Return the gradients of question and items, with that of the mixture."""
+        """Return the gradients of question and items, given that of the mixture."""
 
 
 class NumpySingleHead(NumpyNetwork):
     """`TorchSingleHead` in NumPy.
 
-    Backward: scaled dot-product attention's (shared/backprop/attention.py), then that of the three
-    linear layers; the items went through two of them, whose gradients add up.
+    Backward: that of scaled dot-product attention (shared/backprop/attention.py), then of the three
+    linear layers; the items enter two of them, whose gradients are added.
     """
 
     def __init__(self, config: SingleHead, *sizes: Any) -> None:
@@ -91,9 +91,9 @@ class NumpySingleHead(NumpyNetwork):
         self.attention = ScaledDotProductAttention()
         self._add(query=self.query, key=self.key, value=self.value)
 
-    def mix(self, question: Array, items: Array, there: Array) -> tuple[Array, Array]:
+    def mix(self, question: Array, items: Array, mask: Array) -> tuple[Array, Array]:
         projected = (self.query.forward(question), self.key.forward(items), self.value.forward(items))
-        mixed = self.attention.forward(*projected, there)
+        mixed = self.attention.forward(*projected, mask)
         return mixed, self.attention.weights[:, None]
 
     def unmix(self, dmixed: Array) -> tuple[Array, Array]:
@@ -112,8 +112,8 @@ class NumpyMultiHead(NumpyNetwork):
         )
         self._add(attention=self.attention)
 
-    def mix(self, question: Array, items: Array, there: Array) -> tuple[Array, Array]:
-        mixed, _ = self.attention.forward(question, items, items, there[:, None])
+    def mix(self, question: Array, items: Array, mask: Array) -> tuple[Array, Array]:
+        mixed, _ = self.attention.forward(question, items, items, mask[:, None])
         return mixed, self.attention.attention.weights
 
     def unmix(self, dmixed: Array) -> tuple[Array, Array]:
@@ -122,9 +122,7 @@ class NumpyMultiHead(NumpyNetwork):
 
 
 class NumpyMeanPooling(NumpyNetwork):
-    """`TorchMeanPooling` in NumPy. Backward: each value gets its weight's share; the question,
-    which changes no weight, gets nothing.
-    """
+    """`TorchMeanPooling` in NumPy. Backward: each value gets its share; the question gets nothing."""
 
     def __init__(self, config: MeanPooling, *sizes: Any) -> None:
         super().__init__(config, *sizes)
@@ -132,8 +130,8 @@ class NumpyMeanPooling(NumpyNetwork):
         self.value = Linear(config.embedding, config.embedding, dtype=dtype, rng=rng)
         self._add(value=self.value)
 
-    def mix(self, question: Array, items: Array, there: Array) -> tuple[Array, Array]:
-        self.weights = (there / there.sum(axis=-1, keepdims=True)).astype(items.dtype)
+    def mix(self, question: Array, items: Array, mask: Array) -> tuple[Array, Array]:
+        self.weights = (mask / mask.sum(axis=-1, keepdims=True)).astype(items.dtype)
         return self.weights @ self.value.forward(items), self.weights[:, None]
 
     def unmix(self, dmixed: Array) -> tuple[Array, Array]:
@@ -142,7 +140,7 @@ class NumpyMeanPooling(NumpyNetwork):
 
 
 def attention_weights(model: NumpyNetwork, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return how much each item weighs, (N, heads, S), for ids (N, T); 0 where nothing is."""
+    """Return the weight of each item, (N, heads, S), for ids (N, T); 0 for padding."""
     _, weights = model.mix(*model.eval().read(ids))  # type: ignore[attr-defined]
     return weights[:, :, 0].astype(np.float64)
 
@@ -151,10 +149,11 @@ def build_model(
     config: Model, dtype: type, rng: np.random.Generator, tokens: int, outputs: int, paired: bool
 ) -> Module:
     """Return the network that `config.name` names; see torch_model.py."""
-    networks: dict[type, Any] = {
-        SingleHead: NumpySingleHead,
-        MultiHead: NumpyMultiHead,
-        MeanPooling: NumpyMeanPooling,
-    }
-    network: Module = networks[type(config)](config, tokens, outputs, paired, dtype, rng)
-    return network
+    sizes = (tokens, outputs, paired, dtype, rng)
+    match config:
+        case SingleHead():
+            return NumpySingleHead(config, *sizes)
+        case MultiHead():
+            return NumpyMultiHead(config, *sizes)
+        case MeanPooling():
+            return NumpyMeanPooling(config, *sizes)

@@ -18,11 +18,11 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 class TorchNetwork(nn.Module, ABC):
     """Embedding, something that looks at all tokens, dropout, dense; ids (N, T) to logits (N, C).
 
-    With `paired`, ids are key, value, key, value, ..., question, and an item is the sum of a key's
-    and its value's embedding. Without, each token is an item, and the question is the same for all
-    texts: a row of the embedding that no token has. The items that are there are mixed for the
-    question, which is added to what comes out, as around every attention of a transformer (Vaswani
-    et al. 2017, arXiv:1706.03762, section 3.1).
+    If `paired`, ids are key, value, key, value, ..., question, and an item is the sum of the embeddings
+    of a key and its value. Otherwise each token is an item, and all texts have the same question: an
+    additional row of the embedding. The items are mixed for the question, which is added to the
+    result, as around every attention of a transformer (Vaswani et al. 2017, arXiv:1706.03762,
+    section 3.1).
     """
 
     def __init__(self, config: Model, tokens: int, outputs: int, paired: bool) -> None:
@@ -34,13 +34,13 @@ class TorchNetwork(nn.Module, ABC):
         self.fc = nn.Linear(config.embedding, outputs)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        question, items, there = self.read(ids)
-        mixed, _ = self.mix(question, items, there)
+        question, items, mask = self.read(ids)
+        mixed, _ = self.mix(question, items, mask)
         logits: torch.Tensor = self.fc(self.dropout((question + mixed)[:, 0]))
         return logits
 
     def read(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the question (N, 1, E), the items (N, S, E), and which are there (N, 1, S)."""
+        """Return the question (N, 1, E), the items (N, S, E), and the mask (N, 1, S), False for padding."""
         if not self.paired:
             ids = torch.cat([ids, torch.full_like(ids[:, :1], self.tokens)], dim=1)
         x = self.embedding(ids)
@@ -49,7 +49,7 @@ class TorchNetwork(nn.Module, ABC):
         return x[:, -1:], x[:, :-1], (ids[:, :-1] != PAD)[:, None]
 
     @abstractmethod
-    def mix(self, question: torch.Tensor, items: torch.Tensor, there: torch.Tensor) -> Pair:
+    def mix(self, question: torch.Tensor, items: torch.Tensor, mask: torch.Tensor) -> Pair:
         """Return the mixture (N, 1, E) and the weights (N, heads, 1, S)."""
 
 
@@ -62,9 +62,9 @@ class TorchSingleHead(TorchNetwork):
         self.key = nn.Linear(config.embedding, config.embedding)
         self.value = nn.Linear(config.embedding, config.embedding)
 
-    def mix(self, question: torch.Tensor, items: torch.Tensor, there: torch.Tensor) -> Pair:
+    def mix(self, question: torch.Tensor, items: torch.Tensor, mask: torch.Tensor) -> Pair:
         projected = self.query(question), self.key(items), self.value(items)
-        mixed, weights = attention(*projected, there)
+        mixed, weights = attention(*projected, mask)
         return mixed, weights[:, None]
 
 
@@ -75,8 +75,8 @@ class TorchMultiHead(TorchNetwork):
         super().__init__(config, tokens, outputs, paired)
         self.attention = nn.MultiheadAttention(config.embedding, config.heads, batch_first=True)
 
-    def mix(self, question: torch.Tensor, items: torch.Tensor, there: torch.Tensor) -> Pair:
-        absent = ~there[:, 0]  # in this layer's masks True means: not to be attended
+    def mix(self, question: torch.Tensor, items: torch.Tensor, mask: torch.Tensor) -> Pair:
+        absent = ~mask[:, 0]  # in this layer's masks True means: not to be attended
         mixed, weights = self.attention(
             question, items, items, key_padding_mask=absent, average_attn_weights=False
         )
@@ -90,8 +90,8 @@ class TorchMeanPooling(TorchNetwork):
         super().__init__(config, tokens, outputs, paired)
         self.value = nn.Linear(config.embedding, config.embedding)
 
-    def mix(self, question: torch.Tensor, items: torch.Tensor, there: torch.Tensor) -> Pair:
-        weights = there.to(items.dtype) / there.sum(dim=-1, keepdim=True)
+    def mix(self, question: torch.Tensor, items: torch.Tensor, mask: torch.Tensor) -> Pair:
+        weights = mask.to(items.dtype) / mask.sum(dim=-1, keepdim=True)
         return weights @ self.value(items), weights[:, None]
 
 
@@ -108,7 +108,7 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask:
 
 
 def attention_weights(model: TorchNetwork, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return how much each item weighs, (N, heads, S), for ids (N, T); 0 where nothing is."""
+    """Return the weight of each item, (N, heads, S), for ids (N, T); 0 for padding."""
     model.eval()
     with torch.inference_mode():
         _, weights = model.mix(*model.read(torch.from_numpy(ids).to(model.fc.weight.device)))
@@ -120,7 +120,7 @@ def build_model(config: Model, tokens: int, outputs: int, paired: bool) -> nn.Mo
 
     Args:
         config: its sizes.
-        tokens: how many ids there are, padding included.
+        tokens: number of ids, padding included.
         outputs: how many logits; one tells two classes apart.
         paired: whether ids are pairs and a question, or all items.
     """

@@ -14,7 +14,7 @@ from shared.data.sequences import PAD
 from shared.training.keras_dropout import ByteDropout
 from shared.training.keras_initializers import torch_initializers
 
-NOTHING = -1e9  # below every number that a padded step could win against
+NOTHING = -1e9  # smaller than any state of a word: padding never has the maximum
 
 
 def keras_lstm(config: Lstm, tokens: int, outputs: int) -> keras.Model:
@@ -23,15 +23,14 @@ def keras_lstm(config: Lstm, tokens: int, outputs: int) -> keras.Model:
     x = embedding(tokens, config.embedding, EMBEDDING_STD)(ids)
     options = {"return_sequences": True, "unit_forget_bias": False, **recurrent(config.hidden)}
     x = layers.LSTM(config.hidden, name="lstm", **options)(x)
-    there = ops.expand_dims(ids != PAD, axis=2)
-    x = ops.max(ops.where(there, x, NOTHING), axis=1)
+    x = ops.max(ops.where(ops.expand_dims(ids != PAD, axis=2), x, NOTHING), axis=1)
     return keras.Model(ids, head(config.hidden, config.dropout, outputs, x))
 
 
 def keras_rnn(config: Rnn, tokens: int, outputs: int) -> keras.Model:
     """Return `TorchRnn` in Keras; ids (N, T) to logits (N, outputs).
 
-    The state after a padded step is left as it was, so that the last one is that of the last word.
+    A padded step leaves the state as it was, so that the last state is that of the last word.
     """
     ids = keras.Input((None,), dtype="int64")
     x = embedding(tokens, config.embedding, EMBEDDING_STD)(ids)
@@ -44,10 +43,10 @@ def keras_bow(config: Bow, tokens: int, outputs: int) -> keras.Model:
     ids = keras.Input((None,), dtype="int64")
     pairs = tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % config.buckets
     both = ops.concatenate([ids, pairs], axis=1)
-    there = ops.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
+    mask = ops.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
     std = 1 / math.sqrt(tokens)
     x = embedding(tokens + config.buckets, config.embedding, std)(both)
-    weights = ops.cast(there, x.dtype)
+    weights = ops.cast(mask, x.dtype)
     weights = weights / ops.sum(weights, axis=1, keepdims=True)
     x = ops.sum(x * ops.expand_dims(weights, axis=2), axis=1)
     return keras.Model(ids, head(config.embedding, config.dropout, outputs, x))
@@ -60,21 +59,23 @@ def embedding(rows: int, size: int, std: float) -> layers.Embedding:
 
 
 def recurrent(hidden: int) -> dict[str, Any]:
-    """Return the arguments that make a recurrent layer draw its weights as torch does."""
-    options = torch_initializers(hidden)  # of both matrices: 1 / sqrt(hidden) is torch's range
+    """Return the arguments that make a recurrent layer draw its weights as torch does.
+
+    The range of both matrices is 1 / sqrt(hidden).
+    """
     uniform = torch_initializers(hidden)["kernel_initializer"]
-    return options | {"recurrent_initializer": uniform}
+    return torch_initializers(hidden) | {"recurrent_initializer": uniform}
 
 
 def head(size: int, dropout: float, outputs: int, x: Any) -> Any:
-    """Return dropout and the last layer, on numbers (N, size)."""
+    """Return the logits of `x`, (N, size): dropout and the last layer."""
     return layers.Dense(outputs, name="fc", **torch_initializers(size))(ByteDropout(dropout)(x))
 
 
 def embedding_gradients(
     model: keras.Model, ids: NDArray[np.int64], output: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return what is read of the words, and each logit's gradient; see torch_model.py."""
+    """Return the embedded words, and each logit's gradient; see torch_model.py."""
     embedding = model.get_layer("embedding").output
     read = keras.Model([embedding, model.input], model.output)
     batch = tf.constant(ids)

@@ -11,63 +11,64 @@ from shared.backprop import LSTM, RNN, Array, Dropout, Embedding, Linear, Module
 from shared.data.sequences import PAD
 
 
-class NumpyLstm(Module):
-    """`TorchLstm` in NumPy; ids (N, T) to logits (N, outputs).
+class NumpyRecurrent(Module):
+    """Embedding, a recurrent layer and the head; ids (N, T) to logits (N, outputs)."""
 
-    Backward of the maximum over time: its gradient goes to the step that it was taken from; steps
-    that have it in common share it, as in torch's amax.
-    """
+    layer: type[LSTM | RNN]
 
     def __init__(
-        self, config: Lstm, tokens: int, outputs: int, dtype: type, rng: np.random.Generator
+        self, config: Lstm | Rnn, tokens: int, outputs: int, dtype: type, rng: np.random.Generator
     ) -> None:
         super().__init__()
         self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
         self.embedding.params["weight"] *= EMBEDDING_STD
-        self.lstm = LSTM(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
+        self.recurrent = self.layer(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
         self.head = head(config.hidden, config.dropout, outputs, dtype, rng)
-        one_bias(self.lstm)
-        self._add(embedding=self.embedding, lstm=self.lstm, **self.head.children)
+        # Fix torch's second bias at 0: in addition to the first it would only double the bias's steps.
+        self.recurrent.buffers["bias_hh_l0"] = 0 * self.recurrent.params.pop("bias_hh_l0")
+        self._add(embedding=self.embedding, **{config.name: self.recurrent}, **self.head.children)
+
+
+class NumpyLstm(NumpyRecurrent):
+    """`TorchLstm` in NumPy.
+
+    Backward of the maximum over time: its gradient goes to the step that has it; several steps with
+    the same maximum share it, as in torch's amax.
+    """
+
+    layer = LSTM
 
     def forward(self, ids: Array) -> Array:
         self.embedded = self.embedding.forward(ids)
-        states, _ = self.lstm.forward(self.embedded)
+        states, _ = self.recurrent.forward(self.embedded)
         candidates = np.where((ids == PAD)[:, :, None], -np.inf, states)
         largest = candidates.max(axis=1)
-        self.taken = candidates == largest[:, None]  # (N, T, hidden)
+        self.is_largest = candidates == largest[:, None]  # (N, T, hidden)
         return self.head.forward(largest)
 
     def backward(self, dlogits: Array) -> None:
         dlargest = self.head.backward(dlogits)
-        shared = dlargest / self.taken.sum(axis=1, dtype=dlargest.dtype)
-        dstates = self.taken * shared[:, None]
-        self.dembedded = self.lstm.backward(dstates)
+        shared = dlargest / self.is_largest.sum(axis=1, dtype=dlargest.dtype)
+        self.dembedded = self.recurrent.backward(self.is_largest * shared[:, None])
         self.embedding.backward(self.dembedded)
         self._collect()
 
 
-class NumpyRnn(Module):
-    """`TorchRnn` in NumPy; ids (N, T) to logits (N, outputs)."""
+class NumpyRnn(NumpyRecurrent):
+    """`TorchRnn` in NumPy."""
 
-    def __init__(self, config: Rnn, tokens: int, outputs: int, dtype: type, rng: np.random.Generator) -> None:
-        super().__init__()
-        self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
-        self.embedding.params["weight"] *= EMBEDDING_STD
-        self.rnn = RNN(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
-        self.head = head(config.hidden, config.dropout, outputs, dtype, rng)
-        one_bias(self.rnn)
-        self._add(embedding=self.embedding, rnn=self.rnn, **self.head.children)
+    layer = RNN
 
     def forward(self, ids: Array) -> Array:
         lengths = (ids != PAD).sum(axis=1)
         self.embedded = self.embedding.forward(ids)
-        states, last = self.rnn.forward(self.embedded, lengths=lengths)
+        states, last = self.recurrent.forward(self.embedded, lengths=lengths)
         self.shape = states.shape
         return self.head.forward(last[0])
 
     def backward(self, dlogits: Array) -> None:
         dlast = self.head.backward(dlogits)
-        self.dembedded = self.rnn.backward(np.zeros(self.shape, dlast.dtype), dlast[None])
+        self.dembedded = self.recurrent.backward(np.zeros(self.shape, dlast.dtype), dlast[None])
         self.embedding.backward(self.dembedded)
         self._collect()
 
@@ -89,9 +90,9 @@ class NumpyBow(Module):
     def forward(self, ids: Array) -> Array:
         pairs = self.tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % self.buckets
         both = np.concatenate([ids, pairs], axis=1)
-        there = np.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
+        mask = np.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
         self.embedded = self.embedding.forward(both)
-        weights = there / there.sum(axis=1, keepdims=True)
+        weights = mask / mask.sum(axis=1, keepdims=True)
         self.weights = weights.astype(self.embedded.dtype)[:, :, None]
         return self.head.forward((self.embedded * self.weights).sum(axis=1))
 
@@ -105,7 +106,7 @@ class NumpyBow(Module):
 def embedding_gradients(
     model: NumpyLstm | NumpyRnn | NumpyBow, ids: NDArray[np.int64], output: int
 ) -> tuple[Array, Array]:
-    """Return what is read of the words, and each logit's gradient; see torch_model.py."""
+    """Return the embedded words, and each logit's gradient; see torch_model.py."""
     model.eval()
     logits = model.forward(ids)
     chosen = np.zeros_like(logits)
@@ -115,13 +116,8 @@ def embedding_gradients(
 
 
 def head(size: int, dropout: float, outputs: int, dtype: type, rng: np.random.Generator) -> Sequential:
-    """Return dropout and the last layer, on numbers (N, size)."""
+    """Return dropout and the last layer, for inputs (N, size)."""
     return Sequential(dropout=Dropout(dropout, rng=rng), fc=Linear(size, outputs, dtype=dtype, rng=rng))
-
-
-def one_bias(layer: LSTM | RNN) -> None:
-    """Leave torch's second bias out: beside the first it only doubles the bias's steps."""
-    layer.buffers["bias_hh_l0"] = 0 * layer.params.pop("bias_hh_l0")
 
 
 def build_model(

@@ -1,4 +1,4 @@
-"""The networks in a form that torch can write as ONNX for texts of any length."""
+"""The networks in a form that torch can export to ONNX for texts of any length."""
 
 import copy
 
@@ -7,23 +7,23 @@ from torch import nn
 
 from apps.imdb_rnn.torch_model import TorchBow, TorchReader, TorchRnn
 
-OPSET = 14  # that the layer `RNN` of ONNX is of
+OPSET = 14  # the one that ONNX's layer `RNN` belongs to
 
 
-def written(network: TorchReader) -> nn.Module:
-    """Return a network that gives the same and can be written."""
+def exportable(network: TorchReader) -> nn.Module:
+    """Return an equivalent network that torch can export."""
     if isinstance(network, TorchBow):
-        return InTwoSteps(network)
+        return EmbedThenRead(network)
     if isinstance(network, TorchRnn):
         network = copy.deepcopy(network)
         network.rnn = OnnxRnn(network.rnn)  # type: ignore[assignment]
     return network
 
 
-class InTwoSteps(nn.Module):
+class EmbedThenRead(nn.Module):
     """A bag of words that embeds and then reads; ids (N, T) to logits (N, outputs).
 
-    ONNX has no `embedding_bag`: torch writes a loop over the texts.
+    ONNX has no `embedding_bag`: torch would write a loop over the texts.
     """
 
     def __init__(self, network: TorchReader) -> None:
@@ -36,9 +36,9 @@ class InTwoSteps(nn.Module):
 
 
 class OnnxRnn(nn.Module):
-    """ONNX's own layer in the place of `torch.nn.RNN`, which torch writes step by step.
+    """ONNX's own layer instead of `torch.nn.RNN`, which torch exports step by step.
 
-    It can be written and not be run: outside of an export it gives zeros.
+    It can only be exported: executed, it returns zeros.
     """
 
     def __init__(self, rnn: nn.RNN) -> None:
@@ -46,10 +46,10 @@ class OnnxRnn(nn.Module):
         self.rnn = rnn
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Return the states (N, T, hidden) of inputs (N, T, embedding), and None for the last."""
-        own, size = self.rnn.get_parameter, self.rnn.hidden_size
-        biases = torch.cat([own("bias_ih_l0"), own("bias_hh_l0")])
-        weights = (own("weight_ih_l0")[None], own("weight_hh_l0")[None], biases[None])
+        """Return the states (N, T, hidden) of inputs (N, T, embedding), and None for the last state."""
+        parameter, size = self.rnn.get_parameter, self.rnn.hidden_size
+        biases = torch.cat([parameter("bias_ih_l0"), parameter("bias_hh_l0")])
+        weights = (parameter("weight_ih_l0")[None], parameter("weight_hh_l0")[None], biases[None])
         states = torch.onnx.ops.symbolic(
             "RNN",
             (x.transpose(0, 1), *weights),

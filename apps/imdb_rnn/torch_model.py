@@ -13,42 +13,40 @@ from apps.imdb_rnn.config import EMBEDDING_STD, Bow, Lstm, Rnn
 from shared.data.sequences import PAD
 from shared.training.torch_dropout import ByteDropout
 
-NOTHING = -1e9  # below every number that a padded step could win against
+NOTHING = -1e9  # smaller than any state of a word: padding never has the maximum
 
 
 class TorchReader(nn.Module, ABC):
-    """What reads words that are embedded; ids (N, T) to logits (N, outputs).
+    """Embedding, something that reads it, dropout, dense; ids (N, T) to logits (N, outputs).
 
-    The two steps are apart so that `embedding_gradients` can ask for the gradient between them.
+    Embedding and reading are separate, so that `embedding_gradients` can take the gradient between.
     """
 
-    embedding: nn.Embedding
+    def __init__(self, rows: int, size: int, std: float, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(rows, size)
+        nn.init.normal_(self.embedding.weight, std=std)
+        self.dropout = ByteDropout(dropout)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return self.read(self.embed(ids), ids)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return what is read of the words, (N, T, embedding)."""
+        """Return the embedded words, (N, T, embedding)."""
         embedded: torch.Tensor = self.embedding(ids)
         return embedded
 
     @abstractmethod
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """Return the logits of words that are embedded already."""
+        """Return the logits of words that are already embedded."""
 
 
 class TorchLstm(TorchReader):
-    """Embedding, LSTM, maximum over time, dense; ids (N, T) to logits (N, outputs).
-
-    The maximum is taken over the words alone: what is padded, on the right, is never looked at.
-    """
+    """Embedding, LSTM, maximum over time without the padding, dense; ids (N, T) to logits (N, outputs)."""
 
     def __init__(self, config: Lstm, tokens: int, outputs: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(tokens, config.embedding)
-        nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
+        super().__init__(tokens, config.embedding, EMBEDDING_STD, config.dropout)
         self.lstm = nn.LSTM(config.embedding, config.hidden, batch_first=True)
-        self.dropout = ByteDropout(config.dropout)
         self.fc = nn.Linear(config.hidden, outputs)
         one_bias(self.lstm)
 
@@ -60,14 +58,11 @@ class TorchLstm(TorchReader):
 
 
 class TorchRnn(TorchReader):
-    """Embedding, plain RNN, its last word's state, dense; ids (N, T) to logits (N, outputs)."""
+    """Embedding, plain RNN, its state after the last word, dense; ids (N, T) to logits (N, outputs)."""
 
     def __init__(self, config: Rnn, tokens: int, outputs: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(tokens, config.embedding)
-        nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
+        super().__init__(tokens, config.embedding, EMBEDDING_STD, config.dropout)
         self.rnn = nn.RNN(config.embedding, config.hidden, batch_first=True)
-        self.dropout = ByteDropout(config.dropout)
         self.fc = nn.Linear(config.hidden, outputs)
         one_bias(self.rnn)
 
@@ -86,15 +81,12 @@ class TorchBow(TorchReader):
     """
 
     def __init__(self, config: Bow, tokens: int, outputs: int) -> None:
-        super().__init__()
+        super().__init__(tokens + config.buckets, config.embedding, 1 / math.sqrt(tokens), config.dropout)
         self.tokens, self.buckets = tokens, config.buckets
-        self.embedding = nn.Embedding(tokens + config.buckets, config.embedding)
-        nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(tokens))
-        self.dropout = ByteDropout(config.dropout)
         self.fc = nn.Linear(config.embedding, outputs)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return what `read(embed(ids))` returns, without making a row for each word and pair."""
+        """Return `read(embed(ids))`, computed without a copy of the embeddings."""
         mean = nn.functional.embedding_bag(
             self.rows(ids), self.embedding.weight, per_sample_weights=self.shares(ids), mode="sum"
         )
@@ -102,22 +94,19 @@ class TorchBow(TorchReader):
         return logits
 
     def rows(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return the rows of the T words and, after them, of the T - 1 pairs, (N, 2 T - 1)."""
+        """Return the rows of the T words, then of the T - 1 pairs, (N, 2 T - 1)."""
         pairs = self.tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % self.buckets
         return torch.cat([ids, pairs], dim=1)
 
     def shares(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return how much each row counts in the mean: nothing where there is padding in it."""
-        there = torch.cat([ids != PAD, ids[:, 1:] != PAD], dim=1)
-        return there.to(self.embedding.weight.dtype) / there.sum(dim=1, keepdim=True)
+        """Return the weight of each row in the mean, (N, 2 T - 1): 0 for padding."""
+        mask = torch.cat([ids != PAD, ids[:, 1:] != PAD], dim=1)
+        return mask.to(self.embedding.weight.dtype) / mask.sum(dim=1, keepdim=True)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return what is read of words and pairs, (N, 2 T - 1, embedding)."""
-        embedded: torch.Tensor = self.embedding(self.rows(ids))
-        return embedded
+        return super().embed(self.rows(ids))
 
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """Return the logits of words and pairs that are embedded already."""
         mean = (embedded * self.shares(ids)[:, :, None]).sum(dim=1)
         logits: torch.Tensor = self.fc(self.dropout(mean))
         return logits
@@ -126,7 +115,7 @@ class TorchBow(TorchReader):
 def embedding_gradients(
     model: TorchReader, ids: NDArray[np.int64], output: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return what is read of the words, and the gradient of each text's logit with respect to it.
+    """Return the embedded words, and the gradient of each text's logit with respect to them.
 
     Args:
         model: the network; it is left in evaluation mode.
@@ -145,16 +134,13 @@ def embedding_gradients(
 
 
 def one_bias(layer: nn.RNNBase) -> None:
-    """Leave torch's second bias out: beside the first it only doubles the bias's steps."""
+    """Fix torch's second bias at 0: in addition to the first it would only double the bias's steps."""
     size = layer.get_parameter("bias_hh_l0").shape
     layer.bias_hh_l0 = nn.Parameter(torch.zeros(size), requires_grad=False)
 
 
 def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> TorchReader:
-    """Return the network that `config.name` names, for a vocabulary of so many tokens.
-
-    One output, the logit of the second class, tells two classes apart; more take a logit each.
-    """
+    """Return the network that `config.name` names, for a vocabulary of `tokens` tokens."""
     match config:
         case Lstm():
             return TorchLstm(config, tokens, outputs)

@@ -1,14 +1,14 @@
 """Train a network on film reviews: data, model, loop, evaluation, top to bottom."""
 
-import hashlib
 import importlib
 from functools import partial
 from typing import Any
 
 from apps.imdb_rnn.config import Config
+from apps.imdb_rnn.data import load_data, split
 from shared.data.examples import Examples
 from shared.data.text import TextData
-from shared.data.text_sets import load_texts, split_texts
+from shared.files import sha256_of
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
@@ -24,18 +24,18 @@ def train(config: Config) -> dict[str, Any]:
 
     Raises:
         ConfigError: a key does not fit the data, or the run folder cannot be used.
-        DataError: the data set cannot be had.
+        DataError: the data set is not available.
         TrainingDiverged: the loss is no longer finite.
     """
     config = resolve_auto(config)
-    texts = load_texts(config.data)
-    train_set, validation_set, test_set = split_texts(texts, config)
+    texts = load_data(config)
+    train_set, validation_set, test_set = split(texts, config)
     run = RunFolder.open(config)
     run.metrics |= initial_metrics(
         config, texts, train=len(train_set), validation=len(validation_set), test=len(test_set)
     )
     with run.session():
-        learner = build_learner(config, len(texts.vocabulary), len(texts.classes))
+        learner = build_learner(config, texts)
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)
         batches = partial(batches_by_length, train_set.inputs.lengths, config.trainer.batch_size, config.seed)
@@ -44,29 +44,34 @@ def train(config: Config) -> dict[str, Any]:
         run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
         print(conclusion(run.metrics), flush=True)
         save_weights(learner, run)  # after the metrics: a full disk must not cost them
-        write_vocabulary(run, texts)
-        draw(run, texts, test, test_set)
+        run.write("vocabulary.txt", texts.vocabulary_file)  # for predictions without the data set
+        run.metrics["vocabulary_sha256"] = sha256_of(texts.vocabulary_file)
+        run.metrics["classes"] = list(texts.classes)
+        write_charts(run, texts, test, test_set)
     return run.metrics
 
 
-def build_learner(config: Config, tokens: int, classes: int = 2) -> Learner:
-    """Return the network and its loop in the framework asked for; the others are not imported."""
-    learner = learner_class(config.framework)
-    network = importlib.import_module(f"apps.imdb_rnn.{config.framework}_model")
-    if classes == 2:
-        return learner(partial(network.build_model, tokens=tokens), config, "binary_cross_entropy")
-    build = partial(network.build_model, tokens=tokens, outputs=classes)
-    return learner(build, config, "cross_entropy")
+def build_learner(config: Config, texts: TextData) -> Learner:
+    """Return the untrained network with its optimizer; only `config.framework` is imported.
+
+    One logit, of the second class, tells two classes apart; more classes have a logit each.
+    """
+    classes = len(texts.classes)
+    build = partial(
+        network_module(config).build_model,
+        tokens=len(texts.vocabulary),
+        outputs=1 if classes == 2 else classes,
+    )
+    loss = "binary_cross_entropy" if classes == 2 else "cross_entropy"
+    return learner_class(config.framework)(build, config, loss)
 
 
-def write_vocabulary(run: RunFolder, texts: TextData) -> None:
-    """Write what predict.py needs beside the weights, and note its digest."""
-    run.write("vocabulary.txt", texts.vocabulary_file)
-    run.metrics["vocabulary_sha256"] = hashlib.sha256(texts.vocabulary_file).hexdigest()
-    run.metrics["classes"] = list(texts.classes)
+def network_module(config: Config) -> Any:
+    """Return the module with the networks of `config.framework`."""
+    return importlib.import_module(f"apps.imdb_rnn.{config.framework}_model")
 
 
-def draw(run: RunFolder, texts: TextData, test: Evaluation, test_set: Examples) -> None:
+def write_charts(run: RunFolder, texts: TextData, test: Evaluation, test_set: Examples) -> None:
     """Write curves.png and confusion.png."""
     from shared import charts  # matplotlib takes a second to import
 
@@ -74,6 +79,6 @@ def draw(run: RunFolder, texts: TextData, test: Evaluation, test_set: Examples) 
     last = {"loss": test.loss, "accuracy": test.accuracy}
     curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
     run.write("curves.png", curves)
-    title = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test reviews right"
+    title = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test reviews correct"
     confusion = charts.confusion_matrix(test_set.labels, test.predictions, texts.classes, title)
     run.write("confusion.png", confusion)

@@ -14,6 +14,12 @@ from shared.data.sequences import UNKNOWN, Documents, Sequences
 from shared.data.text import Settings, TextData, ids_of_words, tokenizer
 from shared.errors import ConfigError
 
+# What an exported network takes, for a reader who has only the file.
+DESCRIBE_IDS = (
+    "ids (batch, length): an id is a line of the run's vocabulary.txt, counted from 0, and 0 is "
+    "padding, on the right"
+)
+
 
 def load_texts(data: Imdb | Reviews | TextFolder) -> TextData:
     """Return the data set that the configuration names.

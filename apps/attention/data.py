@@ -1,0 +1,49 @@
+"""The data: generated pairs of key and value, or film reviews."""
+
+import numpy as np
+
+from apps.attention.config import Config, Recall
+from shared.data import recall
+from shared.data.examples import Examples, hold_back
+from shared.data.recall import Pairs, RecallData
+from shared.data.text import TextData
+from shared.data.text_sets import load_texts, split_texts
+
+Data = RecallData | TextData
+
+
+def load_data(config: Config) -> Data:
+    """Return the data set that the configuration names.
+
+    Raises:
+        DataError: it is not available.
+    """
+    settings = config.data
+    if isinstance(settings, Recall):
+        return recall.load(settings.keys, settings.values, settings.pairs, settings.longer)
+    return load_texts(settings)
+
+
+def split(data: Data, config: Config) -> tuple[Examples, Examples, Examples]:
+    """Return the training, validation and test examples.
+
+    Raises:
+        ConfigError: a batch would be larger than what is left for training.
+    """
+    if isinstance(data, TextData):
+        return split_texts(data, config)
+    settings = config.data
+    order = np.random.default_rng([config.seed, 0]).permutation(len(data.train))[: settings.train_limit]
+    training, validation = hold_back(
+        order, settings.validation_fraction, config.trainer.batch_size, data.name
+    )
+    return (
+        Examples(data.train.ids[training], data.train.labels[training]),
+        Examples(data.train.ids[validation], data.train.labels[validation]),
+        first_examples(data.test, settings.test_limit),
+    )
+
+
+def first_examples(pairs: Pairs, limit: int | None) -> Examples:
+    """Return the first `limit` examples; None returns all."""
+    return Examples(pairs.ids[:limit], pairs.labels[:limit])
