@@ -1,6 +1,7 @@
 """apps/imdb_rnn: three frameworks, one network; padding is never read."""
 
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -15,10 +16,11 @@ import torch
 
 from apps.imdb_rnn import gradients, keras_model, numpy_model, predict, torch_model
 from apps.imdb_rnn.config import Config
-from apps.imdb_rnn.train import build_learner, train
+from apps.imdb_rnn.data import load_data, split
+from apps.imdb_rnn.train import train
+from shared.application import FinishedRun
 from shared.data.examples import Examples
 from shared.data.sequences import PAD
-from shared.data.text_sets import load_texts, split_texts
 from shared.errors import ConfigError, DataError
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.runs.reader import read_metrics, read_weights
@@ -149,6 +151,7 @@ def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> Non
     finally:
         keras.config.set_floatx("float32")
         keras.config.set_dtype_policy("float32")
+    assert len({learner.parameters for learner in learners.values()}) == 1
     np.testing.assert_allclose(losses["keras"], losses["torch"], rtol=1e-8)
     np.testing.assert_allclose(losses["numpy"], losses["torch"], rtol=1e-8)
     assert abs(losses["torch"][-1] - losses["torch"][0]) > 1e-4
@@ -188,17 +191,6 @@ def test_a_run_leaves_everything_behind(framework: str, model: str, tmp_path: Pa
         "status": "done",
     }
     assert {key: metrics[key] for key in expected} == expected
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_the_frameworks_train_the_same_number_of_parameters(model: str, tmp_path: Path) -> None:
-    counts = {
-        build_learner(
-            imdb_config(tmp_path, f"framework={framework}", f"model={model}", *SMALL[model]), TOKENS
-        ).parameters
-        for framework in FRAMEWORKS
-    }
-    assert len(counts) == 1
 
 
 @pytest.mark.usefixtures("_double_precision")
@@ -249,47 +241,53 @@ def finished_run(folder: Path, *overrides: str) -> Path:
     return run
 
 
+def open_run(folder: Path) -> FinishedRun[Config]:
+    return FinishedRun.open(predict.APPLICATION, folder)
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_prediction_and_the_words_that_moved_it(framework: str, tmp_path: Path) -> None:
-    run = finished_run(tmp_path, f"framework={framework}")
-    said = predict.predict(run, "AWFUL<br />dull film zxqw")
-    assert said.predicted == "bad"
-    assert said.words == ["awful", "dull", "film", "zxqw"]
-    assert (said.towards, said.unknown) == ("good", 1)
-    assert said.effects[0] < -0.1, "awful speaks against it"
-    assert sum(said.probabilities.values()) == pytest.approx(1)
-    # A bag of words is linear: all effects and the bias make the logit.
-    weights = read_weights(run, read_metrics(run))
+    folder = finished_run(tmp_path, f"framework={framework}")
+    run = open_run(folder)
+    shutil.rmtree(tmp_path / "texts")  # the run folder has all that is needed
+    words, unknown, probabilities, towards, effects = predict.explain(run, "AWFUL<br />dull film zxqw")
+    assert words == ["awful", "dull", "film", "zxqw"]
+    assert (list(probabilities), towards, unknown) == (["bad", "good"], "good", 1)
+    assert effects[0] < -0.1, "awful moves it against good"
+    assert sum(probabilities.values()) == pytest.approx(1)
+    # A bag of words is linear: all effects and the bias sum to the logit.
+    weights = read_weights(folder, read_metrics(folder))
     bias = float(weights["fc/bias" if framework == "keras" else "fc.bias"][0])
-    logit = np.log(said.probabilities["good"] / said.probabilities["bad"])
-    assert said.effects.sum() + bias == pytest.approx(logit, rel=1e-4)
-    assert "bad: probability" in predict.described(said)
-    assert predict.draw(said).startswith(b"\x89PNG")
+    logit = np.log(probabilities["good"] / probabilities["bad"])
+    assert effects.sum() + bias == pytest.approx(logit, rel=1e-4)
+
+
+def test_words_that_mean_something_to_matplotlib(tmp_path: Path) -> None:
+    run = open_run(finished_run(tmp_path))
+    prediction = predict.predict(run, "a $5 - $10 film, $\\frac$ awful $_^$ " + "dull " * 1000)
+    assert prediction.text.startswith("bad: probability")
+    assert prediction.chart.startswith(b"\x89PNG")
 
 
 def test_predictions_that_are_refused(tmp_path: Path) -> None:
     run, other = finished_run(tmp_path), finished_run(tmp_path, "seed=1", "data.vocabulary_size=3")
     with pytest.raises(ConfigError, match="knows none of these words: zxqw qwzx; its vocabulary"):
-        predict.predict(run, "zxqw qwzx")
+        predict.predict(open_run(run), "zxqw qwzx")
     with pytest.raises(ConfigError, match="the text has no words"):
-        predict.predict(run, " ")
-    with pytest.raises(ConfigError, match=r"nowhere is not a run folder: it has no config\.yaml"):
-        predict.predict(tmp_path / "nowhere", "a film")
+        predict.predict(open_run(run), " ")
     for name in ("vocabulary.txt", "weights.safetensors"):
         own = (run / name).read_bytes()
         (run / name).write_bytes((other / name).read_bytes())
         with pytest.raises(DataError, match=rf"{name} is damaged or another file"):
-            predict.predict(run, "a film")
+            predict.predict(open_run(run), "a film")
         (run / name).write_bytes(own)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("embedding: 16", "embedding: 8"))
+    with pytest.raises(DataError, match=r"config\.yaml does not belong to these weights"):
+        predict.predict(open_run(run), "a film")
     (run / "vocabulary.txt").unlink()
     with pytest.raises(DataError, match=r"vocabulary\.txt cannot be read"):
-        predict.predict(run, "a film")
-
-
-def test_words_that_mean_something_to_matplotlib(tmp_path: Path) -> None:
-    run = finished_run(tmp_path)
-    said = predict.predict(run, "a $5 - $10 film, $\\frac$ awful $_^$ " + "dull " * 1000)
-    assert predict.draw(said).startswith(b"\x89PNG")
+        predict.predict(open_run(run), "a film")
 
 
 @pytest.mark.usefixtures("_double_precision")
@@ -306,30 +304,15 @@ def test_a_tied_maximum_shares_its_gradient_in_all_frameworks(tmp_path: Path) ->
     np.testing.assert_allclose(gradients.sum(axis=1), expected.sum(axis=1), rtol=1e-6)
 
 
-def test_files_of_another_run_are_refused(tmp_path: Path) -> None:
-    run = finished_run(tmp_path)
-    config = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(config.replace("embedding: 16", "embedding: 8"))
-    with pytest.raises(DataError, match=r"config\.yaml does not belong to these weights"):
-        predict.predict(run, "a film")
-    (run / "config.yaml").write_text(config.replace("app: imdb_rnn", "app: xor"))
-    with pytest.raises(ConfigError, match="is a run of xor, not of imdb_rnn"):
-        predict.predict(run, "a film")
-    (run / "config.yaml").write_text(config)
-    (run / "metrics.json").write_text("[]")
-    with pytest.raises(DataError, match=r"metrics\.json is not what a run has written"):
-        predict.predict(run, "a film")
-
-
-def test_three_classes_take_a_logit_each(tmp_path: Path) -> None:
+def test_three_classes_have_a_logit_each(tmp_path: Path) -> None:
     (tmp_path / "texts" / "dull").mkdir(parents=True)
     for number in range(12):
         (tmp_path / "texts" / "dull" / f"{number}.txt").write_text("a long long film")
-    run = finished_run(tmp_path, "trainer.epochs=20")
-    said = predict.predict(run, "such a long film")
-    assert said.predicted == said.towards == "dull"
-    assert list(said.probabilities) == ["bad", "dull", "good"]
-    assert said.words[said.effects.argmax()] == "long"
+    run = open_run(finished_run(tmp_path, "trainer.epochs=20"))
+    explanation = predict.explain(run, "such a long film")
+    assert next(iter(explanation.probabilities)) == explanation.towards == "dull"
+    assert sorted(explanation.probabilities) == ["bad", "dull", "good"]
+    assert explanation.words[explanation.effects.argmax()] == "long"
 
 
 def test_gradient_norms_by_time_step(tmp_path: Path) -> None:
@@ -381,13 +364,13 @@ def test_batches_have_similar_lengths_and_every_document_once() -> None:
 
 def test_the_split_holds_both_classes_and_keeps_the_test_set_out(tmp_path: Path) -> None:
     config = imdb_config(tmp_path, "data.train_limit=1000", "data.test_limit=300")
-    texts = load_texts(config.data)
-    train_set, validation_set, test_set = split_texts(texts, config)
+    texts = load_data(config)
+    train_set, validation_set, test_set = split(texts, config)
     assert (len(train_set), len(validation_set), len(test_set)) == (900, 100, 300)
     for one in (train_set, validation_set, test_set):
         assert 0.35 < one.labels.mean() < 0.65
     everything = imdb_config(tmp_path, "data.train_limit=99999", "data.test_limit=99999")
-    assert [len(one) for one in split_texts(texts, everything)] == [22_500, 2_500, 5_000]
+    assert [len(one) for one in split(texts, everything)] == [22_500, 2_500, 5_000]
 
 
 @pytest.mark.slow
