@@ -262,13 +262,13 @@ def test_a_value_is_looked_up_where_its_key_is(recall_run: Path, capsys: Said) -
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("k03 v1 k07 v0", "these are no pairs and a key"),
-        ("k03", "these are no pairs and a key"),
-        ("k3 v1 k3", "'k3' is no key: there are k00 to k15; give k00 v1 k01 v0 ... and one"),
-        ("k03 v9 k03", "'v9' is no value: there are v0 to v3"),
-        ("k03 v1 k03 v0 k03", "a key stands in two pairs"),
+        ("k03 v1 k07 v0", "these are not pairs and a key"),
+        ("k03", "these are not pairs and a key"),
+        ("k3 v1 k3", "'k3' is not a key: there are k00 to k15; give k00 v1 k01 v0 ... and one"),
+        ("k03 v9 k03", "'v9' is not a value: there are v0 to v3"),
+        ("k03 v1 k03 v0 k03", "a key is in two pairs"),
         ("k03 v1 k07", "k07 is in none of the pairs"),
-        ("", "these are no pairs and a key"),
+        ("", "these are not pairs and a key"),
     ],
 )
 def test_what_is_no_question_is_said(recall_run: Path, capsys: Said, text: str, message: str) -> None:
@@ -294,7 +294,7 @@ def test_words_of_a_text_weigh(tmp_path: Path, capsys: Said) -> None:
     assert main([str(run), "AWFUL<br />film $zxqw", "zxqw"]) == 2
     said = capsys.readouterr()
     assert re.match(r"bad: probability \d+\.\d%\ngood: probability \d+\.\d%\n", said.out)
-    assert "1 of 3 words are not known\n" in said.out
+    assert "1 of 3 words are not in the vocabulary\n" in said.out
     assert "weight: awful 33.3%, film 33.3%, $zxqw 33.3%\n" in said.out
     assert said.err.startswith("error: the network knows none of these words: zxqw;")
 
