@@ -1,8 +1,6 @@
 """apps/attention: three frameworks and their own layers, one result; padding has no weight."""
 
 import json
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,47 +15,34 @@ from torch.nn import functional as F
 from apps.attention import keras_model, numpy_model, torch_model
 from apps.attention.config import Config
 from apps.attention.data import load_data
-from apps.attention.train import train
+from apps.attention.train import build_learner, train
 from shared.backprop import MultiheadAttention, ScaledDotProductAttention
 from shared.data import recall
 from shared.data.examples import Examples
 from shared.data.sequences import PAD
 from shared.errors import ConfigError
-from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
-from shared.training.keras_learner import KerasLearner
-from shared.training.numpy_learner import NumpyLearner
-from shared.training.torch_learner import TorchLearner
-from tests.helpers import ROOT, app_config, take_steps
-from tools.gradcheck.entries import double_precision
+from shared.parity.weights import keras_state, torch_state, torch_to_keras
+from tests.apps.agreement import (
+    FRAMEWORKS,
+    Array,
+    Networks,
+    assert_close,
+    assert_same_gradients,
+    assert_same_steps,
+    build_networks,
+)
+from tests.helpers import ROOT, app_config
 
-FRAMEWORKS = ["torch", "keras", "numpy"]
 MODELS = ["single_head", "multi_head", "mean_pooling"]
 TOKENS, OUTPUTS = 30, 3
 # Keras's own layer rounds 1 / sqrt(width of a head) to float32: 1/2 and 1/4 are exact there.
 EXACT = ["model.embedding=16", "model.dropout=0.0", "model.std=1.0"]
-RELATIVE = 1e-9
-
-Array = np.ndarray
 
 
 def attention_config(run_dir: Path, *overrides: str) -> Config:
     # All applications share TensorFlow in this process, whose threads are set once.
     config: Config = app_config("attention", run_dir, "trainer.threads=null", *overrides)
     return config
-
-
-@pytest.fixture
-def _double_precision() -> Iterator[None]:
-    with double_precision():
-        yield
-
-
-def close(actual: Any, expected: Any, what: str) -> None:
-    """Equal relative to the largest number of what is expected."""
-    expected = np.asarray(expected)
-    assert np.abs(expected).max() > 0, what
-    allowed = RELATIVE * np.abs(expected).max()
-    np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=allowed, err_msg=what)
 
 
 # The formula, beside what the frameworks have for it
@@ -77,7 +62,7 @@ def leaves(arrays: list[Array]) -> Any:
     return [torch.tensor(array, requires_grad=True) for array in arrays]
 
 
-@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.usefixtures("keras_float64")
 @pytest.mark.parametrize("seed", range(3))
 def test_attention_is_torchs_function(seed: int) -> None:
     """Output, weights and the gradients of query, key and value; True may be attended."""
@@ -99,19 +84,19 @@ def test_attention_is_torchs_function(seed: int) -> None:
         of_keras, keras_weights = keras_model.attention(constants[0], constants[1], constants[2], mask)
     in_keras = tape.gradient(of_keras, constants, upstream)
     for name, output in (("torch", of_torch.detach()), ("keras", of_keras), ("numpy", of_numpy)):
-        close(output, expected.detach(), name)
+        assert_close(output, expected.detach(), name)
     for weights in (torch_weights.detach().numpy(), np.asarray(keras_weights), layer.weights):
-        close(weights, torch_weights.detach(), "weights")
-        close(weights @ inputs[2], expected.detach(), "what the weights mix")
+        assert_close(weights, torch_weights.detach(), "weights")
+        assert_close(weights @ inputs[2], expected.detach(), "what the weights mix")
         np.testing.assert_array_equal(weights[~mask], 0)
         np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-12)
     for number, name in enumerate(("query", "key", "value")):
         wanted = reference[number].grad
         for gradient in (own[number].grad, in_keras[number], in_numpy[number]):
-            close(gradient, wanted, name)
+            assert_close(gradient, wanted, name)
 
 
-@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.usefixtures("keras_float64")
 @pytest.mark.parametrize("heads", [1, 4])
 def test_heads_are_those_of_the_frameworks_layers(heads: int) -> None:
     """torch.nn.MultiheadAttention, keras.layers.MultiHeadAttention and NumPy's, one mask for all.
@@ -146,20 +131,20 @@ def test_heads_are_those_of_the_frameworks_layers(heads: int) -> None:
             constants[0], constants[2], constants[1], attention_mask=mask, return_attention_scores=True
         )
     of_tape = tape.gradient(of_keras, [*constants, *in_keras.trainable_variables], upstream)
-    close(own, expected.detach(), "NumPy")
-    close(of_keras, expected.detach(), "Keras")
-    close(by_hand.attention.weights, weights.detach(), "NumPy's weights")
-    close(scores, weights.detach(), "Keras's weights")
+    assert_close(own, expected.detach(), "NumPy")
+    assert_close(of_keras, expected.detach(), "Keras")
+    assert_close(by_hand.attention.weights, weights.detach(), "NumPy's weights")
+    assert_close(scores, weights.detach(), "Keras's weights")
     for by_numpy, by_tape, leaf in zip(by_hand.backward(upstream), of_tape, given, strict=False):
-        close(by_numpy, leaf.grad, "NumPy")
-        close(by_tape, leaf.grad, "Keras")
+        assert_close(by_numpy, leaf.grad, "NumPy")
+        assert_close(by_tape, leaf.grad, "Keras")
     for variable, gradient in zip(in_keras.trainable_variables, of_tape[3:], strict=True):
         variable.assign(gradient)
     by_name = keras_state(network, torch_state(holder))
     for name, parameter in layer.named_parameters():
-        close(by_hand.grads[name], parameter.grad, name)
+        assert_close(by_hand.grads[name], parameter.grad, name)
         # A key's bias moves all scores of a query alike: its gradient is 0, up to rounding.
-        close(by_name[f"attention.{name}"], parameter.grad, name)
+        assert_close(by_name[f"attention.{name}"], parameter.grad, name)
 
     if heads == 1:
         wide = layer.in_proj_weight.chunk(3), layer.in_proj_bias.chunk(3)
@@ -167,8 +152,8 @@ def test_heads_are_those_of_the_frameworks_layers(heads: int) -> None:
         mixed, of_one = torch_model.attention(
             projected[0], projected[1], projected[2], torch.from_numpy(mask)
         )
-        close(layer.out_proj(mixed).detach(), expected.detach(), "single head")
-        close(of_one.detach(), weights[:, 0].detach(), "single head's weights")
+        assert_close(layer.out_proj(mixed).detach(), expected.detach(), "single head")
+        assert_close(of_one.detach(), weights[:, 0].detach(), "single head's weights")
 
 
 # The networks
@@ -183,56 +168,33 @@ def ids_of(paired: bool, width: int) -> Array:
     return np.concatenate([ids, random.integers(1, TOKENS, (4, 1))], axis=1) if paired else ids
 
 
-def in_all_three(model: str, paired: bool, run_dir: Path) -> tuple[Any, Any, Any]:
+def networks_of(model: str, paired: bool, run_dir: Path) -> Networks:
     config = attention_config(run_dir, f"model={model}", *EXACT).model
-    sizes: Any = {"tokens": TOKENS, "outputs": OUTPUTS, "paired": paired}
-    torch.manual_seed(0)
-    in_torch = torch_model.build_model(config, **sizes).double()
-    in_keras = keras_model.build_model(config, **sizes)
-    in_numpy = numpy_model.build_model(config, np.float64, np.random.default_rng(0), **sizes)
-    torch_to_keras(in_torch, in_keras)
-    torch_to_numpy(in_torch, in_numpy)
-    return in_torch, in_keras, in_numpy
+    modules = (torch_model, keras_model, numpy_model)
+    return build_networks(modules, config, tokens=TOKENS, outputs=OUTPUTS, paired=paired)
 
 
-@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.usefixtures("keras_float64")
 @pytest.mark.parametrize("paired", [True, False], ids=["recall", "texts"])
 @pytest.mark.parametrize("model", MODELS)
 def test_the_same_weights_give_the_same_logits_and_gradients(
     model: str, paired: bool, tmp_path: Path
 ) -> None:
-    in_torch, in_keras, in_numpy = in_all_three(model, paired, tmp_path)
+    networks = networks_of(model, paired, tmp_path)
     ids, upstream = ids_of(paired, 6), np.random.default_rng(1).normal(size=(4, OUTPUTS))
-    logits = in_torch(torch.from_numpy(ids))
-    logits.backward(torch.from_numpy(upstream))
-    close(in_numpy.forward(ids), logits.detach(), "NumPy")
-    in_numpy.backward(upstream)
-    with tf.GradientTape() as tape:
-        of_keras = in_keras(ids, training=True)
-    gradients = tape.gradient(of_keras, in_keras.trainable_variables, upstream)
-    close(of_keras, logits.detach(), "Keras")
-    weights = torch_model.attention_weights(in_torch, ids)
-    close(keras_model.attention_weights(in_keras, ids), weights, "Keras's weights")
-    close(numpy_model.attention_weights(in_numpy, ids), weights, "NumPy's weights")
-    # Keras's gradients under torch's names: put where the weights are, and carried over like them.
-    for variable, gradient in zip(in_keras.trainable_variables, gradients, strict=True):
-        variable.assign(tf.convert_to_tensor(gradient))
-    by_name = keras_state(in_keras, torch_state(in_torch))
-    for name, parameter in in_torch.named_parameters():
-        if name == "key.bias":  # it moves all scores of a question alike: 0, up to rounding
-            for gradient in (parameter.grad, in_numpy.grads[name], by_name[name]):
-                np.testing.assert_allclose(np.asarray(gradient), 0, atol=1e-14)
-            continue
-        close(in_numpy.grads[name], parameter.grad, name)
-        close(by_name[name], parameter.grad, name)
+    weights = torch_model.attention_weights(networks.torch, ids)
+    assert_close(keras_model.attention_weights(networks.keras, ids), weights, "Keras's weights")
+    assert_close(numpy_model.attention_weights(networks.numpy, ids), weights, "NumPy's weights")
+    # A key's bias moves all scores of a question alike.
+    assert_same_gradients(networks, ids, upstream, zero={"key.bias"})
 
 
-@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.usefixtures("keras_float64")
 @pytest.mark.parametrize("paired", [True, False], ids=["recall", "texts"])
 @pytest.mark.parametrize("model", MODELS)
 def test_padding_is_never_attended(model: str, paired: bool, tmp_path: Path) -> None:
     """The same examples alone, together, and padded to any width; weights of nothing are 0."""
-    in_torch, in_keras, in_numpy = in_all_three(model, paired, tmp_path)
+    in_torch, in_keras, in_numpy = networks_of(model, paired, tmp_path)
     runs: dict[str, Any] = {
         "torch": (torch_model, in_torch, lambda ids: in_torch(torch.from_numpy(ids)).detach()),
         "keras": (keras_model, in_keras, lambda ids: in_keras(ids, training=False)),
@@ -241,12 +203,12 @@ def test_padding_is_never_attended(model: str, paired: bool, tmp_path: Path) -> 
     narrow, wide = ids_of(paired, 5), ids_of(paired, 11)
     for name, (module, network, logits) in runs.items():
         together = np.asarray(logits(narrow))
-        close(logits(wide), together, name)
+        assert_close(logits(wide), together, name)
         last = narrow[:, -1:] if paired else narrow[:, :0]
         for number, length in enumerate((5, 3, 1, 4)):
             row = slice(number, number + 1)
             alone = np.concatenate([narrow[row, : length * (1 + paired)], last[row]], axis=1)
-            close(logits(alone), together[row], f"{name} alone")
+            assert_close(logits(alone), together[row], f"{name} alone")
         weights = module.attention_weights(network, wide)
         assert weights.shape == (4, 4 if model == "multi_head" else 1, 11)
         np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-12)
@@ -254,41 +216,21 @@ def test_padding_is_never_attended(model: str, paired: bool, tmp_path: Path) -> 
             np.testing.assert_array_equal(weights[number, :, length:], 0)
 
 
+@pytest.mark.usefixtures("keras_float64")
 @pytest.mark.parametrize("model", MODELS)
 def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> None:
     chosen = [f"model={model}", "trainer.precision=float64", "optimizer.eps=1e-4", *EXACT]
     random = np.random.default_rng(0)
     data = Examples(random.integers(1, TOKENS, (32, 9)), random.integers(0, OUTPUTS, 32))
-    steps = [(random.permutation(32)[:16], 0.01 / (1 + step)) for step in range(10)]
-    sizes: Any = {"tokens": TOKENS, "outputs": OUTPUTS, "paired": True}
-    kinds: Any = (
-        ("torch", TorchLearner, torch_model),
-        ("keras", KerasLearner, keras_model),
-        ("numpy", NumpyLearner, numpy_model),
-    )
-    with double_precision():
-        learners: dict[str, Any] = {
-            framework: kind(
-                partial(network.build_model, **sizes),
-                attention_config(tmp_path, f"framework={framework}", *chosen),
-            )
-            for framework, kind, network in kinds
-        }
-        torch_to_keras(learners["torch"].model, learners["keras"].model)
-        torch_to_numpy(learners["torch"].model, learners["numpy"].model)
-        losses = {
-            name: [loss for loss, _ in take_steps(learner, data, steps)] for name, learner in learners.items()
-        }
-    assert len({learner.parameters for learner in learners.values()}) == 1
-    close(losses["keras"], losses["torch"], "Keras's losses")
-    close(losses["numpy"], losses["torch"], "NumPy's losses")
-    assert losses["torch"][0] - losses["torch"][-1] > 0.1
-    expected = torch_state(learners["torch"].model)
-    of_keras = keras_state(learners["keras"].model, expected)
-    for name, value in learners["numpy"].weights().items():
-        allowed = 1e-8 * np.abs(value).max()
-        np.testing.assert_allclose(expected[name], value, rtol=0, atol=allowed, err_msg=name)
-        np.testing.assert_allclose(of_keras[name], value, rtol=0, atol=allowed, err_msg=name)
+    sizes: Any = {"vocabulary": ("",) * TOKENS, "classes": ("",) * OUTPUTS}
+    nothing = recall.Pairs(np.empty((0, 9), np.int64), np.empty(0, np.int64))
+    pairs = recall.RecallData(nothing, nothing, {}, **sizes)
+    learners = {
+        framework: build_learner(attention_config(tmp_path, f"framework={framework}", *chosen), pairs)
+        for framework in FRAMEWORKS
+    }
+    losses = assert_same_steps(learners, data)
+    assert losses[0] - losses[-1] > 0.1
 
 
 # The data
@@ -341,14 +283,8 @@ def test_the_data_are_the_same_every_time() -> None:
 # Whole runs
 
 FILES = {
-    "config.yaml",
-    "metrics.json",
-    "history.csv",
-    "steps.csv",
-    "curves.png",
-    "confusion.png",
-    "weights.safetensors",
-    "attention.png",
+    *("config.yaml", "metrics.json", "history.csv", "steps.csv"),
+    *("curves.png", "confusion.png", "weights.safetensors", "attention.png"),
 }
 
 
@@ -362,16 +298,9 @@ def test_a_run_leaves_everything_behind(framework: str, tmp_path: Path) -> None:
     twin = tmp_path / "mean_pooling"
     assert {path.name for path in twin.iterdir()} == FILES | {"lengths.png"}
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
-    expected = {
-        "app": "attention",
-        "dataset": "recall",
-        "embedded": False,
-        "test_examples": 256,
-        "chance": 0.125,
-        "framework": framework,
-        "status": "done",
-    }
-    assert {key: metrics[key] for key in expected} == expected
+    expected = {"app": "attention", "dataset": "recall", "embedded": False, "test_examples": 256}
+    expected |= {"chance": 0.125, "framework": framework, "status": "done"}
+    assert metrics.items() >= expected.items()
     assert list(metrics["accuracy_by_pairs"]) == ["16", "24"]
     of_twin = json.loads((twin / "metrics.json").read_text())
     assert of_twin["model"] == "mean_pooling"
@@ -388,15 +317,8 @@ def test_a_run_on_texts_colors_their_words(tmp_path: Path) -> None:
 
 def test_attention_looks_up_and_the_mean_guesses(tmp_path: Path) -> None:
     """A small task, in seconds; the whole one is slow."""
-    chosen = [
-        "data.keys=16",
-        "data.values=4",
-        "data.pairs=4",
-        "data.longer=[8, 16]",
-        "data.train_limit=10000",
-        "trainer.epochs=4",
-        "optimizer.lr=0.01",
-    ]
+    chosen = ["data.keys=16", "data.values=4", "data.pairs=4", "data.longer=[8, 16]"]
+    chosen += ["data.train_limit=10000", "trainer.epochs=4", "optimizer.lr=0.01"]
     metrics = train(attention_config(tmp_path, *chosen))
     assert min(metrics["accuracy_by_pairs"].values()) >= 0.99
     assert max(metrics["mean_pooling"]["accuracy_by_pairs"].values()) < 0.54

@@ -1,36 +1,36 @@
-"""apps/imdb_rnn: three frameworks, one network; padding is never read."""
+"""apps/imdb_rnn: the same networks in three frameworks; padding has no effect; predictions."""
 
 import json
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import torch
 
 from apps.imdb_rnn import gradients, keras_model, numpy_model, predict, torch_model
 from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.data import load_data, split
-from apps.imdb_rnn.train import train
+from apps.imdb_rnn.train import build_learner, train
 from shared.application import FinishedRun
 from shared.data.examples import Examples
 from shared.data.sequences import PAD
 from shared.errors import ConfigError, DataError
-from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.runs.reader import read_metrics, read_weights
-from shared.training.keras_learner import KerasLearner
-from shared.training.numpy_learner import NumpyLearner
-from shared.training.schedule import batches_by_length
-from shared.training.torch_learner import TorchLearner
-from tests.helpers import ROOT, TIMEOUT, app_config, take_steps
+from shared.training.loop import batches_by_length
+from tests.apps.agreement import (
+    FRAMEWORKS,
+    Networks,
+    assert_same_gradients,
+    assert_same_steps,
+    build_networks,
+)
+from tests.helpers import ROOT, TIMEOUT, app_config
 
-FRAMEWORKS = ["torch", "keras", "numpy"]
 MODELS = ["lstm", "rnn", "bow"]
 TOKENS = 30
 SMALL = {
@@ -39,20 +39,15 @@ SMALL = {
     "bow": ["model.embedding=6", "model.buckets=40"],
 }
 LENGTHS = (7, 3, 1, 5)
+FILES = {
+    *("config.yaml", "metrics.json", "history.csv", "steps.csv"),
+    *("curves.png", "confusion.png", "weights.safetensors", "vocabulary.txt"),
+}
 
 
 def imdb_config(run_dir: Path, *overrides: str) -> Config:
     config: Config = app_config("imdb_rnn", run_dir, "data=reviews", *overrides)
     return config
-
-
-@pytest.fixture
-def _double_precision() -> object:
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
 
 
 def padded(width: int) -> np.ndarray:
@@ -62,49 +57,23 @@ def padded(width: int) -> np.ndarray:
     return np.array([np.pad(row, (0, width - len(row)), constant_values=PAD) for row in rows])
 
 
-def in_all_three(model: str, tmp_path: Path) -> tuple[Any, Any, Any]:
+def networks_of(model: str, tmp_path: Path) -> Networks:
     config = imdb_config(tmp_path, f"model={model}", "model.dropout=0.0", *SMALL[model]).model
-    torch.manual_seed(0)
-    in_torch = torch_model.build_model(config, TOKENS).double()
-    in_keras = keras_model.build_model(config, TOKENS)
-    in_numpy = numpy_model.build_model(config, np.float64, np.random.default_rng(0), TOKENS)
-    torch_to_keras(in_torch, in_keras)
-    torch_to_numpy(in_torch, in_numpy)
-    return in_torch, in_keras, in_numpy
+    return build_networks((torch_model, keras_model, numpy_model), config, tokens=TOKENS)
 
 
-@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.usefixtures("keras_float64")
 @pytest.mark.parametrize("model", MODELS)
 def test_the_same_weights_give_the_same_logits_and_gradients(model: str, tmp_path: Path) -> None:
-    in_torch, in_keras, in_numpy = in_all_three(model, tmp_path)
-    ids, upstream = padded(9), np.random.default_rng(1).normal(size=(4, 1))
-    logits = in_torch(torch.from_numpy(ids))
-    logits.backward(torch.from_numpy(upstream))
-    own = in_numpy.forward(ids)
-    in_numpy.backward(upstream)
-    with tf.GradientTape() as tape:
-        of_keras = in_keras(ids, training=True)
-    gradients = tape.gradient(of_keras, in_keras.trainable_variables, upstream)
-    np.testing.assert_allclose(own, logits.detach().numpy(), rtol=1e-8)
-    np.testing.assert_allclose(np.asarray(of_keras), logits.detach().numpy(), rtol=1e-8)
-    # Keras's gradients under torch's names: put where the weights are, and carried over like them.
-    for variable, gradient in zip(in_keras.trainable_variables, gradients, strict=True):
-        variable.assign(tf.convert_to_tensor(gradient))
-    by_name = keras_state(in_keras, torch_state(in_torch))
-    for name, parameter in in_torch.named_parameters():
-        if parameter.requires_grad:
-            expected = parameter.grad.numpy()
-            allowed = 1e-8 * np.abs(expected).max()
-            assert allowed > 0, name
-            np.testing.assert_allclose(in_numpy.grads[name], expected, rtol=0, atol=allowed)
-            np.testing.assert_allclose(by_name[name], expected, rtol=0, atol=allowed)
+    upstream = np.random.default_rng(1).normal(size=(4, 1))
+    assert_same_gradients(networks_of(model, tmp_path), padded(9), upstream)
 
 
-@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.usefixtures("keras_float64")
 @pytest.mark.parametrize("model", MODELS)
 def test_padding_is_never_read(model: str, tmp_path: Path) -> None:
     """The same documents alone, together, and padded to any width."""
-    in_torch, in_keras, in_numpy = in_all_three(model, tmp_path)
+    in_torch, in_keras, in_numpy = networks_of(model, tmp_path)
     runs = {
         "torch": lambda ids: in_torch.eval()(torch.from_numpy(ids)).detach().numpy(),
         "keras": lambda ids: np.asarray(in_keras(ids, training=False)),
@@ -119,48 +88,21 @@ def test_padding_is_never_read(model: str, tmp_path: Path) -> None:
                 np.testing.assert_allclose(alone, together[number : number + 1], rtol=1e-12)
 
 
+@pytest.mark.usefixtures("keras_float64")
 @pytest.mark.parametrize("model", MODELS)
 def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> None:
-    """With clipping that is at work, and dropout off."""
-    chosen = [
-        f"model={model}",
-        "model.dropout=0.0",
-        "trainer.precision=float64",
-        "trainer.clip_norm=0.05",
-        "optimizer.eps=1e-4",
-        *SMALL[model],
-    ]
+    """With gradient clipping, and without dropout."""
+    chosen = [f"model={model}", "model.dropout=0.0", *SMALL[model]]
+    chosen += ["trainer.precision=float64", "trainer.clip_norm=0.05", "optimizer.eps=1e-4"]
     random = np.random.default_rng(0)
     data = Examples(random.integers(1, TOKENS, (32, 8)), random.integers(0, 2, 32))
-    steps = [(random.permutation(32)[:16], 0.01 / (1 + step)) for step in range(10)]
-    learners: dict[str, Any] = {}
-    for framework, kind, network in (
-        ("torch", TorchLearner, torch_model),
-        ("keras", KerasLearner, keras_model),
-        ("numpy", NumpyLearner, numpy_model),
-    ):
-        build = partial(network.build_model, tokens=TOKENS)
-        config = imdb_config(tmp_path, f"framework={framework}", *chosen)
-        learners[framework] = kind(build, config, "binary_cross_entropy")
-    try:
-        torch_to_keras(learners["torch"].model, learners["keras"].model)
-        torch_to_numpy(learners["torch"].model, learners["numpy"].model)
-        losses = {
-            name: [loss for loss, _ in take_steps(learner, data, steps)] for name, learner in learners.items()
-        }
-    finally:
-        keras.config.set_floatx("float32")
-        keras.config.set_dtype_policy("float32")
-    assert len({learner.parameters for learner in learners.values()}) == 1
-    np.testing.assert_allclose(losses["keras"], losses["torch"], rtol=1e-8)
-    np.testing.assert_allclose(losses["numpy"], losses["torch"], rtol=1e-8)
-    assert abs(losses["torch"][-1] - losses["torch"][0]) > 1e-4
-    expected = torch_state(learners["torch"].model)
-    of_keras = keras_state(learners["keras"].model, expected)
-    for name, value in learners["numpy"].weights().items():
-        allowed = 1e-8 * max(np.abs(value).max(), 1e-12)
-        np.testing.assert_allclose(expected[name], value, rtol=0, atol=allowed, err_msg=name)
-        np.testing.assert_allclose(of_keras[name], value, rtol=0, atol=allowed, err_msg=name)
+    texts: Any = SimpleNamespace(vocabulary=range(TOKENS), classes=("bad", "good"))
+    learners = {
+        framework: build_learner(imdb_config(tmp_path, f"framework={framework}", *chosen), texts)
+        for framework in FRAMEWORKS
+    }
+    losses = assert_same_steps(learners, data)
+    assert abs(losses[-1] - losses[0]) > 1e-4
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -170,34 +112,18 @@ def test_a_run_leaves_everything_behind(framework: str, model: str, tmp_path: Pa
         tmp_path, f"framework={framework}", f"model={model}", "debug=smoke", "model.embedding=8"
     )
     metrics = train(config)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "config.yaml",
-        "metrics.json",
-        "history.csv",
-        "steps.csv",
-        "curves.png",
-        "confusion.png",
-        "weights.safetensors",
-        "vocabulary.txt",
-    }
+    assert {path.name for path in tmp_path.iterdir()} == FILES
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
-    expected = {
-        "app": "imdb_rnn",
-        "dataset": "reviews",
-        "embedded": True,
-        "test_examples": 256,
-        "model": model,
-        "framework": framework,
-        "status": "done",
-    }
-    assert {key: metrics[key] for key in expected} == expected
+    expected = {"app": "imdb_rnn", "dataset": "reviews", "embedded": True, "test_examples": 256}
+    expected |= {"model": model, "framework": framework, "status": "done"}
+    assert metrics.items() >= expected.items()
 
 
-@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.usefixtures("keras_float64")
 @pytest.mark.parametrize("model", MODELS)
 def test_gradients_of_what_is_read(model: str, tmp_path: Path) -> None:
     """The same in three frameworks; a step along one of them changes the logit by as much."""
-    in_torch, in_keras, in_numpy = in_all_three(model, tmp_path)
+    in_torch, in_keras, in_numpy = networks_of(model, tmp_path)
     ids = padded(7)[:2, :3]  # without padding
     embedded, gradients = torch_model.embedding_gradients(in_torch, ids, 0)
     assert (np.abs(gradients).max(axis=(0, 2)) > 0).all(), "every word moves something"
@@ -226,18 +152,8 @@ def finished_run(folder: Path, *overrides: str) -> Path:
         for number in range(12):
             (folder / "texts" / name / f"{number}.txt").write_text(f"a {words} film {words}")
     run = folder / f"run{len(list(folder.iterdir()))}"
-    train(
-        imdb_config(
-            run,
-            "data=text_folder",
-            f"data.root={folder / 'texts'}",
-            "model=bow",
-            "trainer.epochs=12",
-            "trainer.batch_size=4",
-            "optimizer.lr=0.05",
-            *overrides,
-        )
-    )
+    chosen = ["model=bow", "trainer.epochs=12", "trainer.batch_size=4", "optimizer.lr=0.05", *overrides]
+    train(imdb_config(run, "data=text_folder", f"data.root={folder / 'texts'}", *chosen))
     return run
 
 
@@ -290,10 +206,10 @@ def test_predictions_that_are_refused(tmp_path: Path) -> None:
         predict.predict(open_run(run), "a film")
 
 
-@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.usefixtures("keras_float64")
 def test_a_tied_maximum_shares_its_gradient_in_all_frameworks(tmp_path: Path) -> None:
     """One word over and over: the LSTM's state comes to rest, and many steps have the maximum."""
-    in_torch, in_keras, in_numpy = in_all_three("lstm", tmp_path)
+    in_torch, in_keras, in_numpy = networks_of("lstm", tmp_path)
     ids = np.full((1, 400), 7)
     _, expected = torch_model.embedding_gradients(in_torch, ids, 0)
     assert (np.abs(expected).max(axis=2) > 1e-12).sum() > 5, "there are ties"
@@ -333,17 +249,8 @@ def test_gradient_norms_by_time_step(tmp_path: Path) -> None:
 def test_order_is_what_tells_generated_reviews(tmp_path: Path) -> None:
     """The LSTM learns them, the bag of words and pairs of words does not."""
     common = ["data.train_limit=6000", "data.test_limit=1000", "trainer.batch_size=64"]
-    lstm = train(
-        imdb_config(
-            tmp_path / "lstm",
-            "model=lstm",
-            "model.embedding=32",
-            "model.hidden=32",
-            "trainer.epochs=4",
-            "optimizer.lr=0.01",
-            *common,
-        )
-    )
+    small = ["model.embedding=32", "model.hidden=32", "trainer.epochs=4", "optimizer.lr=0.01"]
+    lstm = train(imdb_config(tmp_path / "lstm", "model=lstm", *small, *common))
     bow = train(imdb_config(tmp_path / "bow", "model=bow", "trainer.epochs=3", *common))
     assert lstm["test_accuracy"] > 0.95
     assert bow["test_accuracy"] < 0.6
