@@ -1,4 +1,4 @@
-"""The keys that only this application has."""
+"""The keys of the configuration that only this application has."""
 
 from typing import Annotated, Literal
 
@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 from shared.config import AppConfig, Count, Positive, Probability, Section, SplitData
 from shared.data.config import Imdb, Reviews, TextFolder
 
-Embedding = Annotated[Count, Field(description="numbers that a token becomes")]
-Std = Annotated[Positive, Field(description="of the embeddings' initial values")]
-Dropout = Annotated[Probability, Field(description="of the numbers before the last layer")]
+Embedding = Annotated[Count, Field(description="size of the embedding of a token")]
+Std = Annotated[Positive, Field(description="standard deviation of the initial embeddings")]
+Dropout = Annotated[Probability, Field(description="probability of dropout before the last layer")]
 
 
 class SingleHead(Section):
@@ -23,7 +23,7 @@ class MultiHead(Section):
     name: Literal["multi_head"]
     embedding: Embedding
     std: Std
-    heads: Annotated[Count, Field(description="how many; each has its share of the embedding")]
+    heads: Annotated[Count, Field(description="number of heads, which share the embedding equally")]
     dropout: Dropout
 
     @model_validator(mode="after")
@@ -45,12 +45,15 @@ Model = SingleHead | MultiHead | MeanPooling
 
 class Recall(SplitData):
     name: Literal["recall"]
-    keys: Annotated[int, Field(ge=1, le=2_000, description="different keys that there are")]
+    keys: Annotated[int, Field(ge=1, le=2_000, description="number of different keys")]
     values: Annotated[
-        int, Field(ge=4, multiple_of=2, description="different values; half occur in an example")
+        int,
+        Field(
+            ge=4, multiple_of=2, description="number of different values; half of them occur in an example"
+        ),
     ]
-    pairs: Annotated[Count, Field(description="pairs of key and value in an example")]
-    longer: Annotated[list[Count], Field(description="numbers of pairs that it is tested with besides")]
+    pairs: Annotated[Count, Field(description="number of pairs in an example")]
+    longer: Annotated[list[Count], Field(description="numbers of pairs in additional test examples")]
 
     @model_validator(mode="after")
     def _lengths_are_possible(self) -> "Recall":
@@ -61,13 +64,13 @@ class Recall(SplitData):
                 )
             if pairs % (self.values // 2):
                 raise ValueError(
-                    f"data.{key}: {pairs} pairs do not hold half of the values equally often "
+                    f"data.{key}: {pairs} pairs cannot contain half of the values equally often "
                     f"(given data.values={self.values})"
                 )
         if min(self.longer, default=self.pairs + 1) <= self.pairs:
-            raise ValueError(f"data.longer: expected numbers above data.pairs={self.pairs}")
+            raise ValueError(f"data.longer: expected numbers larger than data.pairs={self.pairs}")
         if len(set(self.longer)) < len(self.longer):
-            raise ValueError(f"data.longer: a number stands there twice (given {self.longer})")
+            raise ValueError(f"data.longer: a number occurs twice (given {self.longer})")
         return self
 
 

@@ -1,13 +1,13 @@
-"""Key-value pairs, then one of the keys again: which value belonged to it?
+"""Associative recall: key-value pairs, then one of the keys again: which value did it have?
 
     k07 v3  k51 v0  ...  k22 v3  k51     the label is v0
 
-Each example pairs keys and values anew, so that there is nothing to learn by heart. Half of the
-values occur in it, drawn anew as well, each as often as the other: tokens without their order leave
-a guess among these, and all that helps is to find the one key that was asked for.
+Each example pairs keys and values at random, so that nothing can be memorized. Half of the values
+occur in it, equally often: without their order, the tokens allow only a guess among these, and a
+network has to find the key that is asked for.
 
-Why only half: if all occurred, equally often, the value could be found by looking everywhere but at
-its key and taking the one that is missed. Networks learn that, and do badly at longer examples.
+If all values occurred, the answer could be found by looking at all other pairs and taking the value
+that is missing there. Networks learn that, and fail with more pairs.
 """
 
 import hashlib
@@ -44,9 +44,9 @@ class RecallData:
     """The generated data set.
 
     Attributes:
-        train: the examples to train with.
-        test: other examples of the same length, to test with.
-        longer: more of them to test with, by the number of pairs.
+        train: the training examples.
+        test: the test examples, of the same length.
+        longer: more test examples, by number of pairs.
         vocabulary: the name of each id: padding, the keys, the values.
         classes: the names of the values.
     """
@@ -62,7 +62,7 @@ class RecallData:
 
     @property
     def sha256(self) -> str:
-        """Return the digest of what the networks see."""
+        """Return the hexadecimal digest of vocabulary, ids and labels."""
         digest = hashlib.sha256("\n".join(self.vocabulary).encode())
         for pairs in (self.train, self.test, *self.longer.values()):
             digest.update(pairs.ids.tobytes() + pairs.labels.tobytes())
@@ -70,20 +70,19 @@ class RecallData:
 
 
 def load(keys: int, values: int, pairs: int, longer: Sequence[int]) -> RecallData:
-    """Return 20,000 examples to train with and 5,000 of each length to test with, always the same.
+    """Return 20,000 training examples and 5,000 test examples of each length, always the same ones.
 
     Args:
-        keys: how many keys there are.
-        values: how many values there are: the number of classes.
-        pairs: how many pairs an example has.
-        longer: how many pairs the other tests have.
+        keys: number of different keys.
+        values: number of different values, which are the classes.
+        pairs: number of pairs in an example.
+        longer: numbers of pairs in the additional test examples.
 
     Raises:
         ValueError: as `generate`.
     """
     random = np.random.default_rng(SEED)
-    train = generate(TRAIN, keys, values, pairs, random)
-    test = generate(TEST, keys, values, pairs, random)
+    train, test = (generate(count, keys, values, pairs, random) for count in (TRAIN, TEST))
     others = {length: generate(TEST, keys, values, length, random) for length in longer}
     width = len(str(max(keys, values) - 1))
     classes = tuple(f"v{number}" for number in range(values))
@@ -94,23 +93,23 @@ def load(keys: int, values: int, pairs: int, longer: Sequence[int]) -> RecallDat
 def generate(count: int, keys: int, values: int, pairs: int, random: np.random.Generator) -> Pairs:
     """Return `count` examples of `pairs` pairs.
 
-    Ids: `PAD` is 0 and never occurs, keys are 1 to `keys`, values follow. Of the keys, drawn
-    evenly, each occurs once, of half of the values each equally often; any key may be asked for.
+    Ids: `PAD` is 0 and never occurs, keys are 1 to `keys`, values follow. Each key occurs at most once,
+    half of the values occur equally often, and any key may be asked for.
 
     Raises:
-        ValueError: there are more pairs than keys, or values cannot occur equally often.
+        ValueError: there are more pairs than keys, or the values cannot occur equally often.
     """
     if pairs > keys:
-        raise ValueError(f"{pairs} pairs need as many different keys, and there are {keys}")
+        raise ValueError(f"{pairs} pairs need as many different keys; there are {keys}")
     if values % 2 or pairs % (values // 2):
-        raise ValueError(f"{pairs} pairs do not hold half of {values} values equally often")
+        raise ValueError(f"{pairs} pairs cannot contain half of {values} values equally often")
     rows = np.arange(count)
     chosen = random.permuted(np.tile(np.arange(keys), (count, 1)), axis=1)[:, :pairs]
     half = random.permuted(np.tile(np.arange(values), (count, 1)), axis=1)[:, : values // 2]
     paired = random.permuted(np.tile(half, (1, pairs // (values // 2))), axis=1)
-    asked = random.integers(0, pairs, count)
+    question = random.integers(0, pairs, count)
     ids = np.empty((count, 2 * pairs + 1), np.int64)
     ids[:, :-1:2] = PAD + 1 + chosen
     ids[:, 1::2] = PAD + 1 + keys + paired
-    ids[:, -1] = ids[rows, 2 * asked]
-    return Pairs(ids, paired[rows, asked])
+    ids[:, -1] = ids[rows, 2 * question]
+    return Pairs(ids, paired[rows, question])

@@ -344,10 +344,10 @@ def test_the_whole_task(framework: str, model: str, tmp_path: Path) -> None:
         (["model=multi_head", "model.heads=5"], r"model\.heads=5 does not divide model\.embedding"),
         (["data.pairs=72"], r"data\.pairs: 72 pairs need as many different keys .*keys=64"),
         (["data.longer=[24, 128]"], r"data\.longer: 128 pairs need as many different keys"),
-        (["data.pairs=12"], r"data\.pairs: 12 pairs do not hold half of the values equally often"),
+        (["data.pairs=12"], r"data\.pairs: 12 pairs cannot contain half of the values equally often"),
         (["data.values=7"], r"data\.values .*multiple of 2 .*data\.values=7"),
-        (["data.longer=[8]"], r"data\.longer: expected numbers above data\.pairs=16"),
-        (["data.longer=[24, 24]"], r"data\.longer: a number stands there twice"),
+        (["data.longer=[8]"], r"data\.longer: expected numbers larger than data\.pairs=16"),
+        (["data.longer=[24, 24]"], r"data\.longer: a number occurs twice"),
         (["data.keys=99999"], r"data\.keys should be less than or equal to 2000"),
     ],
 )
