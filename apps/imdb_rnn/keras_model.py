@@ -63,8 +63,8 @@ def recurrent(hidden: int) -> dict[str, Any]:
 
     The range of both matrices is 1 / sqrt(hidden).
     """
-    uniform = torch_initializers(hidden)["kernel_initializer"]
-    return torch_initializers(hidden) | {"recurrent_initializer": uniform}
+    options = torch_initializers(hidden)
+    return options | {"recurrent_initializer": torch_initializers(hidden)["kernel_initializer"]}
 
 
 def head(size: int, dropout: float, outputs: int, x: Any) -> Any:
