@@ -10,6 +10,7 @@ import torch
 
 from shared.data.examples import Examples
 from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
+from tests.helpers import take_steps
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 RELATIVE = 1e-9
@@ -79,7 +80,9 @@ def assert_same_steps(learners: dict[str, Any], data: Examples) -> list[float]:
     steps = [(random.permutation(count)[: count // 2], 0.01 / (1 + step)) for step in range(10)]
     torch_to_keras(learners["torch"].model, learners["keras"].model)
     torch_to_numpy(learners["torch"].model, learners["numpy"].model)
-    losses = {name: [loss for loss, _ in learner.train(data, steps)] for name, learner in learners.items()}
+    losses = {
+        name: [loss for loss, _ in take_steps(learner, data, steps)] for name, learner in learners.items()
+    }
     assert len({learner.parameters for learner in learners.values()}) == 1
     expected = torch_state(learners["torch"].model)
     of_keras = keras_state(learners["keras"].model, expected)

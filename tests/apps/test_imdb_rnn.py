@@ -21,7 +21,7 @@ from shared.data.examples import Examples
 from shared.data.sequences import PAD
 from shared.errors import ConfigError, DataError
 from shared.runs.reader import read_metrics, read_weights
-from shared.training.loop import batches_by_length
+from shared.training.schedule import batches_by_length
 from tests.apps.agreement import (
     FRAMEWORKS,
     Networks,
