@@ -1,14 +1,21 @@
 """The networks in Keras."""
 
-from collections.abc import Sequence
-
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers
-from numpy.typing import NDArray
+from keras import Model, layers
 
-from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Network, Recurrent, Weights
+from apps.gradient_flow.networks import (
+    CLASSES,
+    Array,
+    Dense,
+    Gradients,
+    Labels,
+    Masks,
+    Network,
+    Recurrent,
+    Weights,
+)
 from shared.training.keras_learner import set_threads
 
 ACTIVATIONS = {"sigmoid": "sigmoid", "tanh": "tanh", "ReLU": "relu"}
@@ -24,7 +31,7 @@ def prepare(threads: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def build_model(network: Network) -> keras.Model:
+def build_model(network: Network) -> Model:
     """Return the network in Keras, float64; its weights are given with each call below.
 
     The inputs of a `Dense` with dropout are x and a factor (N, width) for each hidden layer; its
@@ -33,7 +40,7 @@ def build_model(network: Network) -> keras.Model:
     return keras_recurrent(network) if isinstance(network, Recurrent) else keras_dense(network)
 
 
-def keras_dense(network: Dense) -> keras.Model:
+def keras_dense(network: Dense) -> Model:
     """Return `Dense` in Keras."""
     x = inputs = keras.Input((network.inputs,), dtype=DTYPE)
     factors, hidden = [], []
@@ -49,20 +56,20 @@ def keras_dense(network: Dense) -> keras.Model:
         x = layers.Add(dtype=DTYPE)([x, y]) if network.residual and layer > 1 else y
         hidden.append(x)
     logits = layers.Dense(CLASSES, name="output", **EMPTY)(x)
-    model = keras.Model([inputs, *factors], [logits, *hidden])
+    model = Model([inputs, *factors], [logits, *hidden])
     model.keep = 1 - network.dropout  # probability that dropout keeps a value
     return model
 
 
-def keras_recurrent(network: Recurrent) -> keras.Model:
+def keras_recurrent(network: Recurrent) -> Model:
     """Return `Recurrent` in Keras, for any number of steps."""
     inputs = keras.Input((None, network.inputs), dtype=DTYPE)
     kind = layers.LSTM if network.cell == "lstm" else layers.SimpleRNN
     state = kind(network.hidden, name="cell", recurrent_initializer="zeros", **EMPTY)(inputs)
-    return keras.Model([inputs], [layers.Dense(CLASSES, name="output", **EMPTY)(state)])
+    return Model([inputs], [layers.Dense(CLASSES, name="output", **EMPTY)(state)])
 
 
-def load_weights(model: keras.Model, weights: Weights) -> None:
+def load_weights(model: Model, weights: Weights) -> None:
     """Copy the weights into the network; running statistics stay as they are."""
     if SECOND_BIAS in weights:
         weights = weights | {FIRST_BIAS: weights[FIRST_BIAS] + weights[SECOND_BIAS]}
@@ -75,13 +82,7 @@ def keras_order(weights: Weights) -> list[str]:
     return [name for name in weights if name != SECOND_BIAS]
 
 
-def gradients(
-    model: keras.Model,
-    weights: Weights,
-    inputs: Array,
-    labels: NDArray[np.int64],
-    masks: Sequence[NDArray[np.bool_]] = (),
-) -> Gradients:
+def gradients(model: Model, weights: Weights, inputs: Array, labels: Labels, masks: Masks = ()) -> Gradients:
     """Return loss and gradients of a batch, by a gradient tape; see numpy_model.py."""
     load_weights(model, weights)
     x = tf.constant(inputs)
@@ -100,14 +101,14 @@ def gradients(
     return Gradients(float(loss), np.asarray(logits), {name: parameters[name] for name in weights}, stacked)
 
 
-def logits(model: keras.Model, weights: Weights, inputs: Array) -> Array:
+def logits(model: Model, weights: Weights, inputs: Array) -> Array:
     """Return the logits (N, 10) in evaluation mode."""
     load_weights(model, weights)
     ones = [tf.ones((len(inputs), factor.shape[1]), DTYPE) for factor in model.inputs[1:]]  # no dropout
     return np.asarray(outputs(model, [tf.constant(inputs), *ones], training=False)[0])
 
 
-def outputs(model: keras.Model, inputs: list[tf.Tensor], training: bool) -> list[tf.Tensor]:
+def outputs(model: Model, inputs: list[tf.Tensor], training: bool) -> list[tf.Tensor]:
     """Return the outputs of a model as a list, also if there is only one."""
     result = model(inputs, training=training)
     return result if isinstance(result, list) else [result]

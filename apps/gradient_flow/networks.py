@@ -5,7 +5,7 @@ PyTorch's names (weights.py), so that every framework computes with the same num
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from shared.training.frameworks import learner_class
 
 Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+Masks = Sequence[NDArray[np.bool_]]  # of dropout, one (N, width) for each hidden layer: True keeps a value
 Weights = dict[str, Array]  # by PyTorch's names
 
 CLASSES = 10

@@ -1,12 +1,19 @@
 """The networks in NumPy, with their backward passes by hand (shared/backprop)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import threadpoolctl
-from numpy.typing import NDArray
 
-from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Network, Recurrent, Weights
+from apps.gradient_flow.networks import (
+    CLASSES,
+    Array,
+    Dense,
+    Gradients,
+    Labels,
+    Masks,
+    Network,
+    Recurrent,
+    Weights,
+)
 from shared.backprop import LSTM, RNN, BatchNorm1d, CrossEntropyLoss, Linear, Module, ReLU, Sigmoid, Tanh
 
 ACTIVATIONS: dict[str, type[Module]] = {"sigmoid": Sigmoid, "tanh": Tanh, "ReLU": ReLU}
@@ -82,12 +89,15 @@ class NumpyRecurrent(Module):
         return np.asarray(dx)
 
 
+Model = NumpyDense | NumpyRecurrent
+
+
 def prepare(threads: int) -> None:
     """Set the number of threads, and allow only operations that give the same bits each time."""
     threadpoolctl.threadpool_limits(threads, "blas")
 
 
-def build_model(network: Network) -> NumpyDense | NumpyRecurrent:
+def build_model(network: Network) -> Model:
     """Return the network, float64; each call below gives it its weights."""
     return NumpyDense(network) if isinstance(network, Dense) else NumpyRecurrent(network)
 
@@ -98,17 +108,8 @@ def load_weights(model: Module, weights: Weights) -> None:
         model.params[name][...] = value
 
 
-def gradients(
-    model: NumpyDense | NumpyRecurrent,
-    weights: Weights,
-    inputs: Array,
-    labels: NDArray[np.int64],
-    masks: Sequence[NDArray[np.bool_]] = (),
-) -> Gradients:
-    """Return loss and gradients of a batch.
-
-    `masks`, one (N, width) for each hidden layer, are those of dropout: True keeps a value.
-    """
+def gradients(model: Model, weights: Weights, inputs: Array, labels: Labels, masks: Masks = ()) -> Gradients:
+    """Return loss and gradients of a batch; dropout needs masks."""
     load_weights(model, weights)
     model.train()
     if isinstance(model, NumpyDense):

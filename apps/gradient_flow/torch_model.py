@@ -4,11 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Network, Recurrent, Weights
+from apps.gradient_flow.networks import (
+    CLASSES,
+    Array,
+    Dense,
+    Gradients,
+    Labels,
+    Masks,
+    Network,
+    Recurrent,
+    Weights,
+)
 from shared import distributed
 from shared.distributed import Shard
 from shared.torch_distributed import all_reduce_sum
@@ -31,14 +40,12 @@ class TorchDense(nn.Module):
             inputs = network.width
         self.output = nn.Linear(inputs, CLASSES)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.forward_with_flow(x)[0]
 
-    def forward_with_flow(
-        self, x: torch.Tensor, masks: Sequence[torch.Tensor] = ()
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def forward_with_flow(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
         """Return the logits and the output of each hidden layer."""
-        hidden: list[torch.Tensor] = []
+        hidden: list[Tensor] = []
         for layer in range(1, self.network.depth + 1):
             y = self.get_submodule(f"linear{layer}")(x)
             if self.network.norm:
@@ -62,13 +69,14 @@ class TorchRecurrent(nn.Module):
         self.cell = kind(network.inputs, network.hidden, batch_first=True)
         self.output = nn.Linear(network.hidden, CLASSES)
 
-    def forward_with_flow(
-        self, x: torch.Tensor, masks: Sequence[torch.Tensor] = ()
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def forward_with_flow(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
         """Return the logits and the input of each step."""
         steps = [step.requires_grad_() for step in x.unbind(1)]
         states, _ = self.cell(torch.stack(steps, dim=1))
         return self.output(states[:, -1]), steps
+
+
+Model = TorchDense | TorchRecurrent
 
 
 def prepare(threads: int) -> None:
@@ -77,7 +85,7 @@ def prepare(threads: int) -> None:
     torch.set_deterministic_debug_mode("error")
 
 
-def build_model(network: Network) -> TorchDense | TorchRecurrent:
+def build_model(network: Network) -> Model:
     """Return the network in PyTorch, float64; its weights are given with each call below."""
     model = TorchDense(network) if isinstance(network, Dense) else TorchRecurrent(network)
     if distributed.world_size() > 1:
@@ -92,13 +100,7 @@ def load_weights(model: nn.Module, weights: Weights) -> None:
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
 
 
-def gradients(
-    model: TorchDense | TorchRecurrent,
-    weights: Weights,
-    inputs: Array,
-    labels: NDArray[np.int64],
-    masks: Sequence[NDArray[np.bool_]] = (),
-) -> Gradients:
+def gradients(model: Model, weights: Weights, inputs: Array, labels: Labels, masks: Masks = ()) -> Gradients:
     """Return loss and gradients of a batch, by autograd; see numpy_model.py."""
     load_weights(model, weights)
     model.train()
@@ -114,12 +116,12 @@ def gradients(
     return Gradients(loss.item(), logits.numpy(), by_name, torch.stack(flow).numpy())
 
 
-def summed(tensor: torch.Tensor) -> torch.Tensor:
+def summed(tensor: Tensor) -> Tensor:
     """Return the sum of a tensor over all processes."""
     return tensor if distributed.world_size() == 1 else all_reduce_sum(tensor.contiguous())
 
 
-def whole_batch(rows: torch.Tensor, shard: Shard) -> torch.Tensor:
+def whole_batch(rows: Tensor, shard: Shard) -> Tensor:
     """Return the rows (N, ...) of the whole batch from those of this process's shard."""
     batch = rows.new_zeros(shard.batch_size, *rows.shape[1:])
     if shard.weight:

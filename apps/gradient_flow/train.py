@@ -26,6 +26,7 @@ from shared.runs.messages import announcement, conclusion
 from shared.training.loop import Evaluation, evaluate
 from shared.training.run_state import save_weights
 
+Sets = tuple[Examples, Examples, Examples]  # to train, to validate and to test
 PAGE = "gradient_flow.html"
 Results = Mapping[str, tuple[list[Row], Evaluation]]  # by method: rows of history.csv, test scores
 
@@ -57,7 +58,7 @@ def train(config: Config) -> dict[str, Any]:
         save_weights(learner, run)
         own = run.rows("history.csv"), test
         results = {
-            method: own if method == "early stopping" else train_in_subfolder(method, sets, config, run)
+            method: own if method == "early stopping" else train_method(method, sets, config, run)
             for method in METHODS
         }
         write_charts(run, config, data, results)
@@ -69,9 +70,7 @@ def build_learner(config: Config, data: ImageData) -> GradientLearner:
     return GradientLearner(config)
 
 
-def train_in_subfolder(
-    method: str, sets: tuple[Examples, Examples, Examples], config: Config, run: RunFolder
-) -> tuple[list[Row], Evaluation]:
+def train_method(method: str, sets: Sets, config: Config, run: RunFolder) -> tuple[list[Row], Evaluation]:
     """Train with another method, in trainings/METHOD of the run folder; return history and test scores."""
     train_set, validation_set, test_set = sets
     learner = GradientLearner(config, method)

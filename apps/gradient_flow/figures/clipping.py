@@ -63,10 +63,7 @@ def figure(rows: Sequence[Row], limit: float | None) -> Figure:
         "shortens it, because one step along an exploded gradient can undo all the steps before."
     )
     title = "Exploding gradients, with and without clipping"
-    alt = (
-        "Two panels: the norm of the gradient by step, on a logarithmic scale, and the loss by "
-        "step, each with clipping and without."
-    )
+    alt = "Two panels, the norm of the gradient and the loss by step, each with clipping and without."
     return Figure("clipping", title, caption, alt, list(rows), draw(rows))
 
 

@@ -92,10 +92,7 @@ def depth_figure(rows: Sequence[Row]) -> Figure:
         f"from layer {ends[-1]} to layer 1, the gradient does the following. {joined(changes)}. No "
         "network has been trained."
     )
-    alt = (
-        "The norm of the gradient by layer, on a logarithmic scale, one curve for each initialization. "
-        "A panel for each of three activations and for the shallowest and the deepest network."
-    )
+    alt = "The norm of the gradient by layer, one curve per initialization: panels by activation and depth."
     title = "What reaches the first layer? Gradient by layer, before training"
     png = draw(plain, title, "depth", "layers", "initialization", ends, "row")
     table = [{k.replace("plain", "first layer over last"): v for k, v in r.items()} for r in ratios(plain)]
@@ -119,10 +116,7 @@ def remedies_figure(rows: Sequence[Row]) -> Figure:
         "Batch normalization cancels the size of the weights; a residual sum lets the gradient bypass "
         "each layer and adds what has passed through it. Each panel has its own scale."
     )
-    alt = (
-        "The norm of the gradient by layer of the deepest network, on a logarithmic scale: plain, with "
-        "batch norm, with residual sums, and with both. Panels for three activations and two initializations."
-    )
+    alt = "The norm of the gradient by layer, one curve per remedy: panels by activation and initialization."
     title = "Batch norm and residual sums: gradient by layer, before training"
     png = draw(deepest, title, "initialization", "weights", "network", ["normal", "He"], False)
     title = "By layer: with and without batch normalization and residual sums"

@@ -49,10 +49,7 @@ def figure(rows: Sequence[Row]) -> Figure:
         "(2 over the curvature) the value grows, however slowly."
     )
     title = "The learning rate: too small, right, too large"
-    alt = (
-        "Left: the parabola x squared with the first steps at each of four learning rates. Right: "
-        "its value after each step, on a logarithmic scale."
-    )
+    alt = "The parabola x squared with the first steps at each of four rates, and its value by step."
     return Figure("learning_rates", title, caption, alt, list(rows), draw(rows))
 
 

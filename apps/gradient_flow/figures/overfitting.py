@@ -53,10 +53,7 @@ def figure(rows: Sequence[Row], table: Sequence[Row], config: Config) -> Figure:
         "loss was lowest. No method sees the test set before the end."
     )
     title = "Overfitting, and L1, L2, dropout and early stopping against it"
-    alt = (
-        "Four panels: loss on the training set and on the validation set by epoch, with nothing "
-        "against overfitting (and where early stopping stops), with L1, with L2, with dropout."
-    )
+    alt = "Training and validation loss by epoch, in four panels: nothing, L1, L2 and dropout."
     return Figure("overfitting", title, caption, alt, list(rows), draw(rows), list(table))
 
 

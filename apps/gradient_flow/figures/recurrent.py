@@ -50,10 +50,7 @@ def figure(rows: Sequence[Row]) -> Figure:
         f"step, the gradient does the following. {joined(changes)}. An LSTM multiplies its memory by "
         "the forget gate at every step, forward and backward: a bias moves this factor towards 1."
     )
-    alt = (
-        "Two panels, RNN and LSTM: the norm of the gradient with respect to the input of each time "
-        "step, on a logarithmic scale, one curve for each of three kinds of weights."
-    )
+    alt = "The norm of the gradient of each time step's input: a panel for the RNN and one for the LSTM."
     table = [{"network": case, "first over last step": value} for case, value in ratios(rows).items()]
     return Figure("time", "By time step: RNN and LSTM", caption, alt, list(rows), draw(rows), table)
 

@@ -79,10 +79,7 @@ def figure(rows: Sequence[Row]) -> Figure:
         "shrinks its weights at each step."
     )
     title = "The path of every optimizer through one valley"
-    alt = (
-        "Eight panels: the path of each of seven optimizers over the contours of a curved valley, "
-        "from its left arm to the minimum at (1, 1), and the function's value by step."
-    )
+    alt = "The path of each of seven optimizers over a curved valley, and the function's value by step."
     return Figure("valley", title, caption, alt, list(rows), draw(rows), ends)
 
 
