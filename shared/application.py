@@ -59,7 +59,7 @@ class Application(Generic[AnyAppConfig]):
         test_examples: takes the data set of the run, the data set to test on (often the same) and
             the configuration of the latter; returns the test examples as the network takes them.
         predict: takes a finished run and one input from the command line. It may raise a
-            SuiteError.
+            SuiteError. None: the application predicts nothing.
         input_help: what an input of `predict` is.
         export: how its networks are written as ONNX.
         other_data: whether a run can be evaluated on other data than its own.
@@ -70,8 +70,8 @@ class Application(Generic[AnyAppConfig]):
     load_data: Callable[[AnyAppConfig], DataSet]
     build_learner: Callable[[AnyAppConfig, Any], Learner]
     test_examples: Callable[[Any, Any, AnyAppConfig], Examples]
-    predict: Callable[["FinishedRun[AnyAppConfig]", str], Prediction]
-    input_help: str
+    predict: Callable[["FinishedRun[AnyAppConfig]", str], Prediction] | None = None
+    input_help: str = ""
     export: Export = field(default_factory=Export)
     other_data: bool = True
 

@@ -43,7 +43,7 @@ def predict_digit(
     names = [run.data.classes[number] for number in order]
     best = [f"{run.data.classes[n]} {probabilities[n]:.1%}" for n in order[:PRINTED]]
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    images = {f"the picture: {digit.taken}": np.asarray(picture), "what the network saw": digit.pixels}
+    images = {f"the picture: {digit.ink}": np.asarray(picture), "what the network saw": digit.pixels}
     title = f"{Path(file).name}: {run.metrics['model']} in {run.metrics['framework']}"
     chart = charts.prediction(images, names, probabilities[order], title)
-    return Prediction(f"{file}: {', '.join(best)} ({digit.taken})", chart, f"{Path(file).stem}_prediction")
+    return Prediction(f"{file}: {', '.join(best)} ({digit.ink})", chart, f"{Path(file).stem}_prediction")

@@ -36,9 +36,12 @@ def predict(run_name: str, inputs: Sequence[str], out: Path | None) -> int:
     """Print and draw what a network predicts for each input; return the exit status.
 
     Raises:
-        ConfigError: there is no such run, or no input.
+        ConfigError: there is no such run, or no input, or the application predicts nothing.
     """
     run = open_run(run_name)
+    predict_input = run.application.predict
+    if predict_input is None:
+        raise ConfigError(f"{run.application.name} has nothing to predict")
     if not inputs:
         raise ConfigError(f"give an input: {run.application.input_help}")
     file = out if out is not None and out.suffix.lower() == ".png" else None
@@ -49,7 +52,7 @@ def predict(run_name: str, inputs: Sequence[str], out: Path | None) -> int:
     errors: dict[str, int] = {}
     for text in inputs:
         try:
-            prediction = run.application.predict(run, text)
+            prediction = predict_input(run, text)
             print(prediction.text)
             path = file or chart_path(folder, prediction.name, used)
             write_result(path, prediction.chart)

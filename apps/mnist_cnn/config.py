@@ -1,4 +1,4 @@
-"""The keys that only this application has."""
+"""The configuration of this application: networks and data sets, beside the keys that all have."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -6,59 +6,59 @@ from pydantic import Field
 
 from shared.config import AppConfig, Count, Pooling, Probability, Section, SplitData
 
-Channels = Annotated[list[Count], Field(min_length=2, max_length=2, description="of the two convolutions")]
-Hidden = Annotated[Count, Field(description="width of the dense layer")]
-Gradients = Annotated[
-    Pooling,
-    Field(
-        description="gradients through max pooling: sparse: by C code that leaves the zeros out; "
-        "plain: by the framework; auto: sparse where it is faster and there is a C compiler"
-    ),
-]
+CLASSES = 10
+SIDE = 28  # pixels
+
+PairOfCounts = Annotated[list[Count], Field(min_length=2, max_length=2)]
+PairOfProbabilities = Annotated[list[Probability], Field(min_length=2, max_length=2)]
 
 
-class Cnn(Section):
-    SPARSE_IS_FASTER: ClassVar = {"torch", "keras"}  # measured: docs/performance.md
+class Pooled(Section):
+    """What the two convolutional networks have in common."""
+
+    SPARSE_IS_FASTER: ClassVar[set[str]]  # frameworks, as measured: docs/performance.md
+
+    channels: Annotated[PairOfCounts, Field(description="of the two convolutions")]
+    hidden: Annotated[Count, Field(description="width of the dense layer")]
+    pooling: Annotated[
+        Pooling,
+        Field(
+            description="gradients through max pooling: sparse: by C code that skips the zeros; "
+            "plain: by the framework; auto: sparse where it is faster and there is a C compiler"
+        ),
+    ] = "plain"  # runs recorded before this key existed were plain
+
+
+class Cnn(Pooled):
+    SPARSE_IS_FASTER: ClassVar = {"torch", "keras"}
+
     name: Literal["cnn"]
-    channels: Channels
-    hidden: Hidden
-    dropout: Annotated[
-        list[Probability],
-        Field(min_length=2, max_length=2, description="after the pooling; before the last layer"),
-    ]
-    pooling: Gradients = "plain"  # as it was before there was another one
+    dropout: Annotated[PairOfProbabilities, Field(description="after the pooling; before the last layer")]
 
 
-class FastCnn(Section):
+class FastCnn(Pooled):
     SPARSE_IS_FASTER: ClassVar = {"torch"}
+
     name: Literal["fast_cnn"]
-    channels: Channels
-    hidden: Hidden
-    pooling: Gradients = "plain"
 
 
 class Mlp(Section):
     name: Literal["mlp"]
-    hidden: Annotated[
-        list[Count], Field(min_length=2, max_length=2, description="widths of the hidden layers")
-    ]
+    hidden: Annotated[PairOfCounts, Field(description="widths of the hidden layers")]
 
 
 class Images(SplitData):
     shift: Annotated[
-        int, Field(ge=0, le=8, description="pixels that a training image may move, at random, each way")
+        int, Field(ge=0, le=8, description="random shift of a training image, at most, in pixels")
     ]
 
 
 class Mnist(Images):
     name: Literal["mnist"]
-    root: Annotated[str, Field(min_length=1, description="the cache; made when it is not there")]
-    download: Annotated[
-        bool, Field(description="fetch it (11 MB) when neither cache nor DATA_ARCHIVES has it")
-    ]
+    root: Annotated[str, Field(min_length=1, description="the cache; created if needed")]
+    download: Annotated[bool, Field(description="if neither cache nor DATA_ARCHIVES has it (11 MB)")]
     fallback: Annotated[
-        Literal["digits"] | None,
-        Field(description="what stands in when it cannot be had; null: exit status 3"),
+        Literal["digits"] | None, Field(description="if MNIST is not available; null: exit status 3")
     ]
 
 

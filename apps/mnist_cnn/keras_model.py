@@ -1,22 +1,21 @@
-"""The same networks in Keras."""
+"""The networks in Keras."""
+
+from typing import Any
 
 import keras
 from keras import layers
 
-from apps.mnist_cnn.config import Cnn, FastCnn, Mlp
+from apps.mnist_cnn.config import CLASSES, SIDE, Cnn, FastCnn, Mlp
 from shared.training.keras_dropout import ByteDropout
 from shared.training.keras_initializers import torch_initializers
 from shared.training.keras_pooling import ConvMaxPool2D
-
-CLASSES = 10
-SIDE = 28  # pixels
 
 
 def keras_cnn(config: Cnn) -> keras.Model:
     """Return `TorchCnn` in Keras; images (N, 28, 28) to logits (N, 10).
 
-    Keras keeps channels last, so `flatten` orders the features otherwise than torch does: the rows
-    of fc1 are permuted between the two (shared/parity/weights.py).
+    Keras keeps channels last, so that `Flatten` orders the features differently from torch: the rows
+    of fc1 are permuted when weights are copied (shared/parity/weights.py).
     """
     first, second = config.channels
     pooled = (SIDE - 4) // 2  # two 3x3 convolutions without padding, then 2x2 pooling
@@ -27,7 +26,7 @@ def keras_cnn(config: Cnn) -> keras.Model:
     x = layers.ReLU()(x)
     initial = torch_initializers(9 * first)
     x = ConvMaxPool2D(second, 3, config.pooling, name="conv2", **initial)(x)
-    x = layers.ReLU()(x)  # ReLU of the maximum is the maximum of ReLU
+    x = layers.ReLU()(x)  # after pooling: the same result from a quarter of the values
     x = ByteDropout(config.dropout[0])(layers.Flatten()(x))
     x = layers.Dense(config.hidden, name="fc1", **torch_initializers(features))(x)
     x = ByteDropout(config.dropout[1])(layers.ReLU()(x))
@@ -38,9 +37,9 @@ def keras_cnn(config: Cnn) -> keras.Model:
 def keras_fast_cnn(config: FastCnn) -> keras.Model:
     """Return `TorchFastCnn` in Keras; images (N, 28, 28) to logits (N, 10).
 
-    Keras's momentum is what stays of a running mean, torch's what is new: 0.9 here is 0.1 there.
-    Keras's running variance is the biased one of N values a channel, torch's is N / (N - 1) times
-    as large: 1.0002 times after the smaller of the two poolings, for batches of 128.
+    Momentum 0.9 here is 0.1 in torch: Keras gives the share of the old running mean, torch that of the
+    new. Keras's running variance is biased, torch's is N / (N - 1) times as large for N values per
+    channel: 1.0002 times in norm2, for batches of 128.
     """
     first, second = config.channels
     pooled = ((SIDE - 4) // 2 - 4) // 2  # 5x5 convolution and 2x2 pooling, twice
@@ -70,12 +69,10 @@ def keras_mlp(config: Mlp) -> keras.Model:
     return keras.Model(images, logits)
 
 
-def build_model(config: Cnn | FastCnn | Mlp) -> keras.Model:
-    """Return the network that `config.name` names; its weights are drawn as torch draws them."""
-    match config:
-        case Cnn():
-            return keras_cnn(config)
-        case FastCnn():
-            return keras_fast_cnn(config)
-        case Mlp():
-            return keras_mlp(config)
+NETWORKS: dict[str, Any] = {"cnn": keras_cnn, "fast_cnn": keras_fast_cnn, "mlp": keras_mlp}
+
+
+def build_model(config: Any) -> keras.Model:
+    """Return the network that `config.name` names; its weights are drawn from torch's distributions."""
+    network: keras.Model = NETWORKS[config.name](config)
+    return network

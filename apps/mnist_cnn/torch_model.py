@@ -1,23 +1,22 @@
 """The networks in PyTorch."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from apps.mnist_cnn.config import Cnn, FastCnn, Mlp
+from apps.mnist_cnn.config import CLASSES, SIDE, Cnn, FastCnn, Mlp
 from shared.training.torch_dropout import ByteDropout
 from shared.training.torch_pooling import conv_max_pool
-
-CLASSES = 10
-SIDE = 28  # pixels
 
 
 class TorchCnn(nn.Module):
     """Convolution, convolution, pooling, dense, dense; images (N, 28, 28) to logits (N, 10).
 
-    The network of PyTorch's MNIST example, with two corrections to the form in which it is often
-    copied: the output is raw logits, for one cross-entropy, and the features after `flatten` are
-    dropped one by one, not by channel.
+    The network of PyTorch's MNIST example, without two mistakes that many copies of it have: the
+    output is raw logits, because cross-entropy applies log-softmax, and flattened features are dropped
+    one by one, not by channel.
     """
 
     def __init__(self, config: Cnn) -> None:
@@ -35,7 +34,7 @@ class TorchCnn(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = F.relu_(self.conv1(images[:, None]))
         x = conv_max_pool(self.conv2, x, self.pooling)
-        x = F.relu_(x)  # ReLU of the maximum is the maximum of ReLU
+        x = F.relu_(x)  # after pooling: the same result from a quarter of the values
         x = self.dropout1(x.flatten(1))
         x = self.dropout2(F.relu_(self.fc1(x)))
         logits: torch.Tensor = self.fc2(x)
@@ -43,10 +42,10 @@ class TorchCnn(nn.Module):
 
 
 class TorchFastCnn(nn.Module):
-    """A quarter of a `cnn` step's work; images (N, 28, 28) to logits (N, 10).
+    """A quarter of the work of `TorchCnn`; images (N, 28, 28) to logits (N, 10).
 
-    Pooling comes right after each convolution, and batch normalization (Ioffe and Szegedy 2015,
-    arXiv:1502.03167), which makes a convolution's bias superfluous, allows a high learning rate.
+    Each convolution is pooled at once, and batch normalization (Ioffe and Szegedy 2015,
+    arXiv:1502.03167) allows a high learning rate. It makes the biases of the convolutions redundant.
     """
 
     def __init__(self, config: FastCnn) -> None:
@@ -85,15 +84,11 @@ class TorchMlp(nn.Module):
         return logits
 
 
-def build_model(config: Cnn | FastCnn | Mlp) -> nn.Module:
+NETWORKS: dict[str, type[nn.Module]] = {"cnn": TorchCnn, "fast_cnn": TorchFastCnn, "mlp": TorchMlp}
+
+
+def build_model(config: Any) -> nn.Module:
     """Return the network that `config.name` names, with torch's default initial weights."""
-    network: nn.Module
-    match config:
-        case Cnn():
-            network = TorchCnn(config)
-        case FastCnn():
-            network = TorchFastCnn(config)
-        case Mlp():
-            network = TorchMlp(config)
-    # Channels last in memory: convolution is a little faster so, max pooling 15 times.
+    network = NETWORKS[config.name](config)
+    # Channels last in memory: convolutions are a little faster, max pooling is 15 times faster.
     return network.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The keys that only this application has."""
+"""The configuration of this application: network and data, beside the keys that all have."""
 
 from typing import Annotated, Literal
 
@@ -16,7 +16,7 @@ class TwoLayer(Section):
     bias: Annotated[bool, Field(description="whether the layers have biases")]
     loss: Annotated[Literal["binary_cross_entropy", "squared_error"], Field(description="what is minimized")]
     published_seed: Annotated[
-        int | None, Field(ge=0, lt=2**32, description="draw the weights from 0 to 1 as the tutorials do")
+        int | None, Field(ge=0, lt=2**32, description="draws weights from 0 to 1, as the tutorials do")
     ]
 
 
@@ -29,12 +29,10 @@ class Config(AppConfig):
     app: Literal["xor"]
     model: TwoLayer
     data: Xor
-    corrections: Annotated[
-        bool, Field(description="show what each correction of the tutorials changes, in seconds")
-    ]
+    corrections: Annotated[bool, Field(description="compare the corrections of the tutorials, in seconds")]
 
     @model_validator(mode="after")
-    def _batch_size_is_at_most_all_rows(self) -> "Config":
+    def _check_batch_size(self) -> "Config":
         if self.trainer.batch_size > ROWS:
             raise ValueError(
                 f"trainer.batch_size={self.trainer.batch_size} is larger than the training set: "

@@ -1,13 +1,14 @@
 """What each correction of the published programs changes: one training after the other, in NumPy.
 
-A and D are two of the tutorials (docs/errata.md); each line of D keeps what the lines before it
-have corrected. All start from weights drawn as the tutorials draw them (seed 1), in float64, and
-use all four rows in every step.
+A and D are two of the tutorials (docs/errata.md); each variant of D keeps the corrections of those
+before it. All start from weights drawn as in the tutorials (seed 1), in float64, and use all four rows
+in every step.
 """
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apps.xor.config import TwoLayer
 from apps.xor.data import examples
@@ -19,39 +20,28 @@ from shared.training.numpy_learner import build_loss
 STEPS = 10_000
 EVERY = 10  # steps between two points of a curve
 
-
-@dataclass(frozen=True)
-class Variant:
-    """A network with its loss and learning rate, and what to call it."""
-
-    label: str
-    inputs: int
-    hidden: int
-    bias: bool
-    loss: str
-    lr: float
-
-
-# A gradient that lacks its factor 2 / N (N = 4 rows) takes, at a rate of 0.1, the steps that the
-# right gradient takes at 0.1 * N / 2 = 0.2.
-VARIANTS = [
-    Variant("A: 2-3-1, no biases, gradient without 2/N, lr 0.1", 2, 3, False, "squared_error", 0.2),
-    Variant("D: 3-4-1, biases, gradient without 2/N, lr 0.1", 3, 4, True, "squared_error", 0.2),
-    Variant("D with the loss's own gradient, lr 0.1", 3, 4, True, "squared_error", 0.1),
-    Variant("D with cross-entropy and its gradient, lr 0.1", 3, 4, True, "binary_cross_entropy", 0.1),
-    Variant("the same, lr 1", 3, 4, True, "binary_cross_entropy", 1.0),
-]
+A: dict[str, Any] = {"inputs": 2, "hidden": 3, "bias": False, "loss": "squared_error"}
+D = {"inputs": 3, "hidden": 4, "bias": True, "loss": "squared_error"}
+CORRECTED = D | {"loss": "binary_cross_entropy"}
+# The network and the learning rate by label. A gradient without its factor 2 / N (N = 4 rows) takes, at
+# a learning rate of 0.1, the steps that the right gradient takes at 0.1 * N / 2 = 0.2.
+VARIANTS = {
+    "A: 2-3-1, no biases, gradient without 2/N, lr 0.1": (A, 0.2),
+    "D: 3-4-1, biases, gradient without 2/N, lr 0.1": (D, 0.2),
+    "D with the loss's own gradient, lr 0.1": (D, 0.1),
+    "D with cross-entropy and its gradient, lr 0.1": (CORRECTED, 0.1),
+    "the same, lr 1": (CORRECTED, 1.0),
+}
 
 
 def write_corrections(run: RunFolder) -> None:
-    """Train every variant; write corrections.csv and corrections.png, and say what came out."""
+    """Train every variant; write corrections.csv and corrections.png, and print the last errors."""
     from shared import charts
 
-    errors = {variant.label: squared_errors(variant) for variant in VARIANTS}
+    errors = {label: squared_errors(network, lr) for label, (network, lr) in VARIANTS.items()}
     steps = np.arange(0, STEPS + 1, EVERY)
-    for step in range(len(steps)):
-        row = {label: error[step] for label, error in errors.items()}
-        run.add_row("corrections.csv", {"step": steps[step], **row})
+    for number, step in enumerate(steps):
+        run.add_row("corrections.csv", {"step": step, **{label: e[number] for label, e in errors.items()}})
     run.write_rows("corrections.csv")
     title = "XOR: what each correction changes"
     run.write("corrections.png", charts.log_curves(steps, errors, title, "step", "mean squared error"))
@@ -60,26 +50,19 @@ def write_corrections(run: RunFolder) -> None:
         print(f"  {error[-1]:.6f}  {label}", flush=True)
 
 
-def squared_errors(variant: Variant, steps: int = STEPS) -> np.ndarray:
+def squared_errors(network: dict[str, Any], lr: float, steps: int = STEPS) -> NDArray[np.float64]:
     """Return the mean of (probability - label)^2 before training and after every tenth step."""
-    model = TwoLayer(
-        name="two_layer",
-        inputs=variant.inputs,
-        hidden=variant.hidden,
-        bias=variant.bias,
-        loss=variant.loss,  # type: ignore[arg-type]  # a dataclass field is a plain string
-        published_seed=1,
-    )
-    network = build_model(model, np.float64, np.random.default_rng(0))
-    rows = examples(variant.inputs)
-    loss, measured = build_loss(variant.loss), build_loss("squared_error")  # type: ignore[arg-type]
-    optimizer = SGD(network.params, lr=variant.lr)
+    config = TwoLayer(name="two_layer", published_seed=1, **network)
+    model = build_model(config, np.float64, np.random.default_rng(0))
+    rows = examples(config.inputs)
+    loss, measured = build_loss(config.loss), build_loss("squared_error")
+    optimizer = SGD(model.params, lr=lr)
     errors = []
     for step in range(steps + 1):
-        logits = network.forward(rows.inputs)
+        logits = model.forward(rows.inputs)
         if step % EVERY == 0:
             errors.append(float(measured.forward(logits, rows.labels)))
         loss.forward(logits, rows.labels)
-        network.backward(loss.backward())
-        optimizer.step(network.grads)
+        model.backward(loss.backward())
+        optimizer.step(model.grads)
     return np.array(errors)

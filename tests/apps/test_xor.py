@@ -143,7 +143,7 @@ def test_what_each_correction_changes(command: tuple[Path, str]) -> None:
     with open(command[0] / "corrections.csv") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(0, STEPS + 1, EVERY))
-    curves = [[float(row[variant.label]) for row in rows] for variant in VARIANTS]
+    curves = [[float(row[label]) for row in rows] for label in VARIANTS]
     no_biases, published, own_gradient, cross_entropy, faster = (curve[-1] for curve in curves)
     assert published < no_biases / 5
     assert own_gradient > 0.2, "half the steps: no longer done after 10,000 of them"
