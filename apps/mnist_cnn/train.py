@@ -1,6 +1,5 @@
 """Train a network on MNIST: data, model, loop, evaluation, top to bottom."""
 
-import importlib
 from typing import Any
 
 from apps.mnist_cnn.config import Config
@@ -9,8 +8,8 @@ from shared.data.images import ImageData
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
+from shared.training import frameworks
 from shared.training.auto import resolve_auto
-from shared.training.frameworks import learner_class
 from shared.training.loop import Evaluation, Learner, evaluate, fit
 from shared.training.run_state import save_weights
 
@@ -48,9 +47,7 @@ def build_learner(config: Config, images: ImageData | None = None) -> Learner:
 
     All data sets of this application have the same ten classes, so that `images` is not needed.
     """
-    learner = learner_class(config.framework)
-    network = importlib.import_module(f"apps.mnist_cnn.{config.framework}_model")
-    return learner(network.build_model, config)
+    return frameworks.build_learner("apps.mnist_cnn", config)
 
 
 def write_charts(run: RunFolder, images: ImageData, test: Evaluation) -> None:

@@ -1,6 +1,5 @@
 """Train a network on XOR: data, model, loop, evaluation, top to bottom."""
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from shared.backprop.activations import sigmoid
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.messages import announcement, conclusion
+from shared.training import frameworks
 from shared.training.auto import resolve_auto
-from shared.training.frameworks import learner_class
 from shared.training.loop import Learner, evaluate, fit
 from shared.training.run_state import save_weights
 from shared.training.schedule import Indices, shuffled_batches
@@ -58,9 +57,7 @@ def batches(config: Config, epoch: int) -> list[Indices]:
 
 def build_learner(config: Config, table: TruthTable | None = None) -> Learner:
     """Return the untrained network with its optimizer; only `config.framework` is imported."""
-    learner = learner_class(config.framework)
-    network = importlib.import_module(f"apps.xor.{config.framework}_model")
-    return learner(network.build_model, config, config.model.loss)
+    return frameworks.build_learner("apps.xor", config, config.model.loss)
 
 
 def probabilities(learner: Learner, config: Config, points: NDArray[np.float64]) -> NDArray[np.float64]:
