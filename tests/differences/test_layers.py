@@ -1,7 +1,6 @@
-"""Layers, losses and initial values in torch and in Keras."""
+"""Layers, losses and initial values in torch and Keras."""
 
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -15,15 +14,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from shared.backprop import BatchNorm1d
-from tools.gradcheck.entries import double_precision
-
-
-@pytest.fixture(autouse=True)
-def _double_precision() -> Iterator[None]:
-    with double_precision():
-        keras.utils.set_random_seed(0)
-        torch.manual_seed(0)
-        yield
 
 
 def tensor(values: Any) -> torch.Tensor:
@@ -37,8 +27,8 @@ def array(value: Any) -> np.ndarray:
 # Normalization
 
 
-def test_batch_norms_momentum_is_what_is_new_or_what_stays() -> None:
-    """Inputs 0 and 2: mean 1, variance 1 of all values, 2 of a sample."""
+def test_batch_norm_momentum_has_opposite_meanings() -> None:
+    """The mean of the inputs 0 and 2 is 1."""
     assert nn.BatchNorm1d(1).momentum == 0.1
     assert nn.BatchNorm1d(1).eps == 1e-5
     layer = keras.layers.BatchNormalization()
@@ -53,8 +43,8 @@ def test_batch_norms_momentum_is_what_is_new_or_what_stays() -> None:
         assert float(layer.moving_mean[0]) == pytest.approx(1 - expected)
 
 
-def test_batch_norms_running_variance_is_biased_in_keras() -> None:
-    """Inputs 0 and 2, from a variance of 1: the batch's is 1 (biased) or 2 (unbiased)."""
+def test_the_running_variance_is_biased_in_keras() -> None:
+    """The variance of the inputs 0 and 2 is 1 (biased) or 2 (unbiased); the running one starts at 1."""
     x = np.array([[0.0], [2.0]])
     module = nn.BatchNorm1d(1, eps=1e-3).double()
     y = array(module(tensor(x)))
@@ -67,24 +57,24 @@ def test_batch_norms_running_variance_is_biased_in_keras() -> None:
     assert float(layer.moving_variance[0]) == pytest.approx(1.0)
 
 
-def test_a_frozen_batch_norm_stands_still_in_keras_only() -> None:
+def test_freezing_stops_the_running_statistics_in_keras_only() -> None:
     x = np.array([[0.0], [2.0]])
     layer = keras.layers.BatchNormalization()
     layer.build(x.shape)
     layer.trainable = False
     y = layer(x, training=True)
     assert float(layer.moving_mean[0]) == 0
-    np.testing.assert_allclose(array(y), x, atol=2e-3)  # by the running statistics, 0 and 1
+    np.testing.assert_allclose(array(y), x, atol=2e-3)  # normalized with the running statistics, 0 and 1
     module = nn.BatchNorm1d(1).double().requires_grad_(False)
     torch_y = array(module(tensor(x)))
     assert module.get_buffer("running_mean").item() == pytest.approx(0.1)
-    np.testing.assert_allclose(torch_y, [[-1], [1]], atol=1e-4)  # by the batch's
+    np.testing.assert_allclose(torch_y, [[-1], [1]], atol=1e-4)  # normalized with the batch's
     module.eval()(tensor(x))
     assert module.get_buffer("running_mean").item() == pytest.approx(0.1)
 
 
-def test_layer_norms_epsilon() -> None:
-    """Inputs 0 and 0.02, whose variance is 1e-4."""
+def test_layer_norm_epsilon() -> None:
+    """The variance of the inputs 0 and 0.02 is 1e-4."""
     assert nn.LayerNorm(2).eps == 1e-5
     layer = keras.layers.LayerNormalization()
     assert layer.epsilon == 1e-3
@@ -96,11 +86,11 @@ def test_layer_norms_epsilon() -> None:
 # Convolution and pooling
 
 
-def test_same_padding_puts_the_odd_one_at_the_end() -> None:
-    """224 ones, a kernel of 7 ones, stride 2: an output counts the positions that are input."""
+def test_same_padding_adds_the_odd_position_at_the_end() -> None:
+    """For 224 ones and a kernel of 7 ones, each output counts the positions inside the input."""
     layer = keras.layers.Conv1D(1, 7, 2, "same", use_bias=False, kernel_initializer="ones")
     y = array(layer(np.ones((1, 224, 1))))[0, :, 0]
-    assert (len(y), y[0], y[-1]) == (112, 5, 4)  # 2 in front, 3 behind
+    assert (len(y), y[0], y[-1]) == (112, 5, 4)  # pads 2 at the start, 3 at the end
     ones, kernel = torch.ones(1, 1, 224), torch.ones(1, 1, 7)
     usual = F.conv1d(ones, kernel, stride=2, padding=3)[0, 0]
     assert (len(usual), usual[0].item(), usual[-1].item()) == (112, 4, 5)
@@ -111,8 +101,8 @@ def test_same_padding_puts_the_odd_one_at_the_end() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-def test_same_padding_is_the_same_without_a_stride() -> None:
-    """An even kernel, which pads unevenly: both have the odd one at the end."""
+def test_same_padding_agrees_without_a_stride() -> None:
+    """An even kernel needs uneven padding: both pad the odd position at the end."""
     x, kernel = np.arange(1.0, 7.0), np.array([1.0, 10.0, 100.0, 1000.0])
     layer = keras.layers.Conv1D(1, 4, padding="same", use_bias=False)
     layer.build((1, 6, 1))
@@ -120,7 +110,7 @@ def test_same_padding_is_the_same_without_a_stride() -> None:
     y = array(layer(x[None, :, None]))[0, :, 0]
     same = F.conv1d(tensor(x)[None, None], tensor(kernel)[None, None], padding="same")
     np.testing.assert_allclose(array(same)[0, 0], y, rtol=1e-12)
-    assert y[0] == 3210  # 1 in front
+    assert y[0] == 3210  # one position at the start
 
 
 def test_average_pooling_counts_the_padding_in_torch() -> None:
@@ -135,7 +125,7 @@ def test_average_pooling_counts_the_padding_in_torch() -> None:
 
 
 def test_flattening_orders_by_channel_or_by_pixel() -> None:
-    """2 x 2 pixels with 2 channels: 0 to 3 in the first, 10 to 13 in the second."""
+    """2 x 2 pixels with 0 to 3 in the first channel and 10 to 13 in the second."""
     images = np.array([[[[0, 1], [2, 3]], [[10, 11], [12, 13]]]])  # (N, C, H, W)
     of_torch = array(nn.Flatten()(torch.tensor(images)))[0]
     of_keras = array(keras.layers.Flatten()(images.transpose(0, 2, 3, 1)))[0]
@@ -180,7 +170,7 @@ def test_the_gradient_of_a_grouped_convolution() -> None:
 
 
 def test_resizing_without_antialiasing() -> None:
-    """8 x 8 to 5 x 5 and to 13 x 13. TensorFlow computes in float32."""
+    """From 8 x 8 to 5 x 5 and to 13 x 13; TensorFlow computes in float32."""
     image = np.random.default_rng(0).normal(size=(1, 8, 8, 1))
     channels_first = tensor(image).permute(0, 3, 1, 2)
 
@@ -217,7 +207,7 @@ def test_gelu_has_two_defaults_in_keras() -> None:
 
 
 def test_initial_weights_of_a_dense_layer() -> None:
-    """100 inputs, 50 outputs: bounds 1 / sqrt(100), and sqrt(6 / 150); sqrt 5 is torch's slope."""
+    """With 100 inputs and 50 outputs, the bounds are 1 / sqrt(100) in torch, sqrt(6 / 150) in Keras."""
     assert nn.init.calculate_gain("leaky_relu", 5**0.5) == pytest.approx((1 / 3) ** 0.5)
     layer = keras.layers.Dense(50)
     layer.build((1, 100))
@@ -240,7 +230,7 @@ def test_initial_weights_of_an_embedding() -> None:
     assert abs(of_torch).max() > 3
 
 
-def test_dropout_is_inverted_in_both_and_draws_other_numbers() -> None:
+def test_dropout_has_the_same_formula_and_other_random_numbers() -> None:
     ones = np.ones(1000)
     of_keras = array(keras.layers.Dropout(0.75)(ones, training=True))
     of_torch = array(nn.Dropout(0.75)(tensor(ones)))
@@ -254,7 +244,7 @@ def test_dropout_is_inverted_in_both_and_draws_other_numbers() -> None:
 
 
 def test_label_smoothing() -> None:
-    """Logits 0, 1, 3; class 0; smoothing 0.3: the target is 0.8, 0.1, 0.1."""
+    """For class 0 of 3 and smoothing 0.3, the target is 0.8, 0.1, 0.1."""
     logits = np.array([[0.0, 1.0, 3.0]])
     of_torch = F.cross_entropy(tensor(logits), torch.tensor([0]), label_smoothing=0.3).item()
     smoothed = np.array([[0.8, 0.1, 0.1]])
@@ -269,8 +259,8 @@ def test_label_smoothing() -> None:
     assert "label_smoothing" not in sparse
 
 
-def test_class_weights_change_what_is_divided_by() -> None:
-    """Two examples with losses log 2 each and weights 1 and 3."""
+def test_class_weights_change_the_divisor() -> None:
+    """Two examples with losses of log 2 and weights 1 and 3."""
     logits = np.zeros((2, 2))
     labels, weights = np.array([0, 1]), np.array([1.0, 3.0])
     of_torch = F.cross_entropy(tensor(logits), torch.tensor(labels), weight=tensor(weights))
@@ -280,7 +270,7 @@ def test_class_weights_change_what_is_divided_by() -> None:
 
 
 def saturated(cut: bool) -> tuple[float, float]:
-    """Return the loss of the logits 0 and 40 at class 0, and its gradient's largest number."""
+    """Return the loss of the logits 0 and 40 for class 0, and the largest number of its gradient."""
     logits = tf.constant([[0.0, 40.0]], "float64")
     with tf.GradientTape() as tape:
         tape.watch(logits)
@@ -289,7 +279,7 @@ def saturated(cut: bool) -> tuple[float, float]:
     return float(loss), float(abs(np.asarray(tape.gradient(loss, logits))).max())
 
 
-def test_keras_on_tensorflow_finds_the_logits_again() -> None:
+def test_keras_on_tensorflow_recovers_the_logits() -> None:
     assert list(saturated(cut=False)) == pytest.approx([40, 1])
     loss, gradient = saturated(cut=True)
     assert loss == pytest.approx(16.118, abs=5e-4)
@@ -302,10 +292,7 @@ def test_keras_on_tensorflow_finds_the_logits_again() -> None:
 
 
 def test_keras_on_torch_differs_from_keras_on_tensorflow() -> None:
-    """A softmax with a saturated output, and 'same' average pooling of 1, 2, 3, 4, 5.
-
-    The functions of Keras's torch backend are called directly: a process has one backend.
-    """
+    """A process has one backend, so call torch's functions directly. Pooling averages 1, 2, 3, 4, 5."""
     logits = tensor([[0.0, 40.0]]).requires_grad_()
     on_torch: Any = backend_of_torch
     loss = on_torch.categorical_crossentropy(tensor([[1.0, 0.0]]), logits.softmax(1))
@@ -325,8 +312,8 @@ def test_keras_on_torch_differs_from_keras_on_tensorflow() -> None:
 # Operations
 
 
-def test_adding_a_bias_along_the_wrong_axis() -> None:
-    """x (N, T, 3, 1) of zeros plus b (3, 1) = 0, 1, 2; numpy adds b along the third axis."""
+def test_keras_adds_a_bias_along_the_wrong_axis() -> None:
+    """NumPy adds b (3, 1) = 0, 1, 2 along the third axis of x (N, T, 3, 1)."""
     b = np.arange(3.0)[:, None]
     for steps, wrong in [(3, True), (4, False)]:
         x = np.zeros((1, steps, 3, 1))

@@ -1,6 +1,5 @@
-"""Recurrent layers, attention and padded sequences in torch and in Keras."""
+"""Recurrent layers, attention and padded sequences in torch and Keras."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -13,15 +12,6 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 from shared.backprop import ScaledDotProductAttention
-from tools.gradcheck.entries import double_precision
-
-
-@pytest.fixture(autouse=True)
-def _double_precision() -> Iterator[None]:
-    with double_precision():
-        keras.utils.set_random_seed(0)
-        torch.manual_seed(0)
-        yield
 
 
 def tensor(values: Any) -> torch.Tensor:
@@ -36,7 +26,7 @@ def normal(*shape: int) -> np.ndarray:
 
 
 def lstm_pair(hidden: int = 2) -> tuple[Any, Any]:
-    """Return an LSTM of 3 inputs in both frameworks, with the same weights."""
+    """Return an LSTM with 3 inputs in both frameworks, with the same weights."""
     module = nn.LSTM(3, hidden, batch_first=True).double()
     layer = keras.layers.LSTM(hidden, return_sequences=True, unroll=True)
     layer.build((1, 4, 3))
@@ -46,7 +36,6 @@ def lstm_pair(hidden: int = 2) -> tuple[Any, Any]:
 
 
 def test_an_lstm_has_the_same_gates_in_the_same_order() -> None:
-    """Transposed, with one bias for two, and nothing reordered."""
     module, layer = lstm_pair()
     x = normal(1, 4, 3)
     expected = module(tensor(x))[0].detach().numpy()
@@ -57,7 +46,7 @@ def test_an_lstm_has_the_same_gates_in_the_same_order() -> None:
     assert abs(np.asarray(layer(x)) - expected).max() > 1e-3
 
 
-def test_an_optimizer_moves_the_sum_of_two_biases_twice() -> None:
+def test_a_step_moves_the_sum_of_two_biases_twice_as_far() -> None:
     module, layer = lstm_pair()
     x = normal(1, 4, 3)
     before = (module.bias_ih_l0 + module.bias_hh_l0).detach().clone()
@@ -77,7 +66,7 @@ def test_an_optimizer_moves_the_sum_of_two_biases_twice() -> None:
 
 
 def test_initial_weights_of_an_lstm() -> None:
-    """4 inputs, 100 units: torch's bound is 0.1, Glorot's for (4, 400) is 0.122."""
+    """For 4 inputs and 100 units, torch's bound is 0.1 and Glorot's, for (4, 400), is 0.122."""
     layer = keras.layers.LSTM(100)
     layer.build((1, 2, 4))
     kernel, recurrent, bias = (np.asarray(w) for w in layer.get_weights())
@@ -88,7 +77,7 @@ def test_initial_weights_of_an_lstm() -> None:
     for weight in module.parameters():
         assert weight.detach().abs().max().item() == pytest.approx(0.1, rel=0.02)
     sums = (module.bias_ih_l0 + module.bias_hh_l0).detach().reshape(4, 100).mean(dim=1)
-    assert abs(sums).max() < 0.05  # the forget gate's like the others
+    assert abs(sums).max() < 0.05  # the forget gate is no exception
 
 
 def gru_pair(reset_after: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -106,17 +95,17 @@ def gru_pair(reset_after: bool) -> tuple[np.ndarray, np.ndarray]:
     return module(tensor(x))[0].detach().numpy(), np.asarray(layer(x))
 
 
-def test_a_gru_has_other_gates_first_and_resets_afterwards() -> None:
+def test_a_gru_orders_its_gates_differently_and_resets_later() -> None:
     assert keras.layers.GRU(2).reset_after
     of_torch, of_keras = gru_pair(reset_after=True)
     np.testing.assert_allclose(of_keras, of_torch, rtol=1e-9)
     of_torch, of_keras = gru_pair(reset_after=False)
-    np.testing.assert_allclose(of_keras[:, 0], of_torch[:, 0], rtol=1e-9)  # the state was 0
+    np.testing.assert_allclose(of_keras[:, 0], of_torch[:, 0], rtol=1e-9)  # because the state is still 0
     assert abs(of_keras - of_torch).max() > 1e-3
 
 
-def test_dropout_of_an_lstm_is_at_other_places() -> None:
-    """Dropout next to 1: Keras's inputs are gone, a single layer of torch does not notice."""
+def test_lstm_dropout_applies_in_different_places() -> None:
+    """Dropout near 1 removes all inputs in Keras and has no effect on a single layer in torch."""
     x = normal(1, 4, 3)
     layer = keras.layers.LSTM(2, dropout=0.99, bias_initializer="zeros", unit_forget_bias=False)
     assert not np.asarray(layer(x, training=True)).any()
@@ -131,7 +120,6 @@ def test_dropout_of_an_lstm_is_at_other_places() -> None:
 
 
 def test_sequences_are_padded_at_opposite_ends() -> None:
-    """1, 2, 3 and 4, 5; then cut to 2."""
     sequences = [[1, 2, 3], [4, 5]]
     padded = keras.utils.pad_sequences(sequences)
     assert padded.tolist() == [[1, 2, 3], [0, 4, 5]]
@@ -143,7 +131,7 @@ def test_sequences_are_padded_at_opposite_ends() -> None:
 
 
 def test_an_lstm_without_a_mask_reads_the_padding() -> None:
-    """2 steps of 3 numbers, then 100 of zeros; the mask says where the sequence ends."""
+    """2 steps, followed by 100 steps of zeros that the mask excludes."""
     module, layer = lstm_pair()
     plain = keras.layers.LSTM(2)
     plain.build((1, 102, 3))
@@ -153,11 +141,11 @@ def test_an_lstm_without_a_mask_reads_the_padding() -> None:
     wanted = y[0, 1].detach().numpy()
     other = normal(1, 102, 3)
     other[:, 2:] = 0
-    other[:, :2] *= -1  # another sequence, the same padding
+    other[:, :2] *= -1  # another sequence with the same padding
     end, other_end = (module(tensor(z))[0][0, -1].detach().numpy() for z in (x, other))
     assert abs(end - wanted).max() > 0.01
     assert abs(wanted - module(tensor(other))[0][0, 1].detach().numpy()).max() > 0.01
-    np.testing.assert_allclose(end, other_end, rtol=1e-9)  # what was read is forgotten
+    np.testing.assert_allclose(end, other_end, rtol=1e-9)  # the sequence is forgotten
     np.testing.assert_allclose(np.asarray(plain(x))[0], end, rtol=1e-9)
     mask = np.arange(102)[None] < 2
     np.testing.assert_allclose(np.asarray(plain(x, mask=mask))[0], wanted, rtol=1e-9)
@@ -166,7 +154,7 @@ def test_an_lstm_without_a_mask_reads_the_padding() -> None:
 
 
 def test_outputs_of_masked_steps() -> None:
-    """4 steps, of which the first 2 count."""
+    """Of 4 steps, the mask keeps the first 2."""
     module, layer = lstm_pair()
     x, mask = normal(1, 4, 3), np.array([[True, True, False, False]])
     y = np.asarray(layer(x, mask=mask))[0]
@@ -185,7 +173,7 @@ def test_outputs_of_masked_steps() -> None:
 
 
 def identity_attention(size: int) -> tuple[Any, Any]:
-    """Return attention with one head whose matrices are the identity, in both frameworks."""
+    """Return single-head attention with identity matrices in both frameworks."""
     module: Any = nn.MultiheadAttention(size, 1, bias=False, batch_first=True).double()
     with torch.no_grad():
         module.in_proj_weight.copy_(torch.eye(size).repeat(3, 1))
@@ -211,8 +199,8 @@ def test_true_in_a_mask_means_opposite_things() -> None:
     assert abs(y - opposite.detach().numpy()).max() > 0.1
 
 
-def test_a_row_that_is_all_masked() -> None:
-    """The second of three queries may look nowhere."""
+def test_a_fully_masked_row() -> None:
+    """The second of three queries has no allowed key."""
     module, layer = identity_attention(4)
     x = normal(1, 3, 4)
     given = tensor(x)
@@ -232,8 +220,8 @@ def test_a_row_that_is_all_masked() -> None:
         ScaledDotProductAttention().forward(x[0], x[0], x[0], allowed)
 
 
-def test_the_width_of_a_head_or_of_all() -> None:
-    """8 numbers, 2 heads: 8 a head in Keras, 4 in torch, if both are given 8."""
+def test_the_width_is_per_head_in_keras() -> None:
+    """Given 8 and 2 heads, a head has width 8 in Keras and 4 in torch."""
     layer = keras.layers.MultiHeadAttention(2, 8)
     layer.build((1, 3, 8), (1, 3, 8))
     assert [tuple(w.shape) for w in layer.weights][:1] == [(8, 2, 8)]
@@ -246,7 +234,7 @@ def test_the_width_of_a_head_or_of_all() -> None:
 
 
 def test_keras_rounds_the_scale_of_attention() -> None:
-    """Width 2, whose scale float32 does not have; width 4, whose scale is 1/2."""
+    """The scale is not exact in float32 for width 2; for width 4 it is 1/2."""
     for size, low, high in [(2, 1e-10, 1e-8), (4, 0, 1e-15)]:
         module, layer = identity_attention(size)
         x = normal(1, 3, size)
@@ -256,7 +244,7 @@ def test_keras_rounds_the_scale_of_attention() -> None:
 
 
 def test_initial_weights_of_attention() -> None:
-    """64 numbers, 4 heads of 16: sqrt(6 / (64 + 64)) and sqrt(6 / (64 + 192))."""
+    """Width 64, 4 heads: the bounds are sqrt(6 / (64 + 64)) and sqrt(6 / (64 + 192))."""
     module, layer = nn.MultiheadAttention(64, 4), keras.layers.MultiHeadAttention(4, 16)
     layer.build((1, 3, 64), (1, 3, 64))
     query, _, _, _, _, _, output, _ = (np.asarray(w) for w in layer.get_weights())
@@ -268,8 +256,8 @@ def test_initial_weights_of_attention() -> None:
     assert not module.out_proj.bias.detach().any()
 
 
-def test_attention_of_width_one_is_hit_by_the_wrong_sum() -> None:
-    """3 heads of width 1. What a query gets does not depend on how many others there are."""
+def test_attention_of_width_one_is_wrong_in_keras() -> None:
+    """The output of a query must not depend on the number of queries."""
     layer = keras.layers.MultiHeadAttention(3, 1)
     layer.build((1, 3, 4), (1, 6, 4))
     rng = np.random.default_rng(1)

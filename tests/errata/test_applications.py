@@ -1,4 +1,4 @@
-"""Applications in Keras, as published and right."""
+"""The tutorials' Keras applications, as published and corrected."""
 
 import importlib
 import warnings
@@ -12,51 +12,45 @@ from shared.backprop import Array
 
 @pytest.fixture(name="keras", scope="module")
 def _keras() -> Any:
-    """Import Keras late: only a process that runs these tests waits for TensorFlow."""
+    """Import Keras late, so that only these tests wait for TensorFlow."""
     return importlib.import_module("keras")
 
 
-def dense(keras: Any) -> Any:
-    network = keras.Sequential(
-        [
-            keras.Input((784,)),
-            keras.layers.Dense(128, activation="relu"),
-            keras.layers.Dense(64, activation="relu"),
-            keras.layers.Dense(10, activation="softmax"),
-        ]
-    )
+def build(keras: Any) -> Any:
+    dense = [keras.layers.Dense(128, "relu"), keras.layers.Dense(64, "relu")]
+    network = keras.Sequential([keras.Input((784,)), *dense, keras.layers.Dense(10, "softmax")])
     network.compile("adam", "categorical_crossentropy", run_eagerly=True)
     return network
 
 
-def test_without_a_seed_no_run_is_repeated(keras: Any) -> None:
+def test_runs_differ_without_a_seed(keras: Any) -> None:
     rng = np.random.default_rng(0)
     images, labels = rng.random((64, 784), np.float32), np.eye(10)[rng.integers(10, size=64)]
 
-    def trained(seed: int | None) -> Array:
+    def train(seed: int | None) -> Array:
         if seed is not None:
             keras.utils.set_random_seed(seed)
-        network = dense(keras)
+        network = build(keras)
         network.fit(images, labels, batch_size=32, verbose=0)
         return np.asarray(network.get_weights()[0])
 
-    assert np.abs(trained(None) - trained(None)).max() > 0.01
-    assert np.array_equal(trained(1), trained(1))
+    assert np.abs(train(None) - train(None)).max() > 0.01
+    assert np.array_equal(train(1), train(1))
 
 
 def test_the_network_is_dense_and_not_convolutional(keras: Any) -> None:
-    network = dense(keras)
+    network = build(keras)
     assert {len(weight.shape) for weight in network.get_weights()} == {1, 2}
     images = np.random.default_rng(0).random((5, 784), np.float32)
     order = np.random.default_rng(1).permutation(784)
     expected = np.asarray(network(images))
     first = network.layers[0]
     kernel, bias = first.get_weights()
-    first.set_weights([kernel[order], bias])  # to a dense layer, no pixel has neighbors
+    first.set_weights([kernel[order], bias])  # a dense layer ignores which pixels are neighbors
     np.testing.assert_allclose(np.asarray(network(images[:, order])), expected, rtol=1e-4)
 
 
-def test_an_input_shape_on_a_layer_is_warned_of(keras: Any) -> None:
+def test_keras_warns_about_input_shape(keras: Any) -> None:
     with pytest.warns(UserWarning, match="Do not pass an `input_shape`"):
         keras.layers.Dense(8, input_shape=(4,))
     with warnings.catch_warnings():
@@ -65,18 +59,18 @@ def test_an_input_shape_on_a_layer_is_warned_of(keras: Any) -> None:
 
 
 def test_recurrent_dropout_rules_out_the_fused_kernel(keras: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
+    requests: list[bool] = []
 
     def fused(*arguments: object, **options: object) -> None:
-        asked.append(True)
-        raise NotImplementedError  # Keras then goes on step by step
+        requests.append(True)
+        raise NotImplementedError  # Keras then continues step by step
 
     monkeypatch.setattr("keras.src.backend.lstm", fused)
     words = np.zeros((2, 5, 3), np.float32)
     keras.layers.LSTM(4, dropout=0.2, recurrent_dropout=0.2)(words, training=True)
-    assert not asked
+    assert not requests
     keras.layers.LSTM(4, dropout=0.2)(words, training=True)
-    assert asked
+    assert requests
 
 
 def test_padded_zeros_are_read_as_words(keras: Any) -> None:

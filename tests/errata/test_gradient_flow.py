@@ -1,4 +1,4 @@
-"""Gradients through many layers or steps, as published and right."""
+"""Gradients through many layers or steps, as published and corrected."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_a_dot_product_leaves_one_number() -> None:
     assert of_relu == 312500000
     with pytest.raises(ValueError, match="same first dimension"):
         Figure().subplots().plot(POINTS, of_sigmoid)
-    assert powers_by_dot(step, 9).shape == (100,)  # an odd depth: a curve, of the wrong size
+    assert powers_by_dot(step, 9).shape == (100,)  # an odd depth gives a curve of the wrong size
     assert powers_by_dot(step, 9).max() == 6250000
 
     curves = []
@@ -39,7 +39,7 @@ def test_a_dot_product_leaves_one_number() -> None:
     assert curves[1].max() == 1
 
 
-def test_inputs_in_place_of_activations() -> None:
+def test_inputs_instead_of_activations() -> None:
     published = POINTS * (1 - POINTS)
     assert published.min() == -30
     assert published.max() == pytest.approx(0.2479, abs=5e-5)
@@ -50,7 +50,7 @@ def test_inputs_in_place_of_activations() -> None:
     assert right.max() == pytest.approx(0.24984, abs=5e-6)
 
 
-def test_sizes_of_random_numbers_are_no_gradients() -> None:
+def test_random_numbers_are_not_gradients() -> None:
     def published(seed: int) -> list[float]:
         rng = np.random.default_rng(seed)
         x, sizes = rng.normal(size=(1, 10)), []
@@ -76,7 +76,7 @@ def test_sizes_of_random_numbers_are_no_gradients() -> None:
 
 
 def back_through_time(size: int, steps: int, normal: bool) -> tuple[float, float]:
-    """Return how much the steps scale a gradient, and the largest state."""
+    """Return the factor by which the steps scale a gradient, and the largest state."""
     rng = np.random.default_rng(0)
     layer = RNN(size, size, dtype=np.float64, rng=rng)
     if normal:
@@ -94,5 +94,5 @@ def test_standard_normal_weights_explode_with_the_size() -> None:
     assert gradients[0] < gradients[1] / 100 < gradients[2] / 1e4
     assert gradients[1] > 1e4
     assert gradients[2] > 1e8
-    assert all(state <= 1 for _, state in growth)  # the state itself cannot: tanh bounds it
+    assert all(state <= 1 for _, state in growth)  # tanh bounds the state itself
     assert all(back_through_time(size, 20, normal=False)[0] < 0.01 for size in (16, 64, 256))

@@ -1,4 +1,4 @@
-"""Layers and penalties, as published and right."""
+"""Layers and penalties, as published and corrected."""
 
 import time
 import warnings
@@ -33,22 +33,22 @@ def test_dropout_without_a_mode() -> None:
 
     first, second = published(x, 0.5), published(x, 0.5)
     assert (first != second).mean() == pytest.approx(0.5, abs=0.05)
-    np.testing.assert_array_equal(published(x, 1.0), x)  # the one way to switch it off
+    np.testing.assert_array_equal(published(x, 1.0), x)  # the only way to switch it off
     layer = Dropout(0.5, rng=rng)
     assert (layer.forward(x) == 0).any()
     layer.eval()
     np.testing.assert_array_equal(layer.forward(x), x)
 
 
-def test_batch_normalisation_without_running_statistics() -> None:
+def test_batch_normalization_without_running_statistics() -> None:
     def published(x: Array) -> Array:
         return (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + 1e-5)
 
     batch = np.array([[1.0, 2], [3, 4], [5, 6]])
-    np.testing.assert_array_equal(published(batch[:1]), 0)  # one example: all information is lost
+    np.testing.assert_array_equal(published(batch[:1]), 0)  # a single example loses all information
     np.testing.assert_array_equal(published(batch[2:]), 0)
     assert published(batch)[0, 0] == pytest.approx(-1.2247, abs=5e-5)
-    assert published(batch[:2])[0, 0] == pytest.approx(-1, abs=1e-4)  # it depends on the others
+    assert published(batch[:2])[0, 0] == pytest.approx(-1, abs=1e-4)  # depends on the other examples
 
     layer, reference = BatchNorm1d(2, dtype=np.float64), nn.BatchNorm1d(2, dtype=torch.float64)
     x = torch.tensor(batch, requires_grad=True)
@@ -65,7 +65,7 @@ def test_batch_normalisation_without_running_statistics() -> None:
 
 
 def loops(x: Array, w: Array, stride: int = 1, padding: int = 0) -> Array:
-    """The output's size counts the padding, the input has none."""
+    """The output size includes the padding, but the input is not padded."""
     (kh, kw), (h, width) = w.shape[2:], x.shape[2:]
     rows, columns = (h + 2 * padding - kh) // stride + 1, (width + 2 * padding - kw) // stride + 1
     y = np.zeros((len(x), len(w), rows, columns))
@@ -75,47 +75,47 @@ def loops(x: Array, w: Array, stride: int = 1, padding: int = 0) -> Array:
     return y
 
 
-def ours(x: Array, w: Array, stride: int = 1, padding: int = 0) -> Array:
+def correct(x: Array, w: Array, stride: int = 1, padding: int = 0) -> Array:
     layer = Conv2d(x.shape[1], len(w), w.shape[2:], stride, padding, bias=False, dtype=np.float64)
     layer.params["weight"][...] = w
     return layer.forward(x)
 
 
-def test_padding_that_is_counted_and_not_done() -> None:
+def test_padding_is_counted_but_not_applied() -> None:
     x, w = np.arange(16.0).reshape(1, 1, 4, 4), np.ones((1, 1, 3, 3))
     with pytest.raises(ValueError, match="broadcast"):
         loops(x, w, padding=1)
     expected = F.conv2d(torch.tensor(x), torch.tensor(w), padding=1).numpy()
-    np.testing.assert_array_equal(ours(x, w, padding=1), expected)
+    np.testing.assert_array_equal(correct(x, w, padding=1), expected)
 
 
 def test_missing_padding_gives_a_wrong_number_without_an_error() -> None:
     x, w = np.arange(1.0, 10).reshape(1, 1, 3, 3), np.ones((1, 1, 2, 2))
     np.testing.assert_array_equal(loops(x, w, 2, 1)[0, 0], [[12, 18], [30, 36]])
-    np.testing.assert_array_equal(ours(x, w, 2, 1)[0, 0], [[1, 5], [11, 28]])
+    np.testing.assert_array_equal(correct(x, w, 2, 1)[0, 0], [[1, 5], [11, 28]])
     expected = F.conv2d(torch.tensor(x), torch.tensor(w), stride=2, padding=1).numpy()
-    np.testing.assert_array_equal(ours(x, w, 2, 1), expected)
+    np.testing.assert_array_equal(correct(x, w, 2, 1), expected)
 
 
 def test_nested_loops_take_seconds_for_a_batch() -> None:
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(1, 1, 28, 28)), rng.normal(size=(32, 1, 3, 3))
     times = []
-    for convolve in (loops, ours):
+    for convolve in (loops, correct):
         fastest = np.inf
         for _ in range(3):
             start = time.perf_counter()
             convolve(x, w)
             fastest = min(fastest, time.perf_counter() - start)
         times.append(fastest)
-    np.testing.assert_allclose(loops(x, w), ours(x, w), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(loops(x, w), correct(x, w), rtol=1e-9, atol=1e-12)
     assert 64 * times[0] > 1  # seconds for 64 images
     assert times[0] > 50 * times[1]
 
 
 def test_a_kernel_with_too_few_channels_goes_unnoticed() -> None:
     x, w = np.ones((1, 3, 3, 3)), np.ones((1, 1, 3, 3))
-    assert loops(x, w).item() == 27  # the one kernel was used for all three channels
+    assert loops(x, w).item() == 27  # the kernel was applied to all three channels
     with pytest.raises(ValueError, match=r"channels|shape"):
         Conv2d(1, 1, 3, dtype=np.float64).forward(x)
     with pytest.raises(RuntimeError, match="channels"):
@@ -156,6 +156,6 @@ def test_channel_dropout_on_flat_features_is_ordinary_dropout() -> None:
         warnings.simplefilter("error")
         right = nn.Dropout(0.5)(x)
     assert torch.equal(published, right)
-    flat = x[:, None, :]  # as one channel of 128 numbers, all of them would go at once
+    flat = x[:, None, :]  # a single channel of 128 numbers
     with pytest.warns(UserWarning, match="3D input|3-D input"):
         assert nn.Dropout2d(0.5)(flat).shape == flat.shape

@@ -1,4 +1,4 @@
-"""What an arXiv number says by its form: year, month, and whether it can be one at all."""
+"""What the form of an arXiv identifier tells: year, month, and whether it is possible."""
 
 import re
 
@@ -6,9 +6,9 @@ import pytest
 
 
 def month_of(identifier: str) -> str | None:
-    """Return yyyy-mm of an arXiv number since April 2007, None for what cannot be one.
+    """Return yyyy-mm of an arXiv identifier since April 2007, or None if it is impossible.
 
-    The form is yymm.nnnn until the end of 2014 and yymm.nnnnn from 2015.
+    The form is yymm.nnnn until the end of 2014, and yymm.nnnnn from 2015.
     """
     found = re.fullmatch(r"(\d\d)(\d\d)\.(\d{4,5})", identifier)
     if found is None:

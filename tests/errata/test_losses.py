@@ -1,4 +1,4 @@
-"""Losses and the sigmoid at their limits, as published and right."""
+"""Losses and the sigmoid at their limits, as published and corrected."""
 
 import warnings
 
@@ -42,7 +42,7 @@ def test_an_epsilon_shifts_the_loss() -> None:
         assert right(z, 0.0) == pytest.approx(z, rel=1e-12)
 
 
-def test_the_sigmoid_overflows_and_is_right_nevertheless() -> None:
+def test_the_sigmoid_overflows_but_its_value_is_right() -> None:
     for z in (np.array([-1000.0]), np.array([-100.0], np.float32)):
         with pytest.warns(RuntimeWarning, match="overflow"):
             assert logistic(z) == 0
@@ -59,19 +59,19 @@ def test_labels_one_and_two_make_the_loss_unbounded() -> None:
     wrong = F.binary_cross_entropy_with_logits(z, torch.full_like(z, 2), reduction="none")
     np.testing.assert_allclose(wrong.numpy(), [-10, -100, -1000], rtol=1e-5)
     of_one = F.binary_cross_entropy_with_logits(z, torch.ones_like(z), reduction="none")
-    assert of_one.max() < 1e-4  # nothing holds the logit back for the other class
+    assert of_one.max() < 1e-4  # the other class does not pull the logit back
     logit = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.SGD([logit], lr=1.0)
     for label in (1.0, 2.0) * 500:
         optimizer.zero_grad()
         F.binary_cross_entropy_with_logits(logit, torch.tensor([label])).backward()
         optimizer.step()
-    assert logit.item() > 500  # whatever the review: positive
+    assert logit.item() > 500  # positive, whatever the review says
     right = F.binary_cross_entropy_with_logits(z, torch.full_like(z, 2) - 1, reduction="none")
     assert right.min() >= 0
 
 
-def test_labels_that_are_words_are_no_numbers() -> None:
+def test_word_labels_cannot_be_converted() -> None:
     with pytest.raises(ValueError, match="could not convert"):
         float("pos")
     assert [float(word == "pos") for word in ("neg", "pos")] == [0.0, 1.0]

@@ -1,7 +1,8 @@
-"""Small networks and their training loops, as published and right."""
+"""Small networks and their training loops, as published and corrected."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ def logistic(z: Array) -> Array:
 
 
 def slope_by_activation(a: Array) -> Array:
-    """Return what two of the documents call the sigmoid's derivative."""
+    """Return what two of the tutorials call the sigmoid's derivative."""
     return a * (1 - a)
 
 
@@ -31,16 +32,12 @@ def test_the_derivative_takes_the_activation() -> None:
     np.testing.assert_allclose(slope_by_activation(logistic(z)), right, rtol=1e-12)
 
 
-def test_without_biases_some_targets_cannot_be_learnt() -> None:
+def test_without_biases_some_targets_cannot_be_learned() -> None:
     points, targets = np.array([[-1.0], [0.0], [1.0]]), np.array([[1.0], [0.0], [1.0]])
 
     def fit(bias: bool) -> tuple[Array, float]:
-        rng = np.random.default_rng(0)
-        logits = Sequential(
-            Linear(1, 3, bias, dtype=np.float64, rng=rng),
-            Sigmoid(),
-            Linear(3, 1, bias, dtype=np.float64, rng=rng),
-        )
+        options: Any = {"dtype": np.float64, "rng": np.random.default_rng(0)}
+        logits = Sequential(Linear(1, 3, bias, **options), Sigmoid(), Linear(3, 1, bias, **options))
         network, loss = Sequential(logits, Sigmoid()), MSELoss()
         optimizer = Adam(network.params, lr=0.05)
         for _ in range(2000):
@@ -58,7 +55,7 @@ def test_without_biases_some_targets_cannot_be_learnt() -> None:
 
 
 def xor_without_biases(seed: int, rate: float, iterations: int) -> tuple[Array, float]:
-    """The first document's network and update, by functions of our own."""
+    """Train the first tutorial's network with its update."""
     rng = np.random.RandomState(seed)
     inner, outer = rng.uniform(size=(2, 3)), rng.uniform(size=(3, 1))
     out = np.empty(0)
@@ -77,7 +74,7 @@ def test_a_thousand_epochs_do_not_learn_xor() -> None:
         out, loss = xor_without_biases(seed, rate=0.1, iterations=1000)
         assert loss > 0.235
         assert np.abs(out - 0.5).max() < 0.04
-    # It is not for want of biases: longer and with a higher rate, the same network learns it.
+    # Biases are not the reason: with more steps and a higher learning rate, the same network learns XOR.
     _, loss = xor_without_biases(0, rate=1.0, iterations=20000)
     assert loss < 0.001
 
@@ -95,7 +92,7 @@ def test_assigning_to_a_global_inside_a_function() -> None:
 
 
 class TwoLayers:
-    """The second document's network: two matrices, nothing else."""
+    """The second tutorial's network: two matrices without biases."""
 
     def __init__(self, sizes: tuple[int, int, int]) -> None:
         rng = np.random.default_rng(0)
@@ -109,7 +106,7 @@ class TwoLayers:
 
 def test_running_the_network_on_its_own_output() -> None:
     network, x = TwoLayers((3, 4, 2)), np.array([0.1, 0.2, 0.3])
-    not_hidden = network.forward(x)  # the document names it hidden; it is the network's output
+    not_hidden = network.forward(x)  # the tutorial calls the network's output hidden
     assert not_hidden.shape == (2,)
     assert network.hidden.shape == (4,)
     with pytest.raises(ValueError, match=r"not aligned|mismatch"):
@@ -136,7 +133,7 @@ def test_equal_sizes_hide_that_the_network_runs_twice() -> None:
     assert wrong_by == pytest.approx(0.62, abs=0.006)
 
 
-def test_a_function_after_the_class_is_no_method() -> None:
+def test_a_function_after_the_class_is_not_a_method() -> None:
     class Network:
         pass
 
@@ -149,7 +146,7 @@ def test_a_function_after_the_class_is_no_method() -> None:
     assert Network().backpropagation(0.1) == 0.1  # type: ignore[attr-defined]
 
 
-def test_prints_one_loss_and_descends_another() -> None:
+def test_the_printed_loss_is_not_the_one_minimized() -> None:
     z, target = np.array([[0.0], [4.59512]]), np.zeros((2, 1))  # outputs 0.5 and 0.99
     out = logistic(z)
     published = (out - target) / len(z)
@@ -166,7 +163,7 @@ def test_prints_one_loss_and_descends_another() -> None:
     np.testing.assert_allclose(ratio, [2, 50.5], rtol=1e-3)
 
 
-def test_updates_leave_out_two_over_n() -> None:
+def test_updates_omit_the_factor_two_over_n() -> None:
     for inputs, targets, factor in ((XOR_INPUTS, XOR_TARGETS, 2.0), (XOR_INPUTS[:1], [[0.3]], 0.5)):
         rng = np.random.default_rng(0)
         layer, last, loss = Linear(2, 1, dtype=np.float64, rng=rng), Sigmoid(), MSELoss()
@@ -178,7 +175,7 @@ def test_updates_leave_out_two_over_n() -> None:
         bias = ((out - targets) * slope_by_activation(out)).sum()
         assert bias == pytest.approx(factor * layer.grads["bias"][0], rel=1e-12)
 
-        half = MSELoss(reduction="sum")  # half of it is the loss in the fourth document's section 4
+        half = MSELoss(reduction="sum")  # half of it is the loss in section 4 of the fourth tutorial
         half.forward(out, np.array(targets))
         layer.backward(last.backward(half.backward(0.5)))
         np.testing.assert_allclose(published, layer.grads["weight"].T, atol=1e-15)
@@ -201,7 +198,7 @@ PRINTED_OUTPUTS = [0.07125372, 0.93446125, 0.93473281, 0.06774813]
 
 @cache
 def trace(rate: float) -> tuple[list[float], Array, Array, Mapping[str, Array]]:
-    """Train on the fourth document's data; return losses, last and next output, and gradients."""
+    """Train on the fourth tutorial's data; return losses, last and next output, and gradients."""
     rng = np.random.RandomState(1)
     w1, b1, w2, b2 = rng.rand(3, 4), rng.rand(1, 4), rng.rand(4, 1), rng.rand(1, 1)
     network = Sequential(Linear(3, 4, dtype=np.float64), Sigmoid(), Linear(4, 1, dtype=np.float64), Sigmoid())
@@ -223,12 +220,11 @@ def test_the_published_trace_is_reproduced() -> None:
     np.testing.assert_allclose(last.ravel(), PRINTED_OUTPUTS, atol=5.1e-9)
 
 
-def test_the_rate_is_twice_what_is_said() -> None:
-    said, _, _, _ = trace(0.1)
-    taken, _, _, _ = trace(0.2)
-    assert taken[9000] == pytest.approx(PRINTED_LOSSES[9], rel=1e-10)
-    assert taken[9000] == pytest.approx(0.0068, abs=5e-5)
-    assert said[9000] == pytest.approx(0.2292, abs=5e-5)
+def test_the_learning_rate_is_twice_the_stated_one() -> None:
+    stated, actual = trace(0.1)[0], trace(0.2)[0]
+    assert actual[9000] == pytest.approx(PRINTED_LOSSES[9], rel=1e-10)
+    assert actual[9000] == pytest.approx(0.0068, abs=5e-5)
+    assert stated[9000] == pytest.approx(0.2292, abs=5e-5)
 
 
 def test_the_final_output_is_one_update_old() -> None:
@@ -237,7 +233,7 @@ def test_the_final_output_is_one_update_old() -> None:
     assert np.abs(after - last).max() == pytest.approx(1.3e-5, rel=0.05)
 
 
-def test_a_constant_input_beside_a_bias_is_the_bias_again() -> None:
+def test_a_constant_input_duplicates_the_bias() -> None:
     _, _, _, grads = trace(0.2)
     np.testing.assert_allclose(grads["0.weight"][:, 2], grads["0.bias"], rtol=1e-12)
     assert np.abs(grads["0.bias"]).max() > 0
@@ -251,7 +247,7 @@ def test_a_constant_input_beside_a_bias_is_the_bias_again() -> None:
         ("range(num_epochs)", "num_epochs", 2),
     ],
 )
-def test_names_that_are_nowhere_defined(line: str, name: str, value: object) -> None:
+def test_names_that_are_never_defined(line: str, name: str, value: object) -> None:
     run: Callable[[dict[str, object]], object] = lambda names: eval(line, names)  # noqa: E731
     with pytest.raises(NameError, match=name):
         run({})

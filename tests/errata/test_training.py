@@ -1,4 +1,4 @@
-"""Training loops in torch, as published and right."""
+"""Training loops in torch, as published and corrected."""
 
 import time
 import warnings
@@ -13,20 +13,20 @@ from torch.nn import functional as F
 from shared.backprop import Adam, Array
 
 
-def test_a_network_left_in_training_mode_answers_differently_each_time() -> None:
+def test_outputs_vary_in_training_mode() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 2))
     x = torch.randn(100, 4)
     network.train()
     F.cross_entropy(network(x), x.argmax(1) % 2).backward()
-    assert network.training  # the published program ends here: nothing evaluates
+    assert network.training  # the published program ends here
     assert not torch.equal(network(x), network(x))
     network.eval()
     assert torch.equal(network(x), network(x))
 
 
 def test_one_review_at_a_time() -> None:
-    assert -(-25_000 // 64) == 391  # steps an epoch, against 25,000
+    assert -(-25_000 // 64) == 391  # steps per epoch, instead of 25,000
     torch.manual_seed(0)
     rnn, x = nn.RNN(32, 32, batch_first=True), torch.randn(64, 20, 32)
 
@@ -52,7 +52,7 @@ def test_one_review_at_a_time() -> None:
 
 
 def train_a_bias(labels: Array) -> tuple[float, float, float]:
-    """Learn one logit from labels alone; return the probability, the last and the mean loss."""
+    """Learn one logit from labels only; return the probability, the last and the mean loss."""
     params, last = {"b": np.zeros(1)}, 0.0
     optimizer = Adam(params, lr=1e-3)
     for label in labels:
@@ -64,7 +64,7 @@ def train_a_bias(labels: Array) -> tuple[float, float, float]:
     return float(1 / (1 + np.exp(-b))), last, mean
 
 
-def test_sorted_labels_leave_the_last_one() -> None:
+def test_sorted_labels_bias_the_prediction() -> None:
     labels = np.repeat([0.0, 1.0], 12_500)
     probability, last, mean = train_a_bias(labels)
     assert probability == pytest.approx(0.975, abs=0.0005)
