@@ -1,8 +1,7 @@
 """What the applications share. Nothing in here imports from `apps`.
 
-Two floors, and every import points down (`tests/test_layout.py` holds this):
+Every import points down (`tests/test_layout.py` checks it):
 
-    training/  parity/  runs/  command.py               may import what is below
-    data/  config.py  errors.py  files.py  nested.py    import none of the above, and no framework
-
+    training/  parity/  runs/  cli.py  application.py      import what is below
+    data/  backprop/  native/  compose.py  config.py  ...  import none of the above, and no framework
 """

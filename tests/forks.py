@@ -1,9 +1,9 @@
-"""Runs commands, each in a fork of an interpreter that has imported what they all begin with.
+"""Runs commands quickly, each in a fork of an interpreter that has already imported what they share.
 
-    python -m tests.forks    a command a line as JSON, module and arguments; then how it ended
+    python -m tests.forks    reads commands as JSON (module and arguments), one a line; prints the results
 
-To start Python and Hydra takes most of a second, to fork them a few milliseconds. Each command has
-a process of its own as before. No framework is imported before the fork.
+Starting Python and Hydra takes most of a second, forking them a few milliseconds. No framework is
+imported before the fork.
 """
 
 import json
@@ -22,7 +22,7 @@ TIMEOUT = 120  # seconds; far more than any of the commands needs
 
 
 class Forks:
-    """An interpreter that is ready to run commands, with `environment` added to this one's."""
+    """An interpreter that is ready to run commands; `environment` is added to this process's."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -39,21 +39,21 @@ class Forks:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(json.dumps([module, *arguments]), file=self.process.stdin, flush=True)
-        ended = json.loads(self.process.stdout.readline())
-        return subprocess.CompletedProcess([module, *arguments], **ended)
+        result = json.loads(self.process.stdout.readline())
+        return subprocess.CompletedProcess([module, *arguments], **result)
 
     def close(self) -> None:
-        """Let the interpreter end."""
+        """End the interpreter."""
         self.process.communicate()
 
 
 def serve() -> None:
-    """Fork for each line of the standard input; the fork runs the command and ends with it."""
+    """Fork for each line of standard input; the fork runs the command."""
     from hydra.core.plugins import Plugins
 
     import shared.cli  # noqa: F401  (Hydra and pydantic; no framework)
 
-    Plugins.instance()  # which Hydra looks for when it is first used
+    Plugins.instance()  # Hydra discovers its plugins on first use
     for line in sys.stdin:
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as error:
             if not (child := os.fork()):
@@ -65,11 +65,11 @@ def serve() -> None:
                 runpy.run_module(module, run_name="__main__", alter_sys=True)
                 return
             _, status = os.waitpid(child, 0)
-            print(json.dumps(ended(status, out, error)), flush=True)
+            print(json.dumps(result_of(status, out, error)), flush=True)
 
 
-def ended(status: int, out: Any, error: Any) -> dict[str, Any]:
-    """Return what `subprocess.CompletedProcess` takes."""
+def result_of(status: int, out: Any, error: Any) -> dict[str, Any]:
+    """Return the arguments of `subprocess.CompletedProcess`."""
     out.seek(0)
     error.seek(0)
     code = os.waitstatus_to_exitcode(status)
