@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from shared import distributed
-from shared.compose import CONF, HYDRA_VERSION_BASE, check_overrides, composition_error, hydra_text
+from shared.compose import CONF, HYDRA_VERSION_BASE, check_overrides, composition_error
 from shared.config import AnyAppConfig, AppConfig, validate
 from shared.errors import INTERRUPTED_STATUS, ConfigError, Interrupted, LostProcess, SuiteError
 
@@ -130,7 +130,7 @@ def _check_run(config: AppConfig) -> None:
         check_installed(config.logger)
     if config.trainer.resume is not None:
         from shared.runs.resume import find_run
-        from shared.training.auto import resolve_auto
+        from shared.training.frameworks import resolve_auto
 
         find_run(resolve_auto(config))
 
@@ -142,6 +142,8 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
         with _process_group(config):
             train(config)
     except Interrupted as interrupt:
+        from shared.runs.repeat import hydra_text
+
         overrides = [word for word in HydraConfig.get().overrides.task if "trainer.resume=" not in word]
         command = shlex.join([*overrides, f"trainer.resume={hydra_text(str(interrupt.folder))}"])
         raise KeyboardInterrupt(f"{interrupt}; resume with: python -m apps.{app} {command}") from None

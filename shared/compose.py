@@ -9,19 +9,16 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from shared.config import AnyAppConfig, AppConfig, schema_keys, section_choices, unknown_schema_key, validate
+from shared.config import AnyAppConfig, AppConfig, schema_keys, section_choices, validate
 from shared.errors import ConfigError
 
 CONF = Path(__file__).parents[1] / "conf"
 HYDRA_VERSION_BASE = "1.3"
-# Strings that Hydra reads without quotes, and words that it would not read as strings.
-PLAIN_STRING = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
-RESERVED_WORDS = {"null", "true", "false", "nan", "inf"}
 
 
 @cache
@@ -80,7 +77,7 @@ def check_overrides(schema: type[AppConfig], overrides: Sequence[str], multirun:
             continue
         # A name without a dot may be a group of --config-dir; for that, Hydra has to compose.
         if "." in key and re.sub(r"(\.\d+|\[\d+\])+$", "", key) not in known:
-            raise ConfigError(unknown_schema_key(schema, key))
+            raise _unknown_key(schema, key)
         for value in _values_of(override) if key in schema.model_fields and (CONF / key).is_dir() else ():
             exists = not isinstance(value, str) or (CONF / key / f"{value}.yaml").is_file()
             if exists and value not in group_choices(schema, key):
@@ -109,6 +106,12 @@ def composition_error(schema: type[AppConfig], error: BaseException) -> ConfigEr
     key = getattr(error.__cause__, "full_key", None)
     if not key:
         return ConfigError(str(error).splitlines()[0])
+    return _unknown_key(schema, key)
+
+
+def _unknown_key(schema: type[AppConfig], key: str) -> ConfigError:
+    from shared.config_errors import unknown_schema_key
+
     return ConfigError(unknown_schema_key(schema, key))
 
 
@@ -117,17 +120,3 @@ def group_choices(schema: type[AppConfig], group: str) -> list[str]:
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     own = section_choices(schema, group, "name")
     return [name for name in names if name in own or not own]
-
-
-def hydra_text(value: Any) -> str:
-    """Return a scalar or a list as text that Hydra's override grammar reads as the same value."""
-    if isinstance(value, list):
-        return f"[{','.join(map(hydra_text, value))}]"
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if not isinstance(value, str):
-        return repr(value)
-    if PLAIN_STRING.fullmatch(value) and value.lower() not in RESERVED_WORDS:
-        return value
-    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
-    return str(QuotedString(escaped, Quote.single).with_quotes())

@@ -64,28 +64,3 @@ def any_rank(flag: bool) -> bool:
     from shared import torch_distributed
 
     return torch_distributed.all_reduce_max(float(flag)) > 0
-
-
-class Shard:
-    """The examples of a batch that this process computes: every N-th of N processes.
-
-    If a batch has fewer examples than there are processes, one without any computes the first
-    example with weight 0, because it has to take part in every all-reduce.
-
-    Attributes:
-        batch_size: size of the whole batch.
-        rows: the positions in the batch.
-        weight: size of the shard divided by the size of the batch.
-    """
-
-    batch_size: int = 0
-    rows: slice = slice(None)
-    weight: float = 1.0
-
-    def select(self, batch_size: int) -> slice:
-        """Move on to the next batch; return the positions of this process."""
-        first, step = rank(), world_size()
-        size = len(range(first, batch_size, step))
-        self.batch_size, self.weight = batch_size, size / batch_size
-        self.rows = slice(first, None, step) if size else slice(1)
-        return self.rows

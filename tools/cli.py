@@ -16,7 +16,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from shared.config import unknown_key
+from shared.config_errors import unknown_key
 from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
 
 FAILED_CHECK = 5  # exit status: an accuracy or equality check failed

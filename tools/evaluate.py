@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from shared.application import FinishedRun
-from shared.compose import config_from_overrides, hydra_text
+from shared.compose import config_from_overrides
 from shared.config import AnyAppConfig, validate
 from shared.errors import ConfigError
 from shared.files import write_result
-from shared.runs.messages import conclusion
+from shared.runs.progress import conclusion
+from shared.runs.repeat import hydra_text
 from shared.training.loop import evaluate
 from tools import cli
 from tools.runs import RUN_HELP, open_run

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from shared.application import FinishedRun
-from shared.compose import hydra_text
 from shared.errors import ConfigError
 from shared.nested import flat
 from shared.runs.environment import available_cores, environment
 from shared.runs.reader import read_metrics
-from shared.runs.repeat import rerun_overrides
+from shared.runs.repeat import hydra_text, rerun_overrides
 from tools import cli
 from tools.runs import RUN_HELP, open_run
 

@@ -11,17 +11,17 @@ from apps.attention.config import Config, MeanPooling
 from apps.attention.data import Data, first_examples, load_data, split
 from shared.data.examples import Examples
 from shared.data.recall import RecallData
+from shared.data.sequences import batches_by_length
 from shared.data.text import TextData
 from shared.distributed import broadcast_from_rank0
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.runs.messages import announcement, conclusion
+from shared.runs.progress import announcement, conclusion
 from shared.runs.reader import read_metrics, read_status
-from shared.training.auto import resolve_auto
-from shared.training.frameworks import learner_class
+from shared.training.frameworks import learner_class, resolve_auto
 from shared.training.loop import Evaluation, Learner, evaluate, fit
 from shared.training.run_state import save_weights
-from shared.training.schedule import Batches, batches_by_length
+from shared.training.schedule import Batches
 
 COMPARED = ("test_accuracy", "test_loss", "accuracy_by_pairs", "parameters")
 

@@ -19,8 +19,7 @@ from apps.gradient_flow.networks import (
     Weights,
 )
 from shared import distributed
-from shared.distributed import Shard
-from shared.torch_distributed import all_reduce_sum
+from shared.torch_distributed import Shard, all_reduce_sum
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "ReLU": torch.relu}
 

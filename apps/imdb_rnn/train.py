@@ -7,16 +7,15 @@ from typing import Any
 from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.data import load_data, split
 from shared.data.examples import Examples
+from shared.data.sequences import batches_by_length
 from shared.data.text import TextData
 from shared.files import sha256_of
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.runs.messages import announcement, conclusion
-from shared.training.auto import resolve_auto
-from shared.training.frameworks import learner_class
+from shared.runs.progress import announcement, conclusion
+from shared.training.frameworks import learner_class, resolve_auto
 from shared.training.loop import Evaluation, Learner, evaluate, fit
 from shared.training.run_state import save_weights
-from shared.training.schedule import batches_by_length
 
 
 def train(config: Config) -> dict[str, Any]:

@@ -67,11 +67,11 @@ def gray_table(images: ImageData) -> NDArray[np.float32]:
 
 
 def augmentation(config: Config) -> Augment:
-    """Return the function that shifts the training images of an epoch, with torch on its device."""
-    name = "training.torch_augment" if config.framework == "torch" else "data.augment"
-    shift = importlib.import_module(f"shared.{name}").shift
+    """Return the function that shifts the training images of an epoch, on their device."""
 
     def augment(images: Standardized, random: np.random.Generator) -> Standardized:
-        return replace(images, pixels=shift(images.pixels, random, config.data.shift))
+        on_cpu = isinstance(images.pixels, np.ndarray)
+        module = importlib.import_module(f"shared.{'data.augment' if on_cpu else 'training.torch_inputs'}")
+        return replace(images, pixels=module.shift(images.pixels, random, config.data.shift))
 
     return augment

@@ -7,9 +7,9 @@ from apps.mnist_cnn.data import augmentation, load_data, split
 from shared.data.images import ImageData
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.runs.messages import announcement, conclusion
+from shared.runs.progress import announcement, conclusion
 from shared.training import frameworks
-from shared.training.auto import resolve_auto
+from shared.training.frameworks import resolve_auto
 from shared.training.loop import Evaluation, Learner, evaluate, fit
 from shared.training.run_state import save_weights
 

@@ -19,7 +19,7 @@ from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
 from shared.files import read_verified, sha256_of, write_atomically
 from shared.runs.folder import RunFolder
-from shared.training.auto import resolve_auto
+from shared.training.frameworks import resolve_auto
 from shared.training.loop import evaluate
 
 FORMAT = 1  # increase it when the training of the source task changes

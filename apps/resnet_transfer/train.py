@@ -10,8 +10,8 @@ from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.runs.messages import announcement, conclusion
-from shared.training.auto import resolve_auto
+from shared.runs.progress import announcement, conclusion
+from shared.training.frameworks import resolve_auto
 from shared.training.loop import Evaluation, evaluate
 from shared.training.run_state import save_weights
 

@@ -10,9 +10,9 @@ from apps.xor.data import LABELS, ROWS, TruthTable, load_data, network_inputs, s
 from shared.backprop.activations import sigmoid
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.runs.messages import announcement, conclusion
+from shared.runs.progress import announcement, conclusion
 from shared.training import frameworks
-from shared.training.auto import resolve_auto
+from shared.training.frameworks import resolve_auto
 from shared.training.loop import Learner, evaluate, fit
 from shared.training.run_state import save_weights
 from shared.training.schedule import Indices, shuffled_batches

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 PAD, UNKNOWN = 0, 1  # ids; no token of a document is PAD
 
+POOL = 50  # batches that are sorted by length together
+
 
 @dataclass(frozen=True, eq=False)
 class Documents:
@@ -67,3 +69,21 @@ class Sequences:
         padded = np.full(mask.shape, PAD, np.int64)
         padded[mask] = self.documents.ids[(self.starts[which][:, None] + steps)[mask]]
         return padded
+
+
+def batches_by_length(
+    lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int
+) -> list[NDArray[np.int64]]:
+    """Return the shuffled batches of an epoch, each with texts of similar length to save padding.
+
+    Like `shuffled_batches`, but the examples are sorted by length within each pool of `POOL`
+    batches, and the batches are shuffled afterwards. The smaller batch may come anywhere.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(order), POOL * batch_size):
+        pool = order[start : start + POOL * batch_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
+    return [batches[number] for number in random.permutation(len(batches))]

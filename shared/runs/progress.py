@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+"""What a run prints: lines about its metrics, and progress as a bar on a terminal or as plain lines."""
 
 import math
 import time
@@ -6,8 +6,6 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-from shared.runs.messages import epoch_line
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -81,3 +79,44 @@ class TrainingProgress:
             self._bar.console.print(line)
         else:
             print(line, flush=True)
+
+
+def announcement(metrics: dict[str, Any], run_dir: str) -> str:
+    """Return the lines before training: model, data, and where the results will be."""
+    count = metrics.get("validation_examples")
+    validation = f"{count:,} to validate, " if count else ""
+    processes = metrics["hardware"].get("processes", 1)
+    times = f"{processes} processes of " if processes > 1 else ""
+    return (
+        f"{metrics['app']}: {metrics['model']} in {metrics['framework']}, "
+        f"{metrics['parameters']:,} parameters, {metrics['precision']}, "
+        f"{times}{metrics['hardware']['threads']} threads, seed {metrics['seed']}\n"
+        f"data: {metrics['dataset']} ({metrics['dataset_source']}): "
+        f"{metrics['train_examples']:,} examples to train, {validation}"
+        f"{metrics['test_examples']:,} to test\n"
+        f"run folder: {run_dir}"
+    )
+
+
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    """Return the line after an epoch; `row` is a row of history.csv."""
+    validation = ""
+    if "validation_loss" in row:
+        validation = (
+            f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.2%}  "
+        )
+    return (
+        f"epoch {int(row['epoch'])}/{epochs}  loss {row['train_loss']:.4f}  "
+        f"accuracy {row['train_accuracy']:.2%}  {validation}{row['seconds']:.1f} s"
+    )
+
+
+def conclusion(metrics: dict[str, Any]) -> str:
+    """Return the line after testing: accuracy, loss and training time."""
+    correct = round(metrics["test_accuracy"] * metrics["test_examples"])
+    note = " (embedded sample)" if metrics["embedded"] else ""
+    return (
+        f"test: accuracy {metrics['test_accuracy']:.2%} ({correct:,} of {metrics['test_examples']:,} "
+        f"right), loss {metrics['test_loss']:.4f} on {metrics['dataset']}{note}; "
+        f"{metrics['train_seconds']:.1f} s of training"
+    )

@@ -1,14 +1,20 @@
 """The command that repeats a run: the overrides that differ from the defaults."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from shared.compose import CONF, compose, hydra_text
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from shared.compose import CONF, compose
 from shared.config import AppConfig, Trainer
 from shared.errors import ConfigError
 from shared.nested import flat
 
+# Strings that Hydra reads without quotes, and words that it would not read as strings.
+PLAIN_STRING = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
+RESERVED_WORDS = {"null", "true", "false", "nan", "inf"}
 GROUPS = ("model", "data", "optimizer")
 # Keys that older runs lack: they were made with what is now the default.
 ADDED = {
@@ -63,3 +69,17 @@ def rerun_overrides(values: Mapping[str, Any]) -> list[str]:
 def _exists(group: str, name: str) -> bool:
     """Return whether a group has a file of this name, which comes from an editable file."""
     return name in {path.stem for path in (CONF / group).glob("*.yaml")}
+
+
+def hydra_text(value: Any) -> str:
+    """Return a scalar or a list as text that Hydra's override grammar reads as the same value."""
+    if isinstance(value, list):
+        return f"[{','.join(map(hydra_text, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if not isinstance(value, str):
+        return repr(value)
+    if PLAIN_STRING.fullmatch(value) and value.lower() not in RESERVED_WORDS:
+        return value
+    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
+    return str(QuotedString(escaped, Quote.single).with_quotes())

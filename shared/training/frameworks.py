@@ -1,4 +1,4 @@
-"""Imports only the framework that was asked for."""
+"""Chooses what computes a run, and imports only the framework that was asked for."""
 
 import contextlib
 import ctypes
@@ -9,16 +9,39 @@ import sys
 from collections.abc import Callable, Iterator
 
 from shared import distributed
-from shared.config import AppConfig
+from shared.config import AnyAppConfig, AppConfig
 from shared.errors import ConfigError
+from shared.runs.environment import processor_flags
 from shared.training.loop import Learner
 from shared.training.losses import Loss
 from shared.training.schedule import ALL, LrScales
+
+# Instructions that multiply bfloat16 (Intel's manual, volume 1, chapters 15 and 18). Processors
+# without them convert back and forth, which is slower than float32 (docs/performance.md).
+BFLOAT16_INSTRUCTIONS = {"amx_bf16", "avx512_bf16"}
 
 # Parameters of glibc's mallopt (malloc.h), and the largest values they take, in bytes.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 NEVER_TRIM = 2**31 - 1
 LARGEST_MMAP_THRESHOLDS = (2**30, 32 * 2**20)  # older versions refuse the first
+
+
+def resolve_auto(config: AnyAppConfig) -> AnyAppConfig:
+    """Return the configuration with `auto` replaced in `trainer.precision` and `model.pooling`.
+
+    Raises:
+        ConfigError: `model.pooling=sparse` is not possible with this configuration or machine.
+    """
+    if config.trainer.precision == "auto":
+        fast = config.framework != "numpy" and BFLOAT16_INSTRUCTIONS & processor_flags()
+        update = {"precision": "bfloat16" if fast else "float32"}
+        config = config.model_copy(update={"trainer": config.trainer.model_copy(update=update)})
+    if getattr(config.model, "pooling", "plain") != "plain":
+        from shared.training.conv_pool import resolve_pooling
+
+        model = config.model.model_copy(update={"pooling": resolve_pooling(config)})
+        config = config.model_copy(update={"model": model})
+    return config
 
 
 def build_learner(

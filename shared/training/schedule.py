@@ -19,7 +19,6 @@ LrScales = Mapping[str, float]
 
 ALL: LrScales = {"": 1.0}
 
-POOL = 50  # batches that are sorted by length together
 WARM_UP = 0.3  # fraction of the steps in which one_cycle rises
 START = 1 / 25  # learning rate of one_cycle's first step, as a fraction of the peak
 END = 1 / 10_000  # that of its last step
@@ -66,22 +65,6 @@ def shuffled_batches(count: int, batch_size: int, seed: int, epoch: int) -> list
     """
     order = np.random.default_rng([seed, epoch]).permutation(count)
     return [order[start : start + batch_size] for start in range(0, count, batch_size)]
-
-
-def batches_by_length(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[Indices]:
-    """Return the shuffled batches of an epoch, each with texts of similar length to save padding.
-
-    Like `shuffled_batches`, but the examples are sorted by length within each pool of `POOL`
-    batches, and the batches are shuffled afterwards. The smaller batch may come anywhere.
-    """
-    random = np.random.default_rng([seed, epoch])
-    order = random.permutation(len(lengths))
-    batches = []
-    for start in range(0, len(order), POOL * batch_size):
-        pool = order[start : start + POOL * batch_size]
-        pool = pool[np.argsort(lengths[pool], kind="stable")]
-        batches += [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
-    return [batches[number] for number in random.permutation(len(batches))]
 
 
 def learning_rates(schedule: str, peak: float, total: int, steps: NDArray[np.int64]) -> NDArray[np.float64]:

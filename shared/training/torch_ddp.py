@@ -16,8 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from shared import distributed
 from shared.config import AppConfig
 from shared.data.examples import Examples
-from shared.distributed import Shard
-from shared.torch_distributed import all_reduce_sum, lost_process
+from shared.torch_distributed import Shard, all_reduce_sum, lost_process
 from shared.training.losses import Loss
 from shared.training.schedule import ALL, LrScales
 from shared.training.torch_device import device_of

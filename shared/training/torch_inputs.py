@@ -76,3 +76,16 @@ def select(examples: Examples, batch: DeviceBatch) -> tuple[torch.Tensor, torch.
     if isinstance(inputs, Standardized):
         return inputs.table.take(inputs.pixels[batch.rows].long()), labels
     return inputs[batch if isinstance(inputs, DeviceSequences) else batch.rows], labels
+
+
+def shift(images: torch.Tensor, random: np.random.Generator, pixels: int) -> torch.Tensor:
+    """Shift images like `shared.data.augment.shift`, with the same offsets, without a synchronization."""
+    if pixels == 0:
+        return images
+    count, height, width = images.shape
+    ways = torch.from_numpy(random.integers(0, 2 * pixels + 1, (2, count))).to(images.device)
+    background = images[:1, :1, :1].expand(count, height + 2 * pixels, width + 2 * pixels)
+    padded = background.clone()
+    padded[:, pixels:-pixels, pixels:-pixels] = images
+    windows = padded.unfold(1, height, 1).unfold(2, width, 1)  # a view (N, ways, ways, H, W)
+    return windows[torch.arange(count, device=images.device), ways[0], ways[1]]

@@ -18,10 +18,9 @@ from apps.imdb_rnn.data import load_data, split
 from apps.imdb_rnn.train import build_learner, train
 from shared.application import FinishedRun
 from shared.data.examples import Examples
-from shared.data.sequences import PAD
+from shared.data.sequences import PAD, batches_by_length
 from shared.errors import ConfigError, DataError
 from shared.runs.reader import read_metrics, read_weights
-from shared.training.schedule import batches_by_length
 from tests.apps.agreement import (
     FRAMEWORKS,
     Networks,

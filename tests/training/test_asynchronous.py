@@ -23,10 +23,9 @@ from shared.data.examples import Examples
 from shared.data.images import Standardized
 from shared.data.sequences import Documents, Sequences
 from shared.errors import TrainingDiverged
-from shared.training import numpy_learner, torch_learner
+from shared.training import numpy_learner, torch_inputs, torch_learner
 from shared.training.losses import Loss
 from shared.training.numpy_learner import NumpyLearner
-from shared.training.torch_augment import shift_tensor
 from shared.training.torch_inputs import batches_to_device, examples_to_device, inputs_to_device, select
 from shared.training.torch_learner import TorchLearner, count_correct
 from tests.helpers import app_config, trained
@@ -162,7 +161,7 @@ def test_batches_on_the_device_are_those_on_the_host(inputs: Any) -> None:
 @pytest.mark.parametrize("pixels", [0, 1, 2])
 def test_images_are_shifted_on_the_device_as_elsewhere(pixels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 9, 8)).astype(np.uint8)
-    in_torch = shift_tensor(torch.from_numpy(images), np.random.default_rng(3), pixels)
+    in_torch = torch_inputs.shift(torch.from_numpy(images), np.random.default_rng(3), pixels)
     in_numpy = augment.shift(images, np.random.default_rng(3), pixels)
     np.testing.assert_array_equal(in_torch.numpy(), in_numpy)
 

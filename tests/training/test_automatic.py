@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared.runs.environment import processor_flags
-from shared.training import auto
+from shared.training import frameworks as auto
 from tests.helpers import mnist_config
 
 

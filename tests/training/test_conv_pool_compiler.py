@@ -12,7 +12,7 @@ import pytest
 from apps.mnist_cnn.config import Config
 from shared.errors import ConfigError
 from shared.training import conv_pool
-from shared.training.auto import resolve_auto
+from shared.training.frameworks import resolve_auto
 from tests.helpers import mnist_config, no_c_compiler
 
 # What it makes, the word after -o, is an empty file.

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from shared import distributed
-from shared.distributed import Shard
+from shared.torch_distributed import Shard
 from shared.training.loop import evaluate
 from tests.helpers import ROOT, run_mnist
 from tests.training import members

@@ -17,7 +17,7 @@ from apps.resnet_transfer.data import load_data, split
 from apps.resnet_transfer.transfer import build_learner, fit_transfer
 from shared.compose import config_from_overrides
 from shared.runs.folder import RunFolder
-from shared.training.auto import resolve_auto
+from shared.training.frameworks import resolve_auto
 from shared.training.loop import evaluate
 from tools.bench.rows import Measured, compared
 

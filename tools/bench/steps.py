@@ -22,7 +22,7 @@ from apps.mnist_cnn.data import load_data, split
 from apps.mnist_cnn.train import build_learner
 from shared.compose import config_from_overrides
 from shared.training import conv_pool
-from shared.training.auto import resolve_auto
+from shared.training.frameworks import resolve_auto
 from tools.bench.rows import Measured, Row, compared, limited, seconds, time_in_turns
 
 SIZE = 2048  # rows and columns of the matrices, which together exceed every cache

@@ -20,7 +20,7 @@ from shared.compose import CONF, compose
 from shared.config import AppConfig, Count, Positive, Section, validate
 from shared.errors import ConfigError
 from shared.runs.environment import ROOT
-from shared.training.auto import resolve_auto
+from shared.training.frameworks import resolve_auto
 
 FOLDER = CONF / "regression"
 BASELINES = ROOT / "baselines"

@@ -33,7 +33,7 @@ from omegaconf import OmegaConf
 from shared.errors import ConfigError
 from shared.files import write_atomically
 from shared.runs.environment import ROOT
-from shared.runs.messages import announcement, conclusion, epoch_line
+from shared.runs.progress import announcement, conclusion, epoch_line
 from tools import cli
 from tools.results.tables import BLOCKS, Run, run_identity
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from shared import charts
-from shared.compose import hydra_text
+from shared.runs.repeat import hydra_text
 from tools.sweep.search import Choice, Integer, LogUniform, Search
 from tools.sweep.study import Trial
 

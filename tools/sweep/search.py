@@ -10,10 +10,12 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, model_validator
 from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it through
 
-from shared.compose import CONF, config_from_overrides, hydra_text
-from shared.config import AppConfig, Count, Positive, Section, unknown_key, validate
+from shared.compose import CONF, config_from_overrides
+from shared.config import AppConfig, Count, Positive, Section, validate
+from shared.config_errors import unknown_key
 from shared.errors import ConfigError
 from shared.nested import flat
+from shared.runs.repeat import hydra_text
 
 FOLDER = CONF / "sweep"
 

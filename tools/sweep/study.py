@@ -17,9 +17,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.compose import hydra_text
 from shared.errors import ConfigError
 from shared.runs.database import check_database
+from shared.runs.repeat import hydra_text
 from tools.sweep.search import Choice, LogUniform, Range, Search, Uniform
 
 STORE = "study.db"

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.compose import config_from_overrides, hydra_text
+from shared.compose import config_from_overrides
 from shared.errors import DataError, SuiteError, TrainingDiverged
 from shared.runs.folder import CHECKPOINTS
+from shared.runs.repeat import hydra_text
 from tools.sweep.results import params_text
 from tools.sweep.search import Search
 from tools.sweep.study import Report, Trial

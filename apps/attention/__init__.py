@@ -1,1 +1,0 @@
-"""Attention: looking up a value by its key, and weighing the words of a review."""

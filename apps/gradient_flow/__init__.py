@@ -1,1 +1,0 @@
-"""What gradients do: pictures and tables of the real thing."""

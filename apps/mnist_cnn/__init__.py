@@ -1,1 +1,0 @@
-"""Handwritten digits with a convolutional or a dense network."""

@@ -1,1 +1,0 @@
-"""The smallest problem that a single layer cannot solve."""

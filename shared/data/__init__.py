@@ -1,1 +1,0 @@
-"""The data sets: one loader a file, NumPy arrays out, no training framework in."""

@@ -1,1 +1,0 @@
-"""Compare the hand-written gradients with torch, Keras and finite differences."""

@@ -1,1 +1,0 @@
-"""What `tools/regress/__main__.py` is made of: cases, the processes that train, baselines."""

@@ -1,1 +1,0 @@
-"""Planted faults: measures which of them the accuracy gate catches, and its false alarms."""

@@ -1,1 +1,0 @@
-"""Generates the tables in README.md and docs/ from the recorded runs."""
