@@ -17,6 +17,7 @@ from apps.resnet_transfer.weights import initial_weights
 from shared.data.images import ImageData
 from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
+from shared.files import read_file
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate
@@ -74,31 +75,24 @@ def compare(config: Config) -> dict[str, Any]:
             "test_loss": statistics.mean(row["test_loss"] for row in best),
             "train_seconds": sum(row["train_seconds"] for row in run.rows("comparison.csv")),
         }
-        title = (
-            f"{run.metrics['model']} in {run.metrics['framework']}, weights from {initial.name}\n"
-            f"{images.name}: {', '.join(images.classes)}"
-        )
+        title = f"{run.metrics['model']} in {run.metrics['framework']}, weights from {initial.name}\n"
+        title += f"{images.name}: {', '.join(images.classes)}"
         run.write("comparison.png", comparison_chart(run.rows("comparison.csv"), len(images.classes), title))
     return run.metrics
 
 
 def training_config(config: Config, mode: str, count: int | None, number: int, images: ImageData) -> Config:
-    """Return the configuration of one training; the number of steps does not depend on `count`.
-
-    Raises:
-        ConfigError: a class has fewer than `count` images, or a batch does not fit.
-    """
+    """Return the configuration of one training; the number of steps does not depend on `count`."""
     batch = config.trainer.batch_size
     if count is not None:
         batch = min(batch, 2 * count)  # fits, since there are at least two classes
-    one = config.model_copy(
-        update={
-            "transfer": config.transfer.model_copy(update={"mode": mode}),
-            "data": config.data.model_copy(update={"per_class": count}),
-            "trainer": config.trainer.model_copy(update={"batch_size": batch}),
-            "seed": config.seed + number,
-        }
-    )
+    changes = {
+        "transfer": config.transfer.model_copy(update={"mode": mode}),
+        "data": config.data.model_copy(update={"per_class": count}),
+        "trainer": config.trainer.model_copy(update={"batch_size": batch}),
+        "seed": config.seed + number,
+    }
+    one = config.model_copy(update=changes)
     examples = len(split(images, one)[0])
     check_batches(one, examples)
     steps_per_epoch = math.ceil(examples / batch)
@@ -109,11 +103,7 @@ def training_config(config: Config, mode: str, count: int | None, number: int, i
 
 
 def run_training(config: Config, initial: InitialWeights, images: ImageData, run: RunFolder) -> Row:
-    """Train in a folder inside the run, or read the result of a resumed run; return the row.
-
-    Raises:
-        DataError: the earlier training used other data, or its result is damaged.
-    """
+    """Train in a folder inside the run, or use the result of a resumed run; return the row."""
     name = f"{config.transfer.mode}_{config.data.per_class or 'all'}_seed_{config.seed}"
     folder = run.subfolder(f"trainings/{name}", config)
     result = broadcast_from_rank0(lambda: earlier_result(folder))
@@ -128,22 +118,17 @@ def run_training(config: Config, initial: InitialWeights, images: ImageData, run
             f"{result['dataset_sha256']}"
         )
     run.metrics |= result["metrics"]
-    row: Row = result["row"]
-    return row
+    return dict(result["row"])
 
 
 def earlier_result(folder: RunFolder) -> dict[str, Any] | None:
-    """Return the result of a training that finished before the run was resumed, or None.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """Return the result of a training that finished before the run was resumed, or None."""
     path = folder.path / RESULT
     if not (folder.resumed and path.exists()):
         return None
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(read_file(path)))
+    except ValueError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
@@ -180,24 +165,17 @@ def spread(rows: list[Row]) -> dict[str, Any]:
 
 def summary(rows: list[Row]) -> str:
     """Return a line on the trainings in one mode with one number of images."""
-    scores = spread(rows)
-    deviation = f" ± {scores['deviation']:.2%}" if scores["deviation"] is not None else ""
+    mean, deviation, values = spread(rows).values()
+    plus_minus = "" if deviation is None else f" ± {deviation:.2%}"
     seconds = statistics.median(row["train_seconds"] for row in rows)
     return (
-        f"{rows[0]['per_class']} per class, {rows[0]['mode']}: {scores['mean']:.2%}{deviation} over "
-        f"{len(rows)} seeds, {min(scores['by_seed']):.2%} to {max(scores['by_seed']):.2%}; "
-        f"{seconds:.1f} s per training"
+        f"{rows[0]['per_class']} per class, {rows[0]['mode']}: {mean:.2%}{plus_minus} over "
+        f"{len(rows)} seeds, {min(values):.2%} to {max(values):.2%}; {seconds:.1f} s per training"
     )
 
 
 def comparison_chart(rows: list[Row], classes: int, title: str) -> bytes:
-    """Return a PNG of test accuracy by labeled images per class, with a curve for each mode.
-
-    Args:
-        rows: the rows of comparison.csv.
-        classes: number of classes.
-        title: what was compared.
-    """
+    """Return a PNG of test accuracy by labeled images per class, from the rows of comparison.csv."""
     from shared import charts  # matplotlib is slow to import
 
     chart = charts.figure(size=(10, 6.5))

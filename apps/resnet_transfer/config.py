@@ -15,7 +15,7 @@ BLOCKS = {
     "resnet34": ("BasicBlock", (3, 4, 6, 3)),
     "resnet50": ("Bottleneck", (3, 4, 6, 3)),
 }
-EXPANSION = {"BasicBlock": 1, "Bottleneck": 4}  # output channels per channel of the 3x3 convolutions
+EXPANSION = {"BasicBlock": 1, "Bottleneck": 4}  # output channels of a block, times its width
 IMAGENET_WIDTH = 64
 
 # Mean and standard deviation of ImageNet's pixels (red, green, blue; 0 to 1), which torchvision's
@@ -24,7 +24,6 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 Name = Annotated[str, Field(min_length=1)]
-Counts = Annotated[list[Count | None], Field(min_length=1)]
 
 
 class ResNet(Section):
@@ -32,40 +31,29 @@ class ResNet(Section):
     width: Annotated[Count, Field(description="channels of the first stage; ImageNet weights need 64")]
     stem: Annotated[
         Literal["imagenet", "small"],
-        Field(
-            description="small: the first convolution has stride 1 and no pooling follows: for images "
-            "of 32 pixels, at 16 times the work; the weights have the same shapes"
-        ),
+        Field(description="small: no stride and no pooling before stage 1; for small images, 16x the work"),
     ]
 
 
 class Images(Data):
     size: Annotated[int, Field(ge=8, le=512, description="images are scaled to size x size pixels")]
-    validation_fraction: Annotated[
-        Fraction, Field(description="held back from the training set before per_class is applied")
-    ]
+    validation_fraction: Annotated[Fraction, Field(description="held back before per_class is applied")]
     per_class: Annotated[Count | None, Field(description="labeled training images per class; null: all")]
     test_limit: Annotated[Count | None, Field(description="random subset of the test set; null: all of it")]
     mirror: Annotated[bool, Field(description="augmentation: mirror training images at random")]
-    shift: Annotated[
-        int, Field(ge=0, le=64, description="augmentation: shift training images by up to this many pixels")
-    ]
+    shift: Annotated[int, Field(ge=0, le=64, description="augmentation: shift by up to this many pixels")]
 
 
 class Cifar10(Images):
     name: Literal["cifar10"]
     root: Annotated[str, Field(min_length=1, description="cache folder; created if missing")]
-    download: Annotated[
-        bool, Field(description="download (170 MB) if neither the cache nor DATA_ARCHIVES has it")
-    ]
+    download: Annotated[bool, Field(description="download 170 MB if not in the cache or DATA_ARCHIVES")]
     fallback: Annotated[
         Literal["digit_pictures"] | None,
-        Field(description="data set to use if CIFAR-10 is unavailable; null: exit status 3"),
+        Field(description="used if CIFAR-10 is unavailable; null: exit status 3"),
     ]
     classes: Annotated[list[Name], Field(min_length=2, description="classes of the target task")]
-    source_classes: Annotated[
-        list[Name], Field(min_length=2, description="classes of the source task; none of the target's")
-    ]
+    source_classes: Annotated[list[Name], Field(min_length=2, description="disjoint from classes")]
 
     @model_validator(mode="after")
     def _disjoint_classes(self) -> "Cifar10":
@@ -85,9 +73,7 @@ class DigitPictures(Images):
 class ImageFolder(Images):
     name: Literal["image_folder"]
     root: Annotated[str, Field(min_length=1, description="PATH/CLASS/*, or PATH/{train,test}/CLASS/*")]
-    test_fraction: Annotated[
-        Fraction, Field(description="held out for testing if the folder has no train/ and test/")
-    ]
+    test_fraction: Annotated[Fraction, Field(description="for testing, if there is no train/ and test/")]
     cache: Annotated[str, Field(min_length=1, description="cache folder for decoded images")]
     download: Annotated[bool, Field(description="download CIFAR-10 (170 MB) if the source task needs it")]
 
@@ -100,15 +86,10 @@ class Transfer(Section):
             "rate; scratch: all layers from random weights; compare: all three, by number of images"
         ),
     ]
-    backbone_rate: Annotated[
-        Positive, Field(description="finetune: learning rate of the backbone, times optimizer.lr")
-    ]
+    backbone_rate: Annotated[Positive, Field(description="finetune: backbone's rate, times optimizer.lr")]
     unfreeze_every: Annotated[
         Count | None,
-        Field(
-            description="finetune: start with the last layer and unfreeze one more stage every this many "
-            "epochs; null: train all layers from the start"
-        ),
+        Field(description="finetune: epochs between unfreezing two stages; null: train all from the start"),
     ]
     features: Annotated[
         Literal["once", "each_epoch"],
@@ -116,12 +97,10 @@ class Transfer(Section):
     ]
     scratch_rate: Annotated[Positive, Field(description="scratch: learning rate, times optimizer.lr")]
     frozen_rate: Annotated[Positive, Field(description="frozen: learning rate, times optimizer.lr")]
-    counts: Annotated[Counts, Field(description="compare: labeled images per class; null: all")]
+    counts: Annotated[list[Count | None], Field(min_length=1, description="compare: values of per_class")]
     seeds: Annotated[Count, Field(description="compare: number of seeds, counting up from `seed`")]
     steps: Annotated[Count, Field(description="compare: steps per training run, for every count")]
-    least_epochs: Annotated[
-        Count, Field(description="compare: at least this many epochs, even if they take more steps")
-    ]
+    least_epochs: Annotated[Count, Field(description="compare: minimum epochs, even if that is more steps")]
 
 
 class Source(Section):
@@ -151,9 +130,7 @@ class Config(AppConfig):
     ]
     weights_sha256: Annotated[
         str | None,
-        Field(
-            pattern="^[0-9a-f]{8,64}$", description="SHA-256 digest of a weights file, or the first digits"
-        ),
+        Field(pattern="^[0-9a-f]{8,64}$", description="first digits of the weights file's SHA-256 digest"),
     ]
     cache: Annotated[str, Field(min_length=1, description="cache folder for the source task's weights")]
     transfer: Transfer
@@ -179,3 +156,10 @@ class Config(AppConfig):
                 "choose other weights"
             )
         return self
+
+
+def block_convolutions(kind: str, width: int, stride: int) -> list[tuple[int, int, int]]:
+    """Return output channels, kernel size and stride of each convolution of a block."""
+    if kind == "BasicBlock":
+        return [(width, 3, stride), (width, 3, 1)]
+    return [(width, 1, 1), (width, 3, stride), (width * EXPANSION[kind], 1, 1)]

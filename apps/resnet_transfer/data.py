@@ -12,7 +12,7 @@ from shared.data.examples import Examples, hold_back
 from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
 
-SOURCE_DIGITS, TARGET_DIGITS = tuple("01234"), tuple("56789")
+SOURCE_DIGITS, TARGET_DIGITS = "01234", "56789"
 
 
 def load_data(config: Config) -> ImageData:
@@ -65,17 +65,12 @@ def digit_pictures(names: Sequence[str], size: int) -> ImageData:
     """Return the embedded digits with these names, in three equal color channels."""
     gray = digits.load()
     train, test = (np.repeat(one[..., None], 3, axis=3) for one in (gray.train_images, gray.test_images))
-    return resize(
-        select_classes(replace(gray, train_images=train, test_images=test), names, "data.classes"), size
-    )
+    images = replace(gray, train_images=train, test_images=test)
+    return resize(select_classes(images, names, "data.classes"), size)
 
 
 def select_classes(images: ImageData, names: Sequence[str], key: str) -> ImageData:
-    """Return the images of these classes; labels index `names`.
-
-    Raises:
-        ConfigError: there is no such class, or one is given twice; `key` is where they were given.
-    """
+    """Return the images of these classes; labels index `names`. `key` is for messages."""
     if not set(names) <= set(images.classes) or len(set(names)) < len(names):
         raise ConfigError(
             f"{key}={','.join(names)}: choose different classes of {images.name}: {', '.join(images.classes)}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from apps.resnet_transfer.config import BLOCKS, EXPANSION, MEAN, STD, ResNet
+from apps.resnet_transfer.config import BLOCKS, EXPANSION, MEAN, STD, ResNet, block_convolutions
 from shared.backprop import (
     AdaptiveAvgPool2d,
     Array,
@@ -73,27 +73,23 @@ class Factory:
         weight[...] = self.rng.normal(0, np.sqrt(2 / (outputs * size**2)), weight.shape)
         return layer
 
-    def norm(self, channels: int) -> BatchNorm2d:
-        return BatchNorm2d(channels, dtype=self.dtype)
-
     def block(self, kind: str, inputs: int, width: int, stride: int) -> Block:
         """Return a `BasicBlock`, or a `Bottleneck` with its stride in the 3x3 convolution."""
         outputs = width * EXPANSION[kind]
-        if kind == "BasicBlock":
-            plan = [(width, 3, stride), (width, 3, 1)]  # channels, kernel size, stride
-        else:
-            plan = [(width, 1, 1), (width, 3, stride), (outputs, 1, 1)]
+        plan = block_convolutions(kind, width, stride)
         layers: dict[str, Module] = {}
         channels = inputs
         for number, (width, size, step) in enumerate(plan, start=1):
             layers[f"conv{number}"] = self.conv(channels, width, size, step)
-            layers[f"bn{number}"] = self.norm(width)
+            layers[f"bn{number}"] = BatchNorm2d(width, dtype=self.dtype)
             if number < len(plan):
                 layers[f"relu{number}"] = ReLU()
             channels = width
         shortcut = None
         if stride != 1 or inputs != outputs:
-            shortcut = Sequential(self.conv(inputs, outputs, 1, stride), self.norm(outputs))
+            shortcut = Sequential(
+                self.conv(inputs, outputs, 1, stride), BatchNorm2d(outputs, dtype=self.dtype)
+            )
         return Block(layers, shortcut)
 
 
@@ -103,7 +99,7 @@ def build_model(config: ResNet, dtype: type, rng: np.random.Generator, classes: 
     make, width = Factory(dtype, rng), config.width
     layers: dict[str, Module] = {
         "conv1": make.conv(3, width, 7, 2 if config.stem == "imagenet" else 1),
-        "bn1": make.norm(width),
+        "bn1": BatchNorm2d(width, dtype=dtype),
         "relu": ReLU(),
     }
     if config.stem == "imagenet":

@@ -1,13 +1,6 @@
-"""The most probable classes of pictures, and what the network looked at.
-
-    python -m tools.predict RUN PICTURE ...
-
-Prints the most probable classes of each picture and writes NAME_prediction.png into RUN/predictions
-(--out FOLDER: there). The run may have been of any framework.
-"""
+"""Predict the classes of pictures, with a Grad-CAM map, and describe the application to the tools."""
 
 import importlib
-from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,103 +11,62 @@ from PIL import Image
 
 from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.data import load_data, split
-from apps.resnet_transfer.transfer import State, build_learner, torch_weights
+from apps.resnet_transfer.transfer import build_learner, refuse_comparison, torch_weights
 from shared.application import Application, Export, FinishedRun, Prediction
-from shared.data import pictures
-from shared.data.images import ImageData
-from shared.errors import ConfigError, DataError
+from shared.data.pictures import decode
+from shared.errors import DataError
 from shared.files import read_file
-from shared.runs.reader import read_config, read_metrics, read_weights
+from shared.runs.reader import read_weights
 
 TOP = 5  # number of classes shown
 
 
-@cache
-def opened(folder: Path) -> Callable[[str], Prediction]:
-    """Return what answers with the network of the run in `folder`.
-
-    Raises:
-        ConfigError: the folder is not one of a finished run of one network of this application.
-        DataError: the weights are damaged.
-    """
-    config, classes, state = read_run(folder)
-    torch_model = importlib.import_module("apps.resnet_transfer.torch_model")
-    try:
-        network = torch_model.load_network(config.model, state, len(classes))
-    except ValueError as error:
-        raise DataError(f"{folder}: its weights do not fit its configuration ({error})") from error
-    return lambda path: answered(torch_model, network, config, classes, Path(path))
-
-
-def read_run(folder: Path) -> tuple[Config, list[str], State]:
-    """Return the configuration, the classes and the weights, by torchvision's names, of a run.
-
-    Raises:
-        ConfigError: the folder is not one of a finished run of one network of this application.
-        DataError: the weights are damaged.
-    """
-    config, metrics = read_config(folder, Config), read_metrics(folder)
-    if config.transfer.mode == "compare":
-        raise ConfigError(f"{folder} compares many networks and keeps the weights of none")
-    return config, list(metrics["classes"]), torch_weights(read_weights(folder, metrics))
-
-
-def answered(module: Any, network: Any, config: Config, classes: list[str], path: Path) -> Prediction:
-    """Return the most probable classes of one picture, and a drawing of what was looked at.
-
-    Raises:
-        DataError: it is no picture, or a damaged one.
-    """
-    image = pictures.decode(read_file(path), str(path), config.data.size)
-    probabilities, heat, stage = module.explain(network, image)
-    order = np.argsort(-probabilities)[:TOP]
-    names = [classes[label] for label in order]
-    best = ", ".join(f"{name} {p:.1%}" for name, p in zip(names, probabilities[order], strict=True))
-    title = f"{path.name}: {config.model.name}, Grad-CAM of {stage}"
-    chart = prediction_chart(image, names, probabilities[order], heat, title)
-    return Prediction(f"{path}: {best}", chart, f"{path.stem}_prediction")
-
-
-def prediction_chart(
-    image: NDArray[np.uint8],
-    classes: Sequence[str],
-    probabilities: NDArray[np.float64],
-    heat: NDArray[np.float64],
-    title: str,
-) -> bytes:
-    """Return a PNG of an image, its class probabilities, and the Grad-CAM map of the first class.
-
-    Args:
-        image: uint8 (size, size, 3), as the network sees it.
-        classes: names of the classes to show, the most probable first.
-        probabilities: theirs, (len(classes),).
-        heat: the Grad-CAM map of the first class, (h, w), from 0 to 1.
-        title: the file and the source of the map.
-    """
-    from shared import charts  # matplotlib is slow to import
-
-    chart = charts.figure(title, (14, 5))
-    left, middle, right = chart.subplots(1, 3, width_ratios=[1, 1.1, 1.15])
-    charts.show_image(left, image, "image")
-    charts.class_bars(middle, classes, probabilities)
-    charts.show_image(right, image.mean(axis=2), f"evidence for {classes[0]}")
-    height, width = image.shape[:2]
-    enlarged = Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-    overlay = right.imshow(np.asarray(enlarged), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
-    bar = chart.colorbar(overlay, ax=right, shrink=0.8, ticks=[0, 1])
-    bar.ax.set_yticklabels(["none", "most"])
-    return charts.png(chart)
-
-
-def learner(config: Config, own: ImageData) -> Any:
-    """Return the network and its loop.
+def predict(run: FinishedRun[Config], file: str) -> Prediction:
+    """Return the most probable classes of a picture, and a chart of the evidence for the first.
 
     Raises:
         ConfigError: the run compares many networks and keeps none.
+        DataError: the file is not a picture, or picture or weights are damaged.
     """
-    if config.transfer.mode == "compare":
-        raise ConfigError("transfer.mode=compare keeps the weights of no network")
-    return build_learner(config, own)
+    from shared import charts  # matplotlib is slow to import
+
+    image = decode(read_file(Path(file)), file, run.config.data.size)
+    explain = importlib.import_module("apps.resnet_transfer.torch_model").explain
+    probabilities, heat, stage = explain(load_network(run), image)
+    order = np.argsort(-probabilities)[:TOP]
+    classes = [run.metrics["classes"][label] for label in order]
+    best = [f"{name} {p:.1%}" for name, p in zip(classes, probabilities[order], strict=True)]
+    title = f"{Path(file).name}: {run.config.model.name}, Grad-CAM of {stage}"
+    images = {"image": image, f"evidence for {classes[0]} (bright: most)": overlay(image, heat)}
+    chart = charts.prediction(images, classes, probabilities[order], title)
+    return Prediction(f"{file}: {', '.join(best)}", chart, f"{Path(file).stem}_prediction")
+
+
+@cache
+def load_network(run: FinishedRun[Config]) -> Any:
+    """Return the network of a run of any framework in torch, without loading its data set.
+
+    Raises:
+        ConfigError: the run compares many networks and keeps none.
+        DataError: the weights are damaged, or do not fit the configuration.
+    """
+    refuse_comparison(run.config)
+    torch_model = importlib.import_module("apps.resnet_transfer.torch_model")
+    weights = torch_weights(read_weights(run.folder, run.metrics))
+    try:
+        return torch_model.load_network(run.config.model, weights, len(run.metrics["classes"]))
+    except ValueError as error:
+        raise DataError(f"{run.folder}: its weights do not fit its configuration ({error})") from error
+
+
+def overlay(image: NDArray[np.uint8], heat: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return a gray image (H, W, 3) under its Grad-CAM map (h, w) of 0 to 1, from dark to bright."""
+    from matplotlib import colormaps
+
+    height, width = image.shape[:2]
+    enlarged = Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    colors = 255 * colormaps["inferno"](np.asarray(enlarged))[..., :3]
+    return (0.4 * image.mean(axis=2, keepdims=True) + 0.6 * colors).astype(np.uint8)
 
 
 def describe_input(run: FinishedRun[Config]) -> str:
@@ -127,9 +79,9 @@ APPLICATION = Application(
     "resnet_transfer",
     Config,
     load_data,
-    learner,
+    build_learner,
     lambda own, other, config: split(other, config)[2],
-    lambda run, file: opened(run.folder)(file),
+    predict,
     input_help="a picture: a PNG, JPEG, TIFF, BMP, GIF or WebP file",
     export=Export("pictures", describe=describe_input),
 )

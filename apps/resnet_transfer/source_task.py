@@ -61,14 +61,8 @@ def source_config(config: Config) -> Config:
     It is always trained in torch, so that all frameworks start from the same weights.
     """
     source = config.source
-    optimizer = Momentum(
-        name="momentum",
-        formula="torch",
-        lr=source.lr,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=source.weight_decay,
-    )
+    optimizer = {"name": "momentum", "formula": "torch", "momentum": 0.9, "nesterov": True}
+    optimizer |= {"lr": source.lr, "weight_decay": source.weight_decay}
     trainer = {
         "epochs": source.epochs,
         "batch_size": source.batch_size,
@@ -77,24 +71,19 @@ def source_config(config: Config) -> Config:
         "max_steps": None,
         "precision": source.precision,
     }
-    transfer = {"mode": "scratch", "scratch_rate": 1.0}
-    data = {"per_class": source.per_class, "test_limit": None}
     changes = {
         "framework": "torch",
         "seed": source.seed,
-        "optimizer": optimizer,
+        "optimizer": Momentum.model_validate(optimizer),
         "trainer": config.trainer.model_copy(update=trainer),
-        "transfer": config.transfer.model_copy(update=transfer),
-        "data": config.data.model_copy(update=data),
+        "transfer": config.transfer.model_copy(update={"mode": "scratch", "scratch_rate": 1.0}),
+        "data": config.data.model_copy(update={"per_class": source.per_class, "test_limit": None}),
     }
     return resolve_auto(config.model_copy(update=changes))
 
 
 def cache_key(config: Config, images: ImageData) -> str:
-    """Return a digest of everything the weights depend on except versions and machine.
-
-    `config` is that of the source task.
-    """
+    """Return a digest of everything the weights depend on, except versions and machine."""
     facts = {
         "form": FORMAT,
         "data": images.sha256,
@@ -109,11 +98,7 @@ def cache_key(config: Config, images: ImageData) -> str:
 
 
 def cache_lock(path: Path, run: RunFolder) -> AbstractContextManager[Any]:
-    """Return the lock on a cached file, acquired: a second run waits for the weights of the first.
-
-    Raises:
-        ConfigError: the folder cannot be created or written.
-    """
+    """Return the lock on a cached file, acquired: a second run waits for the weights of the first."""
     if not run.is_writer:  # rank 0 holds the lock for all ranks
         return nullcontext()
     try:
@@ -127,10 +112,7 @@ def cache_lock(path: Path, run: RunFolder) -> AbstractContextManager[Any]:
 
 def pretrain(config: Config, images: ImageData, folder: RunFolder) -> tuple[State, dict[str, Any]]:
     """Train on the source task; return the weights and their results on its test set."""
-    print(
-        f"source task: training {config.source.epochs} epochs on {images.name}, cached for next time",
-        flush=True,
-    )
+    print(f"source task: training {config.source.epochs} epochs on {images.name}, once", flush=True)
     train_set, validation_set, test_set = split(images, config)
     check_batches(config, len(train_set))
     learner = build_learner(config, images)

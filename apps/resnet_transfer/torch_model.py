@@ -137,18 +137,16 @@ def explain(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
     """Return class probabilities, a Grad-CAM map of the most probable class, and the map's stage.
 
-    Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2): the maps A_k of a stage,
-    each weighted by the mean of the gradient of the class's logit with respect to it, summed, and
-    the positive part of the sum. The paper uses the last stage, but its maps of a small image are a
-    single pixel: this uses the last stage with at least 4x4 pixels or, if no pixel of that is
-    positive, a later one with 2x2.
+    The paper uses the maps of the last stage, which are a single pixel for a small image: this uses
+    the last stage with at least 4x4 pixels or, if no pixel of its map is positive, a later one with
+    2x2.
 
     Args:
         network: in evaluation mode; its parameters get requires_grad=False.
         image: uint8 (size, size, 3).
 
     Returns:
-        Probabilities (classes,), the map (h, w) from 0 to 1, and the stage's name, "layer1" to "layer4".
+        Probabilities (classes,), the map (h, w) from 0 to 1, and the name of the stage.
     """
     network.requires_grad_(False)
     with torch.no_grad():
@@ -169,7 +167,11 @@ def cam_stages(sizes: list[int]) -> list[int]:
 
 
 def grad_cam(network: TorchResNet, maps: torch.Tensor, stage: int, label: int) -> torch.Tensor:
-    """Return the Grad-CAM map (h, w) of class `label` from the maps (1, C, h, w) of one stage."""
+    """Return the Grad-CAM map (h, w) of class `label` from the maps (1, C, h, w) of one stage.
+
+    Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2: the maps, each weighted by the mean
+    of the logit's gradient with respect to it, are summed; the positive part of the sum counts.
+    """
     x = maps = maps.detach().requires_grad_()
     for layer in (network.layer1, network.layer2, network.layer3, network.layer4)[stage + 1 :]:
         x = layer(x)

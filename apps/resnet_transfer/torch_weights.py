@@ -36,10 +36,7 @@ def imagenet(model: str) -> tuple[Path, str]:
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     if not path.exists():
         if problem := connection_problem(url):
-            raise DataError(
-                f"ImageNet weights of {model} are not in {path.parent}, and {url} cannot be "
-                f"reached ({problem})"
-            )
+            raise DataError(f"{path} does not exist, and {url} cannot be reached ({problem})")
         print(f"downloading {url} to {path}", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -55,9 +52,8 @@ def connection_problem(url: str) -> str:
 
     def connect() -> None:
         try:
-            request = urllib.request.Request(url, method="HEAD")
-            with urllib.request.urlopen(request, timeout=TIMEOUT):
-                problems[0] = ""
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT).close()
+            problems[0] = ""
         except Exception as error:
             problems[0] = str(getattr(error, "reason", error)) or type(error).__name__
 

@@ -38,7 +38,14 @@ def train(config: Config) -> dict[str, Any]:
     )
     with run.session():
         initial = initial_weights(config, images, run)
-        run.metrics |= describe(config, initial.name, images)
+        count = config.data.per_class or "all"
+        run.metrics |= {
+            "model": f"{config.model.name} {config.transfer.mode} from {initial.name}, {count} a class",
+            "mode": config.transfer.mode,
+            "weights": initial.name,
+            "per_class": config.data.per_class,
+            "classes": list(images.classes),
+        }
         learner = build_learner(config, images, initial)
         run.metrics["parameters"] = learner.parameters
         print(announcement(run.metrics, str(run.path)), flush=True)
@@ -51,19 +58,6 @@ def train(config: Config) -> dict[str, Any]:
     return run.metrics
 
 
-def describe(config: Config, weights: str, images: ImageData) -> dict[str, Any]:
-    """Return the metrics that describe the transfer; `model` tells apart what results compare."""
-    count = config.data.per_class
-    return {
-        "model": f"{config.model.name} {config.transfer.mode} from {weights}, "
-        f"{'all' if count is None else count} a class",
-        "mode": config.transfer.mode,
-        "weights": weights,
-        "per_class": count,
-        "classes": list(images.classes),
-    }
-
-
 def write_charts(run: RunFolder, images: ImageData, test: Evaluation, test_set: Examples) -> None:
     """Write curves.png and confusion.png."""
     from shared import charts  # matplotlib is slow to import
@@ -73,5 +67,5 @@ def write_charts(run: RunFolder, images: ImageData, test: Evaluation, test_set: 
     scores = {"loss": test.loss, "accuracy": test.accuracy}
     run.write("curves.png", charts.learning_curves(steps, history, f"{title} on {images.name}", scores))
     title += f":\n{test.accuracy:.2%} of {len(test_set):,} test images correct"
-    matrix = charts.confusion_matrix(test_set.labels, test.predictions, images.classes, title)
-    run.write("confusion.png", matrix)
+    confusion = charts.confusion_matrix(test_set.labels, test.predictions, images.classes, title)
+    run.write("confusion.png", confusion)

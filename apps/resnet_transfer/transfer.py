@@ -14,7 +14,7 @@ from apps.resnet_transfer.config import Config
 from shared.data.augment import shift_and_mirror
 from shared.data.examples import Examples
 from shared.data.images import ImageData
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import learner_class
 from shared.training.loop import EVALUATION_BATCH, Augment, Learner, fit
@@ -55,8 +55,10 @@ def build_learner(config: Config, images: ImageData, initial: InitialWeights = R
     """Return the network for the classes of `images`, its backbone with `initial` weights, and its optimizer.
 
     Raises:
+        ConfigError: `config` is that of a comparison.
         DataError: the weights belong to another network.
     """
+    refuse_comparison(config)
     build = partial(model_module(config.framework).build_model, classes=len(images.classes))
     learner = learner_class(config.framework)(build, config, lr_scales=lr_scales(config))
     if initial is not RANDOM:
@@ -64,22 +66,22 @@ def build_learner(config: Config, images: ImageData, initial: InitialWeights = R
     return learner
 
 
-def load_backbone(learner: Learner, initial: InitialWeights, config: Config) -> None:
-    """Load all weights except those of the last layer.
+def refuse_comparison(config: Config) -> None:
+    """Raise a ConfigError if the run compares many networks, since it keeps none of them."""
+    if config.transfer.mode == "compare":
+        raise ConfigError("a run with transfer.mode=compare keeps the weights of no network")
 
-    Raises:
-        DataError: a weight is missing or unexpected, or has another shape.
-    """
+
+def load_backbone(learner: Learner, initial: InitialWeights, config: Config) -> None:
+    """Load all weights except those of the last layer."""
     own = learner.weights()
     wanted, given = backbone(torch_weights(own)), backbone(initial.state)
-    problems = [
-        *(f"{name} is missing" for name in wanted if name not in given),
-        *(f"{name} is unexpected" for name in given if name not in wanted),
-        *(
-            f"{name} has the shape {given[name].shape}, expected {wanted[name].shape}"
-            for name in wanted
-            if name in given and given[name].shape != wanted[name].shape
-        ),
+    problems = [f"{name} is missing" for name in wanted if name not in given]
+    problems += [f"{name} is unexpected" for name in given if name not in wanted]
+    problems += [
+        f"{name} has the shape {given[name].shape}, expected {value.shape}"
+        for name, value in wanted.items()
+        if name in given and given[name].shape != value.shape
     ]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -87,11 +89,11 @@ def load_backbone(learner: Learner, initial: InitialWeights, config: Config) -> 
             f"{initial.name}: weights of another network: {problems[0]}{more}\n"
             f"expected the weights of a {config.model.name} with model.width={config.model.width}"
         )
-    loaded = {
-        path: keras_layout(path, given[torch_name(path)]).astype(value.dtype)
-        for path, value in own.items()
-        if torch_name(path) in given
-    }
+    loaded = {}
+    for path, value in own.items():
+        if (weight := given.get(torch_name(path))) is not None:
+            weight = weight.transpose(2, 3, 1, 0) if path.endswith("/kernel") else weight
+            loaded[path] = weight.astype(value.dtype)
     learner.load_weights(own | loaded)
 
 
@@ -125,11 +127,6 @@ def torch_name(path: str) -> str:
     return f"{layer}.{KERAS_NAMES[kind]}" if kind else path
 
 
-def keras_layout(path: str, value: NDArray[Any]) -> NDArray[Any]:
-    """Return one weight in the layout of the framework that calls it `path`."""
-    return value.transpose(2, 3, 1, 0) if path.endswith("/kernel") else value
-
-
 def lr_scales(config: Config, epoch: int = 1) -> LrScales:
     """Return the learning rates of the network's parts in this epoch (from 1), as factors of optimizer.lr."""
     transfer = config.transfer
@@ -147,11 +144,7 @@ def lr_scales(config: Config, epoch: int = 1) -> LrScales:
 def fit_transfer(
     learner: Any, train_set: Examples, validation_set: Examples | None, config: Config, run: RunFolder
 ) -> None:
-    """Train `learner` in the mode of `config.transfer`; the history goes to `run`.
-
-    Raises:
-        TrainingDiverged: the loss is not finite.
-    """
+    """Train `learner` in the mode of `config.transfer`; the history goes to `run`."""
     if config.transfer.mode == "frozen" and config.transfer.features == "once":
         fit_head(learner, train_set, validation_set, config, run)
         return
@@ -174,8 +167,7 @@ def fit_head(
     validation_features = validation_set and with_features(learner, validation_set, config)
     count = train_features.inputs.shape[1]
     build = partial(model_module(config.framework).build_head, features=count, classes=classes)
-    scales = {"": config.transfer.frozen_rate}
-    head = learner_class(config.framework)(build, config, lr_scales=scales)
+    head = learner_class(config.framework)(build, config, lr_scales={"": config.transfer.frozen_rate})
     head.load_weights(own)
     fit(head, train_features, validation_features, config, run)
     learner.load_weights(learner.weights() | head.weights())

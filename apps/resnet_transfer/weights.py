@@ -24,7 +24,7 @@ def initial_weights(config: Config, target: ImageData, run: RunFolder) -> Initia
     """Return the weights that `config.weights` names, by torchvision's names.
 
     Args:
-        config: `weights`, `model` and the source task.
+        config: the run's.
         target: images of the target task; the source task has none of its classes.
         run: if the source task has to be trained, its history goes to the folder `source` in it.
 

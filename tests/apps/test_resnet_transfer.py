@@ -26,6 +26,7 @@ from apps.resnet_transfer.source_task import cache_key, source_config
 from apps.resnet_transfer.train import train
 from apps.resnet_transfer.transfer import InitialWeights
 from apps.resnet_transfer.weights import initial_weights, read_weights
+from shared.application import FinishedRun
 from shared.backprop import CrossEntropyLoss
 from shared.data.examples import Examples
 from shared.errors import ConfigError, DataError
@@ -443,8 +444,7 @@ def test_a_run_leaves_all_files_and_predicts(
     learner = transfer.build_learner(config, images)
     learner.load_weights(safetensors.numpy.load_file(folder / "weights.safetensors"))
     logits = learner.logits(image[None])[0]
-    _, classes, weights = predict.read_run(folder)
-    network = torch_model.load_network(config.model, weights, len(classes))
+    network = predict.load_network(FinishedRun.open(predict.APPLICATION, folder))
     probabilities, _, _ = torch_model.explain(network, image)
     softmax = np.exp(logits - logits.max())
     np.testing.assert_allclose(probabilities, softmax / softmax.sum(), rtol=1e-3, atol=1e-5)

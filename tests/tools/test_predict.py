@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from apps.mnist_cnn.predict import APPLICATION, network_inputs
-from apps.resnet_transfer.predict import prediction_chart
+from shared import charts
 from shared.application import FinishedRun
 from shared.data import handwriting
 from shared.data.pictures import decode_whole
@@ -322,5 +322,5 @@ def test_several_texts_have_a_picture_each(tmp_path: Path, capsys: Said) -> None
 def test_names_of_files_and_classes_that_mean_something_to_matplotlib() -> None:
     names = ["$\\frac$", "a_$_b^$"]
     picture = np.zeros((8, 8, 3), np.uint8)
-    drawn = prediction_chart(picture, names, np.array([0.9, 0.1]), np.ones((2, 2)), "$_^$.jpg")
+    drawn = charts.prediction({names[0]: picture}, names, np.array([0.9, 0.1]), "$_^$.jpg")
     assert drawn.startswith(b"\x89PNG")
