@@ -53,9 +53,9 @@ def rerun_overrides(values: Mapping[str, Any]) -> list[str]:
     for group in GROUPS:
         section = values.get(group)
         name = section.get("name") if isinstance(section, Mapping) else None
-        if not isinstance(name, str) or not _exists(group, name):
-            raise ConfigError(f"there is no {group} {name}")
-        if compose(app, tuple(choices))[group]["name"] != name:
+        if compose(app, tuple(choices))[group].get("name") != name:
+            if not isinstance(name, str) or not _exists(group, name):
+                raise ConfigError(f"there is no {group} {name}")
             choices.append(f"{group}={name}")
     defaults, wanted = flat(compose(app, tuple(choices))), flat(values)
     wanted = {key: value for key, value in BEFORE.items() if key in defaults} | wanted

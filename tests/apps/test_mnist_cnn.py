@@ -16,47 +16,24 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-import torch
 
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.data import load_data, split
 from apps.mnist_cnn.train import build_learner, train
 from shared.data import digits
 from shared.errors import ConfigError, TrainingDiverged
+from shared.runs.reader import load_weights
 from shared.training.loop import evaluate
 from tests.helpers import ROOT, mnist_config, run_mnist, take_steps
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 MODELS = ["cnn", "mlp", "fast_cnn"]
-METRICS = {
-    "app",
-    "framework",
-    "model",
-    "dataset",
-    "dataset_sha256",
-    "embedded",
-    "seed",
-    "epochs",
-    "test_accuracy",
-    "test_loss",
-    "test_examples",
-    "train_examples",
-    "train_seconds",
-    "parameters",
-    "versions",
-    "hardware",
-    "git",
-    "status",
-}
-FILES = {
-    "config.yaml",
-    "metrics.json",
-    "history.csv",
-    "steps.csv",
-    "curves.png",
-    "confusion.png",
-    "weights.safetensors",
-}
+METRICS = (
+    "app framework model dataset dataset_sha256 embedded seed epochs test_accuracy test_loss test_examples "
+    "train_examples train_seconds parameters versions hardware git status"
+)
+FILES = "config.yaml metrics.json history.csv steps.csv curves.png confusion.png weights.safetensors"
+SMOKE_NUMPY = ["debug=smoke", "data=digits", "model=mlp", "framework=numpy"]
 
 
 def without_times(folder: Path) -> dict[str, Any]:
@@ -96,23 +73,17 @@ def finished(
 ) -> tuple[Config, dict[str, Any]]:
     """A run of each network in each framework: its configuration and its metrics."""
     model, framework = request.param
-    config = mnist_config(
-        tmp_path_factory.mktemp("run"),
-        "debug=smoke",
-        f"framework={framework}",
-        f"model={model}",
-        "seed=0",
-        "trainer.precision=float32",
-    )
+    words = ["debug=smoke", f"framework={framework}", f"model={model}", "trainer.precision=float32"]
+    config = mnist_config(tmp_path_factory.mktemp("run"), *words)
     return config, train(config)
 
 
 def test_a_run_leaves_everything_behind(finished: tuple[Config, dict[str, Any]]) -> None:
     config, metrics = finished
     folder = Path(config.run_dir)
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == set(FILES.split())
     assert metrics == json.loads((folder / "metrics.json").read_text())
-    assert set(metrics) >= METRICS
+    assert set(metrics) >= set(METRICS.split())
     expected = {
         "app": "mnist_cnn",
         "framework": config.framework,
@@ -139,16 +110,8 @@ def test_a_run_leaves_everything_behind(finished: tuple[Config, dict[str, Any]])
 
 def test_the_saved_weights_give_the_recorded_metrics(finished: tuple[Config, dict[str, Any]]) -> None:
     config, metrics = finished
-    weights = safetensors.numpy.load_file(Path(config.run_dir) / "weights.safetensors")
-    fresh: Any = build_learner(config.model_copy(update={"seed": 1}))
-    if config.framework == "torch":
-        tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
-        fresh.model.load_state_dict(tensors)
-    elif config.framework == "numpy":
-        fresh.model.load_state_dict(weights)
-    else:
-        for weight in fresh.model.weights:
-            weight.assign(weights[weight.path])
+    fresh = build_learner(config.model_copy(update={"seed": 1}))
+    load_weights(fresh, Path(config.run_dir), metrics)
     _, _, test_set = split(load_data(config), config)
     again = evaluate(fresh, test_set)
     assert again.accuracy == metrics["test_accuracy"]
@@ -184,26 +147,15 @@ def test_three_batches_are_learned_by_heart(framework: str, tmp_path: Path) -> N
 def test_the_same_seed_gives_the_same_bits_and_no_other_framework_is_imported(
     framework: str, precision: str, tmp_path: Path
 ) -> None:
-    """In processes of their own, as a user would compare them: 20 steps over four epochs."""
-    others = {"torch", "tensorflow", "keras"} - {framework}
-    if framework == "keras":
-        others.remove("tensorflow")  # which is what computes for Keras here
-    for name in others:
+    own = {"torch": {"torch"}, "keras": {"keras", "tensorflow"}, "numpy": set()}[framework]
+    for name in {"torch", "tensorflow", "keras"} - own:
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
     for folder in ("a", "b"):
         result = run_mnist(
+            *f"debug=smoke data=digits framework={framework} trainer.precision={precision}".split(),
+            *["trainer.max_steps=20", "trainer.epochs=4", "trainer.batch_size=32", "data.shift=1"],
+            *["data.train_limit=180", "data.test_limit=64"],
             f"hydra.run.dir={tmp_path / folder}",
-            "debug=smoke",
-            "data=digits",
-            "seed=0",
-            f"framework={framework}",
-            f"trainer.precision={precision}",
-            "trainer.max_steps=20",
-            "trainer.epochs=4",
-            "trainer.batch_size=32",
-            "data.train_limit=180",
-            "data.test_limit=64",
-            "data.shift=1",
             environment={"PYTHONPATH": str(tmp_path)},
         )
         assert result.returncode == 0, result.stderr
@@ -310,14 +262,7 @@ def test_a_full_disk_is_said_and_costs_no_metrics(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    result = run_mnist(
-        f"hydra.run.dir={tmp_path}",
-        "debug=smoke",
-        "data=digits",
-        "model=mlp",
-        "framework=numpy",
-        preexec=full_disk,
-    )
+    result = run_mnist(f"hydra.run.dir={tmp_path}", *SMOKE_NUMPY, preexec=full_disk)
     assert result.returncode == 2, result.stderr
     assert "cannot write" in result.stderr
     assert "weights.safetensors: File too large; free some space" in result.stderr
@@ -328,44 +273,45 @@ def test_a_full_disk_is_said_and_costs_no_metrics(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*")), "nothing half-written"
 
 
-NOWHERE = ["data=mnist", "data.download=false", "debug=smoke", "model=mlp", "framework=numpy"]
+def run_without_mnist(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    places = [f"hydra.run.dir={folder / 'run'}", f"data.root={folder / 'cache'}", "data.download=false"]
+    smoke = ["debug=smoke", "data=mnist", "model=mlp", "framework=numpy"]
+    return run_mnist(*places, *smoke, *words, environment={"DATA_ARCHIVES": ""})
 
 
-def test_without_mnist_a_run_falls_back_to_the_digits_and_says_so(tmp_path: Path) -> None:
-    result = run_mnist(
-        f"hydra.run.dir={tmp_path / 'run'}",
-        f"data.root={tmp_path / 'cache'}",
-        *NOWHERE,
-        environment={"DATA_ARCHIVES": ""},
-    )
+def test_without_mnist_the_run_falls_back_to_the_digits_and_says_so(tmp_path: Path) -> None:
+    result = run_without_mnist(tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "MNIST is not available" in result.stdout
+    assert "falling back to the embedded sample" in result.stdout
     assert "on digits (embedded sample)" in result.stdout
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (metrics["dataset"], metrics["embedded"]) == ("digits", True)
 
 
 def test_without_mnist_and_without_a_fallback_the_status_is_3(tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    result = run_mnist(
-        f"hydra.run.dir={run_dir}",
-        f"data.root={tmp_path / 'cache'}",
-        "data.fallback=null",
-        *NOWHERE,
-        environment={"DATA_ARCHIVES": ""},
-    )
+    result = run_without_mnist(tmp_path, "data.fallback=null")
     assert result.returncode == 3
     assert result.stderr.startswith("error: cannot get MNIST: ")
     assert "DATA_ARCHIVES" in result.stderr
-    assert not run_dir.exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_on_the_digits_does_not_import_mnist_or_the_downloader(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib; from apps.mnist_cnn.train import train; from tests.helpers import mnist_config;"
+        f"train(mnist_config(pathlib.Path({str(tmp_path)!r}), *{SMOKE_NUMPY}));"
+        "sys.exit(len({'shared.data.mnist', 'shared.data.fetch'} & sys.modules.keys()))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_terminal_shows_a_bar_and_a_pipe_shows_lines(tmp_path: Path) -> None:
     pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
     main_end, process_end = pty.openpty()
     command = [
-        *(sys.executable, "-m", "apps.mnist_cnn", f"hydra.run.dir={tmp_path}", "debug=smoke"),
-        *("data=digits", "model=mlp", "trainer.max_steps=7", "framework=numpy"),
+        *(sys.executable, "-m", "apps.mnist_cnn", f"hydra.run.dir={tmp_path}"),
+        *(*SMOKE_NUMPY, "trainer.max_steps=7"),
     ]
     environment = {**os.environ, "TERM": "xterm"}
     process = subprocess.Popen(command, cwd=ROOT, stdout=process_end, stderr=process_end, env=environment)

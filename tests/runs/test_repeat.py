@@ -25,35 +25,10 @@ CHANGES = [
     ("resnet_transfer", ["debug=smoke", "transfer.mode=compare", "transfer.counts=[5,null]"]),
     ("gradient_flow", ["model.depths=[3]", "trainer.epochs=1"]),
 ]
-HOSTILE = [
-    "null",
-    "True",
-    "1",
-    "1e5",
-    "nan",
-    "a b",
-    "it's",
-    'say "x"',
-    "a\\",
-    "a\\'b",
-    "$HOME",
-    "${seed}",
-    "\\${seed}",
-    "a,b",
-    "[a]",
-    "{a}",
-    "a=b",
-    "a:b",
-    "(a)",
-    "#a",
-    "`id`",
-    "; rm",
-    "é",
-    "-a",
-    "~",
-    "*",
-    "</script>",
-]
+HOSTILE_WORDS = (
+    "null True 1 1e5 nan it's a\\ a\\'b $HOME ${seed} \\${seed} a,b [a] {a} a=b a:b (a) #a `id` é -a ~ *"
+)
+HOSTILE = [*HOSTILE_WORDS.split(), "a b", 'say "x"', "; rm", "</script>"]
 
 
 def values_of(app: str, words: list[str]) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """Evaluating a finished run again, and repeating it."""
 
 import json
+import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,17 @@ from apps.mnist_cnn import data as mnist_data
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.data import load_data
 from apps.mnist_cnn.predict import APPLICATION
-from apps.mnist_cnn.train import train
 from shared.application import FinishedRun
 from shared.compose import compose
 from shared.errors import ConfigError, DataError
 from shared.runs.repeat import rerun_overrides
-from tests.helpers import ROOT, mnist_config
+from tests.helpers import mnist_config, trained
 from tools import cli, rerun
 from tools.evaluate import SCORES, evaluate_run, main
+from tools.runs import latest, open_run
 
-SMALL = ["framework=numpy", "model=mlp", "trainer.epochs=1", "data.test_limit=200"]
+Capture = pytest.CaptureFixture[str]
+SMALL = ["framework=numpy", "model=mlp", "trainer.epochs=1", "trainer.threads=1", "data.test_limit=200"]
 RUNS = {
     "mnist_cnn": ["data=digits", "model=fast_cnn"],
     "imdb_rnn": ["data=reviews", "model=rnn", "model.hidden=8", "model.embedding=8"],
@@ -38,10 +38,13 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small run, made once."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    train(mnist_config(folder, *SMALL, "trainer.threads=1"))
-    return folder
+    return trained("mnist_cnn", tmp_path_factory.mktemp("runs") / "run", "data=digits", *SMALL)
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """A run folder that a test may change."""
+    return shutil.copytree(finished, tmp_path / "copy")
 
 
 def metrics_in(folder: Path) -> dict[str, Any]:
@@ -49,230 +52,209 @@ def metrics_in(folder: Path) -> dict[str, Any]:
     return content
 
 
+def change_metrics(folder: Path, changes: dict[str, Any]) -> None:
+    (folder / "metrics.json").write_text(json.dumps(metrics_in(folder) | changes))
+
+
 def evaluate(folder: Path, *words: str) -> dict[str, Any]:
-    return evaluate_run(FinishedRun.open(APPLICATION, folder), words)
+    return evaluate_run(open_run(str(folder)), words)
 
 
 def test_the_scores_of_a_run_come_out_to_the_last_bit(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     out = tmp_path / "again.json"
     assert main([str(finished), "--out", str(out)]) == 0
     assert json.loads(out.read_text()) == metrics_in(finished)
-    said = capsys.readouterr().out
-    assert re.match(r"test: accuracy \d+\.\d\d% \(\d+ of 200 right\), loss .* on digits", said)
-    assert said.endswith("\nthe same as in metrics.json, to the last bit\n")
+    printed = capsys.readouterr().out
+    assert re.match(r"test: accuracy \d+\.\d\d% \(\d+ of 200 right\), loss .* on digits", printed)
+    assert printed.endswith("\nthe same as in metrics.json, to the last bit\n")
 
 
-def test_the_words_choose_what_is_scored(finished: Path) -> None:
+def test_the_overrides_choose_the_data(finished: Path) -> None:
     few = evaluate(finished, "data.test_limit=50")
     all_of_them = evaluate(finished, "data.test_limit=null", "data=digits")
-    assert (few["test_examples"], all_of_them["test_examples"]) == (50, 360)
+    assert (few["dataset"], few["test_examples"], all_of_them["test_examples"]) == ("digits", 50, 360)
     assert few["dataset_sha256"] != metrics_in(finished)["dataset_sha256"]
     assert few["test_accuracy"] != metrics_in(finished)["test_accuracy"]
 
 
-def test_pixels_are_standardised_by_the_data_of_the_run(finished: Path, tmp_path: Path) -> None:
+def test_pixels_are_standardized_by_the_data_of_the_run(tmp_path: Path) -> None:
     config: Config = mnist_config(tmp_path, *SMALL)
     own = load_data(config)
-    inverted = type(own)(
-        "inverted",
-        255 - own.train_images,
-        own.train_labels,
-        255 - own.test_images,
-        own.test_labels,
-        own.classes,
-        own.embedded,
-        own.source,
-    )
+    inverted = replace(own, train_images=255 - own.train_images, test_images=255 - own.test_images)
     usual = mnist_data.test_examples(own, own, config).inputs[:]
     other = mnist_data.test_examples(own, inverted, config).inputs[:]
-    low, high = usual.min(), usual.max()
-    np.testing.assert_allclose(other, low + high - usual, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(other, usual.min() + usual.max() - usual, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("word", "message"),
     [
-        (["optimizer.lr=1"], "only data=NAME and data.KEY=VALUE can be changed"),
-        (["data.test_limt=1"], "did you mean 'data.test_limit'"),
-        (["data=nothing"], "unknown data 'nothing'; choose from digits, mnist"),
-        (["data=imdb"], "unknown data 'imdb'; choose from digits, mnist"),
-        (["data.test_limit=-1"], "data.test_limit should be"),
-        (["what"], "what: only data=NAME and data.KEY=VALUE"),
-        (["data.test_limit=1,2"], "data.test_limit=1,2 holds several values"),
-        (["~data.test_limit"], "~data.test_limit: only data=NAME"),
-        (["data.test_limit=${nothing}"], "data.test_limit should be"),
+        ("optimizer.lr=1", "only data=NAME and data.KEY=VALUE can be changed"),
+        ("data.test_limt=1", "did you mean 'data.test_limit'"),
+        ("data=nothing", "unknown data 'nothing'; choose from digits, mnist"),
+        ("data=imdb", "unknown data 'imdb'; choose from digits, mnist"),
+        ("data.test_limit=-1", "data.test_limit should be"),
+        ("what", "what: only data=NAME and data.KEY=VALUE"),
+        ("data.test_limit=1,2", "data.test_limit=1,2 holds several values"),
+        ("~data.test_limit", "~data.test_limit: only data=NAME"),
+        ("data.test_limit=${nothing}", "data.test_limit should be"),
     ],
 )
-def test_words_that_are_refused(finished: Path, words: list[str], message: str) -> None:
+def test_wrong_overrides_are_refused(finished: Path, word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        evaluate(finished, *words)
+        evaluate(finished, word)
     assert len(str(caught.value).splitlines()) <= 2
 
 
 def test_other_classes_are_refused(finished: Path) -> None:
     def load(config: Config) -> Any:
         images = load_data(config)
-        if config.data.test_limit == 7:
-            return replace(images, classes=(*images.classes[:9], "another"))
-        return images
+        other = (*images.classes[:9], "another")
+        return replace(images, classes=other) if config.data.test_limit == 7 else images
 
     changed = replace(APPLICATION, load_data=load)
     with pytest.raises(ConfigError, match="digits has other classes than digits"):
         evaluate_run(FinishedRun.open(changed, finished), ["data.test_limit=7"])
 
 
-def test_data_that_is_not_what_it_was_is_refused(finished: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "changed"
-    shutil.copytree(finished, folder)
-    content = json.dumps(metrics_in(folder) | {"dataset_sha256": "0"})
-    (folder / "metrics.json").write_text(content)
+def test_changed_data_is_refused(copy: Path) -> None:
+    change_metrics(copy, {"dataset_sha256": "0"})
     with pytest.raises(DataError, match="is not the data that this run was trained on"):
-        evaluate(folder)
+        evaluate(copy)
 
 
-INCOMPLETE: dict[str, Any] = {
+INVALID: dict[str, Any] = {
     "a list": [1],
     "no status": {},
     "no digest": {"dataset_sha256": None},
-    "an accuracy in words": {"test_accuracy": "much"},
-    "no number": {"test_loss": float("nan")},
-    "more than a float holds": {"train_seconds": 10**400},
-    "a truth": {"test_examples": True},
+    "accuracy as a string": {"test_accuracy": "much"},
+    "NaN": {"test_loss": float("nan")},
+    "too large for a float": {"train_seconds": 10**400},
+    "a boolean": {"test_examples": True},
 }
 
 
-@pytest.mark.parametrize("changes", INCOMPLETE.values(), ids=INCOMPLETE)
-def test_metrics_that_no_run_has_written_are_said_in_a_line(
-    changes: Any, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(finished, folder)
-    content = metrics_in(finished) | changes if changes and isinstance(changes, dict) else changes
-    (folder / "metrics.json").write_text(json.dumps(content))
-    assert main([str(folder)]) == DataError.status
-    assert rerun.main([str(folder)]) == DataError.status
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
-    assert all("metrics.json is not what a run has written" in line for line in said)
+@pytest.mark.parametrize("changes", INVALID.values(), ids=INVALID)
+def test_invalid_metrics_are_reported_in_a_line(changes: Any, copy: Path, capsys: Capture) -> None:
+    content = metrics_in(copy) | changes if changes and isinstance(changes, dict) else changes
+    (copy / "metrics.json").write_text(json.dumps(content))
+    assert main([str(copy)]) == rerun.main([str(copy)]) == DataError.status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("metrics.json is not what a run has written" in line for line in lines)
 
 
-def test_metrics_nested_without_end_are_said_in_a_line(finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished, tmp_path / "run")
-    (tmp_path / "run" / "metrics.json").write_text("[" * 100_000)
+def test_deeply_nested_metrics_are_reported(copy: Path) -> None:
+    (copy / "metrics.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match=r"metrics\.json cannot be read"):
-        evaluate(tmp_path / "run")
+        evaluate(copy)
 
 
-def start(module: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+@pytest.mark.parametrize("app", ["nobody", "../tests", "mnist_cnn.data", "os", "__pycache__", "[xor]", ""])
+def test_only_applications_are_imported(app: str, copy: Path, capsys: Capture) -> None:
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace("app: mnist_cnn", f"app: {app}"))
+    assert main([str(copy)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "there are attention, gradient_flow, imdb_rnn, mnist_cnn, resnet_transfer, xor" in line
 
 
-def trained(app: str, folder: Path, *words: str) -> Path:
-    smoke = ["debug=smoke", "trainer.threads=1", f"hydra.run.dir={folder}"]
-    result = start(f"apps.{app}", *smoke, *RUNS[app], *words)
-    assert result.returncode == 0, result.stderr
-    return folder
+def test_latest_is_the_newest_finished_run(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="there is no finished run in outputs"):
+        latest()
+    for number, name in enumerate(("mnist_cnn/new", "xor/sweep_1/0", "xor/old", "xor/failed", "xor/damaged")):
+        folder = shutil.copytree(finished, tmp_path / "outputs" / name)
+        os.utime(folder / "metrics.json", (number, number))
+    change_metrics(folder.parent / "failed", {"status": "failed"})
+    (folder / "metrics.json").write_text("{")
+    os.utime(tmp_path / "outputs/mnist_cnn/new/metrics.json", (9, 9))
+    assert latest() == Path("outputs/mnist_cnn/new")
+    assert open_run("latest").config.app == "mnist_cnn"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", ["torch", "keras", "numpy"])
 @pytest.mark.parametrize("app", RUNS)
 def test_every_application_evaluates_to_the_last_bit(app: str, framework: str, tmp_path: Path) -> None:
-    folder = trained(app, tmp_path / "run", f"framework={framework}")
-    out = tmp_path / "again.json"
-    result = start("tools.evaluate", str(folder), "--out", str(out))
-    assert result.returncode == 0, result.stderr
-    assert "to the last bit" in result.stdout
-    again, before = json.loads(out.read_text()), metrics_in(folder)
+    smoke = ["debug=smoke", "trainer.threads=null", f"framework={framework}"]
+    folder = trained(app, tmp_path / "run", *smoke, *RUNS[app])
+    again, before = evaluate(folder), metrics_in(folder)
     assert [again[key] for key in SCORES] == [before[key] for key in SCORES]
 
 
-@pytest.mark.slow
 def test_texts_with_another_vocabulary_are_refused(tmp_path: Path) -> None:
-    folder = trained("imdb_rnn", tmp_path / "run", "framework=numpy")
+    folder = trained("imdb_rnn", tmp_path / "run", "debug=smoke", "framework=numpy", *RUNS["imdb_rnn"])
     for label in ("bad", "good"):
         (tmp_path / "own" / label).mkdir(parents=True)
         for number in range(10):
             (tmp_path / "own" / label / f"{number}.txt").write_text(f"a {label} film {number}")
-    words = ("data=text_folder", f"data.root={tmp_path}/own")
-    result = start("tools.evaluate", str(folder), *words)
-    assert result.returncode == 2
-    assert re.fullmatch("error: text_folder has another .* than reviews.*\n", result.stderr)
+    with pytest.raises(ConfigError, match=r"text_folder has (another vocabulary|other classes) than reviews"):
+        evaluate(folder, "data=text_folder", f"data.root={tmp_path}/own")
 
 
 @pytest.mark.slow
-def test_a_repeated_run_is_the_same_and_a_changed_one_is_not(finished: Path, tmp_path: Path) -> None:
-    result = start("tools.rerun", str(finished), "--out", str(tmp_path / "again, (1)"))
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == "the same to the last bit"
-    folder = tmp_path / "changed"
-    shutil.copytree(finished, folder)
-    changed = metrics_in(folder)
-    changed["test_accuracy"] += 0.01
-    changed["versions"]["numpy"] = "0.1"
-    changed["git"]["commit"] = "0123"
-    (folder / "metrics.json").write_text(json.dumps(changed))
-    result = start("tools.rerun", str(folder), "--out", str(tmp_path / "again"))
-    assert result.returncode == cli.FAILED_CHECK
-    assert re.fullmatch(r"accuracy differs by -1\.00 points \(.*%, now .*%\)", result.stdout.splitlines()[-1])
-    warned = result.stderr.splitlines()
-    assert f"warning: versions.numpy was 0.1, is {np.__version__}" in warned
-    assert any(line.startswith("warning: git.commit was 0123, is ") for line in warned)
-
-
-def test_what_cannot_be_repeated_is_said_in_a_line(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_repeated_run_is_the_same_and_a_changed_one_is_not(
+    copy: Path, tmp_path: Path, capfd: Capture
 ) -> None:
-    for name in ("older", "newer", "unfinished", "diverged", "broken"):
-        shutil.copytree(finished, tmp_path / name)
-    config = (finished / "config.yaml").read_text()
-    (tmp_path / "older" / "config.yaml").write_text(config + "gone: 1\n")
-    (tmp_path / "newer" / "config.yaml").write_text(config.replace("  clip_norm: null\n", ""))
-    (tmp_path / "unfinished" / "metrics.json").unlink()
-    ended = metrics_in(finished) | {"status": "diverged"}
-    (tmp_path / "diverged" / "metrics.json").write_text(json.dumps(ended))
-    (tmp_path / "broken" / "config.yaml").write_text(config.replace("seed: 0", "seed: -1"))
-    for name, message in {
-        "nowhere": "no config.yaml",
-        "older": "unknown key 'gone'",
-        "newer": "trainer.clip_norm is missing",
-        "unfinished": "has not ended",
-        "diverged": "ended as diverged",
-        "broken": "seed should be",
-    }.items():
-        assert rerun.main([str(tmp_path / name)]) == 2
-        said = capsys.readouterr().err.splitlines()
-        assert len(said) == 1, said
-        assert message in said[0]
+    assert rerun.main([str(copy), "--out", str(tmp_path / "again, (1)")]) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == "the same to the last bit"
+    before = metrics_in(copy)
+    changes: dict[str, Any] = {"test_accuracy": before["test_accuracy"] + 0.01}
+    changes["versions"] = before["versions"] | {"numpy": "0.1"}
+    change_metrics(copy, changes | {"git": before["git"] | {"commit": "0123"}})
+    assert rerun.main([str(copy), "--out", str(tmp_path / "again")]) == cli.FAILED_CHECK
+    printed = capfd.readouterr()
+    last = printed.out.splitlines()[-1]
+    assert re.fullmatch(r"accuracy differs by -1\.00 points \(.*%, now .*%\)", last)
+    assert f"warning: versions.numpy was 0.1, is {np.__version__}" in printed.err
+    assert "warning: git.commit was 0123, is " in printed.err
 
 
-def test_a_run_of_another_version_names_its_commit(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed: 0", "seed: 0\ngone: 1", "unknown key 'gone'"),
+        ("  clip_norm: null\n", "", "trainer.clip_norm is missing"),
+        ("seed: 0", "seed: -1", "seed should be"),
+        (None, None, "has not ended"),
+        (None, "diverged", "ended as diverged"),
+    ],
+)
+def test_a_run_that_cannot_be_repeated_is_reported_in_a_line(
+    old: str | None, new: str | None, message: str, copy: Path, capsys: Capture
 ) -> None:
-    folder = tmp_path / "older"
-    shutil.copytree(finished, folder)
-    config = (finished / "config.yaml").read_text()
-    (folder / "config.yaml").write_text(config.replace("  clip_norm: null\n", ""))
-    here = metrics_in(finished)["git"]["commit"]
-    made = {"0123456789abcdef": True, here: False, "; rm -r": False, None: False}
-    for commit, advised in made.items():
-        git = {"commit": commit, "dirty": False}
-        (folder / "metrics.json").write_text(json.dumps(metrics_in(finished) | {"git": git}))
+    if old is not None and new is not None:
+        (copy / "config.yaml").write_text((copy / "config.yaml").read_text().replace(old, new))
+    elif new:
+        change_metrics(copy, {"status": new})
+    else:
+        (copy / "metrics.json").unlink()
+    assert rerun.main([str(copy)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_a_run_of_another_version_names_its_commit(copy: Path, capsys: Capture) -> None:
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace("  clip_norm: null\n", ""))
+    here = metrics_in(copy)["git"]["commit"]
+    for commit, advised in {"0123456789abcdef": True, here: False, "; rm -r": False, None: False}.items():
+        change_metrics(copy, {"git": {"commit": commit, "dirty": False}})
         for command in (rerun.main, main):
-            assert command([str(folder)]) == 2
+            assert command([str(copy)]) == 2
             (line,) = capsys.readouterr().err.splitlines()
             assert "trainer.clip_norm is missing" in line
             advice = "; commit 0123456789 made this run: git checkout 0123456789 to use it"
-            assert (advice in line) == advised
-            assert ("git checkout" in line) == advised
+            assert (advice in line) == ("git checkout" in line) == advised
 
 
 def test_a_folder_that_hydra_would_resolve_is_refused(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     assert rerun.main([str(finished), "--out", str(tmp_path / "a${b}")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -281,12 +263,12 @@ def test_a_folder_that_hydra_would_resolve_is_refused(
 
 
 def test_the_command_of_a_real_run_composes_to_it(finished: Path) -> None:
-    config = FinishedRun.open(APPLICATION, finished).config
+    config = open_run(str(finished)).config
     again = compose("mnist_cnn", tuple(rerun_overrides(config.model_dump()))) | {"run_dir": config.run_dir}
     assert again == config.model_dump()
 
 
-def test_differences_are_said_and_equal_things_are_not() -> None:
+def test_differences_are_listed() -> None:
     before = {"versions": {"numpy": "1"}, "git": {"commit": "a", "dirty": False}}
     assert rerun.differences(before, before) == []
     after = {"versions": {"numpy": "2"}, "git": {"commit": "a", "dirty": True}}
