@@ -113,7 +113,8 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
     if distributed.world_size() > 1 and config.framework != "torch":
         raise ConfigError(f"framework={config.framework} runs in one process: start it without torchrun")
     if config.framework == "torch" and (config.trainer.compile or config.trainer.device in ("cuda", "mps")):
-        from shared.training.torch_device import check_compiler, device_of
+        from shared.training.torch_compile import check_compiler
+        from shared.training.torch_device import device_of
 
         device_of(config.trainer)
         check_compiler(config.trainer)

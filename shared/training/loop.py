@@ -39,23 +39,15 @@ class Learner(Trainable, Protocol):
 
     def to_device(self, examples: Examples) -> Examples:
         """Return the examples on the network's device."""
-        ...
 
     def step(self, examples: Examples, batch: Any, lr: float) -> tuple[Any, Any]:
         """Take one optimizer step; return the batch's mean loss and number of correct predictions."""
-        ...
 
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (N, classes) of one batch, in evaluation mode."""
-        ...
 
     def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        """Load what `weights` returned for a network like this one.
-
-        Raises:
-            ValueError: a name is missing or unknown, or a shape does not fit.
-        """
-        ...
+        """Load what `weights` returned for such a network; anything else is a ValueError."""
 
 
 def fit(

@@ -38,38 +38,20 @@ class Trainable(Protocol):
 
     def start_epoch(self, batches: Sequence[Indices]) -> Sequence[Any]:
         """Switch to training mode; return the batches as `step` takes them, on the device."""
-        ...
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return every weight by name."""
-        ...
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return everything the next step depends on: arrays by name, and what JSON can hold.
-
-        The arrays are valid until that step.
-        """
-        ...
+        """Return everything the next step depends on: arrays, valid until that step, and JSON values."""
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
-        """Restore what `state` returned.
-
-        Raises:
-            ValueError, KeyError: a name is missing or unknown, or a shape does not fit.
-        """
-        ...
+        """Restore what `state` returned; anything else is a ValueError or KeyError."""
 
 
 @dataclasses.dataclass
 class EpochTotals:
-    """Sums over the examples seen in an unfinished epoch.
-
-    Attributes:
-        loss: sum of the losses.
-        correct: number of correct predictions.
-        count: number of examples.
-        start: by time.perf_counter, in seconds; includes the time before an interruption.
-    """
+    """Sums over the `count` examples seen in an unfinished epoch, and its start in seconds."""
 
     loss: float = 0.0
     correct: int = 0
@@ -77,7 +59,7 @@ class EpochTotals:
     start: float = dataclasses.field(default_factory=time.perf_counter)
 
     def add(self, loss: float, correct: int, count: int) -> None:
-        """Add a batch: its mean loss, its number of correct predictions and its size."""
+        """Add a batch, given its mean loss, number of correct predictions and size."""
         self.loss += loss * count
         self.correct += correct
         self.count += count
@@ -162,13 +144,12 @@ class RunState(contextlib.ExitStack):
     def log_step(self, loss: Any, correct: Any) -> None:
         """Record a step: the batch's mean loss and its number of correct predictions.
 
-        A GPU computes asynchronously: its losses are read when a checkpoint is due and at the end
-        of the epoch, because reading one would wait for the step.
+        The losses of a GPU are read when a checkpoint is due and at the end of the epoch, because
+        reading one would wait for the step.
 
         Raises:
             TrainingDiverged: the loss is not finite.
-            KeyboardInterrupt: the user asked for it during the step.
-            LostProcess: another process has ended.
+            KeyboardInterrupt: Ctrl-C was pressed during the step.
         """
         number = self._run.metrics["steps"] = self._run.metrics["steps"] + 1
         self._unread.append((number, self._lr, loss, correct, self._batch_size))
@@ -183,12 +164,7 @@ class RunState(contextlib.ExitStack):
             self.write_checkpoint()
 
     def log_epoch(self, validation: "Evaluation | None", train: "Evaluation | None" = None) -> None:
-        """Record the end of an epoch and print its line.
-
-        Args:
-            validation: scores of the validation set.
-            train: scores of the training set, instead of the means over the steps.
-        """
+        """Record the end of an epoch; `train` replaces the training scores of its steps."""
         self._between_steps = False
         row = {"epoch": self._epoch} | self._totals.means()
         if train is not None:

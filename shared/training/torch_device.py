@@ -1,12 +1,5 @@
 """Which device PyTorch computes on, and whether this machine has what a configuration asks for."""
 
-import os
-import platform
-import shlex
-import shutil
-import sysconfig
-from pathlib import Path
-
 import torch
 
 from shared import distributed
@@ -37,28 +30,7 @@ def device_of(trainer: Trainer) -> torch.device:
                 "trainer.device=cpu needs none"
             )
         case "mps" if distributed.world_size() > 1:
-            raise ConfigError("trainer.device=mps takes one process: start it without torchrun")
+            raise ConfigError("trainer.device=mps runs in one process: start it without torchrun")
         case "cuda":
             return torch.device("cuda", distributed.local_rank())
     return torch.device(kind)
-
-
-def check_compiler(trainer: Trainer) -> None:
-    """Check that PyTorch's compiler can be used, and finds what it compiles with on a CPU.
-
-    Raises:
-        ConfigError: it does not, or there are several processes.
-    """
-    if trainer.compile and distributed.world_size() > 1:
-        raise ConfigError("trainer.compile=true takes one process: start it without torchrun")
-    if not trainer.compile or device_of(trainer).type != "cpu":
-        return
-    default = "clang++" if platform.system() == "Darwin" else "g++"
-    compiler = shlex.split(os.environ.get("CXX", default))[0]
-    header = Path(sysconfig.get_path("include"), "Python.h")
-    for there, what in ((shutil.which(compiler), compiler), (header.exists(), str(header))):
-        if not there:
-            raise ConfigError(
-                f"trainer.compile=true: PyTorch needs a C++ compiler, and there is no {what}\n"
-                "install it (the environment variable CXX may name another), or leave it false"
-            )

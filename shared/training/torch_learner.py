@@ -28,9 +28,6 @@ class TorchLearner:
         loss: name of the loss it is trained on.
         lr_scales: factors of the learning rate by parameter group; 0 freezes a group, including
             the statistics of its batch normalization.
-
-    Attributes:
-        asynchronous: whether kernels run asynchronously, so that reading a value blocks.
     """
 
     def __init__(
@@ -51,6 +48,8 @@ class TorchLearner:
         self.clip_norm = config.trainer.clip_norm
         self.model = build_model(config.model).to(self.device, self.dtype)
         if config.trainer.compile:
+            from shared.training.torch_compile import compile_model
+
             compile_model(self.model)
         self.optimizer = build_optimizer(self.model, config.optimizer, lr_scales)
         self.set_lr_scales(lr_scales)
@@ -140,40 +139,15 @@ class TorchLearner:
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return everything the next step depends on: weights, optimizer, random generator."""
-        names: dict[Any, str] = {w: name for name, w in self.model.named_parameters()}
-        slots = {
-            f"optimizer/{names[weight]}/{slot}": value.cpu().numpy()
-            for weight, state in self.optimizer.state.items()
-            for slot, value in state.items()
-            if value is not None
-        }
-        weights = {f"weights/{name}": value for name, value in self.weights().items()}
-        return {**weights, **slots, self._random_key: self._generator.get_rng_state().numpy()}, {}
+        from shared.training import torch_state
+
+        return torch_state.state(self), {}
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
-        from shared.training.checkpoint import below
+        from shared.training import torch_state
 
-        self.load_weights(below("weights/", arrays))
-        weights = dict(self.model.named_parameters())
-        for key, array in below("optimizer/", arrays).items():
-            name, _, slot = key.rpartition("/")
-            value = torch.tensor(array)
-            if value.shape == weights[name].shape:
-                # A fused step expects weight and state in the same memory format.
-                value = torch.empty_like(weights[name], dtype=value.dtype).copy_(value)
-            self.optimizer.state[weights[name]][slot] = value
-        if self._random_key in arrays:  # missing if the run continues on another device
-            self._generator.set_rng_state(torch.tensor(arrays[self._random_key]))
-
-    @property
-    def _random_key(self) -> str:
-        return "random" if self.device.type == "cpu" else f"random_{self.device.type}"
-
-    @property
-    def _generator(self) -> Any:
-        """The module with the functions of the device's random generator."""
-        return torch if self.device.type == "cpu" else torch.get_device_module(self.device)
+        torch_state.load_state(self, arrays)
 
     def to_dtype(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the inputs in the network's dtype; integers (word ids) stay integers."""
@@ -191,17 +165,6 @@ def make_deterministic(device: torch.device) -> None:
     torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "warn")
     # Do not fill new memory with NaN before it is written to, which is meant for debugging.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def compile_model(model: nn.Module) -> None:
-    """Let torch.compile compile the forward and backward pass at the first step.
-
-    The module and the names of its weights stay the same; dropout draws the same numbers.
-    """
-    import torch._inductor.config as inductor  # the compiler takes seconds to import
-
-    inductor.fallback_random = True
-    model.compile()
 
 
 def mean_loss(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from shared.errors import ConfigError
-from shared.training.torch_device import check_compiler, device_of
+from shared.training.torch_compile import check_compiler
+from shared.training.torch_device import device_of
 from tests.helpers import mnist_config, run_mnist
 
 no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
@@ -54,7 +55,7 @@ def test_a_machine_without_a_compiler_is_told_so(tmp_path: Path, monkeypatch: py
     [
         (["framework=numpy", "trainer.device=cuda"], "trainer.device=cuda needs framework=torch"),
         (["framework=keras", "trainer.compile=true"], "trainer.compile=true needs framework=torch"),
-        (["trainer.device=mps", "trainer.precision=float64"], "mps knows no trainer.precision="),
+        (["trainer.device=mps", "trainer.precision=float64"], "mps does not support trainer.precision="),
     ],
 )
 def test_what_does_not_go_together_is_refused(words: list[str], message: str, tmp_path: Path) -> None:
