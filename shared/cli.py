@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from shared import distributed
-from shared.compose import CONF, HYDRA_VERSION_BASE, check_overrides, composition_error
+from shared.compose import CONF, HYDRA_VERSION_BASE, check_overrides
 from shared.config import AnyAppConfig, AppConfig, validate
 from shared.errors import INTERRUPTED_STATUS, ConfigError, Interrupted, LostProcess, SuiteError
 
@@ -81,14 +81,14 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
         run = hydra.main(config_path=str(CONF), config_name=app, version_base=HYDRA_VERSION_BASE)
         try:
             run(job)()
-        except OSError as error:
-            if error.filename is None:
-                raise composition_error(schema, error) from error
-            raise ConfigError(
-                f"cannot create the run folder {error.filename}: {error.strerror}; "
-                "choose another with hydra.run.dir=PATH"
-            ) from error
         except Exception as error:  # `job` raises none
+            if isinstance(error, OSError) and error.filename is not None:
+                raise ConfigError(
+                    f"cannot create the run folder {error.filename}: {error.strerror}; "
+                    "choose another with hydra.run.dir=PATH"
+                ) from error
+            from shared.config_errors import composition_error
+
             raise composition_error(schema, error) from error
 
     try:

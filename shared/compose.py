@@ -10,7 +10,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -47,6 +47,8 @@ def config_from_overrides(app: str, schema: type[AnyAppConfig], overrides: Seque
     try:
         values = compose(app, tuple(overrides))
     except ConfigError as error:
+        from shared.config_errors import composition_error
+
         raise composition_error(schema, error.__cause__ or error) from error
     return validate(schema, values)
 
@@ -77,7 +79,9 @@ def check_overrides(schema: type[AppConfig], overrides: Sequence[str], multirun:
             continue
         # A name without a dot may be a group of --config-dir; for that, Hydra has to compose.
         if "." in key and re.sub(r"(\.\d+|\[\d+\])+$", "", key) not in known:
-            raise _unknown_key(schema, key)
+            from shared.config_errors import unknown_schema_key
+
+            raise ConfigError(unknown_schema_key(schema, key))
         for value in _values_of(override) if key in schema.model_fields and (CONF / key).is_dir() else ():
             exists = not isinstance(value, str) or (CONF / key / f"{value}.yaml").is_file()
             if exists and value not in group_choices(schema, key):
@@ -95,24 +99,6 @@ def _values_of(override: Override) -> Iterator[Any]:
     elif not override.is_delete() and not override.is_sweep_override():
         value = override.value()
         yield from () if isinstance(value, dict | list) else (value,)
-
-
-def composition_error(schema: type[AppConfig], error: BaseException) -> ConfigError:
-    """Return the error to show for one that Hydra raised."""
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        choices = group_choices(schema, group) or error.options
-        return ConfigError(f"unknown {group} {name!r}; choose from {', '.join(choices)}")
-    key = getattr(error.__cause__, "full_key", None)
-    if not key:
-        return ConfigError(str(error).splitlines()[0])
-    return _unknown_key(schema, key)
-
-
-def _unknown_key(schema: type[AppConfig], key: str) -> ConfigError:
-    from shared.config_errors import unknown_schema_key
-
-    return ConfigError(unknown_schema_key(schema, key))
 
 
 def group_choices(schema: type[AppConfig], group: str) -> list[str]:

@@ -4,9 +4,12 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hydra.errors import MissingConfigException
 from pydantic import BaseModel, ValidationError
 
-from shared.config import schema_keys, section_choices
+from shared.compose import group_choices
+from shared.config import AppConfig, schema_keys, section_choices
+from shared.errors import ConfigError
 
 
 def describe(schema: type[BaseModel], error: ValidationError, values: Mapping[str, Any]) -> str:
@@ -68,3 +71,15 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     else:
         hint = f"the keys here are {', '.join(siblings)}" if siblings else "--help lists all keys"
     return f"unknown key {key!r} ({hint})"
+
+
+def composition_error(schema: type[AppConfig], error: BaseException) -> ConfigError:
+    """Return the error to show for one that Hydra raised."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        choices = group_choices(schema, group) or error.options
+        return ConfigError(f"unknown {group} {name!r}; choose from {', '.join(choices)}")
+    key = getattr(error.__cause__, "full_key", None)
+    if not key:
+        return ConfigError(str(error).splitlines()[0])
+    return ConfigError(unknown_schema_key(schema, key))

@@ -22,9 +22,8 @@ class ImageData:
         embedded: whether this is the bundled sample, which needs no network.
         source: where the data came from, for people: "cache data/mnist".
         own_classes: whether a user named the classes: then the names enter the digest.
-        sha256: hexadecimal digest of the four arrays, in the order above. Each enters as the line
-            "NAME DTYPE SHAPE\\n", for example "train_labels int64 (60000,)\\n", followed by its
-            elements in C order; with `own_classes` the names, as a JSON list, come last.
+        sha256: hexadecimal digest of names, dtypes, shapes and elements of the four arrays, and of
+            the class names with `own_classes`.
 
     Raises:
         ValueError: the arrays are not as described here, or do not fit each other.
