@@ -118,10 +118,7 @@ class RunFolder:
         """
         try:
             with self._interruptions():
-                if self._config is not None and self._config.logger is not None and self.is_writer:
-                    from shared.runs.loggers import RunLog
-
-                    self._log = RunLog(self._config.logger, self._config, self.path, self.resumed)
+                self._open_log()
                 yield
                 self.metrics["status"] = "done"
                 if self.resumed and self._subfolders:  # the trainings count their own resumptions
@@ -144,6 +141,12 @@ class RunFolder:
             finally:
                 if self._unlock is not None:
                     self._unlock()
+
+    def _open_log(self) -> None:
+        if self._config is not None and self._config.logger is not None and self.is_writer:
+            from shared.runs.loggers import RunLog
+
+            self._log = RunLog(self._config.logger, self._config, self.path, self.resumed)
 
     @contextlib.contextmanager
     def _interruptions(self) -> Iterator[None]:
