@@ -55,7 +55,7 @@ def resolve_pooling(config: AppConfig) -> Pooling:
                 "model.pooling=sparse needs framework=torch or keras, float32 or bfloat16, a CPU and "
                 "trainer.compile=false; model.pooling=plain works everywhere"
             )
-        compiled()
+        kernel_path()
         return "sparse"
     if model.pooling == "plain" or not possible or config.framework not in model.SPARSE_IS_FASTER:
         return "plain"
@@ -164,14 +164,14 @@ def library() -> ctypes.CDLL:
     Raises:
         NoCompiler: it cannot be compiled or loaded.
     """
-    path = compiled()
+    path = kernel_path()
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise NoCompiler(f"{path} cannot be loaded: {error}") from error
 
 
-def compiled() -> Path:
+def kernel_path() -> Path:
     """Compile the kernel if it is not cached for this source, compiler and processor; return its path.
 
     It is not loaded in this process, so that torch, imported later, uses its own OpenMP.

@@ -57,34 +57,34 @@ def pooling_of(config: Config) -> str:
 def test_it_is_compiled_once_for_a_source_and_its_flags(
     compiler: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    first = conv_pool.compiled()
+    first = conv_pool.kernel_path()
     assert first.parent == tmp_path / "cache"
     forget()
-    assert conv_pool.compiled() == first
+    assert conv_pool.kernel_path() == first
     assert compiler.read_text().count("\n") == 1
     assert compiler.read_text().startswith("-pipe -std=gnu11")
     forget()
     monkeypatch.setenv("CC", str(os.environ["CC"]) + " -g")
-    assert conv_pool.compiled() != first
+    assert conv_pool.kernel_path() != first
     forget()
     other = tmp_path / "other.c"
     other.write_text(conv_pool.SOURCE.read_text() + "\n")
     monkeypatch.setattr(conv_pool, "SOURCE", other)
-    assert conv_pool.compiled() != first
+    assert conv_pool.kernel_path() != first
     forget()
     monkeypatch.setattr(conv_pool, "processor_flags", lambda: {"another"})
-    assert conv_pool.compiled().is_file()
+    assert conv_pool.kernel_path().is_file()
     assert compiler.read_text().count("\n") == 4
     assert len(list((tmp_path / "cache").iterdir())) == 4, "and nothing else is left there"
 
 
 @pytest.mark.parametrize("left", [0, 3000])
 def test_a_damaged_library_is_compiled_again(left: int, compiler: Path) -> None:
-    place = conv_pool.compiled()
+    place = conv_pool.kernel_path()
     whole = place.read_bytes()
     place.write_bytes(whole[:left])
     forget()
-    assert conv_pool.compiled().read_bytes() == whole
+    assert conv_pool.kernel_path().read_bytes() == whole
     assert conv_pool.library().made is not None
     assert compiler.read_text().count("\n") == 2
 
@@ -98,14 +98,14 @@ def test_a_folder_that_cannot_be_written_to(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     monkeypatch.setattr(conv_pool, "write_atomically", refused)
-    assert conv_pool.compiled().is_file()
+    assert conv_pool.kernel_path().is_file()
     assert conv_pool.library().made is not None
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_cache_that_is_no_folder(compiler: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
-    place = conv_pool.compiled()
+    place = conv_pool.kernel_path()
     assert place.is_file()
     assert place.parent != tmp_path / "cache"
 
@@ -114,7 +114,7 @@ def test_where_there_is_a_compiler_the_code_can_be_compiled() -> None:
     """Without this a mistake in it would only leave tests out."""
     if reason := no_c_compiler():
         pytest.skip(reason)
-    assert conv_pool.compiled().is_file()
+    assert conv_pool.kernel_path().is_file()
     assert conv_pool.library().backward
 
 
