@@ -1,7 +1,7 @@
-"""The errors that a user can cause or must know of, each with its exit status.
+"""Errors that are reported to the user, each with its exit status.
 
-The message is one to three lines that say what is wrong and what to do; `shared/cli.py` prints
-it without a traceback. Any other exception is a defect of ours and keeps its traceback (status 1).
+The message says in one or two lines what is wrong and what to do; `shared/cli.py` prints it without a
+traceback. Any other exception is a bug and keeps its traceback (status 1).
 """
 
 from pathlib import Path
@@ -32,20 +32,20 @@ class TrainingDiverged(SuiteError):
 
 
 class LostProcess(SuiteError):
-    """One of several processes that train together has ended, and so must the others.
+    """Another process of this training has ended.
 
     Attributes:
-        noticed: whether torchrun has already asked this process to end.
+        noticed: whether torchrun has already told this process to end.
     """
 
     noticed = False
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C in a training, of which there is a checkpoint to go on from.
+    """Ctrl-C during a run that can be resumed.
 
     Attributes:
-        folder: what `trainer.resume` must name to go on; the folder of the whole run sets it.
+        folder: the run folder, for `trainer.resume`.
     """
 
     folder: Path | None = None

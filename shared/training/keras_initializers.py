@@ -7,14 +7,14 @@ import keras
 
 
 def torch_initializers(fan_in: int, bias: bool = True) -> dict[str, Any]:
-    """Return the arguments that make a Keras layer draw its weights as torch's layers do.
+    """Return arguments with which a Keras layer draws its weights as torch's layers do.
 
     Weight and bias are uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in) (torch.nn.Linear and
-    torch.nn._ConvNd, `reset_parameters`), where Keras would take Glorot's range and no bias.
+    torch.nn._ConvNd, `reset_parameters`); Keras's defaults are Glorot's range and zero biases.
 
     Args:
-        fan_in: how many inputs an output sums over.
-        bias: whether the layer has one.
+        fan_in: number of inputs that an output sums over.
+        bias: whether the layer has a bias.
     """
     bound = 1 / math.sqrt(fan_in)
     return {

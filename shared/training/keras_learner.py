@@ -130,7 +130,7 @@ class KerasLearner:
     def _variables(self) -> dict[str, Any]:
         """Return every variable by a name that is the same in another process.
 
-        Keras numbers optimizers and generators through the whole process: here by their place.
+        Keras numbers optimizers and generators per process; here their position counts.
         """
         weights = {weight.path: weight for weight in self.model.weights}
         optimizer = dict(enumerate(self.optimizer.variables))
@@ -166,7 +166,7 @@ def clip_by_norm(gradients: list[tf.Tensor], max_norm: float) -> list[tf.Tensor]
 
 
 def set_threads(count: int) -> None:
-    """Let TensorFlow use `count` threads, which it can be told only before its first operation.
+    """Let TensorFlow use `count` threads, which can be set only before its first operation.
 
     Raises:
         ConfigError: TensorFlow has started with another number in this process.

@@ -1,7 +1,7 @@
 """torch.optim's update formulas as Keras optimizers, so that one configuration means one thing.
 
-Keras's own optimizers differ from torch's in where momentum meets the learning rate, where epsilon
-stands, and in weight decay. `optimizer.formula` chooses; conf/optimizer/*.yaml show both formulas.
+Keras's own optimizers differ from torch's in where the learning rate and epsilon enter, and in weight
+decay. `optimizer.formula` chooses; conf/optimizer/*.yaml show both formulas.
 In the formulas below g is the gradient, w the weight, t the step from 1.
 """
 
@@ -15,7 +15,7 @@ from shared.errors import ConfigError
 
 
 class TorchOptimizer(keras.optimizers.Optimizer):
-    """What torch's optimizers have in common: L2 is added to the gradient, state starts at zero."""
+    """The common part of torch's optimizers: L2 is added to the gradient, the state starts at zero."""
 
     state_names: ClassVar[tuple[str, ...]] = ()
 
@@ -26,7 +26,7 @@ class TorchOptimizer(keras.optimizers.Optimizer):
         self.lr_scales: dict[str, float] = {}  # by the path of the variable
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Make the state of each variable."""
+        """Create the state of each variable."""
         if self.built:
             return
         super().build(variables)
@@ -46,7 +46,7 @@ class TorchOptimizer(keras.optimizers.Optimizer):
         return ops.cast(learning_rate, variable.dtype) * self.lr_scales.get(path, 1.0)
 
     def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
-        """Update the state; return what is taken off the weight."""
+        """Update the state; return what to subtract from the weight."""
         return rate * gradient
 
 
@@ -121,7 +121,7 @@ class TorchAdamW(TorchAdam):
 
 
 def build_optimizer(config: Optimizer) -> keras.optimizers.Optimizer:
-    """Return the optimizer of that name in the formula asked for."""
+    """Return the optimizer of that name with the configured formula."""
     if getattr(config, "formula", "torch") == "keras":
         return keras_formula(config)
     classes: dict[str, type[TorchOptimizer]] = {
@@ -136,23 +136,23 @@ def build_optimizer(config: Optimizer) -> keras.optimizers.Optimizer:
 
 
 def set_lr_scales(optimizer: keras.optimizers.Optimizer, lr_scales: dict[str, float]) -> None:
-    """Multiply the learning rate of each variable, by its path, by its factor from now on.
+    """Multiply the learning rate of each variable by its factor, given by the variable's path.
 
     Raises:
-        ConfigError: Keras's own optimizers have one rate for all.
+        ConfigError: Keras's own optimizers have one learning rate for all layers.
     """
     if isinstance(optimizer, TorchOptimizer):
         optimizer.lr_scales = lr_scales
     elif any(scale != 1 for scale in lr_scales.values()):
         raise ConfigError(
-            "optimizer.formula=keras has one learning rate for all layers: take "
-            "optimizer.formula=torch where they learn at different rates"
+            "optimizer.formula=keras has one learning rate for all layers; use optimizer.formula=torch "
+            "for different learning rates"
         )
 
 
 def keras_formula(config: Optimizer) -> keras.optimizers.Optimizer:
     """Return Keras's own optimizer of that name; its weight decay is always decoupled."""
-    # None is no value for adamw; elsewhere it saves an operation that 0 would cost.
+    # adamw does not accept None; elsewhere None saves an operation that 0 would cost.
     decay = config.weight_decay if config.name == "adamw" else config.weight_decay or None
     common = {"learning_rate": config.lr, "weight_decay": decay}
     match config:

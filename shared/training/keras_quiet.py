@@ -1,12 +1,10 @@
-"""Imports Keras and TensorFlow without what nobody here needs of them.
+"""Imports Keras and TensorFlow quietly and without packages that are not needed.
 
-The notes that TensorFlow writes meanwhile go straight to file descriptor 2, whatever its log level
-is, and look like warnings to whoever reads them first. They are held back, and shown only when the
-import fails.
+TensorFlow writes notes to file descriptor 2 during the import, whatever its log level, and they look
+like warnings. They are shown only if the import fails.
 
-Keras imports scikit-learn and Matplotlib where they are installed, for wrappers and pictures of its
-own that are not used here, and does without where they are not: a third of the import's time. So
-they are not to be found meanwhile.
+Keras imports scikit-learn and Matplotlib if they are installed, for wrappers and plots that are not
+used here: a third of the import's time. They are hidden during the import.
 """
 
 import os
@@ -18,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors arrive as excep
 
 unneeded = {"sklearn", "matplotlib"} - sys.modules.keys()
 for name in unneeded:
-    sys.modules[name] = None  # type: ignore[assignment]  # to import it raises ImportError
+    sys.modules[name] = None  # type: ignore[assignment]  # makes importing it raise ImportError
 stderr = os.dup(2)
 with tempfile.TemporaryFile() as notes:
     os.dup2(notes.fileno(), 2)

@@ -2,7 +2,7 @@
 
 `cross_entropy`: logits (N, classes), softmax in the loss. `binary_cross_entropy`: logits (N, 1),
 sigmoid in the loss. `squared_error`: logits (N, 1), the mean of (sigmoid(logit) - label)^2.
-Labels are int64 (N,). Each framework's learner has the same three; a test holds them together.
+Labels are int64 (N,). Each learner has the same three; a test compares them.
 """
 
 from typing import Any, Literal
@@ -27,7 +27,7 @@ def example_losses(loss: Loss, logits: NDArray[np.float64], labels: NDArray[np.i
 
 
 def predicted_classes(loss: Loss, logits: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the class that each example's logits speak for, shape (N,)."""
+    """Return the predicted class of each example, int64 (N,)."""
     if loss == "cross_entropy":
         return np.asarray(logits.argmax(axis=1))
     return (logits[:, 0] > 0).astype(np.int64)
@@ -46,7 +46,7 @@ def class_probabilities(loss: Loss, logits: NDArray[np.float64]) -> NDArray[np.f
 def cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return -log softmax(logits)[label] of each example, shape (N,), in nats.
 
-    The largest logit is taken out first, so that no exponential overflows.
+    The largest logit is subtracted first, so that no exponential overflows.
     """
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1))

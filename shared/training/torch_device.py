@@ -1,4 +1,4 @@
-"""Which device PyTorch computes on, and whether this machine has what a configuration asks for."""
+"""The device that PyTorch uses."""
 
 import torch
 
@@ -8,10 +8,10 @@ from shared.errors import ConfigError
 
 
 def device_of(trainer: Trainer) -> torch.device:
-    """Return the device that `trainer.device` names; each of several processes has its own GPU.
+    """Return the device that `trainer.device` names; each process of a training has its own GPU.
 
     Raises:
-        ConfigError: it is not there.
+        ConfigError: this machine does not have it.
     """
     enough = torch.cuda.is_available() and torch.cuda.device_count() >= distributed.local_world_size()
     kind = trainer.device
@@ -21,13 +21,11 @@ def device_of(trainer: Trainer) -> torch.device:
         case "cuda" if not enough:
             raise ConfigError(
                 f"trainer.device=cuda: PyTorch finds {torch.cuda.device_count()} CUDA devices for "
-                f"{distributed.local_world_size()} of these processes on this machine\n"
-                "trainer.device=cpu needs none"
+                f"{distributed.local_world_size()} processes; use trainer.device=cpu"
             )
         case "mps" if not torch.backends.mps.is_available():
             raise ConfigError(
-                "trainer.device=mps: PyTorch finds no Apple GPU on this machine\n"
-                "trainer.device=cpu needs none"
+                "trainer.device=mps: PyTorch finds no Apple GPU on this machine; use trainer.device=cpu"
             )
         case "mps" if distributed.world_size() > 1:
             raise ConfigError("trainer.device=mps runs in one process: start it without torchrun")
