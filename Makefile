@@ -1,4 +1,4 @@
-# `make help` lists the targets. Every KEY=VALUE on the command line goes to the program:
+# `make help` lists the targets. Every KEY=VALUE on the command line is passed on to the program:
 #   make train-mnist optimizer.lr=0.01 trainer.epochs=2
 # ARGS are Hydra's own options: make train-mnist ARGS=-m seed=0,1,2
 
@@ -20,20 +20,20 @@ value_of = $(call quoted,$(patsubst $(1)=%,%,$(filter $(1)=%,$(WORDS))))
 OVERRIDES = $(ARGS) $(call quoted,$(WORDS))
 
 .PHONY: help
-help: ## show this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  any KEY=VALUE goes to the application: make train-mnist optimizer.lr=0.01 trainer.epochs=2'
-	@echo '  all keys of an application: .venv/bin/python -m apps.mnist_cnn --help'
+	@echo '  KEY=VALUE sets any key of an application: make train-mnist optimizer.lr=0.01 trainer.epochs=2'
+	@echo '  list the keys of an application: .venv/bin/python -m apps.mnist_cnn --help'
 
 .PHONY: install
-install: $(READY) ## set up .venv from requirements.lock (all other targets do it when needed)
+install: $(READY) ## set up .venv from requirements.lock (the other targets do it when needed)
 
-# The lock is the only source of versions, for uv too; every file is checked against its hash.
-# The bytecode is compiled here, once: where PYTHONDONTWRITEBYTECODE is set, every start would do it.
+# requirements.lock is the only source of versions, also of uv's; every file is checked against its hash.
+# Bytecode is compiled here, once: with PYTHONDONTWRITEBYTECODE set, every start would compile it again.
 $(READY): requirements.lock
 	@if [ -z '$(PYTHON)' ]; then \
-		echo 'error: Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=/path/to/python' >&2; exit 2; fi
+		echo 'error: Python 3.11, 3.12 or 3.13 was not found; give its path with PYTHON=/path/to/python' >&2; exit 2; fi
 	@echo 'installing into $(VENV) (7 GB: torch and TensorFlow) ...'
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
@@ -56,23 +56,23 @@ train-imdb: $(READY) ## train on IMDB (model=lstm, rnn or bow; framework=torch, 
 	@$(RUN) -m apps.imdb_rnn $(OVERRIDES)
 
 .PHONY: train-resnet
-train-resnet: $(READY) ## transfer learning (transfer.mode=frozen, finetune, scratch or compare)
+train-resnet: $(READY) ## train a ResNet on few labeled images (transfer.mode=frozen, finetune, scratch or compare)
 	@$(RUN) -m apps.resnet_transfer $(OVERRIDES)
 
 .PHONY: train-attention
-train-attention: $(READY) ## train attention to look values up, or to weigh words (data=recall or imdb)
+train-attention: $(READY) ## train attention to look values up, or to weight words (data=recall or imdb)
 	@$(RUN) -m apps.attention $(OVERRIDES)
 
 .PHONY: train-gradient-flow
-train-gradient-flow: $(READY) ## pictures of what gradients do (framework=numpy, torch or keras)
+train-gradient-flow: $(READY) ## chart where gradients vanish or explode (framework=numpy, torch or keras)
 	@$(RUN) -m apps.gradient_flow $(OVERRIDES)
 
 .PHONY: evaluate
-evaluate: $(READY) ## score a finished run again (run=latest or run=FOLDER; other data: data=NAME)
+evaluate: $(READY) ## score a finished run again (run=latest or run=FOLDER; data=NAME: other data)
 	@$(RUN) -m tools.evaluate $(ARGS) $(call value_of,run) $(call quoted,$(filter-out run=%,$(WORDS)))
 
 .PHONY: predict
-predict: $(READY) ## ask a trained network (run=latest input=digit.png; ARGS='a.png b.png': several inputs)
+predict: $(READY) ## predict with a finished run (run=latest input=digit.png; ARGS='a.png b.png': several inputs)
 	@$(RUN) -m tools.predict $(call value_of,run) $(call value_of,input) $(ARGS)
 
 .PHONY: export
@@ -80,15 +80,15 @@ export: $(READY) ## write the torch network of a run as ONNX (run=latest; ARGS='
 	@$(RUN) -m tools.export $(call value_of,run) $(ARGS)
 
 .PHONY: rerun
-rerun: $(READY) ## repeat a run and compare the results, to the last bit (run=latest)
+rerun: $(READY) ## repeat a run and compare the results to the last bit (run=latest)
 	@$(RUN) -m tools.rerun $(call value_of,run) $(ARGS)
 
 .PHONY: sweep
-sweep: $(READY) ## search for the best values (app=mnist_cnn; resume=FOLDER goes on; --help of tools.sweep)
+sweep: $(READY) ## search for the best hyperparameters (app=mnist_cnn; resume=FOLDER: an interrupted study)
 	@$(RUN) -m tools.sweep $(OVERRIDES)
 
 .PHONY: report
-report: $(READY) ## one HTML page of all runs in outputs/ (ARGS='FOLDER ... --out FILE': others)
+report: $(READY) ## write one HTML page of all runs in outputs/ (ARGS='FOLDER ... --out FILE': other runs)
 	@$(RUN) -m tools.report $(ARGS)
 
 .PHONY: gradcheck
@@ -96,33 +96,33 @@ gradcheck: $(READY) ## compare the hand-written gradients with torch, Keras and 
 	@$(RUN) -m tools.gradcheck $(OVERRIDES)
 
 .PHONY: bench
-bench: $(READY) ## measure beside what people would use instead (case=NAME, peers=PATH; docs/performance.md)
+bench: $(READY) ## measure the speed against what people would use instead (case=NAME, peers=PATH)
 	@$(RUN) -m tools.bench $(OVERRIDES)
 
 .PHONY: regress
-regress: $(READY) ## has anything become less accurate? (case=NAME: one case; docs/regression-gate.md)
+regress: $(READY) ## check that no application has become less accurate (case=NAME, case=short)
 	@$(RUN) -m tools.regress $(OVERRIDES)
 
 .PHONY: bless
-bless: $(READY) ## record a new baseline of a case (case=NAME) and print old against new
+bless: $(READY) ## record a new baseline for `make regress` (case=NAME) and print old against new
 	@$(RUN) -m tools.regress --bless $(OVERRIDES)
 
 .PHONY: test
-test: $(READY) ## the tests, without the slow ones
+test: $(READY) ## run the tests, except the slow ones
 	@$(RUN) -m pytest -n auto --dist worksteal -m 'not slow'
 
 .PHONY: test-slow
-test-slow: $(READY) ## the slow tests: accuracy of whole trainings
+test-slow: $(READY) ## run the slow tests: whole trainings
 	@$(RUN) -m pytest -n auto --dist worksteal -m slow
 
 .PHONY: lint
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## run ruff and mypy
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 
 .PHONY: results
-results: $(READY) ## write the tables in README.md anew from the recorded runs
+results: $(READY) ## update the generated tables of README.md and docs/ from the recorded runs
 	@$(RUN) -m tools.results
 
 .PHONY: lock

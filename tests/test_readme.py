@@ -1,25 +1,46 @@
-"""The README's own commands work, at smoke size."""
+"""The commands, links and code on the documentation pages work; commands run at smoke size."""
 
 import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.helpers import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("apps/*/README.md"))]
+README = ROOT / "README.md"
+DOCUMENTS = [README, *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("apps/*/README.md"))]
 SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CONSOLE_BLOCK = re.compile(r"^```console\n\$ (.*?)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)\)")
+ANCHOR = re.compile(r"\]\(([^)#]*)#([^)]+)\)")
 
-SLOW = re.compile(r".*\.(rerun|evaluate|export)|mnist_cnn\.predict")  # each trains first
+TARGETS = {  # by application
+    app: target
+    for target, app in re.findall(
+        r"^(train-[\w-]+):.*\n\t@\$\(RUN\) -m apps\.(\w+)", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+}
+RUN_TOOL = re.compile(r"(?:tools\.|make )(evaluate|predict|export|rerun)\b")
 SMOKE = ["debug=smoke", "trainer.max_steps=3"]
+OWN_TESTS = {  # what is too slow to try here, and where it is tested
+    "make test": "tests/test_readme.py",
+    "make gradcheck": "tests/tools/gradcheck",
+    "make report": "tests/tools/test_report.py",
+    "make sweep": "tests/tools/test_sweep.py",
+    "make regress": "tests/tools/regress",
+    "make bless": "tests/tools/regress",
+    "tools.regress": "tests/tools/regress",
+    "tools.regress.faults": "tests/tools/regress",
+}
 COMMANDS = sorted(
     {
         line
@@ -31,122 +52,141 @@ COMMANDS = sorted(
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command of the README as it stands, in the repository's folder."""
-    # Not MAKEFLAGS and the like: they belong to the make that may be running these tests.
+    """Run a documented command in the repository's folder."""
+    # Without MAKEFLAGS and the like: they belong to the make that may be running these tests.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MA")}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def is_tool(words: list[str]) -> bool:
-    """Whether a command is about a finished run: tools.TOOL RUN."""
-    return any(re.fullmatch(r"tools\.(evaluate|predict|export|rerun)", word) for word in words)
+def application(command: str) -> str | None:
+    """Return the application that a command trains or whose run it looks at."""
+    if found := re.search(r"\b(?:apps\.|outputs/)(\w+)", command):
+        return found[1]
+    if RUN_TOOL.search(command):
+        return "mnist_cnn"  # run=latest
+    return next((app for app, target in TARGETS.items() if f"make {target}" in command), None)
 
 
-def with_real_places(words: list[str], folder: Path) -> list[str]:
-    """Return the command with folders that are there in place of the README's stand-ins."""
+def with_real_paths(command: str, folder: Path) -> list[str]:
+    """Return the words of a command with existing files and folders instead of placeholders."""
     own = folder / "own"
     for label in ("dull", "good"):
         (own / label).mkdir(parents=True)
         for number in range(60):
             (own / label / f"{number}.txt").write_text(f"a {label} film, {number}")
             Image.new("RGB", (40, 30), (4 * number, 90, 40)).save(own / label / f"{number}.png")
-    words = [word.replace("=PATH", f"={own}") for word in words]
-    words = [word.replace("PICTURE.jpg", f"{own}/good/0.png") for word in words]
-    bar = Image.new("L", (60, 60))
-    bar.paste(255, (25, 10, 32, 50))  # as good as a one
-    bar.save(own / "digit.png")
-    words = [word.replace("DIGIT.png", f"{own}/digit.png") for word in words]
-    for number, word in enumerate(words):
-        if found := re.fullmatch(r"outputs/(\w+)/DATE_TIME", word):
-            words[number] = f"{folder}/run"
-            train(["make", training(found[1])], folder)
-        if word == "trainer.resume=latest":
-            words[number] = f"trainer.resume={folder}/run"
-            train(words[:number], folder)
-            (folder / "run" / "metrics.json").unlink()  # a killed run has none
-    return words
-
-
-def training(app: str) -> str:
-    """Return the target that trains an application: imdb_rnn has train-imdb."""
-    return f"train-{app.partition('_')[0]}"
+    digit = Image.new("L", (60, 60))
+    digit.paste(255, (25, 10, 32, 50))  # a one
+    digit.save(own / "digit.png")
+    for placeholder, path in (
+        (r"(?<==)PATH", own),
+        (r"PICTURE\.jpg|IMAGE\.jpg", own / "good" / "0.png"),
+        (r"DIGIT\.png", own / "digit.png"),
+        (r"(?<=run=)latest|outputs/\w+/DATE_TIME", folder / "run"),
+        (r"(?<=trainer\.resume=)latest", folder / "run"),
+    ):
+        command = re.sub(placeholder, str(path), command)
+    return shlex.split(command)
 
 
 def train(words: list[str], folder: Path) -> None:
-    """Train at smoke size with a command of the README; the run folder is `folder`/run."""
+    """Train at smoke size with a documented command; the run folder is `folder`/run."""
     result = run([*words, *SMOKE, f"hydra.run.dir={folder}/run", f"hydra.sweep.dir={folder}/sweep"])
     assert result.returncode == 0, result.stderr
-    assert re.search("test: accuracy|a class, finetune: [0-9.]+%", result.stdout)
+    assert re.search(r"test: accuracy|finetune: [0-9.]+%", result.stdout)
     assert list(folder.rglob("metrics.json"))
 
 
-def application(command: str) -> str:
-    """Return what a command starts: mnist, imdb_rnn.predict, ..."""
-    if tool := re.search(r"-m tools\.(\w+) outputs/(\w+)", command):
-        return f"{tool[2]}.{tool[1]}"
-    found = re.search(r"train-([a-z-]+)|apps\.([\w.]+)", command)
-    return next(filter(None, found.groups())) if found else ""
+def tried() -> Iterator[Any]:
+    """Yield each command that trains or looks at a run.
 
-
-def tried(commands: Sequence[str]) -> Iterator[Any]:
-    """Yield each command that starts something; after the first of its kind they are slow tests.
-
-    What a tool looks at has been trained with `make train-APP`: this one is tried with the tool.
+    Fast tests are one prediction for each application, which trains first, and the first --help.
     """
-    tools = (re.search(r"outputs/(\w+)/DATE_TIME", command) for command in commands)
-    known = {application(f"make {training(tool[1])}") for tool in tools if tool}
-    for command in commands:
-        if kind := application(command):
-            marks = [pytest.mark.slow] if kind in known or SLOW.fullmatch(kind) else []
-            known.add(kind)
-            yield pytest.param(command, marks=marks)
+    seen = set()
+    for command in COMMANDS:
+        if app := application(command):
+            kind = "--help" if "--help" in command else app
+            fast = kind not in seen and ("--help" in command or "tools.predict" in command)
+            seen |= {kind} if fast else set()
+            yield pytest.param(command, app, marks=[] if fast else [pytest.mark.slow])
 
 
-@pytest.mark.parametrize("command", list(tried(COMMANDS)))
-def test_a_command_works(command: str, tmp_path: Path) -> None:
-    words = with_real_places(shlex.split(command), tmp_path)
-    if "--help" not in words and not is_tool(words):
+@pytest.mark.parametrize(("command", "app"), list(tried()))
+def test_command_works(command: str, app: str, tmp_path: Path) -> None:
+    words = with_real_paths(command, tmp_path)
+    if tool := RUN_TOOL.search(command):
+        train(["make", TARGETS[app]], tmp_path)
+        if tool[1] == "rerun":
+            out = f"--out {tmp_path}/again"
+            words += [f"ARGS={out}"] if words[0] == "make" else out.split()
+        result = run(words)
+        assert result.returncode == 0, result.stderr
+        assert re.search(r"\.png|to the last bit|metrics\.json says|logits differ by", result.stdout)
+    elif "--help" in words:
+        assert run(words).stdout.startswith("usage:")
+    else:
+        if "trainer.resume=" in command:
+            train(words[:-1], tmp_path)
+            (tmp_path / "run" / "metrics.json").unlink()  # a killed run has none
         train(words, tmp_path)
-        return
-    if "tools.rerun" in words:
-        words += ["--out", f"{tmp_path}/again"]
-    result = run(words)
-    assert result.returncode == 0, result.stderr
-    if is_tool(words):
-        said = r"\.png|to the last bit|metrics\.json says|logits differ by"
-        assert re.search(said, result.stdout)
 
 
-def test_every_command_is_tried_or_is_this_very_test_run() -> None:
-    untried = [command for command in COMMANDS if not application(command)]
-    assert untried == [
-        "make gradcheck",
-        "make report",
-        "make sweep app=mnist_cnn",
-        "make test",
-    ]  # tests of their own
-    assert len(COMMANDS) > 5
+def test_every_application_has_a_fast_test() -> None:
+    assert {param.values[1] for param in tried() if not param.marks} == set(TARGETS)
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if not application(command)])
+def test_any_other_command_has_tests_of_its_own(command: str) -> None:
+    found = re.search(r"make [\w-]+|tools\.[\w.]+", command)
+    assert found, command
+    assert (ROOT / OWN_TESTS[found[0]]).exists()
 
 
 @pytest.mark.parametrize(
     ("command", "shown"),
     [block for document in DOCUMENTS for block in CONSOLE_BLOCK.findall(document.read_text())],
 )
-def test_an_error_reads_as_it_is_shown(command: str, shown: str) -> None:
+def test_error_reads_as_shown(command: str, shown: str) -> None:
     result = run(shlex.split(command))
     assert result.returncode == 2
-    assert result.stderr.startswith(shown)
+    assert f"\n{shown}" in f"\n{result.stderr}"  # after warnings of make, if any
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(document: Path) -> None:
-    for target in LINK.findall(document.read_text()):
+    text = document.read_text()
+    for target in LINK.findall(text):
         if not target.startswith("https://"):
             assert (document.parent / target).exists(), target
+    for target, anchor in ANCHOR.findall(text):
+        if not target.startswith("https://"):
+            headings = re.findall(r"^#+ (.*)", (document.parent / target or document).read_text(), re.M)
+            slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in slugs, f"{target}#{anchor}"
 
 
-def test_the_documented_targets_exist() -> None:
+def test_documented_targets_exist() -> None:
     listed = run(["make", "help"]).stdout
     for document in [*DOCUMENTS, ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"`make ([a-z-]+)", document.read_text()):
             assert f"make {target} " in listed, target
+
+
+def test_training_loop_in_the_readme_is_the_source() -> None:
+    (block,) = PYTHON_BLOCK.findall(README.read_text())
+    excerpts = re.findall(r"^# (\S+\.py): \w+\n(.*?)(?=\n# |\Z)", block, re.DOTALL | re.MULTILINE)
+    assert len(excerpts) == 2
+    for path, code in excerpts:
+        source = (ROOT / path).read_text()
+        indented = (textwrap.indent(code.strip(), " " * width) for width in (4, 8))
+        assert any(text in source for text in indented), f"README.md shows other code than {path}"
+
+
+def test_backpropagation_example_runs() -> None:
+    (block,) = PYTHON_BLOCK.findall((ROOT / "docs" / "gradients.md").read_text())
+    random = np.random.default_rng(0)
+    exec(block, {"images": random.random((5, 784), np.float32), "labels": random.integers(10, size=5)})
+
+
+def test_readme_is_one_page() -> None:
+    assert len(README.read_text().splitlines()) <= 150
