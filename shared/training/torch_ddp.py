@@ -88,10 +88,13 @@ class ShardedDropout(ByteDropout):
 
     shard: Shard
 
-    def random_bytes(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the shard of the whole batch's random bytes."""
-        shape = (self.shard.batch_size, *x.shape[1:])
-        return self.draw(torch.Size(shape), x.device)[self.shard.rows]
+    def batch_shape(self, x: torch.Tensor) -> torch.Size:
+        """Return the shape of the whole batch."""
+        return torch.Size([self.shard.batch_size, *x.shape[1:]])
+
+    def rows(self) -> slice:
+        """Return the rows of the shard."""
+        return self.shard.rows
 
 
 class AllReduceSum(torch.autograd.Function):

@@ -30,22 +30,24 @@ class ByteDropout(nn.Module):
         """Return x with zeros in training, and x itself in evaluation."""
         if not self.training or self.zeros == 0:
             return x
-        drawn = self.random_bytes(x).to(INTEGERS[x.element_size()])
+        shape, rows = self.batch_shape(x), self.rows()
+        count = math.prod(shape)
+        words = torch.empty(-(-count // 8), dtype=torch.int64, device=x.device)
+        words.random_(-(2**63), None)
+        drawn = words.view(torch.uint8)[:count].view(shape)[rows].to(INTEGERS[x.element_size()])
         # The sign of the difference fills all bits: ones where the byte is not one of the `zeros`.
         mask = (self.zeros - 1 - drawn) >> (8 * x.element_size() - 1)
         masked: torch.Tensor = BitMask.apply(x, mask)
         return masked * (LEVELS / (LEVELS - self.zeros))
 
-    def random_bytes(self, x: torch.Tensor) -> torch.Tensor:
-        """Return random bytes, uint8 of x's shape."""
-        return self.draw(x.shape, x.device)
+    # A process that sees a shard of the batch replaces these two (torch_ddp.py).
+    def batch_shape(self, x: torch.Tensor) -> torch.Size:
+        """Return the shape of the whole batch, for which the mask is drawn."""
+        return x.shape
 
-    def draw(self, shape: torch.Size, device: torch.device) -> torch.Tensor:
-        """Return random bytes, uint8 of that shape, eight from each draw of the generator."""
-        count = math.prod(shape)
-        words = torch.empty(-(-count // 8), dtype=torch.int64, device=device)
-        words.random_(-(2**63), None)
-        return words.view(torch.uint8)[:count].view(shape)
+    def rows(self) -> slice:
+        """Return the rows of the batch that x has."""
+        return slice(None)
 
 
 class BitMask(torch.autograd.Function):

@@ -21,9 +21,8 @@ def test_a_device_that_is_not_there_is_refused(device: str, tmp_path: Path) -> N
     config = mnist_config(tmp_path, f"trainer.device={device}")
     with pytest.raises(ConfigError) as refusal:
         device_of(config.trainer)
-    first, second = str(refusal.value).splitlines()
-    assert first.startswith(f"trainer.device={device}: PyTorch finds ")
-    assert second == "trainer.device=cpu needs none"
+    assert str(refusal.value).startswith(f"trainer.device={device}: PyTorch finds ")
+    assert str(refusal.value).endswith("; use trainer.device=cpu")
 
 
 @no_cuda
@@ -32,7 +31,7 @@ def test_the_command_says_so(tmp_path: Path) -> None:
     result = run_mnist("trainer.device=cuda", "data=digits", f"hydra.run.dir={tmp_path}/run")
     assert result.returncode == 2
     assert result.stderr.startswith("error: trainer.device=cuda")
-    assert len(result.stderr.splitlines()) == 2
+    assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 
