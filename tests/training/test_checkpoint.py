@@ -1,9 +1,8 @@
-"""What was interrupted goes on with the same bits; what does not belong to it is refused."""
+"""A resumed run has the bits of an uninterrupted one; what does not belong to a run is refused."""
 
 import contextlib
 import csv
 import errno
-import importlib
 import itertools
 import json
 import pickle
@@ -29,24 +28,17 @@ from shared.training import checkpoint
 from shared.training.loop import fit
 from shared.training.run_state import save_weights
 from shared.training.schedule import learning_rates
-from tests.helpers import app_config, mnist_config, take_steps
+from tests.helpers import mnist_config, take_steps, trained
 
-FRAMEWORKS = ["torch", "keras", "numpy"]
 STEPS = 8  # of four batches an epoch, the last one smaller
-SMALL = [
-    "data.train_limit=226",
-    "trainer.batch_size=50",
-    "trainer.epochs=2",
-    "trainer.threads=1",
-    "data.shift=1",
-]
+SMALL = "data.train_limit=226 trainer.batch_size=50 trainer.epochs=2 trainer.threads=1 data.shift=1"
 CNN = ["model=cnn", "model.channels=[2,3]", "model.hidden=8"]  # with dropout
 FAST_CNN = ["model=fast_cnn", "model.channels=[2,3]", "model.hidden=8"]  # with running statistics
 MLP = ["model=mlp", "model.hidden=[6,5]", "framework=numpy"]
 
 
 def small(run_dir: Path, *overrides: str) -> Config:
-    return mnist_config(run_dir, *SMALL, *overrides)
+    return mnist_config(run_dir, *SMALL.split(), *overrides)
 
 
 @cache
@@ -57,7 +49,7 @@ def data_of(seed: int) -> Any:
 
 
 def train(config: Config) -> Path:
-    """Train as an application does, but for the pictures; return the run folder."""
+    """Train as the application does, without charts; return the run folder."""
     digest, (train_set, validation_set, _) = data_of(config.seed)
     run = RunFolder.open(config)
     run.metrics |= {"dataset_sha256": digest, "model": config.model.name}
@@ -68,8 +60,23 @@ def train(config: Config) -> Path:
     return run.path
 
 
+def resume(run_dir: Path, *overrides: str) -> Path:
+    return train(small(run_dir, *MLP, *overrides, f"trainer.resume={run_dir}"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of the MLP that nothing interrupted."""
+    return train(small(tmp_path_factory.mktemp("whole"), *MLP))
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
 def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], object]) -> None:
-    """Do something in the middle of a step, which is counted in this process."""
+    """Call `action` in the middle of the step with this number, counted from now."""
     counter = itertools.count(1)
     show = TrainingProgress.step
 
@@ -89,26 +96,43 @@ def crash() -> None:
     raise ZeroDivisionError("a defect")
 
 
-def results(folder: Path) -> dict[str, Any]:
-    """Return everything that must be the same, but for seconds."""
-    metrics = json.loads((folder / "metrics.json").read_text())
-    with open(folder / "history.csv") as file:
-        history = list(csv.DictReader(file))
-    for row in [*history, metrics]:
-        for key in [key for key in row if key.endswith("seconds")]:
-            assert float(row.pop(key)) > 0
-    metrics.pop("resumed", None)
-    contents = {name: (folder / name).read_bytes() for name in ("weights.safetensors", "steps.csv")}
-    return {"metrics": metrics, "history": history, **contents}
+def without_seconds(value: Any) -> Any:
+    """Return metrics or a row without the keys that may differ, at any depth."""
+    if not isinstance(value, dict):
+        return value
+    assert all(float(v) > 0 for k, v in value.items() if k.endswith("seconds"))
+    return {k: without_seconds(v) for k, v in value.items() if not k.endswith("seconds") and k != "resumed"}
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, run_dir: Path, *overrides: str, after: int = 5) -> Path:
-    """Train and stop in the middle of a step; return the run folder."""
+def assert_same_files(one: Path, other: Path) -> None:
+    """Compare every file of two run folders, including subfolders, except for seconds."""
+    names = {path.relative_to(one) for path in one.rglob("*.*") if path.is_file()}
+    assert {path.relative_to(other) for path in other.rglob("*.*") if path.is_file()} == names
+    for name in names:
+        if name.suffix in (".safetensors", ".txt") or name.name == "steps.csv":
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+        elif name.name == "metrics.json":
+            first, second = (json.loads((path / name).read_text()) for path in (one, other))
+            assert without_seconds(first) == without_seconds(second)
+        elif name.suffix == ".csv":
+            first, second = (list(csv.DictReader((path / name).open())) for path in (one, other))
+            assert [without_seconds(row) for row in first] == [without_seconds(row) for row in second], name
+
+
+def stop(
+    monkeypatch: pytest.MonkeyPatch,
+    run_dir: Path,
+    *overrides: str,
+    after: int = 5,
+    action: Callable[[], object] = ctrl_c,
+    error: type[BaseException] = Interrupted,
+) -> pytest.ExceptionInfo[BaseException]:
+    """Train and stop in the middle of a step."""
     with monkeypatch.context() as patch:
-        at_step(patch, after, ctrl_c)
-        with pytest.raises(Interrupted, match=f"after step {after}; the weights so far are in "):
+        at_step(patch, after, action)
+        with pytest.raises(error) as found:
             train(small(run_dir, *overrides))
-    return run_dir
+    return found
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -122,7 +146,8 @@ def steps_of(folder: Path) -> list[int]:
 @pytest.mark.parametrize(
     ("framework", "model", "stops"),
     [
-        ("torch", CNN, [3, 6]),  # within an epoch, both
+        ("torch", CNN, [3, 6]),  # both within an epoch
+        ("torch", [*CNN, "trainer.precision=bfloat16"], [5]),
         ("numpy", CNN, [3, 4]),
         ("torch", FAST_CNN, [4]),
         ("numpy", FAST_CNN, [4]),
@@ -130,31 +155,24 @@ def steps_of(folder: Path) -> list[int]:
         pytest.param("keras", FAST_CNN, [3, 6], marks=pytest.mark.slow),
     ],
 )
-def test_ctrl_c_again_and_again_changes_no_bit(
-    framework: str, model: list[str], stops: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_resumed_after_ctrl_c_has_the_same_bits(
+    framework: str, model: list[str], stops: list[int], run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = [f"framework={framework}", *model]
-    whole = train(small(tmp_path / "whole", *overrides))
-    run_dir = tmp_path / "run"
+    whole = train(small(run_dir.parent / "whole", *overrides))
     again: list[str] = []
-    for done, stop in itertools.pairwise([0, *stops]):
-        with monkeypatch.context() as patch:
-            at_step(patch, stop - done, ctrl_c)
-            with pytest.raises(Interrupted):
-                train(small(run_dir, *overrides, *again))
+    for done, last in itertools.pairwise([0, *stops]):
+        stop(monkeypatch, run_dir, *overrides, *again, after=last - done)
         again = [f"trainer.resume={run_dir}"]
-    assert steps_of(run_dir) == stops
+    assert steps_of(run_dir) == stops[-2:]
     assert json.loads((run_dir / "metrics.json").read_text())["status"] == "interrupted"
-    train(small(tmp_path / "unused", *overrides, *again))
-    assert results(run_dir) == results(whole)
-    assert {path.name for path in run_dir.iterdir()} == {path.name for path in whole.iterdir()}
+    train(small(run_dir.parent / "unused", *overrides, *again))
+    assert_same_files(run_dir, whole)
     assert json.loads((run_dir / "metrics.json").read_text())["resumed"] == len(stops)
     assert "resumed" not in json.loads((whole / "metrics.json").read_text())
 
 
 OPTIMIZERS = ["sgd", "momentum", "rmsprop", "adagrad", "adam", "adamw"]
-
-
 FORMULAS = [
     ("torch", "torch"),
     ("numpy", "torch"),
@@ -167,13 +185,13 @@ FORMULAS = [
 @pytest.mark.parametrize(
     ("framework", "formula", "optimizer"),
     [
-        pytest.param(*formula, name, marks=[pytest.mark.slow] if slow else [])
+        pytest.param(*formula, name, marks=[pytest.mark.slow] if formula[0] == "keras" else [])
         for formula in FORMULAS
         for name in OPTIMIZERS
-        for slow in [formula[0] == "keras"]  # which compiles for ten seconds
+        if name != "sgd" or formula[1] == "torch"  # SGD has one formula
     ],
 )
-def test_every_optimizer_goes_on_and_dropout_too(
+def test_optimizers_and_dropout_continue_from_a_checkpoint(
     framework: str, formula: str, optimizer: str, tmp_path: Path
 ) -> None:
     own = [] if optimizer == "sgd" else [f"optimizer.formula={formula}"]
@@ -187,86 +205,65 @@ def test_every_optimizer_goes_on_and_dropout_too(
     path.write_bytes(checkpoint.pack(*one.state()))
     name = f"checkpoint_000000003_{sha256(path.read_bytes()).hexdigest()[:16]}.safetensors"
     path.rename(tmp_path / name)
-    expected = list(take_steps(one, train_set, steps[3:]))  # first: torch has one generator for all
+    expected = list(take_steps(one, train_set, steps[3:]))  # first: torch has one global generator
     other.load_state(*checkpoint.read(tmp_path / name))
     assert list(take_steps(other, train_set, steps[3:])) == expected
     for name, weight in one.weights().items():
         np.testing.assert_array_equal(weight, other.weights()[name], err_msg=name)
 
 
-def test_bfloat16_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    overrides = [*CNN, "framework=torch", "trainer.precision=bfloat16"]
-    whole = train(small(tmp_path / "whole", *overrides))
-    run_dir = interrupted(monkeypatch, tmp_path / "run", *overrides)
-    train(small(run_dir, *overrides, f"trainer.resume={run_dir}"))
-    assert results(run_dir) == results(whole)
+def press_twice() -> None:
+    ctrl_c()
+    ctrl_c()
+    pytest.fail("the step was finished")
 
 
-def test_a_crash_costs_the_steps_since_the_last_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+FROM_THE_START = "there is no checkpoint yet: starting from the first step"
+
+
+@pytest.mark.parametrize(
+    ("words", "action", "error", "kept", "message"),
+    [
+        (["trainer.checkpoint_seconds=0"], crash, ZeroDivisionError, [4, 5], "resuming after step 5 of 8"),
+        ([], crash, ZeroDivisionError, [], FROM_THE_START),
+        ([], press_twice, Interrupted, [], FROM_THE_START),  # nothing is saved within a step
+    ],
+    ids=["crash", "crash without a checkpoint", "second Ctrl-C"],
+)
+def test_resuming_continues_from_the_last_checkpoint(
+    words: list[str],
+    action: Callable[[], object],
+    error: type[BaseException],
+    kept: list[int],
+    message: str,
+    whole: Path,
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    whole = train(small(tmp_path / "whole", *MLP))
-    run_dir = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        at_step(patch, 6, crash)
-        with pytest.raises(ZeroDivisionError):
-            train(small(run_dir, *MLP, "trainer.checkpoint_seconds=0"))
-    assert steps_of(run_dir) == [4, 5], "the last two"
-    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
-    assert f"resuming after step 5 of {STEPS}" in capsys.readouterr().out
-    assert results(run_dir) == results(whole)
+    stop(monkeypatch, run_dir, *MLP, *words, after=6, action=action, error=error)
+    assert steps_of(run_dir) == kept
+    resume(run_dir)
+    assert message in capsys.readouterr().out
+    assert_same_files(run_dir, whole)
 
 
-def test_ctrl_c_does_not_wait_for_the_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train(small(tmp_path / "whole", *MLP))
-    run_dir = tmp_path / "run"
+def test_ctrl_c_does_not_wait_for_the_validation(
+    whole: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("shared.training.loop.evaluate", lambda *_: ctrl_c())
         with pytest.raises(Interrupted, match="after step 4;"):
             train(small(run_dir, *MLP))
-    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
-    assert results(run_dir) == results(whole)
-
-
-def twice() -> None:
-    ctrl_c()
-    ctrl_c()
-    pytest.fail("the step went on")
-
-
-def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train(small(tmp_path / "whole", *MLP))
-    run_dir = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        at_step(patch, 5, twice)
-        with pytest.raises(Interrupted):
-            train(small(run_dir, *MLP))
-    assert not checkpoints(run_dir), "half of a step is no state to go on from"
-    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
-    assert results(run_dir) == results(whole)
-
-
-def test_without_a_checkpoint_it_begins_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    whole = train(small(tmp_path / "whole", *MLP))
-    run_dir = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        at_step(patch, 6, crash)
-        with pytest.raises(ZeroDivisionError):
-            train(small(run_dir, *MLP))
-    assert not checkpoints(run_dir)
-    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
-    assert "there is no checkpoint yet: starting from the first step" in capsys.readouterr().out
-    assert results(run_dir) == results(whole)
+    resume(run_dir)
+    assert_same_files(run_dir, whole)
 
 
 @pytest.mark.parametrize("place", ["steps.csv", "afterwards"])
-def test_ctrl_c_after_the_last_step_costs_no_step(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_ctrl_c_after_the_last_step_loses_no_step(
+    place: str, whole: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the rows of all steps are written, or the test set is scored."""
-    run_dir, whole = tmp_path / "run", train(small(tmp_path / "whole", *MLP))
+    """While the rows of all steps are written, or afterwards."""
     write_rows = RunFolder.write_rows
 
     def interrupted(run: RunFolder, name: str) -> None:
@@ -284,12 +281,12 @@ def test_ctrl_c_after_the_last_step_costs_no_step(
     assert steps_of(run_dir) == [STEPS]
     assert (run_dir / "weights.safetensors").exists()
     at_step(monkeypatch, 1, crash)
-    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
-    assert results(run_dir) == results(whole)
+    resume(run_dir)
+    assert_same_files(run_dir, whole)
 
 
 def with_two_checkpoints(monkeypatch: pytest.MonkeyPatch, run_dir: Path) -> tuple[Path, Path]:
-    interrupted(monkeypatch, run_dir, *MLP, "trainer.checkpoint_seconds=0")
+    stop(monkeypatch, run_dir, *MLP, "trainer.checkpoint_seconds=0")
     before, last = checkpoints(run_dir)
     return before, last
 
@@ -305,28 +302,27 @@ def cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [damage, cut])
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_taken(
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(
     harm: Callable[[Path], None],
-    tmp_path: Path,
+    whole: Path,
+    run_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    whole = train(small(tmp_path / "whole", *MLP))
-    run_dir = tmp_path / "run"
     _, last = with_two_checkpoints(monkeypatch, run_dir)
     harm(last)
-    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
-    said = capsys.readouterr()
-    assert f"{last} is damaged or another file" in said.err
-    assert f"resuming after step 4 of {STEPS}" in said.out
-    assert results(run_dir) == results(whole)
+    resume(run_dir)
+    output = capsys.readouterr()
+    assert f"{last} is damaged or another file" in output.err
+    assert f"resuming after step 4 of {STEPS}" in output.out
+    assert_same_files(run_dir, whole)
 
 
 def test_two_damaged_checkpoints_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in with_two_checkpoints(monkeypatch, tmp_path):
         damage(path)
     with pytest.raises(DataError, match="all checkpoints are damaged; train again"):
-        train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}"))
+        resume(tmp_path)
 
 
 class Hostile:
@@ -340,14 +336,14 @@ class Hostile:
 
 
 def test_a_hostile_checkpoint_runs_no_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_dir, trace = tmp_path / "run", tmp_path / "trace"
+    trace = tmp_path / "trace"
     with_two_checkpoints(monkeypatch, run_dir)
     content = pickle.dumps(Hostile(trace))
     name = f"checkpoint_000000007_{sha256(content).hexdigest()[:16]}.safetensors"
     (run_dir / name).write_bytes(content)
-    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
+    resume(run_dir)
     said = capsys.readouterr()
     assert f"{name} is not a checkpoint" in said.err
     assert f"resuming after step 5 of {STEPS}" in said.out
@@ -359,7 +355,7 @@ def test_a_hostile_checkpoint_runs_no_code(
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, hidden in (("a", "[6,5]"), ("b", "[5,6]")):
         overrides = [*MLP, f"model.hidden={hidden}"]
-        interrupted(monkeypatch, tmp_path / name, *overrides)
+        stop(monkeypatch, tmp_path / name, *overrides)
     (taken,) = checkpoints(tmp_path / "a")
     for path in checkpoints(tmp_path / "b"):
         path.unlink()
@@ -368,59 +364,55 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, monkeypatch:
         train(small(tmp_path, *overrides, f"trainer.resume={tmp_path / 'b'}"))
 
 
-def test_a_full_disk_costs_the_checkpoint_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(path: Path, content: bytes) -> None:
-        if path.name.startswith("checkpoint_"):
+def disk_full_for(monkeypatch: pytest.MonkeyPatch, is_refused: Callable[[str], bool]) -> None:
+    def write(path: Path, content: bytes) -> None:
+        if is_refused(path.name):
             raise OSError(errno.ENOSPC, "No space left on device")
         write_atomically(path, content)
 
-    whole = train(small(tmp_path / "whole", *MLP))
-    monkeypatch.setattr(run_folder, "write_atomically", full)
-    run_dir = train(small(tmp_path / "run", *MLP, "trainer.checkpoint_seconds=0"))
-    assert "warning: no checkpoint was written: cannot write" in capsys.readouterr().err
-    assert results(run_dir) == results(whole)
+    monkeypatch.setattr(run_folder, "write_atomically", write)
 
 
-def test_ctrl_c_on_a_full_disk_is_ctrl_c(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_full_disk_prevents_only_the_checkpoint(
+    whole: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(path: Path, content: bytes) -> None:
-        if "config.yaml" in path.name:
-            return write_atomically(path, content)
-        raise OSError(errno.ENOSPC, "No space left on device")
+    disk_full_for(monkeypatch, lambda name: name.startswith("checkpoint_"))
+    train(small(run_dir, *MLP, "trainer.checkpoint_seconds=0"))
+    assert "warning: no checkpoint was written: cannot write" in capsys.readouterr().err
+    assert_same_files(run_dir, whole)
 
-    whole = train(small(tmp_path / "whole", *MLP))
-    run_dir = tmp_path / "run"
+
+def test_ctrl_c_works_on_a_full_disk(
+    whole: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "write_atomically", full)
+        disk_full_for(patch, lambda name: "config.yaml" not in name)
         at_step(patch, 3, ctrl_c)
         with pytest.raises(Interrupted, match=r"not everything could be written.*No space") as found:
             train(small(run_dir, *MLP))
     assert found.value.folder == run_dir
     assert "warning: no checkpoint was written: cannot write" in capsys.readouterr().err
     assert [path.name for path in run_dir.iterdir()] == ["config.yaml"]
-    train(small(run_dir, *MLP, f"trainer.resume={run_dir}"))
-    assert results(run_dir) == results(whole)
+    resume(run_dir)
+    assert_same_files(run_dir, whole)
 
 
 def test_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupted(monkeypatch, tmp_path, *MLP)
+    stop(monkeypatch, tmp_path, *MLP)
     _, sets = data_of(0)
     monkeypatch.setitem(globals(), "data_of", lambda seed: ("0123", sets))
     with pytest.raises(DataError, match="with other data: dataset_sha256 is 0123 and was "):
-        train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}"))
+        resume(tmp_path)
     assert checkpoints(tmp_path), "the right data can still go on"
 
 
 def test_another_configuration_is_refused_with_its_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupted(monkeypatch, tmp_path, *MLP)
+    stop(monkeypatch, tmp_path, *MLP)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ConfigError) as error:
-        train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}", "seed=1", "model.hidden=[6,6]"))
+        resume(tmp_path, "seed=1", "model.hidden=[6,6]")
     assert str(error.value) == (
         f"{tmp_path} cannot be resumed with another configuration: seed=1 (there 0), "
         "model.hidden=[6, 6] (there [6, 5])"
@@ -428,13 +420,13 @@ def test_another_configuration_is_refused_with_its_keys(
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_where_things_lie_may_differ(
+def test_a_moved_run_resumes_with_other_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    interrupted(monkeypatch, tmp_path / "a", *MLP)
+    stop(monkeypatch, tmp_path / "a", *MLP)
     (tmp_path / "a").rename(tmp_path / "b")
-    others = ["trainer.threads=2", "trainer.checkpoint_seconds=null"]
-    train(small(tmp_path / "c", *MLP, *others, f"trainer.resume={tmp_path / 'b'}"))
+    others = ["trainer.threads=2", "trainer.checkpoint_seconds=null", f"trainer.resume={tmp_path / 'b'}"]
+    train(small(tmp_path / "c", *MLP, *others))
     assert f"resuming after step 5 of {STEPS}" in capsys.readouterr().out
     assert not (tmp_path / "c").exists()
 
@@ -450,42 +442,37 @@ def diverge() -> None:
         (diverge, "this run diverged, and would diverge again"),
     ],
 )
-def test_a_run_that_has_ended_is_refused(
+def test_a_run_that_has_ended_cannot_be_resumed(
     action: Callable[[], None], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_step(monkeypatch, 3, action)
     with contextlib.suppress(TrainingDiverged):
         train(small(tmp_path, *MLP, "trainer.checkpoint_seconds=0"))
-    assert not checkpoints(tmp_path), "nobody needs them any more"
+    assert not checkpoints(tmp_path), "they are deleted at the end"
     with pytest.raises(ConfigError, match=message):
-        train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}"))
+        resume(tmp_path)
 
 
-def test_a_run_that_is_going_on_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupted(monkeypatch, tmp_path, *MLP)
+def test_a_run_in_progress_cannot_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop(monkeypatch, tmp_path, *MLP)
     config = small(tmp_path, *MLP, f"trainer.resume={tmp_path}")
-    going_on = RunFolder.open(config)
+    running = RunFolder.open(config)
     with pytest.raises(ConfigError, match="still going on, in another process"):
         RunFolder.open(config)
-    with going_on.session():
+    with running.session():
         pass
     with pytest.raises(ConfigError, match="this run is done"):
         RunFolder.open(config)
 
 
-@pytest.fixture
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latest_is_the_newest_interrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.usefixtures("_elsewhere")
-def test_latest_is_the_newest_that_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     config = small(Path("unused"), *MLP, "trainer.resume=latest")
     with pytest.raises(ConfigError, match="latest: no run in outputs/mnist_cnn was interrupted"):
         train(config)
     runs = [Path("outputs", "mnist_cnn", name) for name in ("b", "a", "done", "now")]
     for path in runs[:2]:
-        interrupted(monkeypatch, path, *MLP)
+        stop(monkeypatch, path, *MLP)
     train(small(runs[2], *MLP))
     now = RunFolder.open(small(runs[3], *MLP))
     assert train(config) == runs[1]
@@ -500,45 +487,16 @@ def test_a_wrong_path_is_refused(tmp_path: Path) -> None:
         train(small(tmp_path, *MLP, f"trainer.resume={tmp_path / 'nowhere'}"))
     (tmp_path / "config.yaml").write_text("app: xor\nframework: torch\nseed: 0\n")
     with pytest.raises(ConfigError, match="is a run of xor, not of mnist_cnn"):
-        train(small(tmp_path, *MLP, f"trainer.resume={tmp_path}"))
+        resume(tmp_path)
 
 
 ATTENTION = ["debug=smoke", "data=recall", "data.train_limit=128", "trainer.epochs=1"]
 RESNET = ["debug=smoke", "data=digit_pictures", "data.size=32", "source.per_class=20"]
 
 
-def one_thread(app: str, run_dir: Path, *overrides: str) -> Any:
-    """Return a configuration whose runs share nothing."""
-    own = ["framework=torch", "trainer.threads=1", *overrides]
-    if app == "resnet_transfer":
-        own.append(f"cache={run_dir.parent}/cache_of_{run_dir.name}")
-    return app_config(app, run_dir, *own)
-
-
 def train_app(app: str, run_dir: Path, *overrides: str) -> None:
-    importlib.import_module(f"apps.{app}.train").train(one_thread(app, run_dir, *overrides))
-
-
-def timeless(value: Any) -> Any:
-    """Return metrics without what may differ, in dicts inside as well."""
-    if not isinstance(value, dict):
-        return value
-    return {k: timeless(v) for k, v in value.items() if not k.endswith("seconds") and k != "resumed"}
-
-
-def same_files(one: Path, other: Path) -> None:
-    """Compare every file of two run folders, those in folders inside too, but for seconds."""
-    names = {path.relative_to(one) for path in one.rglob("*.*") if path.is_file()}
-    assert {path.relative_to(other) for path in other.rglob("*.*") if path.is_file()} == names
-    for name in names:
-        if name.suffix in (".safetensors", ".txt") or name.name == "steps.csv":
-            assert (one / name).read_bytes() == (other / name).read_bytes(), name
-        elif name.name == "metrics.json":
-            first, second = (json.loads((path / name).read_text()) for path in (one, other))
-            assert timeless(first) == timeless(second)
-        elif name.suffix == ".csv":
-            first, second = (list(csv.DictReader(open(path / name))) for path in (one, other))  # noqa: SIM115
-            assert [timeless(row) for row in first] == [timeless(row) for row in second], name
+    cache = [f"cache={run_dir}_cache"] if app == "resnet_transfer" else []
+    trained(app, run_dir, "framework=torch", "trainer.threads=1", *overrides, *cache)
 
 
 @pytest.mark.slow
@@ -561,18 +519,18 @@ def same_files(one: Path, other: Path) -> None:
         ("resnet_transfer", [*RESNET, "transfer.mode=compare", "framework=numpy"], [8, 6]),
     ],
 )
-def test_every_application_goes_on(
-    app: str, overrides: list[str], stops: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_application_resumes(
+    app: str, overrides: list[str], stops: list[int], run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_app(app, tmp_path / "whole", *overrides)
-    run_dir = tmp_path / "run"
-    resume: list[str] = []
-    for steps in stops:  # of this process, whatever training they belong to
+    whole = run_dir.parent / "whole"
+    train_app(app, whole, *overrides)
+    again: list[str] = []
+    for steps in stops:  # of this process, in whichever training they fall
         with monkeypatch.context() as patch:
             at_step(patch, steps, ctrl_c)
             with pytest.raises(Interrupted) as interrupt:
-                train_app(app, run_dir, *overrides, *resume)
-        assert interrupt.value.folder == run_dir, "that of the whole run"
-        resume = [f"trainer.resume={run_dir}"]
-    train_app(app, run_dir, *overrides, *resume)
-    same_files(tmp_path / "whole", run_dir)
+                train_app(app, run_dir, *overrides, *again)
+        assert interrupt.value.folder == run_dir, "the folder of the whole run"
+        again = [f"trainer.resume={run_dir}"]
+    train_app(app, run_dir, *overrides, *again)
+    assert_same_files(whole, run_dir)
