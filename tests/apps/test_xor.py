@@ -17,26 +17,11 @@ from shared.backprop.activations import sigmoid
 from shared.errors import ConfigError
 from shared.runs.reader import load_weights
 from tests.forks import Forks
-from tests.helpers import ROOT, TIMEOUT, app_config, take_steps
+from tests.helpers import PUBLISHED_LOSSES, PUBLISHED_OUTPUTS, ROOT, TIMEOUT, app_config, take_steps
 from tools.evaluate import main
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 FILES = "config.yaml metrics.json history.csv steps.csv curves.png decision.png weights.safetensors"
-
-# What document D prints at iterations 0, 1000, ..., 9000, and its four outputs to 8 digits.
-PUBLISHED_LOSSES = [
-    0.38038349310856134,
-    0.24997670387612728,
-    0.24972913712906816,
-    0.24883556540840868,
-    0.2430179563469606,
-    0.2023128270301176,
-    0.1342851241018072,
-    0.03423820536202099,
-    0.012399204540152104,
-    0.006836030803331477,
-]
-PUBLISHED_OUTPUTS = [0.07125372, 0.93446125, 0.93473281, 0.06774813]
 
 
 def xor_config(run_dir: Path, *overrides: str) -> Config:
@@ -59,15 +44,10 @@ def run_xor(*arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.param("keras", 9999, marks=pytest.mark.slow),
     ],
 )
-def test_the_published_trace_and_outputs_come_out(framework: str, steps: int, tmp_path: Path) -> None:
+def test_the_published_trace_is_reproduced(framework: str, steps: int, tmp_path: Path) -> None:
     """Its outputs are those before the last update: after 9,999 steps."""
-    config = xor_config(
-        tmp_path,
-        "model=published",
-        f"framework={framework}",
-        "corrections=false",
-        f"trainer.max_steps={steps}",
-    )
+    words = ["model=published", f"framework={framework}", "corrections=false", f"trainer.max_steps={steps}"]
+    config = xor_config(tmp_path, *words)
     metrics = train(config)
     with open(tmp_path / "steps.csv") as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
@@ -83,7 +63,7 @@ def test_the_published_trace_and_outputs_come_out(framework: str, steps: int, tm
 
 
 def published_program(steps: int) -> tuple[list[float], np.ndarray]:
-    """The same computation, written down anew: loss and gradient do not belong together."""
+    """Repeat document D's program, whose gradient is not that of its loss."""
     random = np.random.RandomState(1)
     first, first_bias = random.rand(3, 4), random.rand(1, 4)
     second, second_bias = random.rand(4, 1), random.rand(1, 1)
@@ -94,7 +74,7 @@ def published_program(steps: int) -> tuple[list[float], np.ndarray]:
         hidden = 1 / (1 + np.exp(-(inputs @ first + first_bias)))
         output = 1 / (1 + np.exp(-(hidden @ second + second_bias)))
         losses.append(float(np.mean((output - targets) ** 2)))
-        doutput = (output - targets) * output * (1 - output)  # the factor 2 / 4 is not there
+        doutput = (output - targets) * output * (1 - output)  # without the factor 2 / 4
         dhidden = doutput @ second.T * hidden * (1 - hidden)
         second -= 0.1 * hidden.T @ doutput
         second_bias -= 0.1 * doutput.sum(axis=0)
@@ -104,7 +84,7 @@ def published_program(steps: int) -> tuple[list[float], np.ndarray]:
 
 
 def test_the_right_gradient_at_twice_the_rate_takes_the_same_steps(tmp_path: Path) -> None:
-    """Every loss and the outputs, to all digits, and not only those that were printed."""
+    """Compare every loss and output to all digits, not only the printed ones."""
     losses, outputs = published_program(3000)
     config = xor_config(tmp_path, "model=published", "framework=numpy")
     learner, rows = build_learner(config), examples(3)
@@ -127,10 +107,7 @@ def test_the_command_prints_table_and_corrections(command: tuple[Path, str]) -> 
     assert "test: accuracy 100.00% (4 of 4 right)" in said
     assert "1 xor 0 = 1   network: 0.9" in said
     assert "one correction after the other" in said
-    assert {path.name for path in folder.iterdir()} == set(FILES.split()) | {
-        "corrections.csv",
-        "corrections.png",
-    }
+    assert {path.name for path in folder.iterdir()} == {*FILES.split(), "corrections.csv", "corrections.png"}
 
 
 def test_what_each_correction_changes(command: tuple[Path, str]) -> None:
@@ -141,7 +118,7 @@ def test_what_each_correction_changes(command: tuple[Path, str]) -> None:
     curves = [[float(row[label]) for row in rows] for label in VARIANTS]
     no_biases, published, own_gradient, cross_entropy, faster = (curve[-1] for curve in curves)
     assert published < no_biases / 5
-    assert own_gradient > 0.2, "half the steps: no longer done after 10,000 of them"
+    assert own_gradient > 0.2, "half the learning rate: not learned after 10,000 steps"
     assert cross_entropy < published / 5
     assert faster < 1e-5
     every_thousandth = curves[1][:: 1000 // EVERY][:10]
@@ -153,19 +130,9 @@ def test_a_run_leaves_everything_behind(framework: str, tmp_path: Path) -> None:
     metrics = train(xor_config(tmp_path, f"framework={framework}", "corrections=false"))
     assert {path.name for path in tmp_path.iterdir()} == set(FILES.split())
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
-    expected = {
-        "app": "xor",
-        "dataset": "xor",
-        "embedded": False,
-        "test_examples": 4,
-        "epochs": 10,
-        "train_examples": 4,
-        "parameters": 17,
-        "test_accuracy": 1.0,
-        "status": "done",
-        "steps": 3000,
-    }
-    assert {key: metrics[key] for key in expected} == expected
+    names = "app dataset embedded test_examples epochs train_examples parameters test_accuracy status steps"
+    expected = ["xor", "xor", False, 4, 10, 4, 17, 1.0, "done", 3000]
+    assert [metrics[name] for name in names.split()] == expected
     assert metrics["test_loss"] < 0.1
 
 
@@ -207,10 +174,9 @@ def test_there_is_no_other_data_to_evaluate_on(tmp_path: Path, capsys: pytest.Ca
     assert said == "error: data.repeats=2: xor has no other data to be evaluated on\n"
 
 
-def test_divergence_is_said(tmp_path: Path) -> None:
-    result = run_xor(
-        "framework=numpy", "optimizer.lr=1e308", "trainer.precision=float64", f"hydra.run.dir={tmp_path}"
-    )
+def test_divergence_is_reported(tmp_path: Path) -> None:
+    words = ["framework=numpy", "optimizer.lr=1e308", "trainer.precision=float64"]
+    result = run_xor(*words, f"hydra.run.dir={tmp_path}")
     assert result.returncode == 4, result.stdout
     assert "try a smaller optimizer.lr" in result.stderr
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from shared.backprop import SGD, Adam, Array, BCEWithLogitsLoss, Linear, MSELoss, Sequential, Sigmoid
+from tests.helpers import PUBLISHED_LOSSES, PUBLISHED_OUTPUTS
 
 XOR_INPUTS = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
 XOR_TARGETS = np.array([[0.0], [1], [1], [0]])
@@ -181,21 +182,6 @@ def test_updates_omit_the_factor_two_over_n() -> None:
         np.testing.assert_allclose(published, layer.grads["weight"].T, atol=1e-15)
 
 
-PRINTED_LOSSES = [
-    0.38038349310856134,
-    0.24997670387612728,
-    0.24972913712906816,
-    0.24883556540840868,
-    0.2430179563469606,
-    0.2023128270301176,
-    0.1342851241018072,
-    0.03423820536202099,
-    0.012399204540152104,
-    0.006836030803331477,
-]
-PRINTED_OUTPUTS = [0.07125372, 0.93446125, 0.93473281, 0.06774813]
-
-
 @cache
 def trace(rate: float) -> tuple[list[float], Array, Array, Mapping[str, Array]]:
     """Train on the fourth tutorial's data; return losses, last and next output, and gradients."""
@@ -216,20 +202,20 @@ def trace(rate: float) -> tuple[list[float], Array, Array, Mapping[str, Array]]:
 
 def test_the_published_trace_is_reproduced() -> None:
     losses, last, _, _ = trace(0.2)
-    np.testing.assert_allclose(losses[::1000], PRINTED_LOSSES, rtol=1e-10)
-    np.testing.assert_allclose(last.ravel(), PRINTED_OUTPUTS, atol=5.1e-9)
+    np.testing.assert_allclose(losses[::1000], PUBLISHED_LOSSES, rtol=1e-10)
+    np.testing.assert_allclose(last.ravel(), PUBLISHED_OUTPUTS, atol=5.1e-9)
 
 
 def test_the_learning_rate_is_twice_the_stated_one() -> None:
     stated, actual = trace(0.1)[0], trace(0.2)[0]
-    assert actual[9000] == pytest.approx(PRINTED_LOSSES[9], rel=1e-10)
+    assert actual[9000] == pytest.approx(PUBLISHED_LOSSES[9], rel=1e-10)
     assert actual[9000] == pytest.approx(0.0068, abs=5e-5)
     assert stated[9000] == pytest.approx(0.2292, abs=5e-5)
 
 
 def test_the_final_output_is_one_update_old() -> None:
     _, last, after, _ = trace(0.2)
-    assert np.abs(last.ravel() - PRINTED_OUTPUTS).max() < 1e-8
+    assert np.abs(last.ravel() - PUBLISHED_OUTPUTS).max() < 1e-8
     assert np.abs(after - last).max() == pytest.approx(1.3e-5, rel=0.05)
 
 
