@@ -1,6 +1,6 @@
 """Processes of one training, forked from an interpreter that has imported PyTorch already.
 
-They get from the environment what torchrun would say. What torchrun itself does is tested with it.
+They get the environment that torchrun would set. Tests of torchrun itself start it.
 """
 
 import multiprocessing
@@ -27,24 +27,17 @@ CLASSES = 3
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended, and what it said."""
+    """How a process ended, and its output."""
 
     status: int | None
-    said: str
+    output: str
 
 
 def server() -> ForkServerContext:
-    """Return what starts a process in a fraction of a second."""
+    """Return a context that starts a process in a fraction of a second."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            "shared.parity",
-            "shared.training.torch_learner",
-            "shared.charts",
-            "apps.mnist_cnn.train",
-            "tests.training.members",
-        ]
-    )
+    modules = ["shared.parity", "shared.training.torch_learner", "shared.charts", "apps.mnist_cnn.train"]
+    context.set_forkserver_preload([*modules, "tests.training.members"])
     return context
 
 
@@ -58,7 +51,7 @@ def free_port() -> int:
 def together(
     context: ForkServerContext, count: int, folder: Path, action: Callable[..., None], *words: Any
 ) -> list[Ended]:
-    """Call `action(*words)` in so many processes at once; return how each ended, by rank."""
+    """Call `action(*words)` in `count` processes at once; return how each ended, by rank."""
     port = free_port()
     outputs = [folder / f"output_{count}_{rank}" for rank in range(count)]
     started = [
@@ -97,7 +90,7 @@ def run(app: str, words: Sequence[str]) -> None:
 
 
 class Counting:
-    """A network whose logits are a function of the example, and which counts what it scores."""
+    """A network that records which examples it scores; its logits are a function of the example."""
 
     loss = "cross_entropy"
 
@@ -114,15 +107,9 @@ def examples(size: int) -> Examples:
 
 
 def score(folder: Path, sizes: Sequence[int]) -> None:
-    """Evaluate; leave in the folder what this process scored and what it knows then."""
+    """Evaluate; save what this process scored and the result it got."""
     with process_group(torch.device("cpu")):
         for size in sizes:
             learner: Any = Counting()
             result = evaluate(learner, examples(size))
-            np.savez(
-                folder / f"{size}_{os.environ['RANK']}",
-                scored=learner.scored,
-                loss=result.loss,
-                accuracy=result.accuracy,
-                predictions=result.predictions,
-            )
+            np.savez(folder / f"{size}_{os.environ['RANK']}", scored=learner.scored, **vars(result))
