@@ -1,7 +1,7 @@
-"""On a GPU nothing in an epoch waits for it: shown without one.
+"""Within an epoch on a GPU there is no transfer and no synchronization, shown without a GPU.
 
-torch's device `meta` computes shapes and dtypes alone: to ask it for a value fails. In the place of
-a GPU it shows what is asked of one, what is sent to it, and what is mixed with tensors elsewhere.
+torch's device `meta` computes shapes and dtypes only: reading a value from it fails. Used instead of
+a GPU, it shows which values are read, what is transferred, and where devices are mixed.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def reviews(keep: Any = "last") -> Sequences:
 
 
 def gray_images() -> Standardized:
-    """Return images that are bytes until they are used."""
+    """Return images that stay bytes until they are used."""
     pixels = np.random.default_rng(2).integers(0, 256, (COUNT, 28, 28)).astype(np.uint8)
     return Standardized(pixels, np.linspace(-1, 3, 256).astype(np.float32))
 
@@ -54,30 +54,28 @@ def steps() -> list[tuple[np.ndarray, float]]:
     return [(order[start : start + BATCH], 0.01) for start in range(0, COUNT, BATCH)]
 
 
+PICTURES = np.zeros((COUNT, 32, 32, 3), np.uint8)
 NETWORKS: dict[str, tuple[str, list[str], Any, Any]] = {
-    "cnn": ("mnist_cnn", ["model=cnn"], images_model, np.zeros((COUNT, 28, 28), np.float32)),
-    "fast_cnn": ("mnist_cnn", ["model=fast_cnn"], images_model, np.zeros((COUNT, 28, 28), np.float32)),
-    "mlp": ("mnist_cnn", ["model=mlp"], images_model, np.zeros((COUNT, 28, 28), np.float32)),
-    "lstm": ("imdb_rnn", ["model=lstm"], lambda c: reviews_model(c, 20), reviews()),
-    "rnn": ("imdb_rnn", ["model=rnn"], lambda c: reviews_model(c, 20), reviews()),
-    "bow": ("imdb_rnn", ["model=bow"], lambda c: reviews_model(c, 20), reviews()),
+    **{
+        name: ("mnist_cnn", [f"model={name}"], images_model, np.zeros((COUNT, 28, 28), np.float32))
+        for name in ("cnn", "fast_cnn", "mlp")
+    },
+    **{
+        name: ("imdb_rnn", [f"model={name}"], lambda c: reviews_model(c, 20), reviews())
+        for name in ("lstm", "rnn", "bow")
+    },
     "attention": ("attention", [], lambda c: attention_model(c, 20, 2, False), reviews()),
     "bytes": ("mnist_cnn", ["model=mlp"], images_model, gray_images()),
-    "resnet": (
-        "resnet_transfer",
-        ["weights=none"],
-        lambda c: pictures_model(c, 10),
-        np.zeros((COUNT, 32, 32, 3), np.uint8),
-    ),
+    "resnet": ("resnet_transfer", ["weights=none"], lambda c: pictures_model(c, 10), PICTURES),
 }
 
 
 class Watch(TorchDispatchMode):
-    """Sees every operation of torch.
+    """Records every operation of torch.
 
     Attributes:
-        sent: the operations that bring a tensor from the CPU to the GPU.
-        mixed: those with tensors of both, numbers (0-dimensional) on the CPU left out.
+        sent: the operations that move a tensor from the CPU to the GPU.
+        mixed: those with tensors on both, not counting 0-dimensional ones on the CPU.
     """
 
     def __init__(self) -> None:
@@ -86,7 +84,7 @@ class Watch(TorchDispatchMode):
         self.mixed: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Take part in one operation."""
+        """Run an operation and record it."""
         result = func(*args, **(kwargs or {}))
         given, made = (
             {t.device.type for t in tree_leaves(values) if isinstance(t, torch.Tensor) and t.dim()}
@@ -100,7 +98,7 @@ class Watch(TorchDispatchMode):
 
 
 def epoch_on_gpu(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Watch]:
-    """Return what was seen before the steps of an epoch, and in each step."""
+    """Return the operations before an epoch, and in each of its steps."""
     monkeypatch.setattr(torch_learner, "device_of", lambda trainer: GPU)
     monkeypatch.setattr(TorchLearner, "autocast", lambda self: contextlib.nullcontext())
     app, own, build, inputs = NETWORKS[name]
@@ -121,7 +119,7 @@ def epoch_on_gpu(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_an_epoch_asks_the_gpu_for_nothing_and_sends_it_nothing(
+def test_an_epoch_neither_reads_from_the_gpu_nor_sends_to_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, *others = epoch_on_gpu(name, tmp_path, monkeypatch)
@@ -130,24 +128,24 @@ def test_an_epoch_asks_the_gpu_for_nothing_and_sends_it_nothing(
     assert [(watch.sent, watch.mixed) for watch in others] == [([], [])] * 3
 
 
-def asking(loss: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def count_on_host(loss: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return torch.tensor(int(count_correct(loss, logits, labels)), device=GPU)
 
 
-def sending(loss: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def count_with_transfer(loss: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return count_correct(loss, logits, labels) + torch.ones(3).to(GPU).sum()
 
 
-def test_what_asks_or_sends_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_learner, "count_correct", asking)
+def test_reads_and_transfers_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_learner, "count_correct", count_on_host)
     with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):
         epoch_on_gpu("mlp", tmp_path, monkeypatch)
-    monkeypatch.setattr(torch_learner, "count_correct", sending)
+    monkeypatch.setattr(torch_learner, "count_correct", count_with_transfer)
     assert len(epoch_on_gpu("mlp", tmp_path, monkeypatch)[1].sent) == 1
 
 
 @pytest.mark.parametrize("inputs", [reviews("first"), reviews("last"), gray_images()])
-def test_batches_on_the_device_are_those_on_the_host(inputs: Any) -> None:
+def test_batches_on_the_device_equal_those_on_the_host(inputs: Any) -> None:
     device = torch.device("cpu")
     there = examples_to_device(Examples(inputs, np.arange(COUNT)), device)
     assert inputs_to_device(there.inputs, device) is there.inputs or isinstance(inputs, Standardized)
@@ -159,15 +157,15 @@ def test_batches_on_the_device_are_those_on_the_host(inputs: Any) -> None:
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 2])
-def test_images_are_shifted_on_the_device_as_elsewhere(pixels: int) -> None:
+def test_images_are_shifted_on_the_device_as_on_the_host(pixels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 9, 8)).astype(np.uint8)
     in_torch = torch_inputs.shift(torch.from_numpy(images), np.random.default_rng(3), pixels)
     in_numpy = augment.shift(images, np.random.default_rng(3), pixels)
     np.testing.assert_array_equal(in_torch.numpy(), in_numpy)
 
 
-class Late(NumpyLearner):
-    """Its step returns arrays, which are read later, as on a GPU."""
+class AsynchronousLearner(NumpyLearner):
+    """A step returns arrays, which are read later, as on a GPU."""
 
     asynchronous = True
 
@@ -175,22 +173,15 @@ class Late(NumpyLearner):
         return tuple(map(np.array, super().step(*given)))
 
 
-def test_scores_that_come_late_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = [
-        "framework=numpy",
-        "model=mlp",
-        "data=digits",
-        "data.train_limit=300",
-        "trainer.epochs=2",
-        "data.test_limit=60",
-    ]
+def test_scores_read_later_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = "framework=numpy model=mlp data=digits data.train_limit=300 data.test_limit=60 trainer.epochs=2"
+    words = small.split()
     trained("mnist_cnn", tmp_path / "one", *words)
-    monkeypatch.setattr(numpy_learner, "NumpyLearner", Late)
-    for seconds in ("null", "0"):  # a checkpoint after each step asks for each
+    monkeypatch.setattr(numpy_learner, "NumpyLearner", AsynchronousLearner)
+    for seconds in ("null", "0"):  # a checkpoint after each step reads each score
         folder = tmp_path / f"late_{seconds}"
         trained("mnist_cnn", folder, *words, f"trainer.checkpoint_seconds={seconds}")
         for name in ("steps.csv", "weights.safetensors"):
             assert (folder / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
-    words[-1] = "optimizer.lr=1e30"
     with pytest.raises(TrainingDiverged, match=r"the loss is (nan|inf) at step 2 \(epoch 1\)"):
-        trained("mnist_cnn", tmp_path / "nan", *words)
+        trained("mnist_cnn", tmp_path / "nan", *words, "optimizer.lr=1e30")

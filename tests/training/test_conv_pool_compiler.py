@@ -1,4 +1,4 @@
-"""The C code is compiled once, where there is a compiler; where there is none, that is said."""
+"""The C code is compiled once; without a compiler, a note or an error says so."""
 
 import errno
 import os
@@ -15,20 +15,20 @@ from shared.training import conv_pool
 from shared.training.frameworks import resolve_auto
 from tests.helpers import mnist_config, no_c_compiler
 
-# What it makes, the word after -o, is an empty file.
+# A compiler whose output, the argument after -o, is an empty file
 EMPTY = """sh -c 'while [ "$1" != -o ]; do shift; done; : >"$2"' sh"""
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_compiled_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the code be compiled into an empty folder, and forget that afterwards."""
+    """Compile into an empty folder, and clear the caches afterwards."""
     monkeypatch.setattr(conv_pool, "CACHE", tmp_path / "cache")
-    forget()
+    clear_caches()
     yield
-    forget()
+    clear_caches()
 
 
-def forget() -> None:
+def clear_caches() -> None:
     conv_pool._compile_or_reason.cache_clear()
     conv_pool.library.cache_clear()
     conv_pool._print_once.cache_clear()
@@ -54,24 +54,24 @@ def pooling_of(config: Config) -> str:
     return str(getattr(resolve_auto(config).model, "pooling", None))
 
 
-def test_it_is_compiled_once_for_a_source_and_its_flags(
+def test_the_code_is_compiled_once_for_each_source_and_flags(
     compiler: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     first = conv_pool.kernel_path()
     assert first.parent == tmp_path / "cache"
-    forget()
+    clear_caches()
     assert conv_pool.kernel_path() == first
     assert compiler.read_text().count("\n") == 1
     assert compiler.read_text().startswith("-pipe -std=gnu11")
-    forget()
+    clear_caches()
     monkeypatch.setenv("CC", str(os.environ["CC"]) + " -g")
     assert conv_pool.kernel_path() != first
-    forget()
+    clear_caches()
     other = tmp_path / "other.c"
     other.write_text(conv_pool.SOURCE.read_text() + "\n")
     monkeypatch.setattr(conv_pool, "SOURCE", other)
     assert conv_pool.kernel_path() != first
-    forget()
+    clear_caches()
     monkeypatch.setattr(conv_pool, "processor_flags", lambda: {"another"})
     assert conv_pool.kernel_path().is_file()
     assert compiler.read_text().count("\n") == 4
@@ -83,7 +83,7 @@ def test_a_damaged_library_is_compiled_again(left: int, compiler: Path) -> None:
     place = conv_pool.kernel_path()
     whole = place.read_bytes()
     place.write_bytes(whole[:left])
-    forget()
+    clear_caches()
     assert conv_pool.kernel_path().read_bytes() == whole
     assert conv_pool.library().made is not None
     assert compiler.read_text().count("\n") == 2
@@ -92,7 +92,7 @@ def test_a_damaged_library_is_compiled_again(left: int, compiler: Path) -> None:
 def test_a_folder_that_cannot_be_written_to(
     compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file system refuses: root, who may run this, may write into any folder."""
+    """The write fails, as root may write into any folder."""
 
     def refused(path: Path, content: bytes) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
@@ -103,15 +103,15 @@ def test_a_folder_that_cannot_be_written_to(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_cache_that_is_no_folder(compiler: Path, tmp_path: Path) -> None:
+def test_a_cache_that_is_not_a_folder(compiler: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     place = conv_pool.kernel_path()
     assert place.is_file()
     assert place.parent != tmp_path / "cache"
 
 
-def test_where_there_is_a_compiler_the_code_can_be_compiled() -> None:
-    """Without this a mistake in it would only leave tests out."""
+def test_the_code_compiles_wherever_there_is_a_compiler() -> None:
+    """Otherwise an error in the code would only skip tests."""
     if reason := no_c_compiler():
         pytest.skip(reason)
     assert conv_pool.kernel_path().is_file()
@@ -138,7 +138,7 @@ def test_without_a_compiler(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`auto` goes on and says what is missing, and `sparse` is refused."""
+    """`auto` prints a note and falls back, `sparse` is refused."""
     monkeypatch.setenv("CC", command)
     config = mnist_config(tmp_path / "run")
     assert pooling_of(config) == "plain"
@@ -167,10 +167,11 @@ def test_without_a_compiler(
         (["trainer.device=cuda"], "plain"),
         (["model.pooling=plain"], "plain"),
         (["framework=keras", "model=fast_cnn", "model.pooling=sparse"], "sparse"),
+        (["model=mlp"], "None"),  # has no pooling
     ],
     ids=str,
 )
-def test_what_auto_means(words: list[str], meaning: str, compiler: Path, tmp_path: Path) -> None:
+def test_auto_selects(words: list[str], meaning: str, compiler: Path, tmp_path: Path) -> None:
     config = mnist_config(tmp_path / "run", *words)
     assert pooling_of(config) == meaning
     assert compiler.exists() == (meaning == "sparse")
@@ -181,11 +182,6 @@ def test_what_auto_means(words: list[str], meaning: str, compiler: Path, tmp_pat
     [["framework=numpy"], ["trainer.precision=float64"], ["trainer.compile=true"], ["trainer.device=cuda"]],
     ids=str,
 )
-def test_what_sparse_cannot_be_is_refused(words: list[str], tmp_path: Path) -> None:
+def test_sparse_is_refused_where_it_is_not_supported(words: list[str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.pooling=sparse needs framework=torch or keras"):
         resolve_auto(mnist_config(tmp_path / "run", "model.pooling=sparse", *words))
-
-
-def test_a_model_without_pooling_compiles_nothing(compiler: Path, tmp_path: Path) -> None:
-    resolve_auto(mnist_config(tmp_path / "run", "model=mlp"))
-    assert not compiler.exists()

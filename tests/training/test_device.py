@@ -1,4 +1,4 @@
-"""trainer.device and trainer.compile: what is not there is said; what is compiled is the same."""
+"""trainer.device and trainer.compile: missing devices are refused, compiled networks compute the same."""
 
 import csv
 from pathlib import Path
@@ -17,7 +17,7 @@ no_mps = pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is 
 
 
 @pytest.mark.parametrize("device", [pytest.param("cuda", marks=no_cuda), pytest.param("mps", marks=no_mps)])
-def test_a_device_that_is_not_there_is_refused(device: str, tmp_path: Path) -> None:
+def test_a_missing_device_is_refused(device: str, tmp_path: Path) -> None:
     config = mnist_config(tmp_path, f"trainer.device={device}")
     with pytest.raises(ConfigError) as refusal:
         device_of(config.trainer)
@@ -27,7 +27,7 @@ def test_a_device_that_is_not_there_is_refused(device: str, tmp_path: Path) -> N
 
 @no_cuda
 @pytest.mark.slow
-def test_the_command_says_so(tmp_path: Path) -> None:
+def test_the_command_reports_a_missing_device(tmp_path: Path) -> None:
     result = run_mnist("trainer.device=cuda", "data=digits", f"hydra.run.dir={tmp_path}/run")
     assert result.returncode == 2
     assert result.stderr.startswith("error: trainer.device=cuda")
@@ -36,11 +36,11 @@ def test_the_command_says_so(tmp_path: Path) -> None:
 
 
 @no_cuda
-def test_auto_is_the_processor_without_a_gpu(tmp_path: Path) -> None:
+def test_auto_is_the_cpu_without_a_gpu(tmp_path: Path) -> None:
     assert device_of(mnist_config(tmp_path).trainer) == torch.device("cpu")
 
 
-def test_a_machine_without_a_compiler_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "ccache_of_nowhere g++")
     config = mnist_config(tmp_path, "trainer.compile=true", "trainer.device=cpu")
     with pytest.raises(ConfigError, match="there is no ccache_of_nowhere\n") as refusal:
@@ -57,7 +57,7 @@ def test_a_machine_without_a_compiler_is_told_so(tmp_path: Path, monkeypatch: py
         (["trainer.device=mps", "trainer.precision=float64"], "mps does not support trainer.precision="),
     ],
 )
-def test_what_does_not_go_together_is_refused(words: list[str], message: str, tmp_path: Path) -> None:
+def test_contradicting_options_are_refused(words: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         mnist_config(tmp_path, *words)
 
@@ -65,25 +65,17 @@ def test_what_does_not_go_together_is_refused(words: list[str], message: str, tm
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["fast_cnn", "cnn"])
 def test_a_compiled_network_takes_the_same_steps(model: str, tmp_path: Path) -> None:
-    words = [
-        "data=digits",
-        "data.train_limit=300",
-        "data.test_limit=60",
-        "trainer.epochs=2",
-        "trainer.threads=1",
-        "trainer.precision=float64",
-        f"model={model}",
-        "model.channels=[2,3]",
-        "model.hidden=8",
-        "trainer.batch_size=50",
-    ]
+    words = (
+        "data=digits data.train_limit=300 data.test_limit=60 trainer.epochs=2 trainer.threads=1 "
+        f"trainer.precision=float64 trainer.batch_size=50 model={model} model.channels=[2,3] model.hidden=8"
+    )
     losses = []
     for name in ("false", "true"):
         run_dir = tmp_path / name
-        result = run_mnist(*words, f"trainer.compile={name}", f"hydra.run.dir={run_dir}")
+        result = run_mnist(*words.split(), f"trainer.compile={name}", f"hydra.run.dir={run_dir}")
         assert result.returncode == 0, result.stderr
         with open(run_dir / "steps.csv") as file:
             losses.append([float(row["loss"]) for row in csv.DictReader(file)])
         assert b"_orig_mod" not in (run_dir / "weights.safetensors").read_bytes()
-    # The same products and sums, fused and so rounded in another order, in float64.
+    # The same products and sums in float64, fused and so rounded in another order.
     np.testing.assert_allclose(losses[1], losses[0], rtol=0, atol=1e-12)

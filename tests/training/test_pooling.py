@@ -1,4 +1,4 @@
-"""model.pooling=sparse is model.pooling=plain: the layers, and whole trainings."""
+"""model.pooling=sparse computes the same as plain: layers and whole training runs."""
 
 import csv
 from pathlib import Path
@@ -22,7 +22,7 @@ if reason := no_c_compiler():
     pytest.skip(reason, allow_module_level=True)
 
 Gradients = dict[str, NDArray[np.float32]]
-# dX is rounded to bfloat16 both times, and plain dW and db are sums that are rounded to it at last.
+# dX is rounded to bfloat16 in both; dW and db only in plain.
 BOUNDS = {"float32": 3e-6, "bfloat16": 2**-7}
 
 
@@ -35,7 +35,7 @@ def in_torch(pooling: Pooling, precision: str, bias: bool) -> Gradients:
     assert pooled.dtype == getattr(torch, precision)
     upstream = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
     found: dict[str, torch.Tensor | None] = {"y": pooled.detach().clone()}
-    F.relu_(pooled).backward(upstream.to(pooled.dtype))  # in place, as the networks do it
+    F.relu_(pooled).backward(upstream.to(pooled.dtype))  # in place, as in the networks
     found |= {"x": x.grad}
     found |= {name: weight.grad for name, weight in conv.named_parameters()}
     return {name: values.detach().float().numpy() for name, values in found.items() if values is not None}
@@ -65,7 +65,7 @@ def in_keras(pooling: Pooling, precision: str, bias: bool) -> Gradients:
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("layer", [in_torch, in_keras], ids=["torch", "keras"])
-def test_the_layers_do_the_same(layer: object, precision: str, bias: bool) -> None:
+def test_sparse_and_plain_layers_agree(layer: object, precision: str, bias: bool) -> None:
     assert callable(layer)
     plain, sparse = layer("plain", precision, bias), layer("sparse", precision, bias)
     assert len(plain) == 3 + bias
@@ -76,11 +76,11 @@ def test_the_layers_do_the_same(layer: object, precision: str, bias: bool) -> No
     assert np.abs(sparse["y"] - plain["y"]).max() <= 1e-6 * np.abs(plain["y"]).max()
 
 
-def test_only_training_takes_the_c_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is scored, asked or exported does not need a compiler."""
+def test_only_training_calls_the_c_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluation, prediction and export need no compiler."""
 
     def refused(*_: object) -> None:
-        raise AssertionError("the C code was asked")
+        raise AssertionError("the C code was called")
 
     monkeypatch.setattr(conv_pool, "max_pool", refused)
     monkeypatch.setattr(conv_pool, "library", refused)
@@ -89,17 +89,17 @@ def test_only_training_takes_the_c_code(monkeypatch: pytest.MonkeyPatch) -> None
     conv_max_pool(conv.train(), x, "plain")
     conv_max_pool(conv.double(), x.double(), "sparse")
     conv_max_pool(nn.Conv2d(1, 2, 3, device="meta"), x.to("meta"), "sparse")
-    with pytest.raises(AssertionError, match="was asked"):
+    with pytest.raises(AssertionError, match="was called"):
         conv_max_pool(conv.float(), x, "sparse")
     layer = ConvMaxPool2D(2, 3, "sparse")
     layer(tf.zeros((1, 8, 8, 1)), training=False)
-    with pytest.raises(AssertionError, match="was asked"):
+    with pytest.raises(AssertionError, match="was called"):
         layer(tf.zeros((1, 8, 8, 1)), training=True)
     layer = ConvMaxPool2D(2, 3, "sparse", dtype="float64")
     layer(tf.zeros((1, 8, 8, 1), tf.float64), training=True)
 
 
-def test_only_plain_convolutions_are_taken() -> None:
+def test_other_convolutions_are_refused() -> None:
     for options in ({"padding": "same"}, {"strides": 2}, {"activation": "relu"}):
         with pytest.raises(ValueError, match="expected a convolution without padding"):
             ConvMaxPool2D(2, 3, "plain", **options)
@@ -114,18 +114,13 @@ def losses(folder: Path) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
 @pytest.mark.parametrize("model", ["cnn", "fast_cnn"])
-def test_trainings_take_the_same_steps(framework: str, model: str, tmp_path: Path) -> None:
-    """In float32, whose roundings training amplifies from one step to the next."""
-    words = [
-        f"framework={framework}",
-        f"model={model}",
-        "data=digits",
-        "trainer.max_steps=12",
-        "trainer.precision=float32",
-    ]
+def test_sparse_and_plain_training_take_the_same_steps(framework: str, model: str, tmp_path: Path) -> None:
+    """In float32, where training amplifies rounding errors from step to step."""
+    words = [f"framework={framework}", f"model={model}", "data=digits", "trainer.max_steps=12"]
+    words.append("trainer.precision=float32")
     plain = losses(trained("mnist_cnn", tmp_path / "plain", *words, "model.pooling=plain"))
     sparse = losses(trained("mnist_cnn", tmp_path / "sparse", *words, "model.pooling=sparse"))
     assert len(plain) == 12
     assert plain[0] == pytest.approx(sparse[0], rel=1e-6)
     np.testing.assert_allclose(sparse, plain, rtol=1e-3)
-    assert not np.array_equal(sparse, plain), "the one is the other"
+    assert not np.array_equal(sparse, plain), "both used the same code"
