@@ -1,4 +1,4 @@
-"""trainer.precision=auto asks the processor; model.pooling=auto: test_conv_pool_compiler.py."""
+"""trainer.precision=auto depends on the processor; for model.pooling=auto see test_conv_pool_compiler.py."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.helpers import mnist_config
         ("fpu avx2 avx512f", "float32"),
     ],
 )
-def test_auto_is_bfloat16_where_the_processor_multiplies_it(
+def test_auto_is_bfloat16_if_the_processor_multiplies_it(
     flags: str, meaning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpuinfo = tmp_path / "cpuinfo"
@@ -29,11 +29,11 @@ def test_auto_is_bfloat16_where_the_processor_multiplies_it(
     assert config.trainer.precision == meaning
 
 
-def test_a_system_that_does_not_tell_gets_float32(tmp_path: Path) -> None:
+def test_a_system_without_cpuinfo_has_no_flags(tmp_path: Path) -> None:
     assert processor_flags(tmp_path / "missing") == set()
 
 
 @pytest.mark.parametrize("given", ["float32", "bfloat16", "float64"])
-def test_what_is_given_stays(given: str, tmp_path: Path) -> None:
+def test_an_explicit_precision_is_kept(given: str, tmp_path: Path) -> None:
     config = mnist_config(tmp_path, f"trainer.precision={given}", "model.pooling=plain")
     assert auto.resolve_auto(config) is config

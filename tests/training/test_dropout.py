@@ -33,7 +33,7 @@ def drop(request: pytest.FixtureRequest) -> Drop:
 
 
 @pytest.mark.parametrize("p", [0.25, 0.5, 0.1, 0.9, 0.999])
-def test_the_share_of_zeros_and_the_mean_are_right(p: float, drop: Drop) -> None:
+def test_the_fraction_of_zeros_and_the_mean_are_right(p: float, drop: Drop) -> None:
     count = 1_000_000
     dropped = drop(np.ones(count), p)
     exact = round(p * 256) / 256 if p < 0.998 else 255 / 256
@@ -55,7 +55,7 @@ def test_neighbors_are_independent(drop: Drop) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 4, 5), (0, 3)])
-def test_the_shape_and_the_kept_values_stay(shape: tuple[int, ...], drop: Drop) -> None:
+def test_the_shape_is_kept_and_the_other_values_are_scaled(shape: tuple[int, ...], drop: Drop) -> None:
     x = np.random.default_rng(0).normal(size=shape)
     dropped = drop(x, 0.5)
     np.testing.assert_array_equal(dropped, np.where(dropped == 0, 0, 2 * x))
@@ -69,7 +69,7 @@ def test_evaluation_and_p_0_change_nothing(drop: Drop) -> None:
     np.testing.assert_array_equal(drop(x, 0.001), x)  # rounds to 0 of 256
 
 
-def test_the_seed_decides(drop: Drop) -> None:
+def test_the_seed_determines_the_mask(drop: Drop) -> None:
     x = np.ones(1000)
     np.testing.assert_array_equal(drop(x, 0.5, seed=0), drop(x, 0.5, seed=0))
     assert not np.array_equal(drop(x, 0.5, seed=0), drop(x, 0.5, seed=1))
@@ -83,7 +83,7 @@ def test_two_calls_drop_different_values() -> None:
     assert not np.array_equal(first, second)
 
 
-def test_the_gradient_goes_where_the_value_went() -> None:
+def test_the_gradient_has_the_same_mask() -> None:
     upstream = np.random.default_rng(0).normal(size=100)
     x = torch.randn(100, dtype=torch.float64, requires_grad=True)
     y = torch_dropout.ByteDropout(0.5)(x)
@@ -97,7 +97,7 @@ def test_the_gradient_goes_where_the_value_went() -> None:
     np.testing.assert_array_equal(gradient, upstream * (np.asarray(z) != 0) * 2)
 
 
-def test_the_type_stays() -> None:
+def test_the_dtype_is_kept() -> None:
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         assert torch_dropout.ByteDropout(0.5)(torch.ones(8, dtype=dtype)).dtype == dtype
     for name in ("float32", "float64", "bfloat16"):

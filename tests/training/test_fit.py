@@ -1,4 +1,4 @@
-"""Epochs, batches and evaluation, with a learner made for the test."""
+"""Epochs, batches and evaluation, with a fake learner."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from tests.helpers import mnist_config
 
 
 class FakeLearner:
-    """Scores each example with one logit a class, read from its inputs; loses what it is told."""
+    """Takes the inputs as logits; returns the given losses, then 1."""
 
     parameters = 1
     loss: Loss = "cross_entropy"
@@ -52,10 +52,10 @@ class FakeLearner:
         return {"w": np.zeros(3)}
 
     def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        raise NotImplementedError("nothing here loads weights")
+        raise NotImplementedError("weights are not loaded here")
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        raise NotImplementedError("nothing here lasts until a checkpoint")
+        raise NotImplementedError("no checkpoint is written here")
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
         raise NotImplementedError("nothing here is resumed")
@@ -64,6 +64,18 @@ class FakeLearner:
 def random_examples(count: int) -> Examples:
     random = np.random.default_rng(0)
     return Examples(random.normal(size=(count, 10)), random.integers(0, 10, count))
+
+
+def fit_fake(
+    folder: Path, *overrides: str, validation: Examples | None = None, learner: FakeLearner | None = None
+) -> tuple[RunFolder, FakeLearner]:
+    """Fit 100 examples in batches of 40."""
+    config = mnist_config(folder, "trainer.batch_size=40", *overrides)
+    run, learner = RunFolder.open(config), learner or FakeLearner()
+    run.metrics["dataset"] = "fake"
+    with run.session():
+        fit(learner, random_examples(100), validation or random_examples(10), config, run)
+    return run, learner
 
 
 @given(st.integers(1, 300), st.integers(1, 100), st.integers(0, 2**32 - 1), st.integers(1, 5))
@@ -75,7 +87,7 @@ def test_an_epoch_has_every_example_once(count: int, size: int, seed: int, epoch
     assert all((a == b).all() for a, b in zip(batches, again, strict=True))
 
 
-def test_seeds_and_epochs_have_orders_of_their_own() -> None:
+def test_each_seed_and_epoch_has_its_own_order() -> None:
     orders = {tuple(shuffled_batches(50, 50, seed, epoch)[0]) for seed in range(3) for epoch in (1, 2, 3)}
     assert len(orders) == 9
 
@@ -90,13 +102,13 @@ def test_evaluation_scores_every_example_once(count: int) -> None:
     assert (result.predictions == logits.argmax(1).numpy()).all()
 
 
-def test_evaluation_objects_when_an_example_was_not_scored() -> None:
+def test_evaluation_fails_if_an_example_was_not_scored() -> None:
     scored = 1500 - 1500 // EVALUATION_BATCH
     with pytest.raises(RuntimeError, match=f"scored {scored} examples of 1500"):
         evaluate(FakeLearner(drop=1), random_examples(1500))
 
 
-def test_evaluation_says_that_infinite_logits_are_a_divergence() -> None:
+def test_infinite_logits_in_evaluation_are_a_divergence() -> None:
     examples = random_examples(10)
     examples.inputs[3] = np.inf
     with pytest.raises(TrainingDiverged, match="loss in evaluation is nan"):
@@ -110,34 +122,24 @@ def test_cross_entropy_of_huge_logits_is_finite() -> None:
 
 
 def test_a_divergence_seen_in_validation_names_step_and_rate(tmp_path: Path) -> None:
-    config = mnist_config(tmp_path, "trainer.batch_size=40")
-    run, validation = run_folder(config), random_examples(10)
+    validation = random_examples(10)
     validation.inputs[3] = np.inf
     with pytest.raises(TrainingDiverged, match=r"evaluation is nan at step 3 \(epoch 1\).*rate"):
-        fit(FakeLearner(), random_examples(100), validation, config, run)
+        fit_fake(tmp_path, validation=validation)
 
 
-def test_without_a_terminal_lines_tell_the_time_left(
+def test_without_a_terminal_each_line_shows_the_time_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
-    config = mnist_config(tmp_path, "trainer.batch_size=40", "trainer.epochs=1")
-    fit(FakeLearner(), random_examples(100), random_examples(10), config, run_folder(config))
+    fit_fake(tmp_path, "trainer.epochs=1")
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" s left")[1] for line in lines] == [" s left"] * 3 + [""]
     assert lines[1].startswith("epoch 1/1  step 2 of 3  loss 1.0000  accuracy 0.00%")
 
 
-def run_folder(config: Any) -> RunFolder:
-    run = RunFolder.open(config)
-    run.metrics["dataset"] = "fake"
-    return run
-
-
 def test_fit_takes_every_step_and_keeps_the_history(tmp_path: Path) -> None:
-    config = mnist_config(tmp_path, "trainer.epochs=2", "trainer.batch_size=40")
-    run, learner = run_folder(config), FakeLearner()
-    fit(learner, random_examples(100), random_examples(10), config, run)
+    run, learner = fit_fake(tmp_path, "trainer.epochs=2")
     assert [len(batch) for batch, _ in learner.seen] == [40, 40, 20, 40, 40, 20]
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + 2
     assert len((tmp_path / "steps.csv").read_text().splitlines()) == 1 + 6
@@ -146,23 +148,19 @@ def test_fit_takes_every_step_and_keeps_the_history(tmp_path: Path) -> None:
 
 
 def test_max_steps_ends_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
-    config = mnist_config(tmp_path, "trainer.epochs=5", "trainer.batch_size=40", "trainer.max_steps=4")
-    run, learner = run_folder(config), FakeLearner()
-    fit(learner, random_examples(100), random_examples(10), config, run)
+    run, learner = fit_fake(tmp_path, "trainer.epochs=5", "trainer.max_steps=4")
     assert len(learner.seen) == 4
     assert run.metrics["epochs"] == 2
-    assert learner.seen[-1][1] < config.optimizer.lr / 1000, "the schedule ends where training ends"
+    assert learner.seen[-1][1] < mnist_config(tmp_path).optimizer.lr / 1000, (
+        "the schedule ends where training ends"
+    )
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_at_once(bad: float, tmp_path: Path) -> None:
-    config = mnist_config(tmp_path, "trainer.batch_size=40")
-    run, learner = run_folder(config), FakeLearner(losses=[1.0, 0.9, 0.8, bad, 0.7])
-    with (
-        pytest.raises(TrainingDiverged, match=r"at step 4 \(epoch 2\).*learning rate is [\d.e-]+"),
-        run.session(),
-    ):
-        fit(learner, random_examples(100), random_examples(10), config, run)
+    learner = FakeLearner(losses=[1.0, 0.9, 0.8, bad, 0.7])
+    with pytest.raises(TrainingDiverged, match=r"at step 4 \(epoch 2\).*learning rate is [\d.e-]+"):
+        fit_fake(tmp_path, learner=learner)
     assert len(learner.seen) == 4
     assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "diverged"
     assert len((tmp_path / "steps.csv").read_text().splitlines()) == 1 + 4

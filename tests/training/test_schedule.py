@@ -13,7 +13,7 @@ def learning_rates(name: str, peak: float, total: int) -> np.ndarray:
 
 
 @given(st.integers(1, 500), st.floats(1e-5, 10.0))
-def test_one_cycle_starts_low_peaks_once_and_ends_near_nothing(steps: int, peak: float) -> None:
+def test_one_cycle_starts_low_peaks_once_and_ends_near_zero(steps: int, peak: float) -> None:
     rates = learning_rates("one_cycle", peak, steps)
     assert rates.shape == (steps,)
     assert (rates > 0).all()
@@ -26,7 +26,7 @@ def test_one_cycle_starts_low_peaks_once_and_ends_near_nothing(steps: int, peak:
         assert rates[-1] < peak / 1000
 
 
-def test_one_cycle_is_torchs() -> None:
+def test_one_cycle_equals_torchs() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     steps = 1000
     cycle = torch.optim.lr_scheduler.OneCycleLR(
@@ -44,7 +44,7 @@ def test_constant_is_constant() -> None:
     np.testing.assert_array_equal(learning_rates("constant", 0.1, 7), np.full(7, 0.1))
 
 
-def test_any_part_of_the_steps_has_the_same_rates() -> None:
+def test_a_range_of_steps_has_the_same_rates() -> None:
     whole = learning_rates("one_cycle", 0.5, 100)
     part = schedule.learning_rates("one_cycle", 0.5, 100, np.arange(25, 60))
     np.testing.assert_array_equal(part, whole[25:60])

@@ -1,4 +1,4 @@
-"""What a training imports, and that it computes the same without what is left out."""
+"""Training imports no more than it needs, and optimizers without torch's compiler take the same steps."""
 
 import inspect
 import subprocess
@@ -17,7 +17,7 @@ from tests.helpers import app_config
 
 OPTIMIZERS = ("sgd", "momentum", "rmsprop", "adagrad", "adam", "adamw")
 UNNEEDED = {"torch": ("torch._dynamo", "triton"), "keras": ("sklearn", "matplotlib", "torch")}
-# what comes after the steps, in `apps.xor`: matplotlib, for the pictures
+# write_charts, after the steps, imports matplotlib
 PROGRAM = """
 import gc, sys
 from apps.xor import train as app
@@ -31,28 +31,23 @@ from apps.xor.config import Config
 from shared.compose import config_from_overrides
 app.train(config_from_overrides("xor", Config, {overrides}))
 import matplotlib, sklearn
-print("garbage is looked for:", gc.isenabled())
+print("garbage collection:", gc.isenabled())
 """
 
 
 @pytest.mark.parametrize("framework", UNNEEDED)
-def test_a_training_imports_no_more_than_it_needs(framework: str, tmp_path: Path) -> None:
-    overrides = [
-        f"framework={framework}",
-        f"run_dir={tmp_path / 'run'}",
-        "trainer.max_steps=5",
-        "trainer.checkpoint_seconds=0",
-    ]
-    code = PROGRAM.format(unneeded=set(UNNEEDED[framework]), overrides=overrides)
+def test_training_imports_no_more_than_it_needs(framework: str, tmp_path: Path) -> None:
+    words = f"framework={framework} run_dir={tmp_path}/run trainer.max_steps=5 trainer.checkpoint_seconds=0"
+    code = PROGRAM.format(unneeded=set(UNNEEDED[framework]), overrides=words.split())
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert "imported:\n" in result.stdout, result.stdout
-    assert "garbage is looked for: True" in result.stdout
+    assert "garbage collection: True" in result.stdout
 
 
-def steps_of(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor]) -> None:
-    """Take steps with a learning rate that changes, from the same gradients each time."""
+def take_seven_steps(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor]) -> None:
+    """Take steps with changing learning rates; each call uses the same gradients."""
     random = torch.Generator().manual_seed(1)
     for number in range(7):
         optimizer.param_groups[0]["lr"] = 0.1 / (number + 1)
@@ -73,19 +68,19 @@ def test_an_optimizer_without_the_compiler_takes_torchs_steps(name: str, tmp_pat
     taken = inspect.signature(plain).parameters
     options = {key: value for key, value in own.defaults.items() if key in taken}
     of_torch = plain(list(theirs.parameters()), **options)
-    steps_of(own, list(ours.parameters()))
-    steps_of(of_torch, list(theirs.parameters()))
+    take_seven_steps(own, list(ours.parameters()))
+    take_seven_steps(of_torch, list(theirs.parameters()))
     for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
         np.testing.assert_array_equal(mine.detach(), its.detach())
         assert not mine.grad_fn
         assert torch.is_grad_enabled()
 
 
-def test_the_optimizers_state_can_be_kept_and_taken_over() -> None:
+def test_the_optimizers_state_can_be_loaded_by_torchs() -> None:
     weight = nn.Parameter(torch.ones(3))
     adam: Any = without_compiler(torch.optim.Adam)
     optimizer = adam([weight], lr=0.1)
-    steps_of(optimizer, [weight])
+    take_seven_steps(optimizer, [weight])
     other = torch.optim.Adam([nn.Parameter(torch.ones(3))], lr=0.1)
     other.load_state_dict(optimizer.state_dict())
     assert torch.equal(
