@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -15,8 +16,14 @@ STEPS, BATCH_SIZE = 100, 16
 TOLERANCE = 1e-7  # of the largest number of a weight
 
 
+@pytest.fixture(autouse=True)
+def _single_precision_afterwards() -> object:
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("keras_float64")
 @pytest.mark.parametrize("model", ["model=cnn model.dropout=[0.0,0.0]", "model=mlp"])
 def test_a_hundred_steps_are_the_same(model: str, tmp_path: Path) -> None:
     """Full size, float64, dropout off, real digits, the application's optimizer and schedule."""
