@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.data import pictures
+from shared.data.cache import cached_arrays
 from shared.data.fetch import FileSet, RemoteFile, archives_folder, fetch
 from shared.data.images import ImageData
 from shared.errors import DataError
@@ -60,12 +61,8 @@ def _subset(archive: Path, cache: Path) -> ImageData:
     """Return the JPEGs of the archive, decoded once and kept as arrays."""
     facts = archive.stat()
     counts = [len(CLASSES) * count for count in SUBSET_COUNTS.values()]
-    kept = cache / f"subset_{facts.st_size}_{facts.st_mtime_ns}.npy"
-    images = pictures.load_array(kept, (sum(counts), SIDE, SIDE, 3))
-    if images is None:
-        print(f"decoding {sum(counts):,} pictures of {archive}, once", flush=True)
-        images = _decode_subset(archive)
-        pictures.save_array(kept, images)
+    path = cache / f"subset_{facts.st_size}_{facts.st_mtime_ns}.npz"
+    images = cached_arrays(path, lambda: {"images": _decode_subset(archive)})["images"]
     train, test = (np.repeat(np.arange(len(CLASSES)), count) for count in SUBSET_COUNTS.values())
     return ImageData(
         "cifar10_subset",
@@ -81,6 +78,7 @@ def _subset(archive: Path, cache: Path) -> ImageData:
 
 def _decode_subset(archive: Path) -> NDArray[np.uint8]:
     """Return the pictures of the training set, then of the test set, each by class and name."""
+    print(f"decoding the pictures of {archive}, once", flush=True)
     found: dict[str, dict[str, NDArray[np.uint8]]] = {
         f"{split}/{name}": {} for split in SUBSET_COUNTS for name in CLASSES
     }

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from shared.data.cache import cached_arrays
 from shared.data.class_folders import list_class_folders
 from shared.data.images import ImageData
 from shared.errors import DataError
-from shared.files import read_file, write_atomically
+from shared.files import read_file
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # Pillow would also run Ghostscript on PostScript
@@ -162,12 +163,12 @@ def load_folder(
     """
     folders = list_class_folders(root, SUFFIXES, "pictures", test_fraction)
     paths, count = [*sorted(folders.train), *sorted(folders.test)], len(folders.train)
-    cached = None if cache is None else cache / f"pictures_{_cache_key(paths, size)}.npy"
-    pictures = None if cached is None else load_array(cached, (len(paths), size, size, 3))
-    if pictures is None:
-        pictures = decode_files(paths, size)
-        if cached is not None and pictures.nbytes <= CACHE_MAX_BYTES:
-            save_array(cached, pictures)
+    decoded = partial(decode_files, paths, size)
+    if cache is None:
+        pictures = decoded()
+    else:
+        path = cache / f"pictures_{_cache_key(paths, size)}.npz"
+        pictures = cached_arrays(path, lambda: {"pictures": decoded()}, CACHE_MAX_BYTES)["pictures"]
     return ImageData(
         name,
         pictures[:count],
@@ -187,28 +188,3 @@ def _cache_key(paths: Sequence[Path], size: int) -> str:
         status = path.stat()
         digest.update(f"{path.resolve()}\n{status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
-
-
-def load_array(path: Path, shape: tuple[int, ...]) -> Pixels | None:
-    """Return an array written by `save_array`; None if it is missing, damaged or of another shape."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    digest, content = content[:32], content[32:]
-    if hashlib.sha256(content).digest() != digest:
-        return None
-    array: Pixels = np.load(io.BytesIO(content), allow_pickle=False)
-    return array if array.shape == shape and array.dtype == np.uint8 else None
-
-
-def save_array(path: Path, array: Pixels) -> None:
-    """Write an array in NumPy's format after its SHA-256 digest; a failure is reported, not raised."""
-    stream = io.BytesIO()
-    np.save(stream, array)
-    content = stream.getvalue()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, hashlib.sha256(content).digest() + content)
-    except OSError as error:
-        print(f"{path}: cannot be written ({error.strerror}); the pictures will be decoded every time")

@@ -5,27 +5,27 @@ training texts. torchtext imports torch, so it is imported only when something i
 """
 
 import hashlib
-import io
 import json
 import re
 import time
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from shared.data.cache import Arrays, cached_arrays
+from shared.data.class_folders import list_class_folders
 from shared.data.sequences import PAD, UNKNOWN, Documents
 from shared.errors import DataError
-from shared.files import sha256_of, write_atomically
+from shared.files import read_file, sha256_of
 
 SPECIALS = ("<pad>", "<unk>")  # the tokens PAD and UNKNOWN
 FORMAT = 1  # of the cached file; increase it when the encoding changes
 BREAK = re.compile(r"<br\s*/?>")
 SECONDS_BETWEEN_LINES = 5.0
+LONGEST_FILE = 1 << 24  # bytes
 
 Encoded = tuple[Documents, Documents, tuple[str, ...]]  # training, test, vocabulary
 
@@ -96,12 +96,6 @@ def tokenizer() -> Callable[[str], list[str]]:
     return lambda text: basic(BREAK.sub(" ", text))
 
 
-def ids_of_words(words: Iterable[str], vocabulary: Sequence[str]) -> NDArray[np.int64]:
-    """Return the ids of the words of one text, (T,); `UNKNOWN` for those not in the vocabulary."""
-    ids_of = {word: number for number, word in enumerate(vocabulary) if number != PAD}
-    return np.array([ids_of.get(word, UNKNOWN) for word in words], np.int64)
-
-
 def encode(texts: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], settings: Settings) -> Encoded:
     """Return training documents, test documents and the vocabulary; print progress every few seconds.
 
@@ -147,54 +141,58 @@ def _documents(tokens: Sequence[Sequence[str]], labels: Sequence[int], ids_of: d
     return Documents(ids, offsets, np.asarray(labels, np.int64))
 
 
-def digest_of(texts: Sequence[Sequence[str]], labels: Sequence[Sequence[int]]) -> str:
-    """Return a hexadecimal digest of the texts and labels of training and test set."""
-    digest = hashlib.sha256()
-    for split, split_labels in zip(texts, labels, strict=True):
-        digest.update(f"{len(split)} {split_labels}\n".encode())
-        for text in split:
-            digest.update(hashlib.sha256(text.encode()).digest())
-    return digest.hexdigest()
-
-
 def cached(folder: Path, digest: str, settings: Settings, make: Callable[[], Encoded]) -> Encoded:
     """Return the result of `make`, from a file in `folder` if an earlier run left it there.
 
     Args:
-        folder: the cache. If it cannot be written, a message says so.
+        folder: the cache.
         digest: of the texts and labels; digest and settings name the file.
         settings: how the texts are encoded.
-        make: encodes the texts; called if the file is missing or damaged.
+        make: encodes the texts.
     """
-    path = folder / f"encoded-{sha256_of(f'{FORMAT} {digest} {settings}'.encode())[:16]}.npz"
+
+    def arrays() -> Arrays:
+        train, test, vocabulary = make()
+        documents = {f"train_{name}": array for name, array in vars(train).items()}
+        documents |= {f"test_{name}": array for name, array in vars(test).items()}
+        return documents | {"vocabulary": np.frombuffer("\n".join(vocabulary).encode(), np.uint8)}
+
+    name = sha256_of(f"{FORMAT} {digest} {settings}".encode())[:16]
+    found = cached_arrays(folder / f"encoded-{name}.npz", arrays)
+    train, test = (
+        Documents(*(found[f"{split}_{name}"] for name in ("ids", "offsets", "labels")))
+        for split in ("train", "test")
+    )
+    return train, test, tuple(found["vocabulary"].tobytes().decode().split("\n"))
+
+
+def load_folder(root: Path, settings: Settings, test_fraction: float) -> TextData:
+    """Return a user's own texts, in `root/train/CLASS/*.txt` and `root/test/CLASS/*.txt`.
+
+    Args:
+        root: the folder; see `list_class_folders`. The encoded texts are cached in it.
+        settings: how the texts are encoded.
+        test_fraction: fraction of each class's texts that are used for testing, if `root` does not
+            have both sets.
+
+    Raises:
+        DataError: as `list_class_folders`, or a text is too long or not UTF-8.
+    """
+    folders = list_class_folders(root, {".txt"}, "texts", test_fraction)
+    texts = [[_read_text(path) for path in paths] for paths in (folders.train, folders.test)]
+    labels = [folders.train_labels.tolist(), folders.test_labels.tolist()]
+    digest = sha256_of(json.dumps([texts, labels]).encode())
+    encoded = cached(root, digest, settings, lambda: encode(texts, labels, settings))
+    return TextData(
+        "text_folder", *encoded, folders.classes, embedded=False, source=f"folder {root}", own_classes=True
+    )
+
+
+def _read_text(path: Path) -> str:
+    content = read_file(path)
+    if len(content) > LONGEST_FILE:
+        raise DataError(f"{path}: {len(content):,} bytes; a text may have at most {LONGEST_FILE:,}")
     try:
-        return _read(path)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        print(f"{path}: damaged ({error}); encoding the texts again")
-    encoded = make()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, _to_npz(*encoded))
-    except OSError as error:
-        print(f"{path}: cannot be written ({error.strerror}); the next run encodes the texts again")
-    return encoded
-
-
-def _to_npz(train: Documents, test: Documents, vocabulary: tuple[str, ...]) -> bytes:
-    arrays = {"vocabulary": np.frombuffer("\n".join(vocabulary).encode(), np.uint8)}
-    for split, documents in (("train", train), ("test", test)):
-        arrays |= {f"{split}_{name}": array for name, array in vars(documents).items()}
-    content = io.BytesIO()
-    np.savez(content, **arrays)  # type: ignore[arg-type]
-    return content.getvalue()
-
-
-def _read(path: Path) -> Encoded:
-    with np.load(path, allow_pickle=False) as file:  # the zip's own checksums detect damage
-        train, test = (
-            Documents(*(file[f"{split}_{name}"] for name in ("ids", "offsets", "labels")))
-            for split in ("train", "test")
-        )
-        return train, test, tuple(file["vocabulary"].tobytes().decode().split("\n"))
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.config import AppConfig
+from shared.data import imdb, reviews
 from shared.data.config import Imdb, Reviews, TextFolder, Texts
 from shared.data.examples import Examples, hold_back
-from shared.data.sequences import UNKNOWN, Documents, Sequences
-from shared.data.text import Settings, TextData, ids_of_words, tokenizer
+from shared.data.sequences import PAD, UNKNOWN, Documents, Sequences
+from shared.data.text import Settings, TextData, load_folder, tokenizer
 from shared.errors import ConfigError
 
 # What an exported network takes, for a reader who has only the file.
@@ -29,15 +30,9 @@ def load_texts(data: Imdb | Reviews | TextFolder) -> TextData:
     """
     settings = Settings(data.vocabulary_size, data.min_frequency)
     if isinstance(data, Reviews):
-        from shared.data import reviews
-
         return reviews.load(settings)
     if isinstance(data, TextFolder):
-        from shared.data import text_folder
-
-        return text_folder.load(Path(data.root), settings, data.test_fraction)
-    from shared.data import imdb
-
+        return load_folder(Path(data.root), settings, data.test_fraction)
     return imdb.load(Path(data.root), settings, data.download, data.fallback)
 
 
@@ -92,7 +87,8 @@ def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list
     if not words:
         raise ConfigError("the text has no words")
     words = words[-data.longest :] if data.keep == "last" else words[: data.longest]
-    ids = ids_of_words(words, vocabulary)
+    ids_of = {word: number for number, word in enumerate(vocabulary) if number != PAD}
+    ids = np.array([ids_of.get(word, UNKNOWN) for word in words], np.int64)
     if (ids == UNKNOWN).all():
         raise ConfigError(
             f"the network knows none of these words: {' '.join(words[:5])}"

@@ -200,9 +200,9 @@ def test_decoded_pictures_are_cached_until_a_file_changes(
     photo((50, 50), 7).save(root / "cat" / "0.png")
     changed = pictures.load_folder(root, 16, 0.4, cache=cache)
     assert changed.sha256 != first.sha256
-    for cached in cache.glob("*.npy"):
+    for cached in cache.glob("*.npz"):
         content = bytearray(cached.read_bytes())
-        content[-1] ^= 1
+        content[1000] ^= 1
         cached.write_bytes(content)
     assert pictures.load_folder(root, 16, 0.4, cache=cache).sha256 == changed.sha256
 

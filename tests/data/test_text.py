@@ -110,7 +110,7 @@ def test_a_damaged_cache_is_named_and_made_anew(tmp_path: Path, capsys: pytest.C
         assert path.read_bytes() == whole
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert all(str(path) in line and "encoding the texts again" in line for line in lines)
+    assert all(str(path) in line and "making it again" in line for line in lines)
 
 
 def test_a_review_of_a_million_words_is_read_up_to_the_longest() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.data import text_folder
+from shared.data import text
 from shared.data.sequences import Sequences
 from shared.data.text import Settings, TextData
 from shared.errors import DataError
@@ -21,7 +21,7 @@ def write(root: Path, texts: dict[str, list[str]]) -> Path:
 
 
 def load(root: Path) -> TextData:
-    return text_folder.load(root, SETTINGS, test_fraction=0.25)
+    return text.load_folder(root, SETTINGS, test_fraction=0.25)
 
 
 def shown(data: TextData) -> dict[str, list[str]]:
@@ -110,5 +110,5 @@ def test_an_empty_text_is_one_unknown_word(tmp_path: Path) -> None:
 def test_hidden_files_are_no_texts_and_every_class_keeps_one(tmp_path: Path) -> None:
     write(tmp_path, {"a": ["x", "y"], "b": ["z", "z"], ".hidden": ["h"]})
     (tmp_path / "a" / "._0.txt").write_bytes(b"\xff")
-    data = text_folder.load(tmp_path, SETTINGS, test_fraction=0.9)
+    data = text.load_folder(tmp_path, SETTINGS, test_fraction=0.9)
     assert data.train.labels.tolist() == data.test.labels.tolist() == [0, 1]
