@@ -63,25 +63,6 @@ def test_digits_stand_in_the_middle_of_the_field(data: ImageData) -> None:
         assert np.abs(center - 13.5).max() <= 0.5 + 1e-9
 
 
-def test_digits_are_neither_turned_nor_mirrored(data: ImageData) -> None:
-    """Height, width and slant of every digit follow those of scikit-learn's 8x8 original."""
-    from sklearn.datasets import load_digits
-
-    original = second_moments(load_digits().images[:-360])
-    enlarged = second_moments(data.train_images.astype(float))
-    for before, after in zip(original, enlarged, strict=True):
-        assert np.corrcoef(before, after)[0, 1] > 0.98
-
-
-def second_moments(images: np.ndarray) -> np.ndarray:
-    """Return each image's variance along y, variance along x, and covariance, as (3, N)."""
-    ink = images / images.sum(axis=(1, 2), keepdims=True)
-    y, x = np.mgrid[: images.shape[1], : images.shape[2]]
-    y = y - (ink * y).sum(axis=(1, 2), keepdims=True)
-    x = x - (ink * x).sum(axis=(1, 2), keepdims=True)
-    return np.stack([(ink * a * b).sum(axis=(1, 2)) for a, b in [(y, y), (x, x), (y, x)]])
-
-
 def test_digits_images_and_labels_belong_together(data: ImageData) -> None:
     """The nearest training image has the right label; guessing would be right in 10 %."""
     train = data.train_images.reshape(len(data.train_images), -1).astype(float)
