@@ -116,28 +116,24 @@ def _rows(verdict: Verdict) -> list[tuple[str, ...]]:
         return [(verdict.case, "", "", "", "", "", "", outcome)]
     seconds = (median_seconds(record) for record in (verdict.baseline, verdict.new))
     training = " -> ".join("?" if each is None else f"{each:.1f} s" for each in seconds)
-    old, new = (len(record.runs) if record else 0 for record in (verdict.baseline, verdict.new))
-    rows: list[tuple[str, ...]] = []
-    for each in verdict.comparisons:
-        if each.metric == "accuracy":
-            show = show_spread = show_drop = _percent
-            case, time, last, sign = verdict.case, training, outcome, "-"
-        else:
-            show, show_spread, show_drop = "{:.4g}".format, "{:.2g}".format, "{:.2g}".format
-            case, time, last, sign = "", "", "", "+"
-        rows.append(
-            (
-                case,
-                each.metric,
-                f"{show(each.baseline_mean)} ± {show_spread(each.baseline_spread)} ({old})",
-                "-" if each.predicted_spread is None else f"± {show(each.predicted_spread)}",
-                f"{show(each.new_mean)} ({new})",
-                "nothing" if each.detectable is None else sign + show_drop(each.detectable),
-                time,
-                last,
-            )
-        )
-    return rows
+    seeds = [len(record.runs) if record else 0 for record in (verdict.baseline, verdict.new)]
+    accuracy, loss = (_cells(each, *seeds) for each in verdict.comparisons)
+    return [(verdict.case, *accuracy, training, outcome), ("", *loss, "", "")]
+
+
+def _cells(each: Comparison, old: int, new: int) -> tuple[str, ...]:
+    """Return the cells of a metric; `old` and `new` are numbers of seeds."""
+    show, short, sign = "{:.4g}".format, "{:.2g}".format, "+"
+    if each.metric == "accuracy":
+        show = short = _percent
+        sign = "-"
+    return (
+        each.metric,
+        f"{show(each.baseline_mean)} ± {short(each.baseline_spread)} ({old})",
+        "-" if each.predicted_spread is None else f"± {show(each.predicted_spread)}",
+        f"{show(each.new_mean)} ({new})",
+        "nothing" if each.detectable is None else sign + short(each.detectable),
+    )
 
 
 def _remarks(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:

@@ -13,12 +13,26 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it through
 
 from shared.config import AnyAppConfig, AppConfig, schema_keys, section_choices, validate
 from shared.errors import ConfigError
 
 CONF = Path(__file__).parents[1] / "conf"
 HYDRA_VERSION_BASE = "1.3"
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file.
+
+    Raises:
+        ConfigError: it is missing or damaged.
+    """
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+        shown = path.relative_to(CONF.parent) if path.is_relative_to(CONF) else path
+        raise ConfigError(f"{shown} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 @cache

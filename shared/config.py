@@ -182,13 +182,14 @@ class AppConfig(Section):
 
 
 AnyAppConfig = TypeVar("AnyAppConfig", bound=AppConfig)
+AnySection = TypeVar("AnySection", bound=Section)
 
 
-def validate(schema: type[AnyAppConfig], values: Mapping[str, Any]) -> AnyAppConfig:
+def validate(schema: type[AnySection], values: Mapping[str, Any]) -> AnySection:
     """Return the validated configuration.
 
     Args:
-        schema: the application's `Config`.
+        schema: the application's `Config`, say.
         values: nested dicts and lists, as Hydra composed and resolved them.
 
     Raises:

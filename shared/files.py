@@ -88,5 +88,10 @@ def read_verified(path: Path, sha256: str | None) -> bytes:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write `content` as JSON in one step; NaN and infinity are errors, because JSON lacks them."""
+    """Write `content` as JSON in one step, in a folder that may not exist yet.
+
+    Raises:
+        ValueError: it has NaN or infinity, which JSON lacks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())

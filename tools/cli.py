@@ -15,6 +15,7 @@ import difflib
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 
 from shared.config_errors import unknown_key
 from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
@@ -68,6 +69,21 @@ def parse_keys(words: Iterable[str], known: Collection[str]) -> dict[str, str]:
             raise ConfigError(f"cannot read {word!r}: give it as {key}=VALUE")
         keys[key] = value
     return keys
+
+
+def create_folder(folder: Path) -> Path:
+    """Create the folder of the results, unless it exists and is empty; return it.
+
+    Raises:
+        ConfigError: it has files in it, or cannot be created.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty; choose another folder with out=FOLDER")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot create {folder}: {error.strerror}; give out=FOLDER") from error
+    return folder
 
 
 def parse_count(keys: Mapping[str, str], key: str, default: int, least: int = 1) -> int:

@@ -15,7 +15,7 @@ from accuracy_gate.plan import CLEAR
 from accuracy_gate.power import detectable_drop, predicted_spread
 from accuracy_gate.rank_sum import rank_sum_cdf
 from tests.accuracy_gate.samples import FAMILIES, draw_record, final_verdict, make_record
-from tools.results.interval import clopper_pearson
+from tools.results.gate import clopper_pearson
 
 
 def false_alarms(suites: int, plan: Plan, random: np.random.Generator) -> tuple[float, float]:
@@ -176,12 +176,3 @@ def test_the_predicted_spread_is_right_for_calibrated_classifiers() -> None:
         spreads.append(right.mean(axis=1).std(ddof=1))
     expected = predicted_spread(float(np.mean(accuracies)), n)
     assert float(np.mean(spreads)) == pytest.approx(expected, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("count", "total", "low", "high"),
-    [(0, 100, 0.0, 0.03622), (100, 100, 0.96378, 1.0), (5, 20, 0.08657, 0.49105)],
-)
-def test_the_interval_is_exact(count: int, total: int, low: float, high: float) -> None:
-    # 0 of n: 1 - 0.025^(1/n); 5 of 20 from Clopper and Pearson's tables
-    assert clopper_pearson(count, total) == pytest.approx((low, high), abs=1e-5)

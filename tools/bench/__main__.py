@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ConfigError
-from shared.files import write_atomically
+from shared.files import write_json
 from shared.runs.environment import ROOT, available_cores, environment
 from shared.tables import text_table
 from tools import cli
@@ -95,7 +95,7 @@ def measure_case(name: str, keys: dict[str, str]) -> None:
     results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     results[name] = {"rows": [asdict(row) for row in rows], "details": details, "quick": quick, **facts}
     ordered = {case: results[case] for case in CASES if case in results}
-    write_atomically(file, (json.dumps(ordered, indent=1) + "\n").encode())
+    write_json(file, ordered)
     for cells in ([row.cells() for row in rows], details):
         if cells:
             print(text_table(list(cells[0]), [list(row.values()) for row in cells]), flush=True)

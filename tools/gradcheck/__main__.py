@@ -6,7 +6,6 @@
 Exit status: 0 if everything agrees and every planted fault is found, 5 if not, 2 for an unknown layer.
 """
 
-import json
 import logging
 import os
 import sys
@@ -16,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from shared.files import write_atomically
+from shared.files import write_json
 from tools import cli
 from tools.gradcheck.names import NAMES
 
@@ -47,8 +46,7 @@ def gradcheck(name: str | None) -> int:
             "versions": {package: version(package).partition("+")[0] for package in PACKAGES},
             "layers": rows,
         }
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+        write_json(RESULTS, content)
         print("\nwrote docs/results/gradients.json", file=sys.stderr)
     return cli.FAILED_CHECK if problems else 0
 

@@ -66,7 +66,6 @@ def common_refusals(case: Case) -> Iterator[Refusal]:
 def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
     """Return what each layer must refuse in addition."""
     double: Any = {"dtype": np.float64}
-    wrong_shape = "an input of a wrong shape"
     mask = np.array([[True, False, True], [False, False, False]])
 
     def nan(*shape: int) -> Any:
@@ -75,18 +74,25 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
     def ones(*shape: int, dtype: Any = np.float64) -> Any:
         return np.ones(shape, dtype)
 
-    def conv(x: Any = None, **options: Any) -> Any:
-        layer = lib.Conv2d(2, 3, 3, **options, **double)
-        return layer if x is None else layer.forward(x)
+    x = ones(2, 3)
+
+    def wrong_shape(make: Callable[[], Any], expected: str, *shape: int) -> Refusal:
+        return "an input of a wrong shape", lambda: make().forward(ones(*shape)), expected, str(shape)
+
+    def conv(**options: Any) -> Any:
+        return lib.Conv2d(2, 3, 3, **options, **double)
 
     def cross_entropy(target: Any, x: Any = None, **options: Any) -> Any:
         return lib.CrossEntropyLoss(**options).forward(ones(2, 3) if x is None else x, np.asarray(target))
 
+    def drop(mask: Any) -> Any:
+        return lib.Dropout().forward(x, mask)
+
     def embed(x: Any) -> Any:
         return lib.Embedding(4, 2).forward(np.asarray(x))
 
-    def residual(outputs: int, x: Any) -> Any:
-        return lib.Residual(lib.Linear(3, outputs, **double)).forward(x)
+    def residual(outputs: int) -> Any:
+        return lib.Residual(lib.Linear(3, outputs, **double))
 
     def attend(mask: Any = None, q: Any = None, k: tuple[int, ...] = (3, 4)) -> Any:
         query = ones(2, 4) if q is None else q
@@ -97,25 +103,23 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
         return lib.MultiheadAttention(4, 2, **double).forward(query, ones(*k), ones(*k), mask)
 
     def recurrent(name: str) -> list[Refusal]:
-        def call(steps: int = 4, **options: Any) -> Any:
-            return getattr(lib, name)(3, 2, **double).forward(ones(steps, 2, 3), **options)
+        def make() -> Any:
+            return getattr(lib, name)(3, 2, **double)
+
+        def call(**options: Any) -> Any:
+            return make().forward(ones(4, 2, 3), **options)
 
         def lengths(*values: Any) -> Callable[[], object]:
             return lambda: call(lengths=np.array(values))
 
         def backward(dhx: Any) -> Any:
-            layer = getattr(lib, name)(3, 2, **double)
+            layer = make()
             layer.forward(ones(4, 2, 3))
             return layer.backward(ones(4, 2, 2), dhx)
 
         state = (ones(1, 5, 2),) * 2 if name == "LSTM" else ones(1, 5, 2)
         return [
-            (
-                wrong_shape,
-                lambda: getattr(lib, name)(3, 2, **double).forward(ones(4, 2, 5)),
-                "(T, N, 3)",
-                "(4, 2, 5)",
-            ),
+            wrong_shape(make, "(T, N, 3)", 4, 2, 5),
             ("a length of 0", lengths(0, 2), "2 lengths from 1 to 4", "[0, 2]"),
             ("a length of 5 in 4 steps", lengths(1, 5), "2 lengths from 1 to 4", "[1, 5]"),
             ("three lengths for two examples", lengths(1, 2, 3), "2 lengths", "[1, 2, 3]"),
@@ -125,23 +129,20 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
         ]
 
     def loss(name: str) -> list[Refusal]:
-        kind = getattr(lib, name)
+        def call(target: Any) -> Callable[[], object]:
+            return lambda: getattr(lib, name)().forward(ones(2, 3), target)
+
         return [
-            ("a target of a wrong shape", lambda: kind().forward(ones(2, 3), ones(2, 4)), "(2, 3)", "(2, 4)"),
-            (
-                "a target of a wrong dtype",
-                lambda: kind().forward(ones(2, 3), ones(2, 3, dtype=np.float32)),
-                "float64",
-                "float32",
-            ),
-            ("NaN in the target", lambda: kind().forward(ones(2, 3), nan(2, 3)), "NaN", "(2, 3)"),
-            ("an unknown reduction", lambda: kind(reduction="none"), "mean", "none"),
+            ("a target of a wrong shape", call(ones(2, 4)), "(2, 3)", "(2, 4)"),
+            ("a target of a wrong dtype", call(ones(2, 3, dtype=np.float32)), "float64", "float32"),
+            ("NaN in the target", call(nan(2, 3)), "NaN", "(2, 3)"),
+            ("an unknown reduction", lambda: getattr(lib, name)(reduction="none"), "mean", "none"),
         ]
 
     def pool(name: str) -> list[Refusal]:
         kind = getattr(lib, name)
         return [
-            (wrong_shape, lambda: kind(2).forward(ones(2, 4, 4)), "(N, C, H, W)", "(2, 4, 4)"),
+            wrong_shape(lambda: kind(2), "(N, C, H, W)", 2, 4, 4),
             ("too much padding", lambda: kind(3, padding=2), "half", "(2, 2)"),
         ]
 
@@ -150,7 +151,7 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
 
     return {
         "Linear": [
-            (wrong_shape, lambda: lib.Linear(3, 4, **double).forward(ones(2, 5)), "(..., 3)", "(2, 5)"),
+            wrong_shape(lambda: lib.Linear(3, 4, **double), "(..., 3)", 2, 5),
             ("a state without its bias", state(lib.Linear(3, 4), 4, 3), "bias", "['weight']"),
             ("a weight of a wrong shape", state(lib.Linear(3, 4, False), 3, 4), "(4, 3)", "(3, 4)"),
         ],
@@ -163,29 +164,17 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
         ],
         "Dropout": [
             ("p = 1", lambda: lib.Dropout(1.0), "below 1", "1.0"),
-            (
-                "a mask of a wrong shape",
-                lambda: lib.Dropout().forward(ones(2, 3), ones(3, 2, dtype=bool)),
-                "(2, 3)",
-                "(3, 2)",
-            ),
-            ("a float mask", lambda: lib.Dropout().forward(ones(2, 3), ones(2, 3)), "bool", "float64"),
+            ("a mask of a wrong shape", lambda: drop(ones(3, 2, dtype=bool)), "(2, 3)", "(3, 2)"),
+            ("a float mask", lambda: drop(ones(2, 3)), "bool", "float64"),
         ],
         "GELU": [("an unknown approximation", lambda: lib.GELU("erf"), "none or tanh", "erf")],
         "Softmax": [
             ("an axis that does not exist", lambda: lib.Softmax(2).forward(ones(2, 3)), "axis 2", "(2, 3)")
         ],
-        "Sequential": [
-            (
-                wrong_shape,
-                lambda: lib.Sequential(lib.Linear(3, 2, **double)).forward(ones(2, 5)),
-                "(..., 3)",
-                "(2, 5)",
-            )
-        ],
+        "Sequential": [wrong_shape(lambda: lib.Sequential(lib.Linear(3, 2, **double)), "(..., 3)", 2, 5)],
         "Residual": [
-            (wrong_shape, lambda: residual(3, ones(2, 5)), "(..., 3)", "(2, 5)"),
-            ("a body of a wrong shape", lambda: residual(2, ones(2, 3)), "Residual", "(2, 3)", "(2, 2)"),
+            wrong_shape(lambda: residual(3), "(..., 3)", 2, 5),
+            ("a body of a wrong shape", lambda: residual(2).forward(x), "Residual", "(2, 3)", "(2, 2)"),
         ],
         "MSELoss": loss("MSELoss"),
         "BCEWithLogitsLoss": loss("BCEWithLogitsLoss"),
@@ -200,47 +189,23 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
         ],
         "l2_penalty": [("an unknown formula", lambda: lib.l2_penalty({}, 1.0, "jax"), "keras", "jax")],
         "Conv2d": [
-            (wrong_shape, lambda: conv(ones(2, 4, 4)), "(N, 2, H, W)", "(2, 4, 4)"),
-            ("images smaller than the window", lambda: conv(ones(1, 2, 2, 4)), "3 x 3", "(1, 2, 2, 4)"),
+            wrong_shape(conv, "(N, 2, H, W)", 2, 4, 4),
+            wrong_shape(conv, "3 x 3", 1, 2, 2, 4),  # smaller than the window
             ("a stride of 0", lambda: conv(stride=0), "at least 1", "0"),
             ("groups that do not fit", lambda: conv(groups=2), "2 groups"),
         ],
         "MaxPool2d": pool("MaxPool2d"),
         "AvgPool2d": pool("AvgPool2d"),
         "AdaptiveAvgPool2d": [
-            (
-                wrong_shape,
-                lambda: lib.AdaptiveAvgPool2d().forward(ones(2, 4, 4)),
-                "(N, C, H, W)",
-                "(2, 4, 4)",
-            ),
+            wrong_shape(lib.AdaptiveAvgPool2d, "(N, C, H, W)", 2, 4, 4),
             ("another output_size", lambda: lib.AdaptiveAvgPool2d(2), "output_size must be 1", "2"),
         ],
         "BatchNorm1d": [
-            (wrong_shape, lambda: lib.BatchNorm1d(3, **double).forward(ones(4, 2)), "(N, 3)", "(4, 2)"),
-            (
-                "one value per channel",
-                lambda: lib.BatchNorm1d(3, **double).forward(ones(1, 3)),
-                "two values",
-                "(1, 3)",
-            ),
+            wrong_shape(lambda: lib.BatchNorm1d(3, **double), "(N, 3)", 4, 2),
+            wrong_shape(lambda: lib.BatchNorm1d(3, **double), "two values", 1, 3),  # one per channel
         ],
-        "BatchNorm2d": [
-            (
-                wrong_shape,
-                lambda: lib.BatchNorm2d(3, **double).forward(ones(2, 3, 4)),
-                "(N, 3, H, W)",
-                "(2, 3, 4)",
-            )
-        ],
-        "LayerNorm": [
-            (
-                wrong_shape,
-                lambda: lib.LayerNorm((2, 3), **double).forward(ones(4, 3, 2)),
-                "(..., 2, 3)",
-                "(4, 3, 2)",
-            )
-        ],
+        "BatchNorm2d": [wrong_shape(lambda: lib.BatchNorm2d(3, **double), "(N, 3, H, W)", 2, 3, 4)],
+        "LayerNorm": [wrong_shape(lambda: lib.LayerNorm((2, 3), **double), "(..., 2, 3)", 4, 3, 2)],
         "RNN": recurrent("RNN"),
         "LSTM": [
             *recurrent("LSTM"),

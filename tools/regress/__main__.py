@@ -196,14 +196,7 @@ def status(outcomes: Iterable[str]) -> int:
 
 def make_out_folder(keys: Mapping[str, str]) -> Path:
     """Create the folder of the results and return it."""
-    folder = Path(keys.get("out", f"outputs/regress/{datetime.now():%Y-%m-%d_%H-%M-%S}"))
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty; choose another folder with out=FOLDER")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}") from error
-    return folder
+    return cli.create_folder(Path(keys.get("out", f"outputs/regress/{datetime.now():%Y-%m-%d_%H-%M-%S}")))
 
 
 if __name__ == "__main__":

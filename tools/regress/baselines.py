@@ -5,7 +5,6 @@ measured, not chosen, so they do not belong in conf/.
 """
 
 import statistics
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from accuracy_gate.rank_sum import rank_sum_p
 from accuracy_gate.records import DATA_KEYS, differences
 from shared.errors import ConfigError
 from shared.files import write_json
-from shared.runs.environment import ROOT
+from shared.runs.environment import ROOT, git
 from tools.regress.cases import BASELINES, Variant
 
 
@@ -41,10 +40,9 @@ def read_baseline(variant: Variant) -> Record | None:
     return record
 
 
-def write_baseline(variant: Variant, record: Record, git: Mapping[str, Any]) -> None:
-    """Write a new baseline, with date and commit."""
-    notes = {**record.notes, "git": dict(git), "recorded": f"{datetime.now(UTC):%Y-%m-%d}"}
-    variant.baseline_path.parent.mkdir(parents=True, exist_ok=True)
+def write_baseline(variant: Variant, record: Record, state: Mapping[str, Any]) -> None:
+    """Write a new baseline, with the date and what `git_state` returns."""
+    notes = {**record.notes, "git": dict(state), "recorded": f"{datetime.now(UTC):%Y-%m-%d}"}
     write_json(variant.baseline_path, replace(record, notes=notes).as_json())
 
 
@@ -76,8 +74,8 @@ def describe_change(old: Record | None, new: Record) -> Iterator[str]:
     if old is None:
         yield f"{new.case}: the first baseline, {len(new.runs)} seeds"
     else:
-        git = old.notes.get("git")
-        commit = str(git.get("commit") if isinstance(git, Mapping) else None)[:10]
+        state = old.notes.get("git")
+        commit = str(state.get("commit") if isinstance(state, Mapping) else None)[:10]
         origin = f"of {old.notes.get('recorded')}, commit {commit}"
         yield f"{new.case}: old ({origin}, {len(old.runs)} seeds) -> new ({len(new.runs)} seeds)"
     for metric, sign in (("accuracy", 1), ("loss", -1)):
@@ -102,17 +100,10 @@ def git_state(ignored: Path = BASELINES) -> dict[str, Any]:
     Raises:
         ConfigError: git fails.
     """
-    words = ["git", "-C", str(ROOT)]
-    paths = ["."]
-    if ignored.is_relative_to(ROOT):
-        paths.append(f":!{ignored.relative_to(ROOT)}")
-    try:
-        commit, changes = (
-            subprocess.run([*words, *more], capture_output=True, text=True, check=True).stdout.strip()
-            for more in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", *paths])
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise ConfigError(f"a baseline names its commit, but git fails: {error}") from error
+    others = [f":!{ignored.relative_to(ROOT)}"] if ignored.is_relative_to(ROOT) else []
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".", *others)
+    if commit is None or changes is None:
+        raise ConfigError("a baseline names its commit, but git fails here: try git status")
     return {"commit": commit, "dirty": bool(changes)}
 
 

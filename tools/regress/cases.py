@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, model_validator
-from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it through
 
 from accuracy_gate import Plan
 from accuracy_gate.plan import LOOKS, MIN_BASELINE_SEEDS
-from shared.compose import CONF, compose
+from shared.compose import CONF, compose, read_yaml
 from shared.config import AppConfig, Count, Positive, Section, validate
 from shared.errors import ConfigError
 from shared.runs.environment import ROOT
 from shared.training.frameworks import resolve_auto
+from tools import cli
 
 FOLDER = CONF / "regression"
 BASELINES = ROOT / "baselines"
@@ -141,12 +140,11 @@ def load_case(name: str, folder: Path = FOLDER) -> Case:
     Raises:
         ConfigError: there is no such case, or its file is wrong.
     """
-    path = folder / f"{name}.yaml"
+    values = read_yaml(folder / f"{name}.yaml")
     try:
-        values: Any = OmegaConf.to_container(OmegaConf.load(path))
-        return validate(Case, values)  # type: ignore[type-var]
-    except (ConfigError, OmegaConfBaseException, YAMLError, OSError) as error:
-        raise ConfigError(f"{path.name}: {error}") from error
+        return validate(Case, values)
+    except ConfigError as error:
+        raise ConfigError(f"{name}.yaml: {error}") from error
 
 
 def select_cases(names: str | None, folder: Path = FOLDER) -> list[str]:
@@ -160,6 +158,5 @@ def select_cases(names: str | None, folder: Path = FOLDER) -> list[str]:
         return [name for name in known if load_case(name, folder).short]
     selected = known if names in (None, "all") else str(names).split(",")
     for name in selected:
-        if name not in known:
-            raise ConfigError(f"case={name}: there is no such case; choose from {', '.join(known)}")
+        cli.check_choice("case", name, known)
     return list(dict.fromkeys(selected))

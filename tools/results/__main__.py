@@ -31,7 +31,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from shared.errors import ConfigError
-from shared.files import write_atomically
+from shared.files import write_atomically, write_json
 from shared.runs.environment import ROOT
 from shared.runs.progress import announcement, conclusion, epoch_line
 from tools import cli
@@ -49,10 +49,10 @@ def record_runs(folders: Iterable[Path], results: Path = RESULTS) -> list[Run]:
     Raises:
         ConfigError: there is no run, or one is not finished, or its code was not committed.
     """
-    paths = sorted(path for folder in folders for path in folder.rglob("metrics.json"))
-    added = [read_complete_run(path) for path in paths]
-    for path, run in zip(paths, added, strict=True):
-        if "comparison" in run:
+    added = []
+    for path in sorted(path for folder in folders for path in folder.rglob("metrics.json")):
+        added.append(read_complete_run(path))
+        if "comparison" in added[-1]:
             raise ConfigError(f"{path}: a comparison is not a run of one network; use --comparison")
     if not added:
         raise ConfigError(f"no metrics.json below {', '.join(map(str, folders))}")
@@ -60,14 +60,8 @@ def record_runs(folders: Iterable[Path], results: Path = RESULTS) -> list[Run]:
         file = results / f"{app}.json"
         known = json.loads(file.read_text()) if file.exists() else []
         runs = {run_identity(run): run for run in [*known, *added] if run["app"] == app}
-        write_record(file, [runs[key] for key in sorted(runs)])
+        write_json(file, [runs[key] for key in sorted(runs)])
     return added
-
-
-def write_record(file: Path, content: object) -> None:
-    """Write a record as JSON."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def read_complete_run(path: Path) -> Run:
@@ -102,7 +96,7 @@ def record_comparison(folder: Path, results: Path = RESULTS) -> None:
     counts = {name.rpartition("_")[2] for name in run["comparison"]}
     only = f"_{counts.pop()}" if len(counts) == 1 else ""
     name = f"{run['app']}{only}_comparison"
-    write_record(results / f"{name}.json", run)
+    write_json(results / f"{name}.json", run)
     write_atomically(results / f"{name}.png", chart.read_bytes())
 
 
@@ -117,10 +111,9 @@ def record_sample(folder: Path, results: Path = RESULTS) -> None:
     (run,) = record_runs([folder], results)
     with open(folder / "history.csv") as file:
         history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    lines = [announcement(run, f"outputs/{run['app']}/DATE_TIME")]
-    lines += [epoch_line(row, run["epochs"]) for row in history]
-    text = "\n".join([*lines, conclusion(run)]) + "\n"
-    write_atomically(results / f"{run['app']}.txt", text.encode())
+    epochs = [epoch_line(row, run["epochs"]) for row in history]
+    lines = [announcement(run, f"outputs/{run['app']}/DATE_TIME"), *epochs, conclusion(run), ""]
+    write_atomically(results / f"{run['app']}.txt", "\n".join(lines).encode())
     write_atomically(results / f"{run['app']}.png", (folder / "curves.png").read_bytes())
 
 

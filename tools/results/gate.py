@@ -10,11 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.tables import markdown_table
-from tools.results.interval import clopper_pearson
 
 Row = Mapping[str, Any]  # one fault, or one case of it
-
-NOT_MEASURED = "Not measured yet: run `python -m tools.regress.faults`."
 
 
 def block(name: str, results: Path) -> tuple[str, list[Any]]:
@@ -24,17 +21,23 @@ def block(name: str, results: Path) -> tuple[str, list[Any]]:
         name: faults, alarms or summary.
         results: the folder of the records.
     """
-    rows = _read(results / "gate.json").get("faults", [])
-    honest = _read(results / "honest.json")
+    rows = read_record(results / "gate.json").get("faults", [])
+    honest = read_record(results / "honest.json")
     measured = "resampled" in honest
     match name:
-        case "faults":
-            return (fault_tables(rows) if rows else NOT_MEASURED), rows
-        case "alarms":
-            return (alarm_table(honest), honest["measured_on"]) if measured else (NOT_MEASURED, [])
-        case "summary":
-            return f"{caught(rows)} {false_alarms(honest)}" if rows and measured else NOT_MEASURED, []
-    raise ValueError(f"the gate has no block {name}")
+        case "faults" if rows:
+            return fault_tables(rows), rows
+        case "alarms" if measured:
+            return alarm_table(honest), honest["measured_on"]
+        case "summary" if rows and measured:
+            return f"{caught(rows)} {false_alarms(honest)}", []
+    return "Not measured yet: run `python -m tools.regress.faults`.", []
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """Return the content of a file of measurements, empty if there is none."""
+    content: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return content
 
 
 def caught(rows: Sequence[Row]) -> str:
@@ -78,10 +81,7 @@ def fault_tables(rows: Sequence[Row]) -> str:
         ("refused", "Refused, because the data is not the baseline's; not counted:", _verdicts),
     ):
         if selected := _select(rows, outcome):
-            cells = [
-                (row["sentence"], f"`{case['case']}`", case) for row in selected for case in row["cases"]
-            ]
-            parts.append(f"{title}\n\n{table(cells)}")
+            parts.append(f"{title}\n\n{table([(row, case) for row in selected for case in row['cases']])}")
     return "\n\n".join(parts)
 
 
@@ -98,9 +98,9 @@ def alarm_table(honest: Row) -> str:
     return f"{false_alarms(honest)}\n\n{markdown_table(header, rows)}"
 
 
-def _verdicts(cells: Sequence[tuple[str, str, Row]]) -> str:
+def _verdicts(cases: Sequence[tuple[Row, Row]]) -> str:
     rows = []
-    for sentence, name, case in cells:
+    for fault, case in cases:
         accuracy, loss = (case["metrics"].get(metric) for metric in ("accuracy", "loss"))
         verdict = case["verdict"]
         if not accuracy:
@@ -110,31 +110,36 @@ def _verdicts(cells: Sequence[tuple[str, str, Row]]) -> str:
             f"{show(metric['baseline_mean'])} -> {show(metric['new_mean'])}" if metric else "-"
             for metric, show in ((accuracy, _percent), (loss, "{:.4g}".format))
         )
-        rows.append((sentence, name, verdict, str(case["seeds"]), *changes))
+        rows.append((fault["sentence"], f"`{case['case']}`", verdict, str(case["seeds"]), *changes))
     return markdown_table(("fault", "case", "verdict", "seeds", "accuracy", "loss"), rows)
 
 
-def _changes(cells: Sequence[tuple[str, str, Row]]) -> str:
+def _changes(cases: Sequence[tuple[Row, Row]]) -> str:
     rows = []
-    for sentence, name, case in cells:
+    for fault, case in cases:
         compared = case["compared"]
-        numbers = (str(len(case["runs"])), compared.get("fault", ""), "", "", "")
+        changes = [compared.get("fault", ""), "", "", ""]
         if "fault" not in compared:
             accuracy, loss = compared["accuracy"], compared["loss"]
-            numbers = (
-                str(compared["seeds"]),
-                f"{100 * accuracy['difference']:+.2f} points",
-                f"{accuracy['p']:.2g}",
-                f"{loss['difference']:+.2g}",
-                f"{loss['p']:.2g}",
-            )
-        rows.append((sentence, name, f"{case['verdict']} after {case['seeds']}", *numbers))
+            changes = [f"{100 * accuracy['difference']:+.2f} points", f"{accuracy['p']:.2g}"]
+            changes += [f"{loss['difference']:+.2g}", f"{loss['p']:.2g}"]
+        verdict = f"{case['verdict']} after {case['seeds']}"
+        seeds = str(compared.get("seeds", len(case["runs"])))
+        rows.append([fault["sentence"], f"`{case['case']}`", verdict, seeds, *changes])
     header = ("fault", "case", "verdict", "seeds compared", "accuracy", "p", "loss", "p")
     return markdown_table(header, rows)
 
 
 def _select(rows: Sequence[Row], outcome: str) -> list[Row]:
     return [row for row in rows if row["outcome"] == outcome]
+
+
+def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a share; it holds the true one with at least the given confidence."""
+    from scipy.stats import binomtest  # takes a second to import
+
+    low, high = binomtest(count, total).proportion_ci(confidence)
+    return float(low), float(high)
 
 
 def _interval(count: int, total: int) -> str:
@@ -150,8 +155,3 @@ def _mean_accuracy(runs: Sequence[Row]) -> float:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return content

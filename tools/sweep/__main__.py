@@ -30,6 +30,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from shared.compose import read_yaml
+from shared.config import validate
 from shared.errors import ConfigError
 from shared.files import write_result
 from shared.nested import flat
@@ -56,7 +58,7 @@ def default_ranges() -> str:
     """Return what the file of each application searches, for the help."""
     lines = ["default ranges:"]
     for app in searches.searchable_apps():
-        ranges = searches.read_yaml(searches.FOLDER / f"{app}.yaml")["ranges"]
+        ranges = read_yaml(searches.FOLDER / f"{app}.yaml")["ranges"]
         lines.append(f"    {app}: {', '.join(ranges)}")
     return "\n".join(lines)
 
@@ -73,10 +75,14 @@ def sweep(words: Sequence[str]) -> int:
     keys, overrides = cli.parse_keys(own, KEYS), [word for word in words if word not in own]
     if "resume" in keys and "out" in keys:
         raise ConfigError("give out= or resume=, not both: a study is resumed in its own folder")
-    new = "resume" not in keys
+    new, started = "resume" not in keys, f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     search = new_search(keys, overrides) if new else resumed_search(Path(keys["resume"]), keys, overrides)
     searches.check_search(search)
-    folder = create_folder(keys.get("out"), search.app) if new else Path(keys["resume"])
+    folder = Path(keys.get("resume", keys.get("out", f"outputs/{search.app}/sweep_{started}")))
+    if new:
+        if (folder / SEARCH).exists():
+            raise ConfigError(f"{folder} exists: resume it with resume={folder}, or give another out=FOLDER")
+        cli.create_folder(folder)
     lock = lock_study(folder)
     try:
         write_result(folder / SEARCH, OmegaConf.to_yaml(search.model_dump()).encode())
@@ -115,7 +121,7 @@ def resumed_search(folder: Path, keys: Mapping[str, str], overrides: list[str]) 
     if not (folder / SEARCH).exists():
         raise ConfigError(f"{folder} is not the folder of a study: it has no {SEARCH}")
     try:
-        before = searches.validate_search(searches.read_yaml(folder / SEARCH))
+        before = validate(Search, read_yaml(folder / SEARCH))
     except ConfigError as error:
         raise ConfigError(f"{folder / SEARCH} is not that of a study: {error}") from error
     trials = cli.parse_count(keys, "trials", before.trials)
@@ -125,24 +131,6 @@ def resumed_search(folder: Path, keys: Mapping[str, str], overrides: list[str]) 
         if differing := resume.differences(old, new):
             raise ConfigError(f"{folder} cannot be resumed with another search: {differing}")
     return before.model_copy(update={"trials": trials})
-
-
-def create_folder(out: str | None, app: str) -> Path:
-    """Create the folder of a new study.
-
-    Raises:
-        ConfigError: it exists, or cannot be created.
-    """
-    path = Path(out or f"outputs/{app}/sweep_{datetime.now():%Y-%m-%d_%H-%M-%S}")
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError:
-        raise ConfigError(
-            f"{path} exists: resume it with resume={path}, or give another out=FOLDER"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"cannot create {path}: {error.strerror}; give out=FOLDER") from error
-    return path
 
 
 def lock_study(folder: Path) -> int:

@@ -1,6 +1,7 @@
 """The chart of a study: the value of each trial, and against each of its parameters."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ def study_chart(search: Search, trials: Sequence[Trial], best: Trial | None, tit
 
     Trials without a value, which diverged or failed, are drawn at the edge.
     """
+    if search.maximizes:  # accuracies are drawn in percent
+        trials = [one if one.value is None else replace(one, value=100 * one.value) for one in trials]
     rows = -(-len(search.ranges) // COLUMNS)
     chart = charts.figure(title, (13, 4.5 + 3.6 * rows))
     grid = chart.add_gridspec(1 + rows, COLUMNS, height_ratios=[4.5, *[3.6] * rows])
@@ -37,14 +40,18 @@ def study_chart(search: Search, trials: Sequence[Trial], best: Trial | None, tit
         place = grid[0, :] if not key else grid[1 + panel // COLUMNS, panel % COLUMNS]
         axes = chart.add_subplot(place)
         _draw_trials(axes, search, trials, key, limits)
-        if best is not None and best.value is not None:
-            star: dict[str, Any] = {"color": charts.GREEN, "markersize": 18, "zorder": 4}
-            x, y = _x(search, key, best), best.value * _scale(search)
-            axes.plot([x], [y], "*", label="best", clip_on=False, **star)
+        for one in trials:
+            if best is not None and one.number == best.number:
+                star: dict[str, Any] = {"color": charts.GREEN, "markersize": 18, "zorder": 4}
+                axes.plot([_x(search, key, one)], [one.value], "*", label="best", clip_on=False, **star)
         if key:
             _scale_parameter(axes, search, key)
         else:
-            _draw_best_so_far(axes, search, trials)
+            numbers, values = _done(trials)
+            if numbers:
+                so_far = (np.maximum if search.maximizes else np.minimum).accumulate(values)
+                look: dict[str, Any] = {"where": "post", "color": charts.BLACK, "lw": 1.5, "zorder": 1}
+                axes.step(numbers, so_far, label="best so far", **look)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.legend()
         charts.label_axes(axes, key or "trial", objective)
@@ -59,7 +66,7 @@ def value_limits(search: Search, trials: Sequence[Trial]) -> tuple[float, float]
 
     The values of pruned trials are not final, and do not count.
     """
-    values = _done(trials)[1] * _scale(search)
+    values = _done(trials)[1]
     if not len(values):
         return 0.1, 1.0
     share = OUTLIERS if len(values) >= MANY else 0.0
@@ -75,18 +82,6 @@ def _done(trials: Sequence[Trial]) -> tuple[list[int], np.ndarray]:
     """Return numbers and values of the trials that are done."""
     done = [(one.number, one.value) for one in trials if one.status == "done" and one.value is not None]
     return [number for number, _ in done], np.array([value for _, value in done], dtype=float)
-
-
-def _scale(search: Search) -> float:
-    """Return the factor of the values: accuracies are drawn in percent."""
-    return 100.0 if search.maximizes else 1.0
-
-
-def _draw_best_so_far(axes: Axes, search: Search, trials: Sequence[Trial]) -> None:
-    numbers, values = _done(trials)
-    if numbers:
-        best = (np.maximum if search.maximizes else np.minimum).accumulate(values * _scale(search))
-        axes.step(numbers, best, where="post", color=charts.BLACK, lw=1.5, label="best so far", zorder=1)
 
 
 def _draw_trials(
@@ -105,7 +100,7 @@ def _draw_trials(
             x = _x(search, key, one)
             if x is None:
                 continue
-            y = worst if one.value is None else one.value * _scale(search)
+            y = worst if one.value is None else one.value
             outside = not low <= y <= high
             any_outside |= outside
             form = beyond if outside else marker

@@ -5,12 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, model_validator
-from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it through
 
-from shared.compose import CONF, config_from_overrides
+from shared.compose import CONF, config_from_overrides, read_yaml
 from shared.config import AppConfig, Count, Positive, Section, validate
 from shared.config_errors import unknown_key
 from shared.errors import ConfigError
@@ -106,19 +103,6 @@ def searchable_apps() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file.
-
-    Raises:
-        ConfigError: it is missing or damaged.
-    """
-    try:
-        return OmegaConf.to_container(OmegaConf.load(path))
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-        shown = path.relative_to(CONF.parent) if path.is_relative_to(CONF) else path
-        raise ConfigError(f"{shown} cannot be read: {str(error).splitlines()[0]}") from error
-
-
 def load_search(app: str, path: Path, overrides: list[str]) -> Search:
     """Return the search in a file of ranges; a key in `overrides` is not searched.
 
@@ -139,18 +123,9 @@ def load_search(app: str, path: Path, overrides: list[str]) -> Search:
         raise ConfigError(f"nothing to search: the command line sets every key with a range in {path.name}")
     values |= {"app": app, "ranges": ranges, "overrides": [*values.get("overrides", []), *overrides]}
     try:
-        return validate_search(values)
+        return validate(Search, values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def validate_search(values: Mapping[str, Any]) -> Search:
-    """Return the validated search.
-
-    Raises:
-        ConfigError: what is wrong with it.
-    """
-    return validate(Search, values)  # type: ignore[type-var]
 
 
 def check_search(search: Search) -> None:

@@ -1,13 +1,10 @@
 """Train for one trial: in a process of its own, followed through the history.csv that it writes."""
 
 import csv
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shared.compose import config_from_overrides
@@ -61,68 +58,69 @@ class TrialTrainer:
             return worse and trainer.max_steps is None and epoch < trainer.epochs
 
         run.parent.mkdir(exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            f"apps.{search.app}",
-            *words,
-            f"hydra.run.dir={hydra_text(str(run))}",
-        ]
-        end = follow(command, run, run.with_suffix(".txt"), stop_after)
-        if end.exit_status is None:
+        words.append(f"hydra.run.dir={hydra_text(str(run))}")
+        command = [sys.executable, "-m", f"apps.{search.app}", *words]
+        log = run.with_suffix(".txt")
+        exit_status = follow(command, run, log, stop_after)
+        if exit_status is None:
             return "pruned", ""
-        self.exit_status = end.exit_status if end.exit_status >= 0 else SuiteError.status
-        match end.exit_status:
+        self.exit_status = exit_status if exit_status >= 0 else SuiteError.status
+        last_line = log.read_text(errors="replace").strip().rpartition("\n")[2]
+        match exit_status:
             case DataError.status:
-                raise DataError(end.last_line.removeprefix("error: "))
+                raise DataError(last_line.removeprefix("error: "))
             case TrainingDiverged.status:
-                return "diverged", end.last_line
+                return "diverged", last_line
             case 0 if found:
                 return "done", ""
             case 0:
                 return "failed", f"history.csv has no {search.objective}"
-        return "failed", f"exit status {end.exit_status}: {end.last_line}"
+        return "failed", f"exit status {exit_status}: {last_line}"
 
 
-@dataclass(frozen=True)
-class End:
-    """How a training ended: its exit status, None if it was stopped, and its last line."""
-
-    exit_status: int | None
-    last_line: str
-
-
-def follow(command: Sequence[str], folder: Path, log: Path, stop_after: Callable[[Row], bool]) -> End:
+def follow(command: Sequence[str], folder: Path, log: Path, stop_after: Callable[[Row], bool]) -> int | None:
     """Train, pass each epoch's row to `stop_after`, and stop the training when that returns True.
 
     Epochs that the training completes before it is stopped do not count: the outcome depends on the
     rows alone.
 
     Args:
-        command: starts the training.
+        command: starts the training, in a session of its own, which Ctrl-C does not reach.
         folder: its run folder.
         log: file for its output.
         stop_after: takes the rows of history.csv in their order.
 
+    Returns:
+        The exit status of the training, or None if it was stopped.
+
     Raises:
         KeyboardInterrupt: after the training has been stopped.
     """
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
     seen = 0
-    with _process(command, log) as process:
+    try:
         while True:
             status = process.poll()  # before the rows: none comes after the end
             rows = read_rows(folder)
-            for row in rows[seen:]:
-                if stop_after(row):
-                    _stop(process)
-                    for path in folder.rglob(CHECKPOINTS):  # a pruned trial is not resumed
-                        path.unlink(missing_ok=True)
-                    return End(None, "")
-            seen = len(rows)
+            if any(stop_after(row) for row in rows[seen:]):
+                break
             if status is not None:
-                lines = log.read_text(errors="replace").strip().splitlines()
-                return End(status, lines[-1] if lines else "")
+                return status
+            seen = len(rows)
             time.sleep(POLL)
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for path in folder.rglob(CHECKPOINTS):  # a pruned trial is not resumed
+        path.unlink(missing_ok=True)
+    return None
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -132,27 +130,3 @@ def read_rows(folder: Path) -> list[Row]:
             return [{key: float(text) for key, text in row.items()} for row in csv.DictReader(file)]
     except FileNotFoundError:
         return []
-
-
-@contextmanager
-def _process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a process in a session of its own, which Ctrl-C does not reach; stop it at the end."""
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, and kill it if it does not."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -162,7 +162,7 @@ def clean(_: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["no_such_fault"], "unknown fault no_such_fault"),
+        (["no_such_fault"], "unknown fault 'no_such_fault'"),
         (["data=auto"], "data should be real or embedded"),
         (["sedes=3"], "unknown key 'sedes' (did you mean 'seeds'?)"),
         (["seeds=3"], "seeds should be a whole number, 12 or more"),

@@ -43,7 +43,7 @@ def test_every_application_and_framework_has_faults() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ConfigError, match="did you mean no_eval_mode"):
+    with pytest.raises(ConfigError, match="did you mean 'no_eval_mode'"):
         load_faults(["no_eval_mod"])
 
 

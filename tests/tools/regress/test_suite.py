@@ -397,12 +397,7 @@ def test_a_seed_gives_the_same_result_alone_and_after_others(framework: str, tmp
     assert together[0]["metrics"]["test_loss"] != alone["metrics"]["test_loss"]
 
 
-def test_an_unknown_case_is_refused() -> None:
-    with pytest.raises(ConfigError, match="there is no such case; choose from"):
-        select_cases("nothing")
-
-
 def test_an_invalid_case_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("app: [xor\n")
-    with pytest.raises(ConfigError, match=r"^broken\.yaml: "):
+    with pytest.raises(ConfigError, match=r"broken\.yaml cannot be read: "):
         load_case("broken", tmp_path)

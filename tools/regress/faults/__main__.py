@@ -20,7 +20,7 @@ exit status: 0 measured, 2 wrong command, no baseline, or a fault that does not 
 
 import argparse
 import contextlib
-import json
+import functools
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -35,12 +35,12 @@ from tools import cli
 from tools.regress import baselines, cases
 from tools.regress.__main__ import make_out_folder
 from tools.regress.faults import planted
-from tools.regress.faults.honest import HonestRuns, describe_rates
+from tools.regress.faults.honest import HonestRuns
 from tools.regress.faults.measure import SEEDS, conditions, measure
 from tools.regress.faults.planted import Fault, load_faults
 from tools.regress.process import run_parallel
 from tools.results.__main__ import RESULTS
-from tools.results.gate import caught
+from tools.results.gate import caught, false_alarms, read_record
 
 KEYS = ("data", "jobs", "out", "seeds")
 HONEST_SEEDS = 30
@@ -97,24 +97,20 @@ def measure_faults(
     seeds = cli.parse_count(keys, "seeds", SEEDS, least=SEEDS)
     file = arguments.records_folder / "gate.json"
     known = {fault.name for fault in load_faults([], arguments.faults_folder)}
-    rows = {row["fault"]: row for row in read_records(file).get("faults", []) if row["fault"] in known}
+    rows = {row["fault"]: row for row in read_record(file).get("faults", []) if row["fault"] in known}
     selected = load_faults(names, arguments.faults_folder)
-    variants = {
-        name: load_variant(name, arguments, data)
-        for name in dict.fromkeys(name for fault in selected for name in fault.cases)
-    }
+    load = functools.cache(lambda name: load_variant(name, arguments, data))
+    variants = {fault.name: [load(name) for name in sorted(fault.cases)] for fault in selected}
 
-    def variants_of(fault: Fault) -> list[cases.Variant]:
-        return [variants[name] for name in sorted(fault.cases)]
+    def is_measured(fault: Fault) -> bool:
+        needed = conditions(fault, data, variants[fault.name])
+        return needed.items() <= rows.get(fault.name, {}).items()
 
-    pending = [
-        fault
-        for fault in selected
-        if names
-        or not conditions(fault, data, variants_of(fault)).items() <= rows.get(fault.name, {}).items()
-    ]
+    pending = [fault for fault in selected if names or not is_measured(fault)]
     print(f"{len(pending)} faults to measure, {len(selected) - len(pending)} measured before", flush=True)
-    measured = run_parallel(jobs, lambda fault: measure(fault, data, variants_of(fault), out, seeds), pending)
+    measured = run_parallel(
+        jobs, lambda fault: measure(fault, data, variants[fault.name], out, seeds), pending
+    )
     for count, row in enumerate(measured, start=1):
         rows[row["fault"]] = row
         write_json(file, {"faults": [rows[name] for name in sorted(rows)]})
@@ -130,13 +126,13 @@ def measure_honest(arguments: argparse.Namespace, keys: Mapping[str, str], out: 
     file = arguments.records_folder / "honest.json"
     names = cases.case_names(arguments.cases_folder)
     variants = [load_variant(name, arguments, data) for name in names]
-    honest = HonestRuns(file, data, read_records(file))
+    honest = HonestRuns(file, data, read_record(file))
     honest.start(variants)
     print(f"{len(variants)} cases, {seeds} fresh seeds each", flush=True)
     for title, count in run_parallel(jobs, lambda variant: honest.train(variant, seeds, out), variants):
         print(f"{title}: {count} results besides the baseline", flush=True)
     print("deciding on resampled results ...", flush=True)
-    print(describe_rates(honest.measure_rates()))
+    print(false_alarms(honest.measure_rates()))
     return 0
 
 
@@ -150,12 +146,6 @@ def describe_row(row: Mapping[str, Any]) -> str:
             part += f", {accuracy['baseline_mean']:.2%} -> {accuracy['new_mean']:.2%}"
         parts.append(part)
     return f"{row['fault']:30} {row['outcome']:8} {'; '.join(parts)} ({row['seconds']:.0f} s)"
-
-
-def read_records(file: Path) -> dict[str, Any]:
-    """Return the content of a file of measurements, empty if there is none."""
-    content: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    return content
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ the order in which they were made, one run of the gate after another.
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,6 @@ from tools.regress.baselines import record_of
 from tools.regress.cases import Variant
 from tools.regress.faults.measure import require_baseline, surroundings, without_log
 from tools.regress.process import Worker
-from tools.results.interval import clopper_pearson
 
 FIRST_SEED = 1000  # of the fresh results; no baseline has that many
 DRAWS = 4_000
@@ -72,9 +71,9 @@ def resample(pairs: Sequence[Pair], draws: int = DRAWS, decision: Decision = gat
             baseline, fresh = (replace(pair.baseline, runs=tuple(part)) for part in (old, new))
             alarms[draw, column] = decision(baseline, fresh, pair.looks, len(pairs)).failing
     return {
-        "suites": rate(int(alarms.any(axis=1).sum()), draws),
+        "suites": {"alarms": int(alarms.any(axis=1).sum()), "of": draws},
         "cases": {
-            pair.baseline.case: rate(int(count), draws)
+            pair.baseline.case: {"alarms": int(count), "of": draws}
             for pair, count in zip(pairs, alarms.sum(axis=0), strict=True)
         },
         "seed": SEED,
@@ -90,9 +89,9 @@ def compare_directly(pairs: Sequence[Pair], decision: Decision = gate) -> dict[s
     failed = [list(_alarms(pair, len(pairs), decision)) for pair in pairs]
     suites = list(zip(*failed, strict=False))  # as many as every case has results for
     return {
-        "suites": rate(sum(any(suite) for suite in suites), len(suites)),
+        "suites": {"alarms": sum(any(suite) for suite in suites), "of": len(suites)},
         "cases": {
-            pair.baseline.case: rate(sum(alarms), len(alarms))
+            pair.baseline.case: {"alarms": sum(alarms), "of": len(alarms)}
             for pair, alarms in zip(pairs, failed, strict=True)
         },
     }
@@ -107,12 +106,6 @@ def _alarms(pair: Pair, suite: int, decision: Decision) -> list[bool]:
         alarms.append(verdict.failing)
         runs = runs[len(verdict.new.runs) if verdict.new else pair.looks[-1] :]
     return alarms
-
-
-def rate(alarms: int, of: int) -> dict[str, Any]:
-    """Return a rate with its exact 95 % interval."""
-    low, high = clopper_pearson(alarms, of) if of else (0.0, 1.0)
-    return {"alarms": alarms, "of": of, "low": low, "high": high}
 
 
 @dataclass
@@ -186,13 +179,3 @@ class HonestRuns:
         self.content["direct"] = compare_directly(pairs)
         self.save()
         return self.content
-
-
-def describe_rates(content: Mapping[str, Any]) -> str:
-    """Return the lines that the screen shows at the end."""
-    lines = []
-    for kind, what in (("resampled", "resampled suites"), ("direct", "runs of the suite")):
-        suites = content[kind]["suites"]
-        interval = f"95 % interval: {suites['low']:.2%} to {suites['high']:.2%}"
-        lines.append(f"{suites['alarms']} false alarms in {suites['of']:,} {what} ({interval})")
-    return "\n".join(lines)

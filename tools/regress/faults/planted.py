@@ -13,7 +13,6 @@ rewritten, restate the edit so that it plants the same mistake. A measurement be
 a fault that has become another one needs another sentence, and is then measured again.
 """
 
-import difflib
 import io
 import subprocess
 import tarfile
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from shared.errors import ConfigError
 from shared.runs.environment import ROOT
+from tools import cli
 
 FOLDER = Path(__file__).parent
 # Files in data/ were written by this code: with a fault in it they have to be prepared again.
@@ -67,10 +67,7 @@ def load_faults(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Fault]
         for name, entry in tomllib.loads(file.read_text()).items()
     }
     for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(sorted(known))}"
-            raise ConfigError(f"unknown fault {name}: {hint}")
+        cli.check_choice("fault", name, sorted(known))
     return [known[name] for name in dict.fromkeys(names or sorted(known))]
 
 
