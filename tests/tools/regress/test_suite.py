@@ -91,11 +91,15 @@ class Bench:
         self.requests.clear()
         self.outs += 1
         folders = [f"--{name}-folder={self.folder / name}" for name in ("cases", "baselines")]
-        return main([*folders, f"out={self.folder / str(self.outs)}", *words])
+        return main([*folders, f"out={self.out}", *words])
+
+    @property
+    def out(self) -> Path:
+        return self.folder / str(self.outs)
 
     def report(self) -> dict[str, dict[str, Any]]:
         """Return the cases of regress.json."""
-        content = json.loads((self.folder / str(self.outs) / "regress.json").read_text())
+        content = json.loads((self.out / "regress.json").read_text())
         return {case["case"]: case for case in content["cases"]}
 
 
@@ -103,6 +107,14 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     yield Bench(tmp_path, monkeypatch)
     process.stopped.clear()
+
+
+@pytest.fixture
+def blessed(bench: Bench) -> Bench:
+    """One case with its baseline."""
+    bench.case("one", DIGITS)
+    assert bench.run("--bless", "case=one") == 0
+    return bench
 
 
 def worse(case: str, source: str, seed: int) -> dict[str, Any]:
@@ -235,31 +247,27 @@ def test_a_regression_fails_with_status_5_and_the_others_are_still_run(bench: Be
     assert len(report["bad"]["results"]["runs"]) == 5, "as soon as it is clear"
 
 
-def test_a_run_that_fails_ends_its_case_at_once(bench: Bench) -> None:
-    bench.case("one", DIGITS)
-    bench.run("--bless", "case=one")
+def test_a_run_that_fails_ends_its_case_at_once(blessed: Bench) -> None:
     failed = {"seed": 0, "status": "failed", "error": "the process ended with status -9"}
-    bench.answer = lambda *_: failed
-    assert bench.run() == 5
-    assert bench.report()["one"]["reason"] == "seed 0: failed: the process ended with status -9"
-    assert len(bench.requests) == 1
+    blessed.answer = lambda *_: failed
+    assert blessed.run() == 5
+    assert blessed.report()["one"]["reason"] == "seed 0: failed: the process ended with status -9"
+    assert len(blessed.requests) == 1
 
 
-def test_real_and_embedded_data_have_separate_baselines(bench: Bench) -> None:
-    bench.case("one", DIGITS)
-    bench.run("--bless", "case=one")
-    bench.answer = no_data
-    assert bench.run() == 2, "the real baseline says nothing about the embedded sample"
-    assert "record one with make bless case=one data=embedded" in (bench.report()["one.embedded"]["reason"])
-    assert bench.run("--bless", "case=one") == 0
-    assert bench.run() == 0
-    report = bench.report()["one.embedded"]
+def test_real_and_embedded_data_have_separate_baselines(blessed: Bench) -> None:
+    blessed.answer = no_data
+    assert blessed.run() == 2, "the real baseline says nothing about the embedded sample"
+    assert "record one with make bless case=one data=embedded" in (blessed.report()["one.embedded"]["reason"])
+    assert blessed.run("--bless", "case=one") == 0
+    assert blessed.run() == 0
+    report = blessed.report()["one.embedded"]
     assert report["verdict"] == "identical"
     assert report["notes"] == ["on the embedded sample instead: MNIST is nowhere"]
-    assert bench.run("data=real") == 3
-    bench.answer = lambda case, _, seed: honest(case, "embedded", seed)
-    assert bench.run("data=real") == 2, "a sample that poses as the real data"
-    assert 'dataset: "mnist" -> "digits"' in bench.report()["one"]["reason"]
+    assert blessed.run("data=real") == 3
+    blessed.answer = lambda case, _, seed: honest(case, "embedded", seed)
+    assert blessed.run("data=real") == 2, "a sample that poses as the real data"
+    assert 'dataset: "mnist" -> "digits"' in blessed.report()["one"]["reason"]
 
 
 def test_a_case_without_an_embedded_sample_always_runs_on_its_data(bench: Bench) -> None:
@@ -269,67 +277,52 @@ def test_a_case_without_an_embedded_sample_always_runs_on_its_data(bench: Bench)
     assert bench.report()["one"]["verdict"] == "identical"
 
 
-def test_data_that_disappears_is_a_failure(bench: Bench) -> None:
-    bench.case("one", DIGITS)
-    bench.run("--bless", "case=one")
-    bench.answer = lambda *words: honest(*words) if words[2] < 1 else no_data(*words)
-    assert bench.run() == 5
-    assert bench.report()["one"]["reason"] == "seed 1: no data: MNIST is nowhere"
+def test_data_that_disappears_is_a_failure(blessed: Bench) -> None:
+    blessed.answer = lambda *words: honest(*words) if words[2] < 1 else no_data(*words)
+    assert blessed.run() == 5
+    assert blessed.report()["one"]["reason"] == "seed 1: no data: MNIST is nowhere"
 
 
-def test_another_configuration_is_refused_without_training(bench: Bench) -> None:
-    bench.case("one", DIGITS)
-    bench.run("--bless", "case=one")
-    bench.case("one", DIGITS | {"overrides": [*DIGITS["overrides"], "optimizer.lr=0.1"]})
-    assert bench.run() == 2
-    assert "config.optimizer.lr: 0.002 -> 0.1" in bench.report()["one"]["reason"]
-    assert bench.requests == []
+def test_another_configuration_is_refused_without_training(blessed: Bench) -> None:
+    blessed.case("one", DIGITS | {"overrides": [*DIGITS["overrides"], "optimizer.lr=0.1"]})
+    assert blessed.run() == 2
+    assert "config.optimizer.lr: 0.002 -> 0.1" in blessed.report()["one"]["reason"]
+    assert blessed.requests == []
 
 
-def test_raw_results_are_written_before_the_verdict(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.case("one", DIGITS)
-    bench.run("--bless", "case=one")
-
+def test_raw_results_are_written_before_the_verdict(blessed: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:
         raise RuntimeError("while deciding")
 
     monkeypatch.setattr(suite, "decide", crash)
     with pytest.raises(RuntimeError, match="while deciding"):
-        bench.run()
-    results = json.loads((bench.folder / str(bench.outs) / "results.json").read_text())
+        blessed.run()
+    results = json.loads((blessed.out / "results.json").read_text())
     assert [run["seed"] for run in results["cases"][0]["runs"]] == [0, 1, 2]
-    assert not (bench.folder / str(bench.outs) / "regress.json").exists()
+    assert not (blessed.out / "regress.json").exists()
 
 
 def test_an_interrupted_suite_keeps_what_it_has_measured(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
+    blessed: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bench.case("one", DIGITS)
-    bench.run("--bless", "case=one")
-
     def interrupted(case: str, source: str, seed: int) -> dict[str, Any]:
         if seed == 2:
             raise KeyboardInterrupt
         return honest(case, source, seed)
 
-    bench.answer = interrupted
-    assert bench.run() == 130
+    blessed.answer = interrupted
+    assert blessed.run() == 130
     assert capsys.readouterr().err == "interrupted\n"
-    results = json.loads((bench.folder / str(bench.outs) / "results.json").read_text())
+    results = json.loads((blessed.out / "results.json").read_text())
     assert [(run["seed"], run.get("status")) for run in results["cases"][0]["runs"]] == [(0, None), (1, None)]
-    assert not (bench.folder / str(bench.outs) / "regress.json").exists()
+    assert not (blessed.out / "regress.json").exists()
 
 
-def test_raw_results_can_be_decided_again(bench: Bench) -> None:
-    bench.case("one", DIGITS)
-    bench.run("--bless", "case=one")
-    bench.answer = worse
-    bench.run()
-    files = [
-        bench.folder / "baselines" / "real" / "one.json",
-        bench.folder / str(bench.outs) / "results.json",
-    ]
-    words = [f"--baseline={files[0]}", f"--results={files[1]}", f"out={bench.folder / 'again'}"]
+def test_raw_results_can_be_decided_again(blessed: Bench) -> None:
+    blessed.answer = worse
+    blessed.run()
+    files = [blessed.folder / "baselines" / "real" / "one.json", blessed.out / "results.json"]
+    words = [f"--baseline={files[0]}", f"--results={files[1]}", f"out={blessed.folder / 'again'}"]
     assert main(words) == 5
 
 
