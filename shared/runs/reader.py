@@ -160,6 +160,15 @@ def read_history(folder: Path) -> dict[str, list[float | None]]:
     return columns
 
 
+def read_rows(folder: Path) -> list[dict[str, float]]:
+    """Return the rows of history.csv of a run on this machine, which may still train; [] if there is none."""
+    try:
+        with open(folder / "history.csv", newline="") as file:
+            return [{key: float(text) for key, text in row.items()} for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return []
+
+
 def read_weights(folder: Path, metrics: dict[str, Any]) -> dict[str, NDArray[Any]]:
     """Return the weights by name; nothing in the file can run code.
 

@@ -21,6 +21,7 @@ from shared import cli
 from shared.compose import CONF, compose
 from shared.errors import ConfigError, TrainingDiverged
 from shared.runs.folder import lock_folder
+from shared.runs.reader import read_rows
 from tests.forks import Forks
 from tests.helpers import ROOT
 from tools.sweep import results, search, trial
@@ -387,7 +388,7 @@ def test_a_study_interrupted_and_resumed_is_the_same_and_gives_the_best_command(
     assert values["optimizer"]["lr"] == params["optimizer.lr"]
     assert values["model"]["hidden"] == params["model.hidden"]
     for row in content["records"]:
-        losses = [one["train_loss"] for one in trial.read_rows(tmp_path / "whole" / row["run"])]
+        losses = [one["train_loss"] for one in read_rows(tmp_path / "whole" / row["run"])]
         assert row["status"] != "done" or losses[-1] == row["value"]
 
     command = [sys.executable, "-m", "tools.sweep", *XOR, "trials=3", f"out={tmp_path}/parts"]

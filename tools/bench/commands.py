@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from shared.runs.environment import ROOT
+from shared.runs.reader import read_rows
 from tools.bench.process import DATA, BenchmarkError, peak_memory, run_python, train_app
 from tools.bench.rows import Measured, compared, limited, seconds
 
@@ -135,6 +136,4 @@ def epoch_seconds(folder: Path, *overrides: str) -> list[float]:
 
 def read_epoch_seconds(folder: Path) -> list[float]:
     """Return the seconds of the epochs in a run folder without the first."""
-    lines = (folder / "history.csv").read_text().splitlines()
-    column = lines[0].split(",").index("seconds")
-    return [float(line.split(",")[column]) for line in lines[2:]]
+    return [row["seconds"] for row in read_rows(folder)[1:]]

@@ -43,15 +43,13 @@ class Suite:
         for variant in self.variants[name]:
             for record in self._train(variant, range(seeds)):
                 last = record.runs[-1]
+                if last.problem and last.status != "no data":
+                    raise ConfigError(f"{variant.title}: nothing recorded: {last.problem}")
                 if last.problem:
                     break
-            if last.status == "no data":
-                missing = f"{name}: {last.error}"
-                continue
-            if last.problem:
-                raise ConfigError(f"{variant.title}: nothing recorded: {last.problem}")
-            return variant, record
-        raise DataError(missing)
+            else:
+                return variant, record
+        raise DataError(f"{name}: {last.error}")
 
     def _train(
         self, variant: Variant, seeds: Iterable[int], baseline: Record | None = None

@@ -20,7 +20,6 @@ table stands between `<!-- KIND: NAME -->` and `<!-- end of KIND -->`:
     gate: NAME               how good the accuracy gate is (tools/results/gate.py)
 """
 
-import csv
 import json
 import os
 import re
@@ -34,6 +33,7 @@ from shared.errors import ConfigError
 from shared.files import write_atomically, write_json
 from shared.runs.environment import ROOT
 from shared.runs.progress import announcement, conclusion, epoch_line
+from shared.runs.reader import read_rows
 from tools import cli
 from tools.results.tables import BLOCKS, Run, run_identity
 
@@ -109,9 +109,7 @@ def record_sample(folder: Path, results: Path = RESULTS) -> None:
     if not (folder / "metrics.json").exists():
         raise ConfigError(f"{folder} is not a run folder: it has no metrics.json")
     (run,) = record_runs([folder], results)
-    with open(folder / "history.csv") as file:
-        history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    epochs = [epoch_line(row, run["epochs"]) for row in history]
+    epochs = [epoch_line(row, run["epochs"]) for row in read_rows(folder)]
     lines = [announcement(run, f"outputs/{run['app']}/DATE_TIME"), *epochs, conclusion(run), ""]
     write_atomically(results / f"{run['app']}.txt", "\n".join(lines).encode())
     write_atomically(results / f"{run['app']}.png", (folder / "curves.png").read_bytes())

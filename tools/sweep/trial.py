@@ -1,6 +1,5 @@
 """Train for one trial: in a process of its own, followed through the history.csv that it writes."""
 
-import csv
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 from shared.compose import config_from_overrides
 from shared.errors import DataError, SuiteError, TrainingDiverged
 from shared.runs.folder import CHECKPOINTS
+from shared.runs.reader import read_rows
 from shared.runs.repeat import hydra_text
 from tools.sweep.results import params_text
 from tools.sweep.search import Search
@@ -121,12 +121,3 @@ def follow(command: Sequence[str], folder: Path, log: Path, stop_after: Callable
     for path in folder.rglob(CHECKPOINTS):  # a pruned trial is not resumed
         path.unlink(missing_ok=True)
     return None
-
-
-def read_rows(folder: Path) -> list[Row]:
-    """Return the rows of history.csv so far; it is written atomically."""
-    try:
-        with open(folder / "history.csv", newline="") as file:
-            return [{key: float(text) for key, text in row.items()} for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        return []
