@@ -31,7 +31,6 @@ from shared.files import write_json
 from shared.runs.environment import ROOT, available_cores, environment
 from shared.tables import text_table
 from tools import cli
-from tools.bench.rows import Measured
 
 RESULTS = ROOT / "docs" / "results" / "bench.json"
 KEYS = ("case", "peers", "quick", "out")
@@ -85,9 +84,7 @@ def measure_case(name: str, keys: dict[str, str]) -> None:
     print(f"{name}: {duration}", flush=True)
     peers = Path(keys["peers"]).resolve() if "peers" in keys else None
     quick = keys.get("quick") == "true"
-    measure = getattr(importlib.import_module(f"tools.bench.{module}"), name)
-    measured: Measured = measure(peers, quick)
-    rows, details = measured
+    rows, details = getattr(importlib.import_module(f"tools.bench.{module}"), name)(peers, quick)
     threads = available_cores()
     facts = environment("torch", threads)
     facts["versions"] |= environment("keras", threads)["versions"]

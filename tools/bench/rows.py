@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-Details = list[dict[str, str]]  # a table of its own, where a row is not enough
-
 
 @dataclass(frozen=True)
 class Row:
@@ -54,7 +52,8 @@ class Row:
         }
 
 
-Measured = tuple[list[Row], Details]  # the result of every case
+# The result of every case: rows, and a table of its own where they are not enough.
+Measured = tuple[list[Row], list[dict[str, str]]]
 
 
 def three_digits(value: float) -> str:

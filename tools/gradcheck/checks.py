@@ -1,5 +1,6 @@
 """Run the cases of a layer: what the tests and `python -m tools.gradcheck` share."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,8 +45,8 @@ class Report:
     cases: int = 0
     checks: int = 0
     largest: dict[str, float] = field(default_factory=dict)
-    compared: dict[str, int] = field(default_factory=dict)
-    lacking: dict[str, int] = field(default_factory=dict)
+    compared: Counter[str] = field(default_factory=Counter)
+    lacking: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -55,10 +56,8 @@ class Report:
         self.checks += len(outcome.found)
         for one in outcome.found:
             self.largest[one.reference] = max(self.largest.get(one.reference, 0.0), one.value)
-        for name in {one.reference for one in outcome.found}:
-            self.compared[name] = self.compared.get(name, 0) + 1
-        for reason in outcome.lacking:
-            self.lacking[reason] = self.lacking.get(reason, 0) + 1
+        self.compared.update({one.reference for one in outcome.found})
+        self.lacking.update(outcome.lacking)
         if outcome.note and outcome.note not in self.notes:
             self.notes.append(outcome.note)
 

@@ -56,11 +56,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def default_ranges() -> str:
     """Return what the file of each application searches, for the help."""
-    lines = ["default ranges:"]
-    for app in searches.searchable_apps():
-        ranges = read_yaml(searches.FOLDER / f"{app}.yaml")["ranges"]
-        lines.append(f"    {app}: {', '.join(ranges)}")
-    return "\n".join(lines)
+    ranges = {app: read_yaml(searches.FOLDER / f"{app}.yaml")["ranges"] for app in searches.searchable_apps()}
+    return "\n".join(["default ranges:", *(f"    {app}: {', '.join(keys)}" for app, keys in ranges.items())])
 
 
 def sweep(words: Sequence[str]) -> int:

@@ -1,7 +1,6 @@
 """What a study searches: conf/sweep/APP.yaml, validated."""
 
 import importlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,9 +8,7 @@ from pydantic import Field, model_validator
 
 from shared.compose import CONF, config_from_overrides, read_yaml
 from shared.config import AppConfig, Count, Positive, Section, validate
-from shared.config_errors import unknown_key
 from shared.errors import ConfigError
-from shared.nested import flat
 from shared.runs.repeat import hydra_text
 
 FOLDER = CONF / "sweep"
@@ -138,23 +135,11 @@ def check_search(search: Search) -> None:
     if reserved:
         raise ConfigError(f"{reserved.pop()}: each trial has a folder of its own; give out=FOLDER")
     schema = search.schema_of_app()
-    values = config_from_overrides(search.app, schema, search.overrides).model_dump()
-    known = [*values, *flat(values)]
+    config_from_overrides(search.app, schema, search.overrides)
     for key, one in search.ranges.items():
-        if key not in known:
-            raise ConfigError(f"ranges: {unknown_key(key, known)}")
         for value in one.values if isinstance(one, Choice) else (one.low, one.high):
             try:
-                if isinstance(value, str):  # it may be a file of a group, with many keys
-                    word = f"{key}={hydra_text(value)}"
-                    config_from_overrides(search.app, schema, [*search.overrides, word])
-                else:
-                    validate(schema, _replace(values, key, value))
+                words = [*search.overrides, f"{key}={hydra_text(value)}"]
+                config_from_overrides(search.app, schema, words)
             except ConfigError as error:
                 raise ConfigError(f"ranges.{key}: {error}") from error
-
-
-def _replace(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Return nested dicts with another value under a dotted key."""
-    first, _, rest = key.partition(".")
-    return {**values, first: _replace(values[first], rest, value) if rest else value}
