@@ -1,6 +1,6 @@
 """Random results like those of trainings, to try the gate on."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -58,12 +58,7 @@ def first_runs(new: Record, n: int) -> Record:
     return replace(new, runs=new.runs[:n])
 
 
-def decisions(baseline: Record, new: Record, plan: Plan) -> Iterator[Verdict | None]:
-    """Yield the decision at each look."""
-    for n in plan.looks:
-        yield decide(baseline, first_runs(new, n), plan)
-
-
 def final_verdict(baseline: Record, new: Record, plan: Plan) -> Verdict:
     """Return the verdict of the whole sequential procedure."""
-    return next(verdict for verdict in decisions(baseline, new, plan) if verdict)
+    found = (decide(baseline, first_runs(new, n), plan) for n in plan.looks)
+    return next(verdict for verdict in found if verdict)

@@ -14,7 +14,7 @@ import pytest
 from shared import charts
 from shared.errors import TrainingDiverged
 from shared.runs.folder import RunFolder
-from tests.helpers import ROOT, mnist_config
+from tests.helpers import mnist_config
 from tests.tools.browser import MISSING, Browser, browser
 from tools.report.__main__ import main
 
@@ -331,8 +331,3 @@ def test_in_a_browser_a_thousand_runs_open_in_two_seconds(tmp_path: Path, window
     assert 0 < sum(worked[one] - before.get(one, 0) for one in worked) < 2
     window.run("document.getElementById('more-rows').click()")
     assert window.run("return document.querySelectorAll('#runs tbody tr').length") == 1000
-
-
-def test_the_target_makes_the_page() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    assert "\t@$(RUN) -m tools.report $(ARGS)\n" in makefile

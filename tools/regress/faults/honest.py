@@ -50,11 +50,8 @@ def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Ver
         replace(record, runs=tuple(replace(run, seed=n) for n, run in enumerate(record.runs)))
         for record in (baseline, new)
     )
-    for n in looks:
-        verdict = decide(baseline, replace(new, runs=new.runs[:n]), plan)
-        if verdict:
-            return verdict
-    raise AssertionError("the last look always decides")
+    found = (decide(baseline, replace(new, runs=new.runs[:n]), plan) for n in looks)
+    return next(verdict for verdict in found if verdict)  # the last look always decides
 
 
 def resample(pairs: Sequence[Pair], draws: int = DRAWS, decision: Decision = gate) -> dict[str, Any]:
