@@ -123,10 +123,9 @@ def _rows(verdict: Verdict) -> list[tuple[str, ...]]:
 
 def _cells(each: Comparison, old: int, new: int) -> tuple[str, ...]:
     """Return the cells of a metric; `old` and `new` are numbers of seeds."""
-    show, short, sign = "{:.4g}".format, "{:.2g}".format, "+"
-    if each.metric == "accuracy":
-        show = short = _percent
-        sign = "-"
+    of_accuracy = each.metric == "accuracy"
+    show, short = (_percent, _percent) if of_accuracy else ("{:.4g}".format, "{:.2g}".format)
+    sign = "-" if of_accuracy else "+"
     return (
         each.metric,
         f"{show(each.baseline_mean)} ± {short(each.baseline_spread)} ({old})",

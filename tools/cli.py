@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from shared.config_errors import unknown_key
 from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
 
 FAILED_CHECK = 5  # exit status: an accuracy or equality check failed
@@ -62,6 +61,8 @@ def parse_keys(words: Iterable[str], known: Collection[str]) -> dict[str, str]:
     for word in words:
         key, _, value = word.partition("=")
         if key not in known:
+            from shared.config_errors import unknown_key  # imports Hydra, which most tools do not need
+
             raise ConfigError(unknown_key(key, known))
         if key in keys:
             raise ConfigError(f"{key}= is given twice")

@@ -41,7 +41,7 @@ def study_chart(search: Search, trials: Sequence[Trial], best: Trial | None, tit
         axes = chart.add_subplot(place)
         _draw_trials(axes, search, trials, key, limits)
         for one in trials:
-            if best is not None and one.number == best.number:
+            if best is not None and one.number == best.number and one.value is not None:
                 star: dict[str, Any] = {"color": charts.GREEN, "markersize": 18, "zorder": 4}
                 axes.plot([_x(search, key, one)], [one.value], "*", label="best", clip_on=False, **star)
         if key:
