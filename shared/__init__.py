@@ -1,1 +1,7 @@
 """What the applications share. Nothing in here imports from `apps` or `tools`."""
+
+import os
+
+# Keras and TensorFlow read these when they are first imported.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors arrive as exceptions

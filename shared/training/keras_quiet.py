@@ -11,9 +11,6 @@ import os
 import sys
 import tempfile
 
-os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors arrive as exceptions
-
 unneeded = {"sklearn", "matplotlib"} - sys.modules.keys()
 for name in unneeded:
     sys.modules[name] = None  # type: ignore[assignment]  # makes importing it raise ImportError
