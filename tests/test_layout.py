@@ -23,7 +23,6 @@ GROUND_FLOOR = (
 )
 MIDDLE_FLOOR = ("shared.training", "shared.parity", "shared.runs", "shared.cli", "shared.application")
 APP_FILES = {
-    "__init__.py",
     "__main__.py",
     "config.py",
     "train.py",

@@ -12,7 +12,6 @@ from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.progress import announcement, conclusion
 from shared.training import frameworks
-from shared.training.frameworks import resolve_auto
 from shared.training.loop import Learner, evaluate, fit
 from shared.training.run_state import save_weights
 from shared.training.schedule import Indices, shuffled_batches
@@ -27,7 +26,7 @@ def train(config: Config) -> dict[str, Any]:
         ConfigError: the run folder cannot be used.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = resolve_auto(config)
+    config = frameworks.resolve_auto(config)
     table = load_data(config)
     train_set, validation_set, test_set = split(table, config)
     run = RunFolder.open(config)

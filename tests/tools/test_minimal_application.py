@@ -17,7 +17,6 @@ FILES = {
         data: {name: blobs}
         trainer: {epochs: 1, batch_size: 8}
     """,
-    "apps/toy/__init__.py": '"""Two clouds of points."""',
     "apps/toy/__main__.py": """
         from apps.toy.config import Config
         from shared.cli import main
@@ -57,11 +56,10 @@ FILES = {
         from shared.runs.environment import initial_metrics
         from shared.runs.folder import RunFolder
         from shared.training import frameworks
-        from shared.training.auto import resolve_auto
         from shared.training.loop import evaluate, fit
         from shared.training.run_state import save_weights
         def train(config):
-            config = resolve_auto(config)
+            config = frameworks.resolve_auto(config)
             data = load_data(config)
             train_set, _, test_set = split(data, config)
             run = RunFolder.open(config)
