@@ -39,15 +39,8 @@ from tools.predict import main
 
 FRAMEWORKS = ["torch", "keras", "numpy"]
 QUICK = ["debug=smoke", "data.size=32", "source.per_class=20"]
-SHORT = [
-    "data.per_class=12",
-    "trainer.batch_size=20",
-    "trainer.epochs=2",
-    "trainer.precision=float32",
-    "data.test_limit=150",
-]
-CHARTS = {"curves.png", "confusion.png"}
-FILES = {"config.yaml", "metrics.json", "history.csv", "steps.csv", "weights.safetensors"} | CHARTS
+SHORT = ["data.per_class=12", "trainer.batch_size=20", "trainer.epochs=2", "trainer.precision=float32"]
+FILES = {"config.yaml", "metrics.json", "history.csv", "steps.csv", "weights.safetensors"}
 
 
 def resnet_config(run_dir: Path, *overrides: str) -> Config:
@@ -270,10 +263,9 @@ def imagenet(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path / "torch" / "hub" / "checkpoints" / served.name
 
 
-def test_torchvisions_urls_end_with_a_digest() -> None:
-    for model in ("resnet18", "resnet34", "resnet50"):
-        name = torch_weights.imagenet_url(model).rpartition("/")[2]
-        assert re.fullmatch(rf"{model}-[0-9a-f]{{8}}\.pth", name)
+@pytest.mark.parametrize("model", ["resnet18", "resnet34", "resnet50"])
+def test_torchvisions_urls_end_with_a_digest(model: str) -> None:
+    assert re.search(rf"/{model}-[0-9a-f]{{8}}\.pth$", torch_weights.imagenet_url(model))
 
 
 def test_imagenet_weights_come_from_the_cache_and_are_verified_each_time(
@@ -418,17 +410,10 @@ def test_a_run_leaves_all_files_and_predicts(
     chosen = [f"framework={framework}", "trainer.precision=float32", source_cache]
     config = resnet_config(folder, *QUICK, *chosen)
     metrics = train(config)
-    assert {path.name for path in folder.iterdir()} - {"source"} == FILES
+    assert {path.name for path in folder.iterdir()} - {"source"} == FILES | {"curves.png", "confusion.png"}
     assert metrics == json.loads((folder / "metrics.json").read_text())
-    expected = {
-        "app": "resnet_transfer",
-        "embedded": True,
-        "mode": "finetune",
-        "status": "done",
-        "weights": "source_task",
-        "per_class": 20,
-        "train_examples": 100,
-    }
+    expected = {"app": "resnet_transfer", "embedded": True, "mode": "finetune", "status": "done"}
+    expected |= {"weights": "source_task", "per_class": 20, "train_examples": 100}
     assert metrics | expected == metrics
     images = load_data(config)
     image = images.test_images[0]
@@ -466,11 +451,6 @@ def test_grad_cam_is_the_formula_of_the_paper(tmp_path: Path) -> None:
     assert torch_model.cam_stages([8, 4, 2, 1]) == [1, 2]
     assert torch_model.cam_stages([2, 1, 1, 1]) == [0]
     assert torch_model.explain(network, image[:32, :32])[2] in ("layer2", "layer3")
-
-
-def test_predict_refuses_a_folder_without_a_run(tmp_path: Path, capsys: Any) -> None:
-    assert main([str(tmp_path), "picture.jpg"]) == 2
-    assert "is not a run folder" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_shallow")
