@@ -28,8 +28,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from shared import distributed
-from shared.compose import CONF, HYDRA_VERSION_BASE, check_overrides
-from shared.config import AnyAppConfig, AppConfig, validate
+from shared.compose import CONF, HYDRA_VERSION_BASE, check_overrides, validate
+from shared.config import AnyAppConfig, AppConfig
 from shared.errors import INTERRUPTED_STATUS, ConfigError, Interrupted, LostProcess, SuiteError
 
 SAME_ERROR = 5.0  # seconds within which local rank 0 reaches an error that all processes have

@@ -1,7 +1,7 @@
 """Compose a configuration from `conf/` with Hydra, and report a wrong override in one line."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
 from yaml import YAMLError  # type: ignore[import-untyped]  # OmegaConf lets it through
 
-from shared.config import AnyAppConfig, AppConfig, schema_keys, section_choices, validate
+from shared.config import AnyAppConfig, AnySection, AppConfig, schema_keys, section_choices
 from shared.errors import ConfigError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -65,6 +66,24 @@ def config_from_overrides(app: str, schema: type[AnyAppConfig], overrides: Seque
 
         raise composition_error(schema, error.__cause__ or error) from error
     return validate(schema, values)
+
+
+def validate(schema: type[AnySection], values: Mapping[str, Any]) -> AnySection:
+    """Return the validated configuration.
+
+    Args:
+        schema: the application's `Config`, say.
+        values: nested dicts and lists, as Hydra composed and resolved them.
+
+    Raises:
+        ConfigError: one line for each of the first two errors: the key, the rule and the value.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        from shared.config_errors import describe
+
+        raise ConfigError(describe(schema, error, values)) from None
 
 
 def check_overrides(schema: type[AppConfig], overrides: Sequence[str], multirun: bool = False) -> None:

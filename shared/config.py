@@ -5,12 +5,10 @@ before any framework is imported. An application narrows `model` and `data` of `
 own choices in its `config.py`. The descriptions are what `--help` prints.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from shared.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -183,24 +181,6 @@ class AppConfig(Section):
 
 AnyAppConfig = TypeVar("AnyAppConfig", bound=AppConfig)
 AnySection = TypeVar("AnySection", bound=Section)
-
-
-def validate(schema: type[AnySection], values: Mapping[str, Any]) -> AnySection:
-    """Return the validated configuration.
-
-    Args:
-        schema: the application's `Config`, say.
-        values: nested dicts and lists, as Hydra composed and resolved them.
-
-    Raises:
-        ConfigError: one line for each of the first two errors: the key, the rule and the value.
-    """
-    try:
-        return schema.model_validate(values)
-    except ValidationError as error:
-        from shared.config_errors import describe
-
-        raise ConfigError(describe(schema, error, values)) from None
 
 
 def sections(annotation: Any) -> list[type[BaseModel]]:

@@ -7,7 +7,6 @@ from typing import Any
 from hydra.errors import MissingConfigException
 from pydantic import BaseModel, ValidationError
 
-from shared.compose import group_choices
 from shared.config import AppConfig, schema_keys, section_choices
 from shared.errors import ConfigError
 
@@ -77,7 +76,8 @@ def composition_error(schema: type[AppConfig], error: BaseException) -> ConfigEr
     """Return the error to show for one that Hydra raised."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        choices = group_choices(schema, group) or error.options
+        own = section_choices(schema, group, "name")
+        choices = [option for option in error.options if option in own] or error.options
         return ConfigError(f"unknown {group} {name!r}; choose from {', '.join(choices)}")
     key = getattr(error.__cause__, "full_key", None)
     if not key:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from shared import distributed
 from shared.errors import LostProcess
 
 # A process that dies is noticed at once. This limit is for one that hangs; rank 0 may need minutes
@@ -60,7 +59,7 @@ def broadcast_object(value: Any) -> Any:
 
 def all_gather_object(value: Any) -> list[Any]:
     """Return the values of all processes, ordered by rank."""
-    values = [None] * distributed.world_size()
+    values = [None] * dist.get_world_size()
     with lost_process():
         dist.all_gather_object(values, value)
     return values
@@ -99,7 +98,7 @@ class Shard:
 
     def select(self, batch_size: int) -> slice:
         """Move on to the next batch; return the positions of this process."""
-        first, step = distributed.rank(), distributed.world_size()
+        first, step = dist.get_rank(), dist.get_world_size()
         size = len(range(first, batch_size, step))
         self.batch_size, self.weight = batch_size, size / batch_size
         self.rows = slice(first, None, step) if size else slice(1)

@@ -281,6 +281,6 @@ def test_the_split_holds_both_classes_and_keeps_the_test_set_out(tmp_path: Path)
 
 @pytest.mark.slow
 def test_the_example_that_is_measured_beside_starts_without_tensorflows_notes() -> None:
-    command = [sys.executable, "-c", "import tools.bench.example_imdb"]
+    command = [sys.executable, "-c", "import tools.bench.keras_example_imdb"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
     assert (result.returncode, result.stderr) == (0, "")

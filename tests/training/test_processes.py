@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared import distributed
 from shared.torch_distributed import Shard
 from shared.training.loop import evaluate
 from tests.helpers import ROOT, run_mnist
@@ -188,11 +187,11 @@ def test_every_example_is_scored_once(count: int, context: ForkServerContext, tm
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_the_shards_add_up_to_the_batch(count: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "world_size", lambda: count)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: count)
     batch, weights = np.arange(size), 0.0
     counted: list[int] = []
     for rank in range(count):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
         shard = Shard()
         rows = batch[shard.select(size)]
         assert len(rows) >= 1, "every process has something to compute"

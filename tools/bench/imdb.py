@@ -1,6 +1,6 @@
 """Benchmark of film reviews against the usual Keras example: seconds of training, and the accuracy.
 
-The programs run one after the other with the same threads: first the example (example_imdb.py), read
+The programs run one after the other with the same threads: first the example (keras_example_imdb.py), read
 after each of its five epochs, then our recipes, seed by seed. All are scored on the 25,000 test
 reviews, outside of the measured time. Needs IMDB.
 """
@@ -29,7 +29,7 @@ SEEDS = 5
 def imdb(peers: Path | None, quick: bool) -> Measured:
     """Measure all recipes; a recipe no more accurate than the example gets no row."""
     epochs = []
-    for _, line in timed_lines([sys.executable, "-m", "tools.bench.example_imdb", str(DATA)], ROOT):
+    for _, line in timed_lines([sys.executable, "-m", "tools.bench.keras_example_imdb", str(DATA)], ROOT):
         if line.startswith("{"):  # not a message of TensorFlow
             epochs.append(json.loads(line))
             print(f"example, epoch {len(epochs)}: {epochs[-1]}", flush=True)

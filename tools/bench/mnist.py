@@ -19,7 +19,7 @@ from tools.bench.rows import Measured, Row, compared
 
 SCALE = 60_000 / 51_000
 SEEDS, KERAS_SEEDS, EPOCHS = 10, 3, 14
-BEGIN, END = "training begins", "training ends"  # lines of example_keras_mnist.py
+BEGIN, END = "training begins", "training ends"  # lines of keras_example_mnist.py
 PYTORCH_ACCURACY = re.compile(r"Accuracy: (\d+)/10000")
 ENOUGH = 9_900  # of 10,000
 FILES = [
@@ -129,7 +129,7 @@ def run_keras_example(peers: Path) -> tuple[float, float]:
         BenchmarkError: it is missing, or does not run.
     """
     program = find_example(peers, "keras/examples/demo_mnist_convnet.py", "keras-team/keras")
-    words = ["-u", "-m", "tools.bench.example_keras_mnist", str(program), str(DATA.resolve())]
+    words = ["-u", "-m", "tools.bench.keras_example_mnist", str(program), str(DATA.resolve())]
     begin, seconds = math.nan, math.nan
     for moment, line in timed_lines([sys.executable, *words], ROOT):
         if line.startswith(BEGIN):

@@ -1,6 +1,6 @@
 """Run keras-team/keras' examples/demo_mnist_convnet.py unchanged, on local files of MNIST.
 
-    python -m tools.bench.example_keras_mnist PROGRAM FOLDER
+    python -m tools.bench.keras_example_mnist PROGRAM FOLDER
 
 Its call of keras.datasets, which would download the images, reads them from FOLDER instead. A line
 is printed when the training begins and when it ends.
