@@ -83,6 +83,10 @@ export: $(READY) ## write the torch network of a run as ONNX (run=latest; ARGS='
 rerun: $(READY) ## repeat a run and compare the results to the last bit (run=latest)
 	@$(RUN) -m tools.rerun $(call value_of,run) $(ARGS)
 
+.PHONY: new-app
+new-app: $(READY) ## write a new application to start from (name=NAME; CONTRIBUTING.md)
+	@$(RUN) -m tools.new_app $(call value_of,name)
+
 .PHONY: sweep
 sweep: $(READY) ## search for the best hyperparameters (app=mnist_cnn; resume=FOLDER: an interrupted study)
 	@$(RUN) -m tools.sweep $(OVERRIDES)
