@@ -514,11 +514,11 @@ def count_steps(monkeypatch: pytest.MonkeyPatch, before_step: Callable[[int], No
     """Call `before_step` with the number of each step of this process."""
     numbers, step = itertools.count(1), GradientLearner.step
 
-    def counted(*arguments: Any) -> tuple[float, int]:
+    def count_step(*arguments: Any) -> tuple[float, int]:
         before_step(next(numbers))
         return step(*arguments)
 
-    monkeypatch.setattr(GradientLearner, "step", counted)
+    monkeypatch.setattr(GradientLearner, "step", count_step)
 
 
 def crash(*arguments: Any) -> Any:

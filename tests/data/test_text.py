@@ -150,7 +150,7 @@ def load_folder(root: Path) -> TextData:
     return text.load_folder(root, SETTINGS, test_fraction=0.25)
 
 
-def shown(data: TextData) -> dict[str, list[str]]:
+def decoded_splits(data: TextData) -> dict[str, list[str]]:
     """Return the words of each document as `CLASS: words`, by split."""
     return {
         split: [
@@ -167,7 +167,7 @@ def test_folders_are_classes_and_a_quarter_is_kept_to_test(tmp_path: Path) -> No
     assert data.classes == ("city", "sea")
     assert (len(data.train), len(data.test)) == (9, 3)
     assert data.test.labels.tolist() == [0, 1, 1]
-    both = shown(data)
+    both = decoded_splits(data)
     unknown = {line for line in both["test"] if "<unk>" in line}
     assert unknown, "the vocabulary is that of the training texts"
     assert not set(both["train"]) & set(both["test"])
@@ -183,7 +183,7 @@ def test_folders_are_classes_and_a_quarter_is_kept_to_test(tmp_path: Path) -> No
 def test_a_given_split_is_kept(tmp_path: Path) -> None:
     write(tmp_path / "train", {"a": ["x x"], "b": ["y"]})
     write(tmp_path / "test", {"b": ["y y"], "a": ["x"]})
-    assert shown(load_folder(tmp_path)) == {"train": ["a: x x", "b: y"], "test": ["a: x", "b: y y"]}
+    assert decoded_splits(load_folder(tmp_path)) == {"train": ["a: x x", "b: y"], "test": ["a: x", "b: y y"]}
 
 
 def test_a_changed_text_is_encoded_again(tmp_path: Path) -> None:
@@ -230,8 +230,8 @@ def test_an_empty_file_and_a_byte_order_mark(tmp_path: Path) -> None:
     write(tmp_path / "train", {"a": ["x", ""], "b": ["\ufeffz", "z"]})
     write(tmp_path / "test", {"a": ["x"], "b": ["", "z"]})
     data = load_folder(tmp_path)
-    assert shown(data)["train"] == ["a: x", "a: <unk>", "b: z", "b: z"]
-    assert shown(data)["test"] == ["a: x", "b: <unk>", "b: z"]
+    assert decoded_splits(data)["train"] == ["a: x", "a: <unk>", "b: z", "b: z"]
+    assert decoded_splits(data)["test"] == ["a: x", "b: <unk>", "b: z"]
 
 
 def test_hidden_files_are_no_texts_and_every_class_keeps_one(tmp_path: Path) -> None:

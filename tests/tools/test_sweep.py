@@ -134,7 +134,7 @@ def params_of(study: Study) -> list[Any]:
 
 
 def finish(study: Study, trials: int = 6) -> list[Any]:
-    while study.ended() < trials:
+    while study.count_finished() < trials:
         study.run(pretend_training)
     return params_of(study)
 
@@ -171,7 +171,7 @@ def test_a_failed_or_diverged_trial_is_recorded_and_never_the_best(tmp_path: Pat
     best = study.run(lambda trial, report: ("done" if not report(1, 0.5) else "", ""))
     assert study.best() == best
     assert [one.status for one in study.trials()] == ["failed", "diverged", "done"]
-    assert study.ended() == 3
+    assert study.count_finished() == 3
     results.write_tables(tmp_path, search_of(), study)
     with open(tmp_path / "study.csv") as file:
         rows = list(csv.DictReader(file))

@@ -161,7 +161,7 @@ def run_trials(folder: Path, search: Search, new: bool) -> int:
     print(f"folder: {folder}", flush=True)
     trainer = TrialTrainer(folder, search)
     try:
-        for _ in range(study.ended(), search.trials):
+        for _ in range(study.count_finished(), search.trials):
             trial = study.run(trainer.train)
             results.write_tables(folder, search, study)
             print(results.trial_line(search, trial), flush=True)

@@ -67,7 +67,7 @@ def write_tables(folder: Path, search: Search, study: Study) -> None:
 
 def write_chart(folder: Path, search: Search, study: Study) -> None:
     """Write study.png, if a trial has ended."""
-    if study.ended():
+    if study.count_finished():
         from tools.sweep.chart import study_chart  # matplotlib takes a second to import
 
         trials = study.trials()

@@ -104,7 +104,7 @@ class Study:
         pick = max if self._search.maximizes else min
         return pick(done, key=lambda trial: trial.value or 0.0) if done else None
 
-    def ended(self) -> int:
+    def count_finished(self) -> int:
         """Return the number of trials that were not cut short."""
         return sum(trial.status != CUT_SHORT for trial in self.trials())
 
@@ -114,7 +114,7 @@ class Study:
         Args:
             train: takes the trial and a function to report its epochs; returns status and note.
         """
-        seeds = np.random.SeedSequence([self._search.seed, self.ended()]).generate_state(1)
+        seeds = np.random.SeedSequence([self._search.seed, self.count_finished()]).generate_state(1)
         with self._store_errors():
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=int(seeds[0]), n_startup_trials=self._search.startup_trials
