@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from shared.distributed import rank, world_size
 from shared.errors import LostProcess
 
 # A process that dies is noticed at once. This limit is for one that hangs; rank 0 may need minutes
@@ -98,7 +99,7 @@ class Shard:
 
     def select(self, batch_size: int) -> slice:
         """Move on to the next batch; return the positions of this process."""
-        first, step = dist.get_rank(), dist.get_world_size()
+        first, step = rank(), world_size()
         size = len(range(first, batch_size, step))
         self.batch_size, self.weight = batch_size, size / batch_size
         self.rows = slice(first, None, step) if size else slice(1)
