@@ -8,18 +8,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from shared.charts import (
-    FONT_SIZE,
-    GRAY,
-    STYLES,
-    VERMILLION,
-    ColoredText,
-    curve,
-    figure,
-    label_axes,
-    png,
-    word_colors,
-)
+from shared import charts
 from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.text import TextData
@@ -71,7 +60,7 @@ def heat_maps(
     columns = 1 if wide or len(maps) == 1 else 2
     rows = -(-len(maps) // columns)
     height = 2.2 + 0.35 * len(maps[0].rows) if wide else 5.6
-    chart = figure(title, (15 if wide else 6.5 * columns + 1.5, height * rows + 0.8))
+    chart = charts.figure(title, (15 if wide else 6.5 * columns + 1.5, height * rows + 0.8))
     grid = chart.subplots(rows, columns, squeeze=False).ravel()
     for axes, one in zip(grid, maps, strict=False):
         image = axes.imshow(one.weights, cmap="Blues", vmin=0, vmax=highest, aspect="auto")
@@ -80,18 +69,18 @@ def heat_maps(
         axes.set_title(one.title, parse_math=False)
         for row, column in enumerate(one.marked):
             corner = (column - 0.5, row - 0.5)
-            axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=VERMILLION, linewidth=2))
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=charts.VERMILLION, linewidth=2))
     for axes in grid[len(maps) :]:
         axes.set_axis_off()
-    chart.supxlabel(x_label, fontsize=FONT_SIZE)
-    chart.supylabel(y_label, fontsize=FONT_SIZE)
+    chart.supxlabel(x_label, fontsize=charts.FONT_SIZE)
+    chart.supylabel(y_label, fontsize=charts.FONT_SIZE)
     chart.colorbar(image, ax=list(grid), shrink=0.8, aspect=25, label="attention weight")
-    return png(chart)
+    return charts.png(chart)
 
 
 def recall_weights(weights_of: WeightsOf, data: RecallData, title: str) -> bytes:
     """Return a PNG of the pairs of one test example; each row asks for another of its keys."""
-    example = data.test.ids[0]
+    example = data.test.inputs[0]
     keys, values = example[:-1:2], example[1::2]
     questions = np.tile(example, (len(keys), 1))
     questions[:, -1] = keys
@@ -115,28 +104,23 @@ def accuracy_by_pairs(metrics: dict[str, Any], data: RecallData, title: str) -> 
     runs = {metrics["model"]: metrics}
     if "mean_pooling" in metrics:
         runs["mean_pooling"] = metrics["mean_pooling"]
-    trained, chance = data.train.ids.shape[1] // 2, metrics["chance"]
-    chart = figure(size=(11, 6))
+    trained, chance = data.train.inputs.shape[1] // 2, metrics["chance"]
+    chart = charts.figure(size=(11, 6))
     axes = chart.subplots()
     for number, (model, run) in enumerate(runs.items()):
         pairs = [int(length) for length in run["accuracy_by_pairs"]]
         values = [100 * accuracy for accuracy in run["accuracy_by_pairs"].values()]
-        curve(axes, number, pairs, values, model.replace("_", " "))
-        axes.annotate(
-            f"{values[0]:.1f} %",
-            (pairs[0], values[0]),
-            (8, 8),
-            textcoords="offset points",
-            color=STYLES[number][0],
-        )
+        charts.curve(axes, number, pairs, values, model.replace("_", " "))
+        first, color = (pairs[0], values[0]), charts.STYLES[number][0]
+        axes.annotate(f"{values[0]:.1f} %", first, (8, 8), textcoords="offset points", color=color)
         axes.set_xticks(pairs)
     axes.axhline(100 * chance, color="black", ls=":", lw=2, label=f"guessing: {100 * chance:.1f} %")
-    axes.axvline(trained, color=GRAY, lw=8, alpha=0.4, zorder=0, label=f"trained with {trained}")
+    axes.axvline(trained, color=charts.GRAY, lw=8, alpha=0.4, zorder=0, label=f"trained with {trained}")
     axes.set_ylim(0, 110)
     axes.set_yticks(range(0, 101, 20))
-    label_axes(axes, "pairs in an example", "test accuracy (%)", title)
+    charts.label_axes(axes, "pairs in an example", "test accuracy (%)", title)
     axes.legend(loc="center left", bbox_to_anchor=(0.02, 0.4))
-    return png(chart)
+    return charts.png(chart)
 
 
 def review_weights(
@@ -159,9 +143,9 @@ def review_weights(
                 rows = [f"head {head + 1}" for head in range(len(weights))] if len(weights) > 1 else []
                 maps.append(HeatMap(weights, rows, words, classes))
             else:
-                texts.append(ColoredText(words, 100 * weights.mean(axis=0), classes))
+                texts.append(charts.ColoredText(words, 100 * weights.mean(axis=0), classes))
     highest = max(float(one.weights.max()) for one in maps)
     return (
         heat_maps(maps, title, "token", highest=highest, wide=True),
-        word_colors(texts, title, "attention weight (%)"),
+        charts.word_colors(texts, title, "attention weight (%)"),
     )

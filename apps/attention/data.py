@@ -5,7 +5,7 @@ import numpy as np
 from apps.attention.config import Config, Recall
 from shared.data import recall
 from shared.data.examples import Examples, hold_back
-from shared.data.recall import Pairs, RecallData
+from shared.data.recall import RecallData
 from shared.data.text import TextData
 from shared.data.text_sets import load_texts, split_texts
 
@@ -21,7 +21,7 @@ def load_data(config: Config) -> Data:
     settings = config.data
     if isinstance(settings, Recall):
         return recall.load(settings.keys, settings.values, settings.pairs, settings.longer)
-    return load_texts(settings)
+    return load_texts(config)
 
 
 def split(data: Data, config: Config) -> tuple[Examples, Examples, Examples]:
@@ -37,13 +37,4 @@ def split(data: Data, config: Config) -> tuple[Examples, Examples, Examples]:
     training, validation = hold_back(
         order, settings.validation_fraction, config.trainer.batch_size, data.name
     )
-    return (
-        Examples(data.train.ids[training], data.train.labels[training]),
-        Examples(data.train.ids[validation], data.train.labels[validation]),
-        first_examples(data.test, settings.test_limit),
-    )
-
-
-def first_examples(pairs: Pairs, limit: int | None) -> Examples:
-    """Return the first `limit` examples; None returns all."""
-    return Examples(pairs.ids[:limit], pairs.labels[:limit])
+    return data.train.take(training), data.train.take(validation), data.test.take(slice(settings.test_limit))

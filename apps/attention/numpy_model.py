@@ -7,16 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.attention.config import MeanPooling, Model, MultiHead, SingleHead
-from shared.backprop import (
-    Array,
-    Dropout,
-    Embedding,
-    Linear,
-    Module,
-    MultiheadAttention,
-    ScaledDotProductAttention,
-    Sequential,
-)
+from shared.backprop import Array, Dropout, Embedding, Linear, Module, Sequential
+from shared.backprop.attention import MultiheadAttention, ScaledDotProductAttention
 from shared.data.sequences import PAD
 
 

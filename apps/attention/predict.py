@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.attention.config import Config
-from apps.attention.data import Data, first_examples, load_data, split
-from apps.attention.train import build_learner, network_module
+from apps.attention.data import Data, load_data, split
+from apps.attention.train import build_learner
 from shared.application import Application, Export, FinishedRun, Prediction
 from shared.data.config import Texts
 from shared.data.examples import Examples
@@ -19,6 +19,7 @@ from shared.data.sequences import UNKNOWN
 from shared.data.text import tokenizer
 from shared.data.text_sets import DESCRIBE_IDS, known_words
 from shared.errors import ConfigError
+from shared.training.frameworks import network_module
 from shared.training.losses import class_probabilities
 
 SHOWN = 8  # words or pairs that are printed
@@ -117,7 +118,7 @@ def heaviest(names: Sequence[str], weights: NDArray[np.float64]) -> str:
 def test_examples(own: Data, data: Data, config: Config) -> Examples:
     """Return the test examples of `data`."""
     if isinstance(data, RecallData):
-        return first_examples(data.test, config.data.test_limit)
+        return data.test.take(slice(config.data.test_limit))
     return split(data, config)[2]
 
 

@@ -1,6 +1,5 @@
 """Train an attention network on pairs or reviews: data, model, loop, evaluation, top to bottom."""
 
-import importlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from apps.attention.config import Config, MeanPooling
-from apps.attention.data import Data, first_examples, load_data, split
+from apps.attention.data import Data, load_data, split
 from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.sequences import batches_by_length
@@ -18,8 +17,10 @@ from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.progress import announcement, conclusion
 from shared.runs.reader import read_metrics, read_status
-from shared.training.frameworks import learner_class, resolve_auto
+from shared.training import frameworks
+from shared.training.frameworks import network_module, resolve_auto
 from shared.training.loop import Evaluation, Learner, evaluate, fit
+from shared.training.losses import Loss
 from shared.training.run_state import save_weights
 from shared.training.schedule import Batches
 
@@ -73,29 +74,19 @@ def batches(train_set: Examples, config: Config) -> Batches | None:
 
 def build_learner(config: Config, data: Data) -> Learner:
     """Return the untrained network with its optimizer; only `config.framework` is imported."""
-    learner = learner_class(config.framework)
     binary = len(data.classes) == 2 and isinstance(data, TextData)
-    build = partial(
-        network_module(config).build_model,
-        tokens=len(data.vocabulary),
-        outputs=1 if binary else len(data.classes),
-        paired=isinstance(data, RecallData),
-    )
-    return learner(build, config, "binary_cross_entropy" if binary else "cross_entropy")
-
-
-def network_module(config: Config) -> Any:
-    """Return the module with the networks of `config.framework`."""
-    return importlib.import_module(f"apps.attention.{config.framework}_model")
+    loss: Loss = "binary_cross_entropy" if binary else "cross_entropy"
+    outputs, paired = 1 if binary else len(data.classes), isinstance(data, RecallData)
+    return frameworks.build_learner(config, loss, tokens=len(data.vocabulary), outputs=outputs, paired=paired)
 
 
 def accuracy_at_all_lengths(
     learner: Learner, data: RecallData, test: Evaluation, config: Config
 ) -> dict[str, Any]:
     """Return the accuracy by number of pairs, and that of guessing."""
-    accuracies = {data.test.ids.shape[1] // 2: test.accuracy}
+    accuracies = {data.test.inputs.shape[1] // 2: test.accuracy}
     for pairs, examples in data.longer.items():
-        accuracies[pairs] = evaluate(learner, first_examples(examples, config.data.test_limit)).accuracy
+        accuracies[pairs] = evaluate(learner, examples.take(slice(config.data.test_limit))).accuracy
     by_pairs = {str(pairs): accuracies[pairs] for pairs in sorted(accuracies)}
     return {"accuracy_by_pairs": by_pairs, "chance": 2 / len(data.classes)}
 

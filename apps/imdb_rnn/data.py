@@ -1,24 +1,6 @@
-"""The data: IMDB's film reviews, generated ones, or a user's own texts."""
+"""The data: IMDB's film reviews, generated ones, or a user's own texts (shared/data/text_sets.py)."""
 
-from apps.imdb_rnn.config import Config
-from shared.data.examples import Examples
-from shared.data.text import TextData
-from shared.data.text_sets import load_texts, split_texts
+from shared.data.text_sets import load_texts as load_data
+from shared.data.text_sets import split_texts as split
 
-
-def load_data(config: Config) -> TextData:
-    """Return the data set that the configuration names.
-
-    Raises:
-        DataError: it is not available.
-    """
-    return load_texts(config.data)
-
-
-def split(texts: TextData, config: Config) -> tuple[Examples, Examples, Examples]:
-    """Return the training, validation and test examples.
-
-    Raises:
-        ConfigError: a batch would be larger than what is left for training.
-    """
-    return split_texts(texts, config)
+__all__ = ["load_data", "split"]

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from apps.imdb_rnn.data import split
 from apps.imdb_rnn.predict import APPLICATION
-from apps.imdb_rnn.train import build_learner, network_module
+from apps.imdb_rnn.train import build_learner
 from shared.application import FinishedRun
 from shared.cli import exit_status_of
 from shared.errors import ConfigError
 from shared.files import write_result
+from shared.training.frameworks import network_module
 
 REVIEWS = 100
 

@@ -17,39 +17,29 @@ from shared.training.keras_initializers import torch_initializers
 NOTHING = -1e9  # smaller than any state of a word: padding never has the maximum
 
 
-def keras_lstm(config: Lstm, tokens: int, outputs: int) -> keras.Model:
-    """Return `TorchLstm` in Keras; ids (N, T) to logits (N, outputs)."""
+def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> keras.Model:
+    """Return the network that `config.name` names; ids (N, T) to logits (N, outputs). See torch_model.py."""
     ids = keras.Input((None,), dtype="int64")
-    x = embedding(tokens, config.embedding, EMBEDDING_STD)(ids)
-    options = {"return_sequences": True, "unit_forget_bias": False, **recurrent(config.hidden)}
-    x = layers.LSTM(config.hidden, name="lstm", **options)(x)
-    x = ops.max(ops.where(ops.expand_dims(ids != PAD, axis=2), x, NOTHING), axis=1)
-    return keras.Model(ids, head(config.hidden, config.dropout, outputs, x))
-
-
-def keras_rnn(config: Rnn, tokens: int, outputs: int) -> keras.Model:
-    """Return `TorchRnn` in Keras; ids (N, T) to logits (N, outputs).
-
-    A padded step leaves the state as it was, so that the last state is that of the last word.
-    """
-    ids = keras.Input((None,), dtype="int64")
-    x = embedding(tokens, config.embedding, EMBEDDING_STD)(ids)
-    x = layers.SimpleRNN(config.hidden, name="rnn", **recurrent(config.hidden))(x, mask=ids != PAD)
-    return keras.Model(ids, head(config.hidden, config.dropout, outputs, x))
-
-
-def keras_bow(config: Bow, tokens: int, outputs: int) -> keras.Model:
-    """Return `TorchBow` in Keras; ids (N, T) to logits (N, outputs)."""
-    ids = keras.Input((None,), dtype="int64")
-    pairs = tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % config.buckets
-    both = ops.concatenate([ids, pairs], axis=1)
-    mask = ops.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
-    std = 1 / math.sqrt(tokens)
-    x = embedding(tokens + config.buckets, config.embedding, std)(both)
-    weights = ops.cast(mask, x.dtype)
-    weights = weights / ops.sum(weights, axis=1, keepdims=True)
-    x = ops.sum(x * ops.expand_dims(weights, axis=2), axis=1)
-    return keras.Model(ids, head(config.embedding, config.dropout, outputs, x))
+    match config:
+        case Lstm():
+            x = embedding(tokens, config.embedding, EMBEDDING_STD)(ids)
+            options = {"return_sequences": True, "unit_forget_bias": False, **recurrent(config.hidden)}
+            states = layers.LSTM(config.hidden, name="lstm", **options)(x)
+            x = ops.max(ops.where(ops.expand_dims(ids != PAD, axis=2), states, NOTHING), axis=1)
+        case Rnn():
+            x = embedding(tokens, config.embedding, EMBEDDING_STD)(ids)
+            # A padded step leaves the state as it was, so that the last state is that of the last word.
+            x = layers.SimpleRNN(config.hidden, name="rnn", **recurrent(config.hidden))(x, mask=ids != PAD)
+        case Bow():
+            pairs = tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % config.buckets
+            mask = ops.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
+            table = embedding(tokens + config.buckets, config.embedding, 1 / math.sqrt(tokens))
+            x = table(ops.concatenate([ids, pairs], axis=1))
+            weights = ops.cast(mask, x.dtype)
+            weights = weights / ops.sum(weights, axis=1, keepdims=True)
+            x = ops.sum(x * ops.expand_dims(weights, axis=2), axis=1)
+    last = layers.Dense(outputs, name="fc", **torch_initializers(x.shape[-1]))
+    return keras.Model(ids, last(ByteDropout(config.dropout)(x)))
 
 
 def embedding(rows: int, size: int, std: float) -> layers.Embedding:
@@ -67,11 +57,6 @@ def recurrent(hidden: int) -> dict[str, Any]:
     return options | {"recurrent_initializer": torch_initializers(hidden)["kernel_initializer"]}
 
 
-def head(size: int, dropout: float, outputs: int, x: Any) -> Any:
-    """Return the logits of `x`, (N, size): dropout and the last layer."""
-    return layers.Dense(outputs, name="fc", **torch_initializers(size))(ByteDropout(dropout)(x))
-
-
 def embedding_gradients(
     model: keras.Model, ids: NDArray[np.int64], output: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -84,14 +69,3 @@ def embedding_gradients(
         tape.watch(embedded)
         logits = read([embedded, batch], training=False)[:, output]
     return np.asarray(embedded), np.asarray(tape.gradient(logits, embedded))
-
-
-def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> keras.Model:
-    """Return the network that `config.name` names; see torch_model.py."""
-    match config:
-        case Lstm():
-            return keras_lstm(config, tokens, outputs)
-        case Rnn():
-            return keras_rnn(config, tokens, outputs)
-        case Bow():
-            return keras_bow(config, tokens, outputs)

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.data import load_data, split
-from apps.imdb_rnn.train import build_learner, network_module
+from apps.imdb_rnn.train import build_learner
 from shared.application import Application, Export, FinishedRun, Prediction
 from shared.data.sequences import UNKNOWN, Documents
 from shared.data.text import TextData, tokenizer
 from shared.data.text_sets import DESCRIBE_IDS, known_words
 from shared.files import read_verified
 from shared.runs.reader import load_weights
+from shared.training.frameworks import network_module
 from shared.training.loop import Learner
 from shared.training.losses import class_probabilities
 

@@ -1,6 +1,5 @@
 """Train a network on film reviews: data, model, loop, evaluation, top to bottom."""
 
-import importlib
 from functools import partial
 from typing import Any
 
@@ -13,8 +12,10 @@ from shared.files import sha256_of
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.progress import announcement, conclusion
-from shared.training.frameworks import learner_class, resolve_auto
+from shared.training import frameworks
+from shared.training.frameworks import resolve_auto
 from shared.training.loop import Evaluation, Learner, evaluate, fit
+from shared.training.losses import Loss
 from shared.training.run_state import save_weights
 
 
@@ -56,18 +57,9 @@ def build_learner(config: Config, texts: TextData) -> Learner:
     One logit, of the second class, tells two classes apart; more classes have a logit each.
     """
     classes = len(texts.classes)
-    build = partial(
-        network_module(config).build_model,
-        tokens=len(texts.vocabulary),
-        outputs=1 if classes == 2 else classes,
-    )
-    loss = "binary_cross_entropy" if classes == 2 else "cross_entropy"
-    return learner_class(config.framework)(build, config, loss)
-
-
-def network_module(config: Config) -> Any:
-    """Return the module with the networks of `config.framework`."""
-    return importlib.import_module(f"apps.imdb_rnn.{config.framework}_model")
+    loss: Loss = "binary_cross_entropy" if classes == 2 else "cross_entropy"
+    outputs = 1 if classes == 2 else classes
+    return frameworks.build_learner(config, loss, tokens=len(texts.vocabulary), outputs=outputs)
 
 
 def write_charts(run: RunFolder, texts: TextData, test: Evaluation, test_set: Examples) -> None:

@@ -24,7 +24,7 @@ def load_data(config: Config) -> ImageData:
     """
     data = config.data
     if isinstance(data, ImageFolder):
-        return pictures.load_folder(Path(data.root), data.size, data.test_fraction, cache=Path(data.cache))
+        return pictures.load_folder(Path(data.root), data.size, data.test_fraction, Path(data.cache))
     if isinstance(data, DigitPictures):
         return digit_pictures(TARGET_DIGITS, data.size)
     try:

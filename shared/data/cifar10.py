@@ -50,7 +50,7 @@ def load(root: Path, download: bool = True, published: FileSet = PUBLISHED) -> I
     if archives is not None and not (cache / ARCHIVE).exists():
         folder = archives / "cifar10"
         if all((folder / split).is_dir() for split in SUBSET_COUNTS):
-            return pictures.load_folder(folder, SIDE, 0.2, "cifar10", cache)
+            return pictures.load_folder(folder, SIDE, 0.2, cache, "cifar10")
         if (folder / SUBSET).is_file():
             return _subset(folder / SUBSET, cache)
     contents, source = fetch(published, root, download)

@@ -25,6 +25,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: NDArray[np.int64] | slice) -> "Examples":
+        """Return the examples at the positions `rows`."""
+        return Examples(self.inputs[rows], self.labels[rows])
+
 
 def hold_back(
     order: NDArray[np.int64], fraction: float, batch_size: int, name: str

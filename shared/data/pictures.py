@@ -145,7 +145,7 @@ def _decode_file(path: Path, size: int) -> Pixels:
 
 
 def load_folder(
-    root: Path, size: int, test_fraction: float, name: str = "image_folder", cache: Path | None = None
+    root: Path, size: int, test_fraction: float, cache: Path, name: str = "image_folder"
 ) -> ImageData:
     """Return the pictures in `root/train/CLASS/*` and `root/test/CLASS/*`.
 
@@ -154,21 +154,18 @@ def load_folder(
         size: height and width of the result in pixels.
         test_fraction: fraction of each class's pictures that are used for testing, if `root` does
             not have both sets.
-        name: of the data set.
         cache: folder for the decoded arrays, each named by a digest of the files' paths, sizes and
-            modification times; None caches nothing.
+            modification times.
+        name: of the data set.
 
     Raises:
         DataError: as `list_class_folders`, or a picture cannot be decoded.
     """
     folders = list_class_folders(root, SUFFIXES, "pictures", test_fraction)
     paths, count = [*sorted(folders.train), *sorted(folders.test)], len(folders.train)
-    decoded = partial(decode_files, paths, size)
-    if cache is None:
-        pictures = decoded()
-    else:
-        path = cache / f"pictures_{_cache_key(paths, size)}.npz"
-        pictures = cached_arrays(path, lambda: {"pictures": decoded()}, CACHE_MAX_BYTES)["pictures"]
+    path = cache / f"pictures_{_cache_key(paths, size)}.npz"
+    arrays = cached_arrays(path, lambda: {"pictures": decode_files(paths, size)}, CACHE_MAX_BYTES)
+    pictures = arrays["pictures"]
     return ImageData(
         name,
         pictures[:count],

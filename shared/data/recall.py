@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from shared.data.examples import Examples
 from shared.data.sequences import PAD
 
 TRAIN, TEST = 20_000, 5_000
@@ -24,24 +24,9 @@ SEED = 2017  # the year of Vaswani et al.
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
-    """Examples of one length.
-
-    Attributes:
-        ids: int64 (N, 2 P + 1): key, value, key, value, ..., and the key that is asked for.
-        labels: int64 (N,), the index of its value.
-    """
-
-    ids: NDArray[np.int64]
-    labels: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass(frozen=True, eq=False)
 class RecallData:
-    """The generated data set.
+    """The generated data set. An example of P pairs has 2 P + 1 ids: key, value, key, value, ..., and the
+    key that is asked for. Its label is the index of that key's value.
 
     Attributes:
         train: the training examples.
@@ -51,9 +36,9 @@ class RecallData:
         classes: the names of the values.
     """
 
-    train: Pairs
-    test: Pairs
-    longer: dict[int, Pairs]
+    train: Examples
+    test: Examples
+    longer: dict[int, Examples]
     vocabulary: tuple[str, ...]
     classes: tuple[str, ...]
     name: str = "recall"
@@ -65,7 +50,7 @@ class RecallData:
         """Return the hexadecimal digest of vocabulary, ids and labels."""
         digest = hashlib.sha256("\n".join(self.vocabulary).encode())
         for pairs in (self.train, self.test, *self.longer.values()):
-            digest.update(pairs.ids.tobytes() + pairs.labels.tobytes())
+            digest.update(pairs.inputs.tobytes() + pairs.labels.tobytes())
         return digest.hexdigest()
 
 
@@ -77,9 +62,6 @@ def load(keys: int, values: int, pairs: int, longer: Sequence[int]) -> RecallDat
         values: number of different values, which are the classes.
         pairs: number of pairs in an example.
         longer: numbers of pairs in the additional test examples.
-
-    Raises:
-        ValueError: as `generate`.
     """
     random = np.random.default_rng(SEED)
     train, test = (generate(count, keys, values, pairs, random) for count in (TRAIN, TEST))
@@ -90,19 +72,13 @@ def load(keys: int, values: int, pairs: int, longer: Sequence[int]) -> RecallDat
     return RecallData(train, test, others, ("<pad>", *names, *classes), classes)
 
 
-def generate(count: int, keys: int, values: int, pairs: int, random: np.random.Generator) -> Pairs:
+def generate(count: int, keys: int, values: int, pairs: int, random: np.random.Generator) -> Examples:
     """Return `count` examples of `pairs` pairs.
 
     Ids: `PAD` is 0 and never occurs, keys are 1 to `keys`, values follow. Each key occurs at most once,
-    half of the values occur equally often, and any key may be asked for.
-
-    Raises:
-        ValueError: there are more pairs than keys, or the values cannot occur equally often.
+    half of the values occur equally often, and any key may be asked for. `pairs` is at most `keys` and a
+    multiple of half of `values`, which is even.
     """
-    if pairs > keys:
-        raise ValueError(f"{pairs} pairs need as many different keys; there are {keys}")
-    if values % 2 or pairs % (values // 2):
-        raise ValueError(f"{pairs} pairs cannot contain half of {values} values equally often")
     rows = np.arange(count)
     chosen = random.permuted(np.tile(np.arange(keys), (count, 1)), axis=1)[:, :pairs]
     half = random.permuted(np.tile(np.arange(values), (count, 1)), axis=1)[:, : values // 2]
@@ -112,4 +88,4 @@ def generate(count: int, keys: int, values: int, pairs: int, random: np.random.G
     ids[:, :-1:2] = PAD + 1 + chosen
     ids[:, 1::2] = PAD + 1 + keys + paired
     ids[:, -1] = ids[rows, 2 * question]
-    return Pairs(ids, paired[rows, question])
+    return Examples(ids, paired[rows, question])

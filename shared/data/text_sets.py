@@ -22,12 +22,14 @@ DESCRIBE_IDS = (
 )
 
 
-def load_texts(data: Imdb | Reviews | TextFolder) -> TextData:
+def load_texts(config: AppConfig) -> TextData:
     """Return the data set that the configuration names.
 
     Raises:
         DataError: it is not available.
     """
+    data = config.data
+    assert isinstance(data, Imdb | Reviews | TextFolder)
     settings = Settings(data.vocabulary_size, data.min_frequency)
     if isinstance(data, Reviews):
         return reviews.load(settings)
