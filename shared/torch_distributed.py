@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from shared.distributed import rank, world_size
 from shared.errors import LostProcess
 
 # A process that dies is noticed at once. This limit is for one that hangs; rank 0 may need minutes
@@ -93,14 +92,13 @@ class Shard:
         weight: size of the shard divided by the size of the batch.
     """
 
-    batch_size: int = 0
-    rows: slice = slice(None)
-    weight: float = 1.0
+    def __init__(self, rank: int, world_size: int) -> None:
+        self.rank, self.world_size = rank, world_size
+        self.batch_size, self.rows, self.weight = 0, slice(None), 1.0
 
     def select(self, batch_size: int) -> slice:
         """Move on to the next batch; return the positions of this process."""
-        first, step = rank(), world_size()
-        size = len(range(first, batch_size, step))
+        size = len(range(self.rank, batch_size, self.world_size))
         self.batch_size, self.weight = batch_size, size / batch_size
-        self.rows = slice(first, None, step) if size else slice(1)
+        self.rows = slice(self.rank, None, self.world_size) if size else slice(1)
         return self.rows

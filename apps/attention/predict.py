@@ -106,7 +106,8 @@ def probabilities_and_weights(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the probabilities (C,) and the weights (heads, S) for ids (T,)."""
     probabilities = class_probabilities(run.learner.loss, run.learner.logits(ids[None]))[0]
-    return probabilities, network_module(run.config).attention_weights(run.learner.model, ids[None])[0]
+    module = network_module("apps.attention", run.config)
+    return probabilities, module.attention_weights(run.learner.model, ids[None])[0]
 
 
 def heaviest(names: Sequence[str], weights: NDArray[np.float64]) -> str:

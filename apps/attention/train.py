@@ -77,7 +77,8 @@ def build_learner(config: Config, data: Data) -> Learner:
     binary = len(data.classes) == 2 and isinstance(data, TextData)
     loss: Loss = "binary_cross_entropy" if binary else "cross_entropy"
     outputs, paired = 1 if binary else len(data.classes), isinstance(data, RecallData)
-    return frameworks.build_learner(config, loss, tokens=len(data.vocabulary), outputs=outputs, paired=paired)
+    sizes: dict[str, Any] = {"tokens": len(data.vocabulary), "outputs": outputs, "paired": paired}
+    return frameworks.build_learner("apps.attention", config, loss, **sizes)
 
 
 def accuracy_at_all_lengths(
@@ -135,7 +136,7 @@ def write_charts(
     correct = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test examples correct"
     confusion = charts.confusion_matrix(test_set.labels, test.predictions, data.classes, correct)
     run.write("confusion.png", confusion)
-    weights_of = partial(network_module(config).attention_weights, learner.model)
+    weights_of = partial(network_module("apps.attention", config).attention_weights, learner.model)
     if isinstance(data, RecallData):
         run.write("attention.png", own.recall_weights(weights_of, data, title))
     else:

@@ -30,7 +30,7 @@ class TorchDense(nn.Module):
     def __init__(self, network: Dense) -> None:
         super().__init__()
         self.network = network
-        self.shard = Shard()
+        self.shard = Shard(distributed.rank(), distributed.world_size())
         inputs = network.inputs
         for layer in range(1, network.depth + 1):
             self.add_module(f"linear{layer}", nn.Linear(inputs, network.width, bias=not network.norm))
@@ -63,7 +63,7 @@ class TorchRecurrent(nn.Module):
 
     def __init__(self, network: Recurrent) -> None:
         super().__init__()
-        self.shard = Shard()
+        self.shard = Shard(distributed.rank(), distributed.world_size())
         kind = nn.LSTM if network.cell == "lstm" else nn.RNN
         self.cell = kind(network.inputs, network.hidden, batch_first=True)
         self.output = nn.Linear(network.hidden, CLASSES)

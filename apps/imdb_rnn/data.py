@@ -1,6 +1,6 @@
-"""The data: IMDB's film reviews, generated ones, or a user's own texts (shared/data/text_sets.py)."""
+"""The data: IMDB's film reviews, generated ones, or a user's own texts."""
 
-from shared.data.text_sets import load_texts as load_data
-from shared.data.text_sets import split_texts as split
+from shared.data.text_sets import load_texts, split_texts
 
-__all__ = ["load_data", "split"]
+load_data = load_texts
+split = split_texts

@@ -46,7 +46,8 @@ def gradient_norms(folder: Path) -> dict[str, NDArray[np.float64]]:
     norms = {}
     for state in ("untrained", "trained"):
         learner = run.learner if state == "trained" else build_learner(config, run.data)
-        _, gradients = network_module(config).embedding_gradients(learner.model, test_set.inputs[chosen], 0)
+        module = network_module("apps.imdb_rnn", config)
+        _, gradients = module.embedding_gradients(learner.model, test_set.inputs[chosen], 0)
         by_step = np.linalg.norm(gradients.astype(np.float64), axis=2).mean(axis=0)
         norms[f"{config.model.name}, {state}"] = by_step[::-1]
     return norms

@@ -86,7 +86,7 @@ def explain(run: FinishedRun[Config], text: str) -> Explanation:
     # A single logit belongs to the second class, whichever is more probable.
     binary = len(texts.classes) == 2
     output = 0 if binary else int(probabilities.argmax())
-    module = network_module(run.config)
+    module = network_module("apps.imdb_rnn", run.config)
     embedded, gradients = module.embedding_gradients(learner.model, ids[None], output)
     return Explanation(
         words,

@@ -59,7 +59,8 @@ def build_learner(config: Config, texts: TextData) -> Learner:
     classes = len(texts.classes)
     loss: Loss = "binary_cross_entropy" if classes == 2 else "cross_entropy"
     outputs = 1 if classes == 2 else classes
-    return frameworks.build_learner(config, loss, tokens=len(texts.vocabulary), outputs=outputs)
+    sizes: dict[str, Any] = {"tokens": len(texts.vocabulary), "outputs": outputs}
+    return frameworks.build_learner("apps.imdb_rnn", config, loss, **sizes)
 
 
 def write_charts(run: RunFolder, texts: TextData, test: Evaluation, test_set: Examples) -> None:

@@ -46,7 +46,7 @@ def build_learner(config: Config, images: ImageData | None = None) -> Learner:
 
     All data sets of this application have the same ten classes, so that `images` is not needed.
     """
-    return frameworks.build_learner(config)
+    return frameworks.build_learner("apps.mnist_cnn", config)
 
 
 def write_charts(run: RunFolder, images: ImageData, test: Evaluation) -> None:

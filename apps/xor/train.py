@@ -56,7 +56,7 @@ def batches(config: Config, epoch: int) -> list[Indices]:
 
 def build_learner(config: Config, table: TruthTable | None = None) -> Learner:
     """Return the untrained network with its optimizer; only `config.framework` is imported."""
-    return frameworks.build_learner(config, config.model.loss)
+    return frameworks.build_learner("apps.xor", config, config.model.loss)
 
 
 def probabilities(learner: Learner, config: Config, points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -47,23 +47,24 @@ def resolve_auto(config: AnyAppConfig) -> AnyAppConfig:
 
 
 def build_learner(
-    config: AppConfig, loss: Loss = "cross_entropy", lr_scales: LrScales = ALL, **sizes: Any
+    package: str, config: AppConfig, loss: Loss = "cross_entropy", lr_scales: LrScales = ALL, **sizes: Any
 ) -> Learner:
     """Return the network of an application with its optimizer, in `config.framework`.
 
     Args:
+        package: the application, such as "apps.mnist_cnn".
         config: the configuration.
         loss: name of the loss.
         lr_scales: factors of the learning rate by parameter group.
         sizes: arguments of `build_model` in addition to `config.model`.
     """
     learner = learner_class(config.framework)
-    return learner(partial(network_module(config).build_model, **sizes), config, loss, lr_scales)
+    return learner(partial(network_module(package, config).build_model, **sizes), config, loss, lr_scales)
 
 
-def network_module(config: AppConfig) -> Any:
-    """Return the application's module with the networks of `config.framework`."""
-    return importlib.import_module(f"apps.{config.app}.{config.framework}_model")
+def network_module(package: str, config: AppConfig) -> Any:
+    """Return an application's module with the networks of `config.framework`."""
+    return importlib.import_module(f"{package}.{config.framework}_model")
 
 
 def learner_class(framework: str) -> Callable[..., Learner]:

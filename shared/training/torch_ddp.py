@@ -34,7 +34,7 @@ class DistributedTorchLearner(TorchLearner):
         loss: Loss = "cross_entropy",
         lr_scales: LrScales = ALL,
     ) -> None:
-        self.shard = Shard()
+        self.shard = Shard(distributed.rank(), distributed.world_size())
         device = device_of(config.trainer)
         super().__init__(
             lambda model: shard_layers(build_model(model), self.shard, device), config, loss, lr_scales
