@@ -8,11 +8,11 @@ import contextlib
 import csv
 import fcntl
 import io
+import itertools
 import json
 import os
 import re
 import sys
-import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,19 +78,17 @@ class RunFolder:
         if config.trainer.resume is not None:
             from shared.runs import resume
 
-            path, lock = resume.reopen(config)
+            path, held = resume.reopen(config)
             _remove_temporary_files(path)
-            return cls(path, config, lock, resumed=True)
+            return cls(path, config, held, resumed=True)
         first = path = Path(config.run_dir)
-        number = 1
-        while (created := _create(path, config)) is None:
+        for number in itertools.count(2):
+            if (lock := _create(path, config)) is not None:
+                break
             if not DATE_TIME.fullmatch(first.name):
-                raise ConfigError(
-                    f"{path} holds a run already; choose another folder with hydra.run.dir=PATH"
-                )
-            number += 1
+                raise ConfigError(f"{path} holds a run; choose another folder with hydra.run.dir=PATH")
             path = first.with_name(f"{first.name}_{number}")
-        return cls(path, config, created)
+        return cls(path, config, lock)
 
     def subfolder(self, name: str, config: AppConfig) -> "RunFolder":
         """Return a folder inside this one for one of several trainings, with its configuration.
@@ -117,23 +115,29 @@ class RunFolder:
             Interrupted: on Ctrl-C, also if the folder could not be written after it.
         """
         try:
-            with self._interruptions():
-                self._open_log()
-                yield
-                self.metrics["status"] = "done"
-                if self.resumed and self._subfolders:  # the trainings count their own resumptions
-                    counts = [folder.metrics.get("resumed", 1) for folder in (self, *self._subfolders)]
-                    self.metrics["resumed"] = max(counts)
-                self.write_metrics()
+            if self._config is not None and self._config.logger is not None and self.is_writer:
+                from shared.runs.loggers import RunLog
+
+                self._log = RunLog(self._config.logger, self._config, self.path, self.resumed)
+            yield
+            self.metrics["status"] = "done"
+            if self.resumed and self._subfolders:  # the trainings count their own resumptions
+                counts = [folder.metrics.get("resumed", 1) for folder in (self, *self._subfolders)]
+                self.metrics["resumed"] = max(counts)
+            self.write_metrics()
         except BaseException as error:
+            interrupt = self._interruption(error)
             status = "diverged" if isinstance(error, TrainingDiverged) else "failed"
-            self.metrics["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else status
-            self.metrics["error"] = str(error)
-            if isinstance(error, Interrupted):
-                error.folder = self.path  # the outermost folder sets it last
+            self.metrics["status"] = "interrupted" if interrupt else status
+            self.metrics["error"] = str(interrupt or error)
             with contextlib.suppress(ConfigError):  # the first error is the one to report
                 self.write_metrics()
-            raise
+            if interrupt is None:
+                raise
+            interrupt.folder = self.path  # the outermost folder sets it last
+            if interrupt is error:
+                raise
+            raise interrupt from error
         finally:
             self.on_interrupt = None  # it may hold a whole network
             try:
@@ -142,35 +146,24 @@ class RunFolder:
                 if self._unlock is not None:
                     self._unlock()
 
-    def _open_log(self) -> None:
-        if self._config is not None and self._config.logger is not None and self.is_writer:
-            from shared.runs.loggers import RunLog
-
-            self._log = RunLog(self._config.logger, self._config, self.path, self.resumed)
-
-    @contextlib.contextmanager
-    def _interruptions(self) -> Iterator[None]:
-        """Save on Ctrl-C and raise Interrupted, which says how far the run was."""
+    def _interruption(self, error: BaseException) -> Interrupted | None:
+        """If Ctrl-C led to this error, save, and return an error that says how far the run was."""
+        lost = ""
         try:
-            try:
-                yield
-            except KeyboardInterrupt as interrupt:
-                lost = ""
-                try:
-                    if self.on_interrupt is not None:
-                        self.on_interrupt()
-                except KeyboardInterrupt:
-                    lost = ", without a checkpoint of it"
-                if isinstance(interrupt, Interrupted):
-                    raise
-                raise Interrupted(f"{self._progress()}{lost}") from None
-        except ConfigError as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, KeyboardInterrupt):
-                cause = cause.__context__
-            if cause is None:
-                raise
-            raise Interrupted(f"not everything could be written: {error}") from error
+            if isinstance(error, KeyboardInterrupt) and self.on_interrupt is not None:
+                self.on_interrupt()
+        except KeyboardInterrupt:
+            lost = ", without a checkpoint of it"
+        except ConfigError as unwritten:
+            error = unwritten
+        if isinstance(error, KeyboardInterrupt):
+            return error if isinstance(error, Interrupted) else Interrupted(f"{self._progress()}{lost}")
+        before = error.__context__
+        while before is not None and not isinstance(before, KeyboardInterrupt):
+            before = before.__context__
+        if before is None or not isinstance(error, ConfigError):
+            return None
+        return Interrupted(f"not everything could be written: {error}")
 
     def _progress(self) -> str:
         if steps := self.metrics.get("steps"):
@@ -252,7 +245,7 @@ def lock_folder(folder: Path) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise
-    except OSError:  # a file system without locks; creating config.yaml still keeps new runs apart
+    except OSError:  # a file system without locks
         pass
     return descriptor
 
@@ -260,18 +253,16 @@ def lock_folder(folder: Path) -> int:
 def _create(path: Path, config: AppConfig) -> int | None:
     """Create a folder with a complete `config.yaml`; return its lock, or None if it holds a run."""
     text = OmegaConf.to_yaml(config.model_copy(update={"run_dir": str(path)}).model_dump())
-    temporary = path / f".config.yaml.{uuid.uuid4().hex}"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = lock_folder(path)  # first, so that nobody can resume this run
+        lock = lock_folder(path)
         try:
-            write_atomically(temporary, text.encode())
-            os.link(temporary, path / "config.yaml")  # fails if another run was faster
+            if (path / "config.yaml").exists():
+                raise FileExistsError
+            write_atomically(path / "config.yaml", text.encode())
         except BaseException:
             os.close(lock)
             raise
-        finally:
-            temporary.unlink(missing_ok=True)
     except (FileExistsError, BlockingIOError):
         return None
     except OSError as error:
@@ -281,7 +272,7 @@ def _create(path: Path, config: AppConfig) -> int | None:
 
 def _remove_temporary_files(path: Path) -> None:
     """Remove what a killed run was writing."""
-    for file in (*path.glob(".*.tmp"), *path.glob(".config.yaml.*")):
+    for file in path.glob(".*.tmp"):
         file.unlink(missing_ok=True)
 
 

@@ -24,7 +24,8 @@ from shared.errors import ConfigError, DataError
 from shared.files import read_verified, sha256_of
 from shared.runs import resume
 from shared.runs.folder import CHECKPOINTS, RunFolder
-from shared.training.run_state import EpochTotals, Trainable
+from shared.training.loop import Learner
+from shared.training.run_state import EpochTotals
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -49,7 +50,7 @@ class Checkpoints:
         self._config = resume.compared_values(config)
         self._previous: Path | None = None
 
-    def write(self, learner: Trainable, totals: EpochTotals) -> None:
+    def write(self, learner: Learner, totals: EpochTotals) -> None:
         """Write a checkpoint and remove all but the one before; warn if the disk is full."""
         if not self._run.is_writer:
             return
@@ -74,7 +75,7 @@ class Checkpoints:
             other.unlink(missing_ok=True)
         self._previous = path
 
-    def restore(self, learner: Trainable) -> EpochTotals | None:
+    def restore(self, learner: Learner) -> EpochTotals | None:
         """Restore learner, history and metrics from the last good checkpoint, if there is one.
 
         Returns:

@@ -49,24 +49,24 @@ def resolve_pooling(config: AppConfig) -> Pooling:
         and trainer.device in ("auto", "cpu")
         and not trainer.compile
     )
-    if model.pooling == "sparse":
-        if not possible:
-            raise ConfigError(
-                "model.pooling=sparse needs framework=torch or keras, float32 or bfloat16, a CPU and "
-                "trainer.compile=false; model.pooling=plain works everywhere"
-            )
-        kernel_path()
-        return "sparse"
-    if model.pooling == "plain" or not possible or config.framework not in model.SPARSE_IS_FASTER:
+    if model.pooling == "sparse" and not possible:
+        raise ConfigError(
+            "model.pooling=sparse needs framework=torch or keras, float32 or bfloat16, a CPU and "
+            "trainer.compile=false; model.pooling=plain works everywhere"
+        )
+    if model.pooling == "auto" and not (possible and config.framework in model.SPARSE_IS_FASTER):
         return "plain"
-    reason = _compile_or_reason()
-    if isinstance(reason, Path):
-        return "sparse"
-    _print_once(
-        f"note: {reason}; training takes longer without the compiled kernel (to hide this note, "
-        "set model.pooling=plain)"
-    )
-    return "plain"
+    try:
+        kernel_path()
+    except NoCompiler as error:
+        if model.pooling == "sparse":
+            raise
+        _print_once(
+            f"note: {error}; training takes longer without the compiled kernel (to hide this note, "
+            "set model.pooling=plain)"
+        )
+        return "plain"
+    return "sparse"
 
 
 @functools.cache
@@ -171,6 +171,7 @@ def library() -> ctypes.CDLL:
         raise NoCompiler(f"{path} cannot be loaded: {error}") from error
 
 
+@functools.cache
 def kernel_path() -> Path:
     """Compile the kernel if it is not cached for this source, compiler and processor; return its path.
 
@@ -179,63 +180,50 @@ def kernel_path() -> Path:
     Raises:
         NoCompiler: there is no C compiler, it fails, or its result cannot be loaded.
     """
-    result = _compile_or_reason()
-    if isinstance(result, Path):
-        return result
-    raise NoCompiler(result)
-
-
-@functools.cache
-def _compile_or_reason() -> Path | str:
-    """Return the path of the kernel, or the reason why there is none."""
     try:
-        command = shlex.split(os.environ.get("CC") or "cc")
+        name, *options = shlex.split(os.environ.get("CC") or "cc") or [""]
     except ValueError as error:
-        return f"the environment variable CC is not a command: {error}"
-    program = shutil.which(command[0]) if command else None
-    if program is None:
-        name = command[0] if command else "in the environment variable CC"
-        return f"there is no C compiler {name}: install gcc, or name one in the environment variable CC"
-    key = [SOURCE.read_text(), *command, program, str(os.stat(program).st_mtime_ns), *FLAGS]
+        raise NoCompiler(f"the environment variable CC is not a command: {error}") from error
+    compiler = shutil.which(name)
+    if compiler is None:
+        name = name or "in the environment variable CC"
+        raise NoCompiler(
+            f"there is no C compiler {name}: install gcc, or name one in the environment variable CC"
+        )
+    key = [SOURCE.read_text(), name, *options, compiler, str(os.stat(compiler).st_mtime_ns), *FLAGS]
     key += [platform.machine(), *platform.libc_ver(), *sorted(processor_flags())]
-    name = f"conv_pool-{sha256_of(chr(0).join(key).encode())[:16]}"
+    stem = f"conv_pool-{sha256_of(chr(0).join(key).encode())[:16]}"
     try:
-        for cached in CACHE.glob(f"{name}-*.so"):
-            if cached.stem == f"{name}-{sha256_of(cached)[:16]}":
+        for cached in CACHE.glob(f"{stem}-*.so"):
+            if cached.stem == f"{stem}-{sha256_of(cached)[:16]}":
                 return cached
             cached.unlink(missing_ok=True)  # loading a damaged library could crash the process
-        return _compile([program, *command[1:]], name)
+        return _compile(compiler, options, stem)
     except OSError as error:
-        return f"C code cannot be compiled: {error}"
+        raise NoCompiler(f"C code cannot be compiled: {error}") from error
 
 
-def _compile(command: list[str], name: str) -> Path | str:
-    """Return the path of the compiled kernel, cached if the cache is writable, or why it failed."""
-    compiler, output = command[0], Path(_temporary_folder().name, name)
-    result = subprocess.run(
-        [*command, *FLAGS, "-o", str(output), str(SOURCE)], capture_output=True, text=True, errors="replace"
-    )
+def _compile(compiler: str, options: list[str], stem: str) -> Path:
+    """Return the path of the compiled kernel, in the cache if that is writable."""
+    path = Path(_temporary_folder().name, stem)
+    command = [compiler, *options, *FLAGS, "-o", str(path), str(SOURCE)]
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if result.returncode != 0:
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-        return f"the C compiler {compiler} fails: " + next(
-            (line for line in lines if "error" in line.lower()), lines[-1]
-        )
-    path = output
-    try:
-        content = output.read_bytes()
-        cached = CACHE / f"{name}-{sha256_of(content)[:16]}.so"
-        cached.parent.mkdir(exist_ok=True)
-        write_atomically(cached, content)
-        path = cached
-    except OSError:  # a read-only checkout: each process compiles again
-        pass
+        reason = next((line for line in lines if "error" in line.lower()), lines[-1])
+        raise NoCompiler(f"the C compiler {compiler} fails: {reason}")
     loaded = subprocess.run([sys.executable, "-c", LOAD, str(path)], capture_output=True, text=True)
     if loaded.returncode != 0:
-        if path != output:
-            path.unlink(missing_ok=True)
         reason = (loaded.stderr.strip().splitlines() or [str(loaded.returncode)])[-1]
-        return f"the library that the C compiler {compiler} made cannot be loaded: {reason}"
-    return path
+        raise NoCompiler(f"the library that the C compiler {compiler} made cannot be loaded: {reason}")
+    content = path.read_bytes()
+    cached = CACHE / f"{stem}-{sha256_of(content)[:16]}.so"
+    try:
+        cached.parent.mkdir(exist_ok=True)
+        write_atomically(cached, content)
+    except OSError:  # a read-only checkout: each process compiles again
+        return path
+    return cached
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """The training loop: one for all applications and frameworks."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -15,8 +15,8 @@ from shared.data.examples import Examples
 from shared.errors import TrainingDiverged
 from shared.runs.folder import RunFolder
 from shared.training.losses import Loss, example_losses, predicted_classes
-from shared.training.run_state import RunState, Trainable
-from shared.training.schedule import Batches, Plan, shuffled_batches
+from shared.training.run_state import RunState
+from shared.training.schedule import Batches, Indices, Plan, shuffled_batches
 
 Augment = Callable[[Any, np.random.Generator], Any]  # returns changed inputs
 
@@ -24,21 +24,26 @@ AUGMENT = 1  # separates the random numbers of augmentation from those of shuffl
 EVALUATION_BATCH = 250  # examples whose activations fit into the cache: twice as fast as 1000
 
 
-class Learner(Trainable, Protocol):
+class Learner(Protocol):
     """A network with its optimizer, in one framework.
 
     Attributes:
         parameters: number of trained parameters.
         loss: name of the loss it is trained on (losses.py).
         model: the network, an object of its framework.
+        asynchronous: whether a step returns before it has been computed, as on a GPU.
     """
 
     parameters: int
     loss: Loss
     model: Any
+    asynchronous: bool
 
     def to_device(self, examples: Examples) -> Examples:
         """Return the examples on the network's device."""
+
+    def start_epoch(self, batches: Sequence[Indices]) -> Sequence[Any]:
+        """Switch to training mode; return the batches as `step` takes them, on the device."""
 
     def step(self, examples: Examples, batch: Any, lr: float) -> tuple[Any, Any]:
         """Take one optimizer step; return the batch's mean loss and number of correct predictions."""
@@ -46,8 +51,17 @@ class Learner(Trainable, Protocol):
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (N, classes) of one batch, in evaluation mode."""
 
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return every weight by name."""
+
     def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
         """Load what `weights` returned for such a network; anything else is a ValueError."""
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return everything the next step depends on: arrays, valid until that step, and JSON values."""
+
+    def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
+        """Restore what `state` returned; anything else is a ValueError or KeyError."""
 
 
 def fit(

@@ -2,14 +2,15 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import safetensors.numpy
@@ -20,33 +21,11 @@ from shared.config import AppConfig
 from shared.errors import Interrupted, LostProcess, TrainingDiverged
 from shared.runs.folder import WEIGHTS, RunFolder
 from shared.runs.progress import TrainingProgress
-from shared.training.schedule import Indices, Plan
+from shared.training.schedule import Plan
 
 if TYPE_CHECKING:
     from shared.training.checkpoint import Checkpoints
-    from shared.training.loop import Evaluation
-
-
-class Trainable(Protocol):
-    """What is trained step by step.
-
-    Attributes:
-        asynchronous: whether a step returns before it has been computed, as on a GPU.
-    """
-
-    asynchronous: bool
-
-    def start_epoch(self, batches: Sequence[Indices]) -> Sequence[Any]:
-        """Switch to training mode; return the batches as `step` takes them, on the device."""
-
-    def weights(self) -> dict[str, NDArray[Any]]:
-        """Return every weight by name."""
-
-    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return everything the next step depends on: arrays, valid until that step, and JSON values."""
-
-    def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
-        """Restore what `state` returned; anything else is a ValueError or KeyError."""
+    from shared.training.loop import Evaluation, Learner
 
 
 @dataclasses.dataclass
@@ -66,10 +45,8 @@ class EpochTotals:
 
     def means(self) -> dict[str, float]:
         """Return mean loss and accuracy, by their columns in history.csv; NaN before the first batch."""
-        loss, accuracy = (
-            total / self.count if self.count else math.nan for total in (self.loss, self.correct)
-        )
-        return {"train_loss": loss, "train_accuracy": accuracy}
+        count = self.count or math.nan
+        return {"train_loss": self.loss / count, "train_accuracy": self.correct / count}
 
 
 class RunState(contextlib.ExitStack):
@@ -85,22 +62,14 @@ class RunState(contextlib.ExitStack):
         run: the run folder; its `metrics` hold the numbers of finished epochs and steps.
         plan: batches and learning rates.
         config: the configuration of the run.
-        label: printed in front of messages.
         quiet: whether to print no progress.
     """
 
     def __init__(
-        self,
-        learner: Trainable,
-        run: RunFolder,
-        plan: Plan,
-        config: AppConfig,
-        label: str = "",
-        quiet: bool = False,
+        self, learner: "Learner", run: RunFolder, plan: Plan, config: AppConfig, quiet: bool = False
     ) -> None:
         super().__init__()
-        self._learner, self._run, self._plan, self._config, self._label = learner, run, plan, config, label
-        self._quiet = quiet
+        self._learner, self._run, self._plan, self._config, self._quiet = learner, run, plan, config, quiet
         self._totals = EpochTotals()
         self._epoch, self._lr, self._batch_size = 0, 0.0, 0
         self._unread: list[tuple[int, float, Any, Any, int]] = []  # steps whose loss has not been read
@@ -108,7 +77,6 @@ class RunState(contextlib.ExitStack):
         self._between_steps = False  # the state is that after a step, and Ctrl-C may act at once
         self._all_stopped = False  # all processes have stopped after the same step
         self._last_checkpoint = time.monotonic()
-        self._opened: Checkpoints | None = None
 
     def __enter__(self) -> Self:
         if distributed.world_size() > 1:
@@ -116,7 +84,8 @@ class RunState(contextlib.ExitStack):
 
             refuse_different_ranks(self._config, self._run)
         self._run.metrics |= {"epochs": 0, "steps": 0, "train_seconds": 0.0}
-        self._restore()
+        if self._run.resumed:
+            self._restore()
         self._progress = TrainingProgress(
             self._config.trainer.epochs, self._plan.total_steps, self._run.metrics["steps"], self._quiet
         )
@@ -184,25 +153,20 @@ class RunState(contextlib.ExitStack):
         self._checkpoints.write(self._learner, self._totals)
         self._last_checkpoint = time.monotonic()
 
-    @property
+    @functools.cached_property
     def _checkpoints(self) -> "Checkpoints":
         from shared.training.checkpoint import Checkpoints  # not imported by a short run
 
-        if self._opened is None:
-            self._opened = Checkpoints(self._run, self._config)
-        return self._opened
+        return Checkpoints(self._run, self._config)
 
     def _restore(self) -> None:
-        """Continue from the last checkpoint of a resumed run, and say so."""
-        if not self._run.resumed:
-            return
-        totals = self._checkpoints.restore(self._learner)
-        if totals is None:
-            print(f"{self._label}there is no checkpoint yet: starting from the first step", flush=True)
-            return
-        self._totals = totals
-        steps = self._run.metrics["steps"]
-        print(f"{self._label}resuming after step {steps:,} of {self._plan.total_steps:,}", flush=True)
+        """Continue from the last checkpoint, if there is one, and say so."""
+        if totals := self._checkpoints.restore(self._learner):
+            self._totals = totals
+            steps = self._run.metrics["steps"]
+            print(f"resuming after step {steps:,} of {self._plan.total_steps:,}", flush=True)
+        else:
+            print("there is no checkpoint yet: starting from the first step", flush=True)
 
     def _read_losses(self) -> None:
         """Add the losses that have not been read to steps.csv and the totals of the epoch."""
@@ -278,7 +242,7 @@ class RunState(contextlib.ExitStack):
         save_weights(self._learner, self._run)
 
 
-def save_weights(learner: Trainable, run: RunFolder) -> None:
+def save_weights(learner: "Learner", run: RunFolder) -> None:
     """Write the network's weights to the run folder."""
     write_weights(learner.weights(), run)
 

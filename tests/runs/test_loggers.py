@@ -23,7 +23,7 @@ from apps.mnist_cnn.data import load_data, split
 from apps.mnist_cnn.train import build_learner
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.runs.folder import RunFolder
-from shared.runs.loggers import check_installed
+from shared.runs.loggers import RunLog, check_installed
 from shared.runs.progress import TrainingProgress
 from shared.training.loop import fit
 from tests.forks import Forks
@@ -228,10 +228,9 @@ def test_a_finished_training_stays_below_a_resumed_run(tmp_path: Path) -> None:
     run = RunFolder.open(config)
     with contextlib.suppress(ZeroDivisionError), run.session():
         for name in ("first", "second"):
-            inner = run.subfolder(name, config)
-            inner._open_log()
+            log = RunLog("mlflow", config, run.subfolder(name, config).path, resumed=False)
             if name == "first":
-                inner._log.close({"status": "done"})
+                log.close({"status": "done"})
         crash()
     again = RunFolder.open(mnist_config(run.path, *words, f"trainer.resume={run.path}"))
     with again.session():

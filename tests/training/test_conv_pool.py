@@ -238,9 +238,9 @@ def test_planted_faults_are_found(name: str, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "faulty.c").write_text(source.replace(right, faulty))
     monkeypatch.setattr(conv_pool, "SOURCE", tmp_path / "faulty.c")
     monkeypatch.setattr(conv_pool, "CACHE", tmp_path)
-    conv_pool._compile_or_reason.cache_clear()
+    conv_pool.kernel_path.cache_clear()
     faulty_library = conv_pool.library.__wrapped__()  # bypasses the cache
-    conv_pool._compile_or_reason.cache_clear()
+    conv_pool.kernel_path.cache_clear()
     monkeypatch.setattr(conv_pool, "library", lambda: faulty_library)
     checks: list[Callable[[], Any]] = [
         *(

@@ -29,7 +29,7 @@ def nothing_is_compiled_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def clear_caches() -> None:
-    conv_pool._compile_or_reason.cache_clear()
+    conv_pool.kernel_path.cache_clear()
     conv_pool.library.cache_clear()
     conv_pool._print_once.cache_clear()
 

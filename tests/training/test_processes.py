@@ -319,7 +319,7 @@ def test_an_error_is_printed_once(tmp_path: Path) -> None:
     ended = Torchrun(tmp_path, [*CNN.split(), f"hydra.run.dir={tmp_path}"]).end()
     assert ended.status == 1
     assert ended.output.count("error: ") == 1, ended.output
-    assert "holds a run already" in ended.output
+    assert "holds a run" in ended.output
     ended = Torchrun(tmp_path, [*CNN.split(), "optimizer.lr=1e30"]).end()
     assert ended.output.count("error: ") == 1, ended.output
     assert "try a smaller optimizer.lr" in ended.output
