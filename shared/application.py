@@ -9,7 +9,6 @@ from typing import Any, Generic
 from shared.config import AnyAppConfig
 from shared.data.examples import Examples
 from shared.errors import DataError
-from shared.runs.environment import DataSet
 from shared.runs.reader import load_weights, read_config, read_metrics
 from shared.training.loop import Learner
 
@@ -67,7 +66,7 @@ class Application(Generic[AnyAppConfig]):
 
     name: str
     config: type[AnyAppConfig]
-    load_data: Callable[[AnyAppConfig], DataSet]
+    load_data: Callable[[AnyAppConfig], Any]
     build_learner: Callable[[AnyAppConfig, Any], Learner]
     test_examples: Callable[[Any, Any, AnyAppConfig], Examples]
     predict: Callable[["FinishedRun[AnyAppConfig]", str], Prediction] | None = None

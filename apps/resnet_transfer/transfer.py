@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.resnet_transfer.config import Config
-from shared.data.augment import shift_and_mirror
+from shared.data import pictures
 from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
@@ -188,5 +188,5 @@ def augmentation(config: Config) -> Augment | None:
     data = config.data
     if config.transfer.mode == "frozen" or not (data.shift or data.mirror):
         return None
-    augment = model_module("torch").shift_and_mirror if config.framework == "torch" else shift_and_mirror
-    return partial(augment, pixels=data.shift, mirror=data.mirror)
+    module: Any = model_module("torch") if config.framework == "torch" else pictures
+    return partial(module.shift_and_mirror, pixels=data.shift, mirror=data.mirror)

@@ -185,3 +185,24 @@ def _cache_key(paths: Sequence[Path], size: int) -> str:
         status = path.stat()
         digest.update(f"{path.resolve()}\n{status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
+
+
+def shift_and_mirror(images: Pixels, random: np.random.Generator, pixels: int, mirror: bool) -> Pixels:
+    """Return each color image shifted by up to `pixels` and, half of them, mirrored, at random.
+
+    Args:
+        images: (N, H, W, 3). Their edges are repeated to fill the gaps.
+        random: draws the offsets and which images are mirrored.
+        pixels: the largest offset; 0 shifts nothing.
+        mirror: whether left and right may be exchanged.
+    """
+    down, right = random.integers(0, 2 * pixels + 1, (2, len(images)))
+    mirrored = random.random(len(images)) < 0.5
+    height, width = images.shape[1:3]
+    padded = np.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="edge")
+    shifted = np.empty_like(images)
+    for number, (top, left) in enumerate(zip(down, right, strict=True)):
+        shifted[number] = padded[number, top : top + height, left : left + width]
+    if mirror:
+        shifted[mirrored] = shifted[mirrored, :, ::-1]
+    return shifted

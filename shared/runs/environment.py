@@ -5,7 +5,7 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from shared import distributed
 from shared.config import AppConfig
@@ -15,25 +15,12 @@ CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"], "numpy": []}
 
 
-class DataSet(Protocol):
-    """What metrics.json needs of a data set (shared/data/images.py, text.py)."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def source(self) -> str: ...  # noqa: D102
-    @property
-    def sha256(self) -> str: ...  # noqa: D102
-    @property
-    def embedded(self) -> bool: ...  # noqa: D102
-
-
-def initial_metrics(config: AppConfig, data: DataSet, **examples: int) -> dict[str, Any]:
+def initial_metrics(config: AppConfig, data: Any, **examples: int) -> dict[str, Any]:
     """Return what metrics.json holds before training starts.
 
     Args:
         config: the run's configuration.
-        data: its data set.
+        data: its data set, with `name`, `source`, `sha256` and `embedded`.
         examples: their number by kind: train=, validation=, test=.
     """
     return {

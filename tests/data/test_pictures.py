@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from shared.data import cifar10, pictures
-from shared.data.augment import shift_and_mirror
 from shared.data.fetch import FileSet, RemoteFile
 from shared.data.images import ImageData
 from shared.errors import DataError
@@ -263,8 +262,8 @@ def test_unavailable_cifar10_is_an_error(archives: Path, tmp_path: Path) -> None
 def test_images_are_shifted_and_half_of_them_mirrored() -> None:
     images = np.tile(np.arange(16, dtype=np.uint8)[None, None, :, None], (400, 16, 1, 3))
     random = np.random.default_rng(0)
-    np.testing.assert_array_equal(shift_and_mirror(images, random, 0, False), images)
-    shifted = shift_and_mirror(images, random, 2, True)
+    np.testing.assert_array_equal(pictures.shift_and_mirror(images, random, 0, False), images)
+    shifted = pictures.shift_and_mirror(images, random, 2, True)
     mirrored = shifted[:, 0, 2, 0] > shifted[:, 0, 13, 0]
     assert 0.4 < mirrored.mean() < 0.6
     assert set(np.unique(shifted[~mirrored, 0, 8, 0])) == {6, 7, 8, 9, 10}
