@@ -30,13 +30,13 @@ help: ## list the targets
 install: $(READY) ## set up .venv from requirements.lock (the other targets do it when needed)
 
 # requirements.lock is the only source of versions, also of uv's; every file is checked against its hash.
+# A .venv that is there is updated, so that it keeps working when that fails, as without a network.
 # Bytecode is compiled here, once: with PYTHONDONTWRITEBYTECODE set, every start would compile it again.
 $(READY): requirements.lock
 	@if [ -z '$(PYTHON)' ]; then \
 		echo 'error: Python 3.11, 3.12 or 3.13 was not found; give its path with PYTHON=/path/to/python' >&2; exit 2; fi
-	@echo 'installing into $(VENV) (7 GB: torch and TensorFlow) ...'
-	@rm -rf $(VENV)
-	@$(PYTHON) -m venv $(VENV)
+	@echo 'installing into $(VENV) (8 GB: torch and TensorFlow) ...'
+	@[ -x $(RUN) ] || $(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes --requirement $(VENV)/uv.lock
 	@$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(RUN) --require-hashes \

@@ -1,0 +1,17 @@
+"""The targets of the Makefile that no documented command tries."""
+
+import shutil
+import subprocess
+import venv
+from pathlib import Path
+
+from tests.helpers import ROOT
+
+
+def test_an_update_that_fails_keeps_the_environment(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.lock").write_text("uv==0.0.1 \\\n    --hash=sha256:0\n")
+    venv.create(tmp_path / ".venv", with_pip=False)  # so that nothing can be installed
+    result = subprocess.run(["make", "install"], cwd=tmp_path, capture_output=True)
+    assert result.returncode != 0
+    subprocess.run([tmp_path / ".venv" / "bin" / "python", "-c", "pass"], check=True)
