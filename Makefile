@@ -19,6 +19,11 @@ quoted = $(subst •,$(SPACE),$(patsubst %,'%',$(subst ','\'',$(subst $$$$,$$,$(
 value_of = $(call quoted,$(patsubst $(1)=%,%,$(filter $(1)=%,$(WORDS))))
 OVERRIDES = $(ARGS) $(call quoted,$(WORDS))
 
+# A word without `=` would be taken for one more target, after a whole training with the defaults.
+TARGETS := $(shell sed -n 's/^\([a-z-]*\):.* \#\# .*/\1/p' Makefile) $(READY)
+$(foreach word,$(filter-out $(TARGETS),$(MAKECMDGOALS)),\
+	$(error there is no target '$(word)' (see `make help`); a key is set with $(word)=VALUE))
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile

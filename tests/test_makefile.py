@@ -15,3 +15,11 @@ def test_an_update_that_fails_keeps_the_environment(tmp_path: Path) -> None:
     result = subprocess.run(["make", "install"], cwd=tmp_path, capture_output=True)
     assert result.returncode != 0
     subprocess.run([tmp_path / ".venv" / "bin" / "python", "-c", "pass"], check=True)
+
+
+def test_a_word_that_is_no_target_is_refused_before_anything_runs() -> None:
+    result = subprocess.run(["make", "train-mnist", "optimizer.lr"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "there is no target 'optimizer.lr'" in result.stderr
+    assert "a key is set with optimizer.lr=VALUE" in result.stderr
