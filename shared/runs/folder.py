@@ -1,4 +1,4 @@
-"""The folder of one run, with its configuration, metrics, history, weights and charts; only this writes it.
+"""The folder of one run: configuration, metrics, history, weights and charts are written here.
 
 Every file is complete or absent. `metrics.json` is written however a run ends; its `status` is
 `done`, `diverged`, `interrupted` or `failed`.
@@ -125,19 +125,13 @@ class RunFolder:
                 counts = [folder.metrics.get("resumed", 1) for folder in (self, *self._subfolders)]
                 self.metrics["resumed"] = max(counts)
             self.write_metrics()
+        except KeyboardInterrupt as interrupt:
+            error = self._save_after_ctrl_c(interrupt)
+            self._write_failure("interrupted", error)
+            raise error from None
         except BaseException as error:
-            interrupt = self._interruption(error)
-            status = "diverged" if isinstance(error, TrainingDiverged) else "failed"
-            self.metrics["status"] = "interrupted" if interrupt else status
-            self.metrics["error"] = str(interrupt or error)
-            with contextlib.suppress(ConfigError):  # the first error is the one to report
-                self.write_metrics()
-            if interrupt is None:
-                raise
-            interrupt.folder = self.path  # the outermost folder sets it last
-            if interrupt is error:
-                raise
-            raise interrupt from error
+            self._write_failure("diverged" if isinstance(error, TrainingDiverged) else "failed", error)
+            raise
         finally:
             self.on_interrupt = None  # it may hold a whole network
             try:
@@ -146,24 +140,23 @@ class RunFolder:
                 if self._unlock is not None:
                     self._unlock()
 
-    def _interruption(self, error: BaseException) -> Interrupted | None:
-        """If Ctrl-C led to this error, save, and return an error that says how far the run was."""
-        lost = ""
+    def _save_after_ctrl_c(self, interrupt: KeyboardInterrupt) -> Interrupted:
+        """Save what is not saved yet; return an error that says how far the run was."""
         try:
-            if isinstance(error, KeyboardInterrupt) and self.on_interrupt is not None:
+            if self.on_interrupt is not None:
                 self.on_interrupt()
+            error = interrupt if isinstance(interrupt, Interrupted) else Interrupted(self._progress())
         except KeyboardInterrupt:
-            lost = ", without a checkpoint of it"
+            error = Interrupted(f"{self._progress()}, without a checkpoint")
         except ConfigError as unwritten:
-            error = unwritten
-        if isinstance(error, KeyboardInterrupt):
-            return error if isinstance(error, Interrupted) else Interrupted(f"{self._progress()}{lost}")
-        before = error.__context__
-        while before is not None and not isinstance(before, KeyboardInterrupt):
-            before = before.__context__
-        if before is None or not isinstance(error, ConfigError):
-            return None
-        return Interrupted(f"not everything could be written: {error}")
+            error = Interrupted(f"not everything could be written: {unwritten}")
+        error.folder = self.path  # the outermost folder sets it last
+        return error
+
+    def _write_failure(self, status: str, error: BaseException) -> None:
+        self.metrics |= {"status": status, "error": str(error)}
+        with contextlib.suppress(ConfigError):  # the first error is the one to report
+            self.write_metrics()
 
     def _progress(self) -> str:
         if steps := self.metrics.get("steps"):
@@ -251,7 +244,11 @@ def lock_folder(folder: Path) -> int:
 
 
 def _create(path: Path, config: AppConfig) -> int | None:
-    """Create a folder with a complete `config.yaml`; return its lock, or None if it holds a run."""
+    """Create a folder with a complete `config.yaml`.
+
+    Returns:
+        The descriptor of its lock; None if it holds a run, or another process has locked it.
+    """
     text = OmegaConf.to_yaml(config.model_copy(update={"run_dir": str(path)}).model_dump())
     try:
         path.mkdir(parents=True, exist_ok=True)

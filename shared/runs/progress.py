@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,7 +11,10 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class TrainingProgress:
-    """Shows loss, accuracy and the time left; a context manager around the training.
+    """Shows loss, accuracy and the time left.
+
+    Attributes:
+        bar: the progress bar, to be started and stopped; disabled without a terminal.
 
     Args:
         epochs: their total number.
@@ -25,7 +28,7 @@ class TrainingProgress:
         self._done = self._resumed_at = done
         self._start = self._last_line = time.monotonic()
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=quiet)
-        self._bar = Progress(
+        self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=30),
             TextColumn("{task.fields[scores]}"),
@@ -35,14 +38,7 @@ class TrainingProgress:
             transient=True,
             disable=quiet or not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=steps, completed=done, epoch="", scores="")
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
+        self._task = self.bar.add_task("", total=steps, completed=done, epoch="", scores="")
 
     def step(self, epoch: int, loss: float, accuracy: float) -> None:
         """Count a step; `loss` and `accuracy` (0 to 1) are means over the epoch so far.
@@ -51,12 +47,12 @@ class TrainingProgress:
         """
         self._done += 1
         now = time.monotonic()
-        if self._bar.disable and now - self._last_line <= SECONDS_BETWEEN_LINES:
+        if self.bar.disable and now - self._last_line <= SECONDS_BETWEEN_LINES:
             return
         scores = "" if math.isnan(loss) else f"loss {loss:.4f}  accuracy {accuracy:.2%}  "
-        if not self._bar.disable:
+        if not self.bar.disable:
             label = f"{epoch}/{self._epochs}"
-            self._bar.update(self._task, advance=1, epoch=label, scores=scores.rstrip())
+            self.bar.update(self._task, advance=1, epoch=label, scores=scores.rstrip())
             return
         self._last_line = now
         seconds_left = (now - self._start) / (self._done - self._resumed_at) * (self._steps - self._done)

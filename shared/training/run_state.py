@@ -1,6 +1,5 @@
 """What surrounds the steps of a training run: resuming, checkpoints, Ctrl-C, history, progress."""
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -10,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import safetensors.numpy
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from shared import distributed
 from shared.config import AppConfig
-from shared.errors import Interrupted, LostProcess, TrainingDiverged
+from shared.errors import ConfigError, Interrupted, LostProcess, TrainingDiverged
 from shared.runs.folder import WEIGHTS, RunFolder
 from shared.runs.progress import TrainingProgress
 from shared.training.schedule import Plan
@@ -49,7 +48,7 @@ class EpochTotals:
         return {"train_loss": self.loss / count, "train_accuracy": self.correct / count}
 
 
-class RunState(contextlib.ExitStack):
+class RunState:
     """A context manager around the steps of a training run.
 
     A resumed run continues after the last step of its checkpoint. Checkpoints are written every
@@ -68,14 +67,14 @@ class RunState(contextlib.ExitStack):
     def __init__(
         self, learner: "Learner", run: RunFolder, plan: Plan, config: AppConfig, quiet: bool = False
     ) -> None:
-        super().__init__()
         self._learner, self._run, self._plan, self._config, self._quiet = learner, run, plan, config, quiet
         self._totals = EpochTotals()
         self._epoch, self._lr, self._batch_size = 0, 0.0, 0
         self._unread: list[tuple[int, float, Any, Any, int]] = []  # steps whose loss has not been read
         self._interrupted = False  # Ctrl-C was pressed during a step
-        self._between_steps = False  # the state is that after a step, and Ctrl-C may act at once
         self._all_stopped = False  # all processes have stopped after the same step
+        self._may_stop = False  # the state is that after a whole step: Ctrl-C need not wait
+        self._handlers: dict[int, Any] = {}  # what handled Ctrl-C and SIGTERM before
         self._last_checkpoint = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -89,10 +88,30 @@ class RunState(contextlib.ExitStack):
         self._progress = TrainingProgress(
             self._config.trainer.epochs, self._plan.total_steps, self._run.metrics["steps"], self._quiet
         )
-        self.enter_context(self._progress)
-        self.enter_context(self._save_on_exit())
-        self.enter_context(self._finish_step_on_ctrl_c())
+        self._progress.bar.start()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is signal.default_int_handler:  # SIGTERM: shared/cli.py
+                    self._handlers[number] = signal.signal(number, self._on_signal)
         return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Write steps.csv however training ends, and on Ctrl-C a checkpoint and the weights."""
+        if error is None:
+            self._may_stop = True
+            self._run.on_interrupt = self._save
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._progress.bar.stop()
+        if isinstance(error, LostProcess):
+            error.noticed = self._interrupted
+        if isinstance(error, KeyboardInterrupt) or (error is None and self._interrupted):
+            self._save_after_ctrl_c()
+        self._run.write_rows("steps.csv")
+        if isinstance(error, TrainingDiverged) and self._may_stop:  # in validation, which knows no step
+            raise self._diverged(str(error)) from error
+        if error is None and self._run.resumed:
+            self._run.remove(WEIGHTS)  # those of the interruption
 
     def epochs(self) -> range:
         """Return the numbers of the epochs to train, from 1."""
@@ -100,7 +119,7 @@ class RunState(contextlib.ExitStack):
 
     def steps(self, epoch: int) -> Iterator[tuple[Any, float]]:
         """Yield (batch on the device, learning rate) of the steps to take in an epoch."""
-        self._epoch, self._lr = epoch, self._plan.steps(epoch)[-1][1]
+        self._epoch = epoch
         steps = self._plan.steps(epoch, done=self._run.metrics["steps"])
         batches = self._learner.start_epoch([batch for batch, _ in steps])
         for (indices, lr), batch in zip(steps, batches, strict=True):
@@ -108,13 +127,13 @@ class RunState(contextlib.ExitStack):
             yield batch, lr
         self._read_losses()
         self._stop_if_interrupted()
-        self._between_steps = True  # validation does not change the state
+        self._may_stop = True  # validation does not change the state
 
     def log_step(self, loss: Any, correct: Any) -> None:
         """Record a step: the batch's mean loss and its number of correct predictions.
 
-        The losses of a GPU are read when a checkpoint is due and at the end of the epoch, because
-        reading one would wait for the step.
+        A checkpoint is written when one is due. The losses of a GPU are read then and at the end of
+        the epoch, because reading one would wait for the step.
 
         Raises:
             TrainingDiverged: the loss is not finite.
@@ -124,7 +143,8 @@ class RunState(contextlib.ExitStack):
         self._unread.append((number, self._lr, loss, correct, self._batch_size))
         if not self._learner.asynchronous:
             self._read_losses()
-        self._progress.step(self._epoch, *self._totals.means().values())
+        means = self._totals.means()
+        self._progress.step(self._epoch, means["train_loss"], means["train_accuracy"])
         self._interrupted = self._all_stopped = distributed.any_rank(self._interrupted)
         self._stop_if_interrupted()
         seconds = self._config.trainer.checkpoint_seconds
@@ -134,7 +154,7 @@ class RunState(contextlib.ExitStack):
 
     def log_epoch(self, validation: "Evaluation | None", train: "Evaluation | None" = None) -> None:
         """Record the end of an epoch; `train` replaces the training scores of its steps."""
-        self._between_steps = False
+        self._may_stop = False
         row = {"epoch": self._epoch} | self._totals.means()
         if train is not None:
             row |= {"train_loss": train.loss, "train_accuracy": train.accuracy}
@@ -174,72 +194,46 @@ class RunState(contextlib.ExitStack):
             mean = float(loss)
             self._run.add_row("steps.csv", {"step": number, "epoch": self._epoch, "lr": lr, "loss": mean})
             if not math.isfinite(mean):
-                raise self._diverged(f"the loss is {mean}", number, lr)
+                raise self._diverged(f"the loss is {mean}")
             self._totals.add(mean, int(correct), count)
         self._unread.clear()
 
-    def _diverged(self, message: str, step: int, lr: float) -> TrainingDiverged:
+    def _diverged(self, message: str) -> TrainingDiverged:
+        last = self._run.rows("steps.csv")[-1]
         return TrainingDiverged(
-            f"{message} at step {step} (epoch {self._epoch}), where the learning rate is {lr:.3g}; "
-            "try a smaller optimizer.lr"
+            f"{message} at step {last['step']} (epoch {last['epoch']}), where the learning rate is "
+            f"{last['lr']:.3g}; try a smaller optimizer.lr"
         )
 
-    @contextlib.contextmanager
-    def _save_on_exit(self) -> Iterator[None]:
-        """Write steps.csv however training ends, and on Ctrl-C a checkpoint and the weights."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            self._read_losses()
-            if self._between_steps:
-                self.write_checkpoint()
-            save_weights(self._learner, self._run)
-            if self._all_stopped:  # torchrun kills the others as soon as one has ended
-                distributed.broadcast_from_rank0(lambda: None)
-            steps, weights = self._run.metrics["steps"], self._run.path / WEIGHTS
-            raise Interrupted(f"after step {steps}; the weights so far are in {weights}") from None
-        except TrainingDiverged as error:
-            if not self._between_steps:
-                raise
-            raise self._diverged(str(error), self._run.metrics["steps"], self._lr) from error
-        finally:
-            self._run.write_rows("steps.csv")
-        if self._run.resumed:
-            self._run.remove(WEIGHTS)  # those of the interruption
-
-    @contextlib.contextmanager
-    def _finish_step_on_ctrl_c(self) -> Iterator[None]:
-        """Let Ctrl-C and SIGTERM wait for the end of the step; a second one does not wait."""
-        handlers = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is signal.default_int_handler:
-                    handlers[number] = signal.signal(number, self._on_signal)
-        try:
-            yield
-            self._run.on_interrupt = self._save_finished
-        except LostProcess as error:
-            error.noticed = self._interrupted
-            raise
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        self._stop_if_interrupted()
-
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._between_steps or self._interrupted:
+        """Let the step finish on Ctrl-C or SIGTERM; a second one does not wait."""
+        if self._may_stop or self._interrupted:
             raise KeyboardInterrupt
         self._interrupted = True
 
     def _stop_if_interrupted(self) -> None:
         if self._interrupted:
-            self._between_steps = True
+            self._may_stop = True
             raise KeyboardInterrupt
 
-    def _save_finished(self) -> None:
-        """Save the end of training when testing or drawing is interrupted."""
+    def _save(self) -> None:
         self.write_checkpoint()
         save_weights(self._learner, self._run)
+
+    def _save_after_ctrl_c(self) -> NoReturn:
+        """Save what the last whole step has reached, and say where."""
+        try:
+            self._read_losses()
+            if self._may_stop:
+                self.write_checkpoint()
+            save_weights(self._learner, self._run)
+            self._run.write_rows("steps.csv")
+        except ConfigError as error:
+            raise Interrupted(f"not everything could be written: {error}") from error
+        if self._all_stopped:  # wait: torchrun kills the others when one has ended
+            distributed.broadcast_from_rank0(lambda: None)
+        steps, weights = self._run.metrics["steps"], self._run.path / WEIGHTS
+        raise Interrupted(f"after step {steps}; the weights so far are in {weights}")
 
 
 def save_weights(learner: "Learner", run: RunFolder) -> None:

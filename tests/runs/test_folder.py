@@ -101,7 +101,7 @@ def test_a_second_ctrl_c_loses_the_checkpoint_only(tmp_path: Path) -> None:
     run.metrics["steps"] = 7
     with pytest.raises(Interrupted) as second, run.session():
         raise KeyboardInterrupt
-    assert str(second.value) == "after step 7, without a checkpoint of it"
+    assert str(second.value) == "after step 7, without a checkpoint"
     assert second.value.folder == tmp_path
 
 
