@@ -2,9 +2,11 @@
 
 import functools
 import importlib
+import itertools
 import json
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -13,11 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from scipy.stats import t
 
 from apps.mnist_cnn.config import Config
 from shared.compose import config_from_overrides
 from shared.data.examples import Examples
+from shared.runs.progress import TrainingProgress
 from shared.training import conv_pool
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +90,26 @@ def no_c_compiler() -> str | None:
         except OSError as error:
             return f"there is no C compiler: {error}"
     return None if done.returncode == 0 else f"no C can be compiled: {done.stderr.strip()}"
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], object]) -> None:
+    """Call `action` in the middle of the step with this number, counted from now."""
+    counter, show = itertools.count(1), TrainingProgress.step
+
+    def step(*arguments: Any) -> None:
+        show(*arguments)
+        if next(counter) == number:
+            action()
+
+    monkeypatch.setattr(TrainingProgress, "step", step)
+
+
+def ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def crash() -> None:
+    raise ZeroDivisionError("a defect")
 
 
 def take_steps(

@@ -3,14 +3,11 @@
 import contextlib
 import csv
 import errno
-import itertools
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,10 +21,9 @@ from apps.mnist_cnn.train import build_learner
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
 from shared.runs.folder import RunFolder
 from shared.runs.loggers import RunLog, check_installed
-from shared.runs.progress import TrainingProgress
 from shared.training.loop import fit
 from tests.forks import Forks
-from tests.helpers import ROOT, mnist_config
+from tests.helpers import ROOT, at_step, crash, ctrl_c, mnist_config
 
 LOGGERS = ["tensorboard", "mlflow"]
 SMALL = [
@@ -69,26 +65,6 @@ def train(run_dir: Path, *overrides: str) -> RunFolder:
         fit(build_learner(config), train_set, validation_set, config, run)
         run.metrics["test_accuracy"] = np.float64(0.75)
     return run
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], object]) -> None:
-    """Do something in the middle of a step, which is counted in this process."""
-    counter, show = itertools.count(1), TrainingProgress.step
-
-    def step(*arguments: Any) -> None:
-        show(*arguments)
-        if next(counter) == number:
-            action()
-
-    monkeypatch.setattr(TrainingProgress, "step", step)
-
-
-def ctrl_c() -> None:
-    signal.raise_signal(signal.SIGINT)
-
-
-def crash() -> None:
-    raise ZeroDivisionError("a defect")
 
 
 def written(folder: Path) -> Points:

@@ -6,7 +6,6 @@ import errno
 import itertools
 import json
 import pickle
-import signal
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
@@ -23,12 +22,11 @@ from shared.errors import ConfigError, DataError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import folder as run_folder
 from shared.runs.folder import RunFolder
-from shared.runs.progress import TrainingProgress
 from shared.training import checkpoint
 from shared.training.loop import fit
 from shared.training.run_state import save_weights
 from shared.training.schedule import learning_rates
-from tests.helpers import mnist_config, take_steps, trained
+from tests.helpers import at_step, crash, ctrl_c, mnist_config, take_steps, trained
 
 STEPS = 8  # of four batches an epoch, the last one smaller
 SMALL = "data.train_limit=226 trainer.batch_size=50 trainer.epochs=2 trainer.threads=1 data.shift=1"
@@ -73,27 +71,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "run"
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], object]) -> None:
-    """Call `action` in the middle of the step with this number, counted from now."""
-    counter = itertools.count(1)
-    show = TrainingProgress.step
-
-    def step(*arguments: Any) -> None:
-        show(*arguments)
-        if next(counter) == number:
-            action()
-
-    monkeypatch.setattr(TrainingProgress, "step", step)
-
-
-def ctrl_c() -> None:
-    signal.raise_signal(signal.SIGINT)
-
-
-def crash() -> None:
-    raise ZeroDivisionError("a defect")
 
 
 def without_seconds(value: Any) -> Any:
