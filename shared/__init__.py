@@ -1,6 +1,10 @@
 """What the applications share. Nothing in here imports from `apps` or `tools`."""
 
 import os
+import sys
+
+if sys.platform == "win32":  # it has neither fcntl nor make
+    sys.exit("error: Windows is not supported; use the Windows Subsystem for Linux (WSL)")
 
 # Keras and TensorFlow read these when they are first imported.
 os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -1,7 +1,8 @@
-"""The targets of the Makefile that no documented command tries."""
+"""Setting up: the targets of the Makefile that no documented command tries, and other systems."""
 
 import shutil
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -23,3 +24,12 @@ def test_a_word_that_is_no_target_is_refused_before_anything_runs() -> None:
     assert result.stdout == ""
     assert "there is no target 'optimizer.lr'" in result.stderr
     assert "a key is set with optimizer.lr=VALUE" in result.stderr
+
+
+def test_windows_is_refused_in_one_line() -> None:
+    code = "import sys; sys.platform = 'win32'; import shared"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert result.stderr.splitlines() == [
+        "error: Windows is not supported; use the Windows Subsystem for Linux (WSL)"
+    ]
