@@ -1,6 +1,9 @@
 """What the applications share. Nothing in here imports from `apps` or `tools`."""
 
 import os
+from pathlib import Path
+
+CONF = Path(__file__).parents[1] / "conf"  # the files that Hydra composes
 
 # Keras and TensorFlow read these when they are first imported.
 os.environ["KERAS_BACKEND"] = "tensorflow"
