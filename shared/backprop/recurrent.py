@@ -133,7 +133,7 @@ class _Recurrent(Module):
     def _initial(self, given: Any, count: int, dtype: DTypeLike) -> State:
         """Return the given state without its first axis, or zeros, each (N, H)."""
         if given is None:
-            return tuple(np.zeros((count, self.hidden_size), dtype) for _ in range(self.states))
+            return (np.zeros((count, self.hidden_size), dtype),) * self.states
         given = (given,) if self.states == 1 else given
         if not isinstance(given, Sequence) or len(given) != self.states:
             raise ValueError(f"{self}: expected a state of {self.states} arrays, got {given!r}")

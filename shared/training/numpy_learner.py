@@ -203,7 +203,7 @@ def build_loss(loss: Loss) -> Any:
 
 def build_optimizer(params: dict[str, Array], config: Optimizer) -> backprop.Optimizer:
     """Return the optimizer of that name, with the configured formula."""
-    classes: dict[str, type[backprop.Optimizer]] = {
+    classes: dict[str, Callable[..., backprop.Optimizer]] = {
         "sgd": backprop.SGD,
         "momentum": backprop.SGD,
         "rmsprop": backprop.RMSprop,

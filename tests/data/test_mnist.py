@@ -36,7 +36,7 @@ def test_each_file_becomes_its_array(archives: Path, tmp_path: Path) -> None:
         (archives / "mnist" / f"{name}.gz").write_bytes(gzip.compress(content))
         files.append(RemoteFile(name, len(content), hashlib.md5(content).hexdigest(), len(content)))
     data = mnist.load(tmp_path, fallback=None, published=FileSet("mnist", "MNIST", tuple(files), ()))
-    loaded = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+    loaded: list[np.ndarray] = [data.train_images, data.train_labels, data.test_images, data.test_labels]
     for found, expected in zip(loaded, arrays.values(), strict=True):
         np.testing.assert_array_equal(found, expected)
         assert found.flags.writeable
