@@ -132,12 +132,11 @@ class KerasLearner:
 
         Keras numbers optimizers and generators per process; here their position counts.
         """
-        weights = {weight.path: weight for weight in self.model.weights}
-        optimizer = dict(enumerate(self.optimizer.variables))
-        others = (v for v in self.model.variables if v.path not in weights)
+        weights = {f"weights/{weight.path}": weight for weight in self.model.weights}
+        others = (v for v in self.model.variables if f"weights/{v.path}" not in weights)
         return {
-            **{f"weights/{path}": weight for path, weight in weights.items()},
-            **{f"optimizer/{number}/{v.name}": v for number, v in optimizer.items()},
+            **weights,
+            **{f"optimizer/{number}/{v.name}": v for number, v in enumerate(self.optimizer.variables)},
             **{f"random/{number}": v for number, v in enumerate(others)},
         }
 
