@@ -54,10 +54,10 @@ def mnist_form(picture: Image.Image, name: str) -> Digit:
     if contrast < CONTRAST:
         raise DataError(f"{name}: there is nothing on it: paper and ink differ by {contrast:.0f} of 255")
     ink = (paper - gray if dark else gray - paper) / contrast
-    return Digit(_centered(_scaled(np.where(ink < GRAIN, 0.0, ink))), dark)
+    return Digit(_center(_crop_and_scale(np.where(ink < GRAIN, 0.0, ink))), dark)
 
 
-def _scaled(ink: NDArray[np.float64]) -> NDArray[np.float64]:
+def _crop_and_scale(ink: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the part with ink (0 to 1), its longer side 20 pixels; each is the mean of its area."""
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -67,7 +67,7 @@ def _scaled(ink: NDArray[np.float64]) -> NDArray[np.float64]:
     return small / small.max()
 
 
-def _centered(ink: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _center(ink: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return the field, uint8 (28, 28), with the center of mass of the ink in the middle."""
     corner = []
     for axis in (0, 1):
