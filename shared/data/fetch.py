@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -91,13 +92,13 @@ def fetch(file_set: FileSet, root: Path, download: bool = True) -> tuple[dict[st
     Raises:
         DataError: a file is in none of the places.
     """
-    cache = _Place(f"cache {root / file_set.name}", f"{root / file_set.name}/", unpacked=True)
+    folder, archives = root / file_set.name, archives_folder()
+    cache = _Place(f"cache {folder}", f"{folder}/", unpacked=True)
     try:
         return {file.name: cache.read(file) for file in file_set.files}, cache.name
     except (FileNotFoundError, _Unusable):
         pass  # tried again under the lock: another process may be filling the cache right now
     places, closed = [cache], []
-    archives = archives_folder()
     if archives is not None:
         places.append(_Place(f"archives {archives / file_set.name}", f"{archives / file_set.name}/"))
     else:
@@ -106,14 +107,17 @@ def fetch(file_set: FileSet, root: Path, download: bool = True) -> tuple[dict[st
         places += [_Place(f"network {url}", url, online=True) for url in file_set.mirrors]
     else:
         closed.append("network: downloads are off")
-    with _locked(root / file_set.name) as writable:
-        return _search(file_set, places, closed, writable)
+    with _lock(folder) as writable:
+        return _search(file_set, places, closed, folder if writable else None)
 
 
 def _search(
-    file_set: FileSet, places: "list[_Place]", closed: list[str], writable: bool
+    file_set: FileSet, places: "list[_Place]", closed: list[str], cache: Path | None
 ) -> tuple[dict[str, bytes], str]:
-    """Take from each place what the ones before it lack; `closed` says which cannot be used."""
+    """Take from each place what the ones before it lack, and keep it in the cache if there is one.
+
+    `closed` says which places cannot be used.
+    """
     contents: dict[str, bytes] = {}
     sources, tried = [], []
     for place in places:
@@ -121,9 +125,8 @@ def _search(
         if place.online and wanted:
             megabytes = sum(file.download_size for file in wanted) / 1e6
             files = "1 file" if len(wanted) == 1 else f"{len(wanted)} files"
-            print(
-                f"downloading {file_set.title} from {place.address}: {files}, {megabytes:.1f} MB", flush=True
-            )
+            announcement = f"downloading {file_set.title} from {place.address}: {files}, {megabytes:.1f} MB"
+            print(announcement, flush=True)
         problems = []
         for file in wanted:
             try:
@@ -139,8 +142,12 @@ def _search(
                 problems.append(f"{file.name}: {error}")
             else:
                 sources.append(place.name)
-                if writable and place is not places[0]:
-                    writable = _keep(places[0], file, contents[file.name])
+                if cache is not None and not place.unpacked:
+                    try:
+                        write_atomically(cache / file.name, contents[file.name])
+                    except OSError as error:
+                        _report_unwritable(cache, error)
+                        cache = None
         if problems:
             tried.append(f"{place.name}: {', '.join(dict.fromkeys(problems))}")
     missing = [f"{file_set.name}/{file.remote_name}" for file in file_set.files if file.name not in contents]
@@ -211,13 +218,11 @@ def _download(url: str, file: RemoteFile) -> bytes:
     from rich.progress import wrap_file
 
     limit, received = OVERSIZE * file.download_size, bytearray()
-    hidden = not get_console().is_terminal
+    bar: Any = {"description": file.name, "transient": True, "disable": not get_console().is_terminal}
     try:
         with (
             urllib.request.urlopen(url, timeout=NETWORK_TIMEOUT) as response,
-            wrap_file(
-                response, file.download_size, description=file.name, transient=True, disable=hidden
-            ) as stream,
+            wrap_file(response, file.download_size, **bar) as stream,
         ):
             while chunk := stream.read(CHUNK):
                 received += chunk
@@ -241,7 +246,7 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _locked(cache: Path) -> Iterator[bool]:
+def _lock(cache: Path) -> Iterator[bool]:
     """Hold the lock of a cache folder; yield whether the folder can be written."""
     lock, writable = FileLock(cache.with_name(f"{cache.name}.lock")), True
     try:
@@ -254,22 +259,13 @@ def _locked(cache: Path) -> Iterator[bool]:
         for leftover in cache.glob(".*.tmp"):  # of write_atomically in a killed process
             leftover.unlink()
     except OSError as error:
-        writable = _report_unwritable(cache, error)
+        writable = False
+        _report_unwritable(cache, error)
     try:
         yield writable
     finally:
         lock.release()
 
 
-def _keep(cache: _Place, file: RemoteFile, content: bytes) -> bool:
-    """Write a file to the cache; return whether that worked."""
-    try:
-        write_atomically(Path(cache.address) / file.name, content)
-    except OSError as error:
-        return _report_unwritable(Path(cache.address), error)
-    return True
-
-
-def _report_unwritable(cache: Path, error: OSError) -> bool:
+def _report_unwritable(cache: Path, error: OSError) -> None:
     print(f"{cache}: cannot be written ({_reason(error)}); continuing without the cache")
-    return False
