@@ -41,7 +41,7 @@ def load(root: Path, download: bool = True, published: FileSet = PUBLISHED) -> I
     Args:
         root: the cache; CIFAR-10 is in `root/cifar10`.
         download: whether the network may be used (170 MB).
-        published: the archive and its digest; tests pass another one.
+        published: the archive and its digest.
 
     Raises:
         DataError: it is not available, or is damaged.

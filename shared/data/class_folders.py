@@ -33,8 +33,7 @@ def list_class_folders(
         root: the folder.
         suffixes: of the files, in lower case: {".txt"}.
         kind: what the files are, for messages: "texts".
-        test_fraction: fraction of each class's files that are used for testing, at least one, if
-            `root` does not have both sets.
+        test_fraction: of each class's files, at least one, if the test set has to be drawn.
 
     Raises:
         DataError: there are fewer than two classes, a class has no files (or a single one that would

@@ -33,21 +33,13 @@ OVERSIZE = 4  # limit of a download, in multiples of its published size: mirrors
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a data set: NAME in the cache, NAME.gz in the archives and at the mirrors.
-
-    Attributes:
-        name: the file's name, decompressed.
-        size: bytes, decompressed.
-        md5: the published hexadecimal digest of the decompressed content.
-        download_size: bytes of the published NAME.gz.
-        compressed: False for a file that is NAME everywhere and is kept as it is.
-    """
+    """One file of a data set: NAME in the cache, NAME.gz in the archives and at the mirrors."""
 
     name: str
-    size: int
-    md5: str
-    download_size: int
-    compressed: bool = True
+    size: int  # bytes, decompressed
+    md5: str  # the published hexadecimal digest of the decompressed content
+    download_size: int  # bytes of the published NAME.gz
+    compressed: bool = True  # False for a file that is NAME everywhere and is kept as it is
 
     @property
     def remote_name(self) -> str:
@@ -57,19 +49,12 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class FileSet:
-    """The files of a data set, as its authors publish them.
+    """The files of a data set, as its authors publish them."""
 
-    Attributes:
-        name: the name of its folder in the cache and in the archives.
-        title: its name in messages.
-        files: its files.
-        mirrors: URLs, each ending in `/`, where every file can be downloaded; tried in this order.
-    """
-
-    name: str
-    title: str
+    name: str  # of its folder in the cache and in the archives
+    title: str  # its name in messages
     files: tuple[RemoteFile, ...]
-    mirrors: tuple[str, ...]
+    mirrors: tuple[str, ...]  # URLs, each ending in `/`, where every file can be downloaded, tried in order
 
 
 def archives_folder() -> Path | None:

@@ -49,7 +49,7 @@ def load(
         settings: how the texts are encoded.
         download: whether the network may be used.
         fallback: if IMDB is not available, "reviews" returns generated ones; None raises.
-        each: expected number of reviews of each class in each split; tests use fewer.
+        each: expected number of reviews of each class in each split.
 
     Raises:
         DataError: IMDB is not available and `fallback` is None, or it is damaged.

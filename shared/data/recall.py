@@ -29,8 +29,7 @@ class RecallData:
     key that is asked for. Its label is the index of that key's value.
 
     Attributes:
-        train: the training examples.
-        test: the test examples, of the same length.
+        train, test: the examples, all of the same length.
         longer: more test examples, by number of pairs.
         vocabulary: the name of each id: padding, the keys, the values.
         classes: the names of the values.
@@ -58,10 +57,9 @@ def load(keys: int, values: int, pairs: int, longer: Sequence[int]) -> RecallDat
     """Return 20,000 training examples and 5,000 test examples of each length, always the same ones.
 
     Args:
-        keys: number of different keys.
-        values: number of different values, which are the classes.
-        pairs: number of pairs in an example.
-        longer: numbers of pairs in the additional test examples.
+        keys, values: how many there are; the values are the classes.
+        pairs: in an example.
+        longer: pairs in an example of the additional test sets.
     """
     random = np.random.default_rng(SEED)
     train, test = (generate(count, keys, values, pairs, random) for count in (TRAIN, TEST))

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,17 +31,11 @@ LONGEST_FILE = 1 << 24  # bytes
 Encoded = tuple[Documents, Documents, tuple[str, ...]]  # training, test, vocabulary
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How texts become ids.
+class Settings(NamedTuple):
+    """How texts become ids."""
 
-    Attributes:
-        vocabulary_size: maximum number of tokens, the most frequent ones, in addition to `SPECIALS`.
-        min_frequency: minimum number of occurrences of a token in the training texts.
-    """
-
-    vocabulary_size: int
-    min_frequency: int
+    vocabulary_size: int  # maximum number of tokens, the most frequent ones, in addition to `SPECIALS`
+    min_frequency: int  # minimum number of occurrences of a token in the training texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +44,7 @@ class TextData:
 
     Attributes:
         name: its short name, such as "imdb".
-        train: the training documents.
-        test: the test documents.
+        train, test: the documents.
         vocabulary: the token of each id; `SPECIALS` first.
         classes: the name of each class.
         embedded: whether this is the generated sample, which needs no network.
@@ -99,10 +93,7 @@ def tokenizer() -> Callable[[str], list[str]]:
 def encode(texts: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], settings: Settings) -> Encoded:
     """Return training documents, test documents and the vocabulary; print progress every few seconds.
 
-    Args:
-        texts: the training texts and the test texts.
-        labels: their labels.
-        settings: the size of the vocabulary.
+    `texts` and `labels` are those of the training set, then those of the test set.
 
     Raises:
         DataError: no token of the training texts is as frequent as `settings` requires.
@@ -144,11 +135,7 @@ def _documents(tokens: Sequence[Sequence[str]], labels: Sequence[int], ids_of: d
 def cached(folder: Path, digest: str, settings: Settings, make: Callable[[], Encoded]) -> Encoded:
     """Return the result of `make`, from a file in `folder` if an earlier run left it there.
 
-    Args:
-        folder: the cache.
-        digest: of the texts and labels; digest and settings name the file.
-        settings: how the texts are encoded.
-        make: encodes the texts.
+    The file is named by the settings and `digest`, that of the texts and labels.
     """
 
     def arrays() -> Arrays:
@@ -167,13 +154,7 @@ def cached(folder: Path, digest: str, settings: Settings, make: Callable[[], Enc
 
 
 def load_folder(root: Path, settings: Settings, test_fraction: float) -> TextData:
-    """Return a user's own texts, in `root/train/CLASS/*.txt` and `root/test/CLASS/*.txt`.
-
-    Args:
-        root: the folder; see `list_class_folders`. The encoded texts are cached in it.
-        settings: how the texts are encoded.
-        test_fraction: fraction of each class's texts that are used for testing, if `root` does not
-            have both sets.
+    """Return a user's own texts, as `list_class_folders` finds them; once encoded, they are cached in `root`.
 
     Raises:
         DataError: as `list_class_folders`, or a text is too long or not UTF-8.
