@@ -175,12 +175,7 @@ AnySection = TypeVar("AnySection", bound=Section)
 def validate(
     schema: type[AnySection], values: Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> AnySection:
-    """Return the validated configuration.
-
-    Args:
-        schema: the application's `Config`, say.
-        values: nested dicts and lists, as Hydra composed and resolved them.
-        overrides: the words of the command line that they come from, for the message.
+    """Return the validated configuration; `overrides`, from which Hydra composed `values`, are for messages.
 
     Raises:
         ConfigError: one line for each of the first two errors: the key, the rule and the value.

@@ -14,29 +14,19 @@ from numpy.typing import NDArray
 class ImageData:
     """An image classification data set, with the training and test set that its authors chose.
 
-    Attributes:
-        name: its short name, such as "mnist".
-        train_images: uint8 (N, H, W), 0 is background and 255 full ink, or RGB, (N, H, W, 3).
-        train_labels: int64 (N,), indices into `classes`.
-        test_images, test_labels: the same for M test examples.
-        classes: the name of each class.
-        embedded: whether this is the bundled sample, which needs no network.
-        source: where the data came from, for people: "cache data/mnist".
-        own_classes: whether a user named the classes: then the names enter the digest.
-
     Raises:
         ValueError: the arrays are not as described here, or do not fit each other.
     """
 
-    name: str
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
+    name: str  # short, such as "mnist"
+    train_images: NDArray[np.uint8]  # (N, H, W), 0 is background and 255 full ink, or RGB, (N, H, W, 3)
+    train_labels: NDArray[np.int64]  # (N,), indices into `classes`
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int64]
     classes: tuple[str, ...]
-    embedded: bool
-    source: str
-    own_classes: bool = False
+    embedded: bool  # whether this is the bundled sample, which needs no network
+    source: str  # where the data came from, for people: "cache data/mnist"
+    own_classes: bool = False  # whether a user named the classes: then the names enter the digest
 
     def __post_init__(self) -> None:
         self._check("train", self.train_images, self.train_labels)
@@ -83,15 +73,10 @@ class ImageData:
 
 @dataclass(frozen=True, eq=False)
 class Standardized:
-    """Gray images kept as bytes, a quarter of float32's memory; indexing standardizes them.
+    """Gray images kept as bytes, a quarter of float32's memory; indexing standardizes them."""
 
-    Attributes:
-        pixels: uint8 (N, H, W).
-        table: the standardized value of each of the 256 gray levels, float32 (256,).
-    """
-
-    pixels: Any
-    table: Any
+    pixels: Any  # uint8 (N, H, W)
+    table: Any  # the standardized value of each of the 256 gray levels, float32 (256,)
 
     def __len__(self) -> int:
         return len(self.pixels)

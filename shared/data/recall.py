@@ -27,19 +27,13 @@ SEED = 2017  # the year of Vaswani et al.
 class RecallData:
     """The generated data set. An example of P pairs has 2 P + 1 ids: key, value, key, value, ..., and the
     key that is asked for. Its label is the index of that key's value.
-
-    Attributes:
-        train, test: the examples, all of the same length.
-        longer: more test examples, by number of pairs.
-        vocabulary: the name of each id: padding, the keys, the values.
-        classes: the names of the values.
     """
 
     train: Examples
-    test: Examples
-    longer: dict[int, Examples]
-    vocabulary: tuple[str, ...]
-    classes: tuple[str, ...]
+    test: Examples  # of the same length
+    longer: dict[int, Examples]  # more test examples, by number of pairs
+    vocabulary: tuple[str, ...]  # the name of each id: padding, the keys, the values
+    classes: tuple[str, ...]  # the names of the values
     name: str = "recall"
     source: str = "generated here"
     embedded: bool = False

@@ -7,12 +7,11 @@ training texts. torchtext imports torch, so it is imported only when something i
 import hashlib
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +24,6 @@ from shared.files import read_file, sha256_of
 SPECIALS = ("<pad>", "<unk>")  # the tokens PAD and UNKNOWN
 FORMAT = 1  # of the cached file; increase it when the encoding changes
 BREAK = re.compile(r"<br\s*/?>")
-SECONDS_BETWEEN_LINES = 5.0
 LONGEST_FILE = 1 << 24  # bytes
 
 Encoded = tuple[Documents, Documents, tuple[str, ...]]  # training, test, vocabulary
@@ -40,26 +38,16 @@ class Settings(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TextData:
-    """A text classification data set.
+    """A text classification data set."""
 
-    Attributes:
-        name: its short name, such as "imdb".
-        train, test: the documents.
-        vocabulary: the token of each id; `SPECIALS` first.
-        classes: the name of each class.
-        embedded: whether this is the generated sample, which needs no network.
-        source: where the data came from, for people.
-        own_classes: whether a user named the classes: then the names enter the digest.
-    """
-
-    name: str
+    name: str  # short, such as "imdb"
     train: Documents
     test: Documents
-    vocabulary: tuple[str, ...]
+    vocabulary: tuple[str, ...]  # the token of each id; `SPECIALS` first
     classes: tuple[str, ...]
-    embedded: bool
-    source: str
-    own_classes: bool = False
+    embedded: bool  # whether this is the generated sample, which needs no network
+    source: str  # where the data came from, for people
+    own_classes: bool = False  # whether a user named the classes: then the names enter the digest
 
     @property
     def vocabulary_file(self) -> bytes:
@@ -91,26 +79,22 @@ def tokenizer() -> Callable[[str], list[str]]:
 
 
 def encode(texts: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], settings: Settings) -> Encoded:
-    """Return training documents, test documents and the vocabulary; print progress every few seconds.
+    """Return training documents, test documents and the vocabulary; a terminal shows the progress.
 
     `texts` and `labels` are those of the training set, then those of the test set.
 
     Raises:
         DataError: no token of the training texts is as frequent as `settings` requires.
     """
+    from rich import get_console
+    from rich.progress import track
     from torchtext.vocab import Vocab  # imports torch
 
     tokenize = tokenizer()
-    tokens: list[list[list[str]]] = []
-    last_line, done, total = time.monotonic(), 0, sum(map(len, texts))
-    for split in texts:
-        tokens.append([])
-        for text in split:
-            tokens[-1].append(tokenize(text))
-            done += 1
-            if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
-                last_line = time.monotonic()
-                print(f"splitting texts into words: {done:,} of {total:,}", flush=True)
+    bar: Any = {"transient": True, "disable": not get_console().is_terminal}
+    tokens = [
+        [tokenize(text) for text in track(split, "splitting texts into words", **bar)] for split in texts
+    ]
     counts = Counter(token for document in tokens[0] for token in document)
     vocab = Vocab(counts, settings.vocabulary_size, settings.min_frequency, specials=list(SPECIALS))
     if len(vocab) == len(SPECIALS):

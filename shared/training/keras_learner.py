@@ -20,12 +20,8 @@ from shared.training.schedule import ALL, Indices, LrScales, lr_scale
 class KerasLearner:
     """A network in Keras with its optimizer.
 
-    Args:
-        build_model: returns the network with its initial weights for `config.model`.
-        config: seed, threads, precision and optimizer are taken from here.
-        loss: name of the loss it is trained on.
-        lr_scales: factors of the learning rate by layer; 0 freezes a layer, including the
-            statistics of its batch normalization.
+    `build_model` returns the network with its initial weights for `config.model`. A factor 0 in
+    `lr_scales` freezes a layer, including the statistics of its batch normalization.
     """
 
     asynchronous = False

@@ -21,13 +21,9 @@ from shared.training.schedule import ALL, Indices, LrScales, lr_scale, parameter
 class NumpyLearner:
     """A network in NumPy with its optimizer.
 
-    Args:
-        build_model: returns the network for `config.model`, a dtype, and the generator from which
-            initial weights and dropout masks are drawn.
-        config: seed, threads, precision and optimizer are taken from here.
-        loss: name of the loss it is trained on.
-        lr_scales: factors of the learning rate by parameter group; 0 freezes a group, including
-            the statistics of its batch normalization.
+    `build_model` returns the network for `config.model`, a dtype, and the generator from which initial
+    weights and dropout masks are drawn. A factor 0 in `lr_scales` freezes a parameter group, including
+    the statistics of its batch normalization.
     """
 
     asynchronous = False
