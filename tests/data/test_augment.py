@@ -1,9 +1,9 @@
-"""Shifted images."""
+"""Shifted and mirrored images."""
 
 import numpy as np
 import pytest
 
-from shared.data.augment import shift
+from shared.data.augment import shift, shift_and_mirror
 
 BACKGROUND = -0.4
 
@@ -31,12 +31,18 @@ def test_every_way_is_taken_about_equally_often(pixels: int) -> None:
     assert (np.sort(moved.reshape(count, -1))[:, :-1] == np.float32(BACKGROUND)).all()
 
 
-def test_no_way_leaves_the_images_alone() -> None:
-    images = with_a_dot(3)
-    assert shift(images, np.random.default_rng(0), 0) is images
-
-
-def test_the_images_given_stay() -> None:
+def test_the_given_images_are_not_changed() -> None:
     images = with_a_dot(10)
+    assert shift(images, np.random.default_rng(0), 0) is images
     shift(images, np.random.default_rng(0), 2)
     np.testing.assert_array_equal(images, with_a_dot(10))
+
+
+def test_images_are_shifted_and_half_of_them_mirrored() -> None:
+    images = np.tile(np.arange(16, dtype=np.uint8)[None, None, :, None], (400, 16, 1, 3))
+    random = np.random.default_rng(0)
+    np.testing.assert_array_equal(shift_and_mirror(images, random, 0, False), images)
+    shifted = shift_and_mirror(images, random, 2, True)
+    mirrored = shifted[:, 0, 2, 0] > shifted[:, 0, 13, 0]
+    assert 0.4 < mirrored.mean() < 0.6
+    assert set(np.unique(shifted[~mirrored, 0, 8, 0])) == {6, 7, 8, 9, 10}

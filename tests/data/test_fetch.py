@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import json
 import signal
 import subprocess
 import sys
@@ -208,44 +207,28 @@ def test_the_error_lists_every_place_and_what_to_do(archives: Path, tmp_path: Pa
 # --- a cache that cannot be written, full disks, killed and competing processes ---------------
 
 CHILD = """
-import json, sys
+import resource, signal, sys
 from pathlib import Path
 from shared.data import fetch
+from shared.data.fetch import FileSet, RemoteFile
 
-request = json.loads(sys.argv[1])
-files = tuple(fetch.RemoteFile(*file) for file in request["files"])
-published = fetch.FileSet("set", "SET", files, tuple(request["mirrors"]))
-if limit := request["file_size_limit"]:
-    import resource, signal
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if request["dies_at_limit"]:
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it and gets an OSError
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+{setup}
 fetch.LOCK_PATIENCE = 0.1
 print("ready", flush=True)
 sys.stdin.readline()
-contents, source = fetch.fetch(published, Path(request["root"]))
-print(source)
+print(fetch.fetch({published}, Path({root!r}))[1])
 """
+FULL_DISK = "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+# Python ignores the signal and gets an OSError, unless it is told otherwise.
+DEATH = f"{FULL_DISK}; signal.signal(signal.SIGXFSZ, signal.SIG_DFL)"
 
 
-def start_child(
-    root: Path, *mirrors: str, file_size_limit: int = 0, dies_at_limit: bool = False
-) -> subprocess.Popen[str]:
+def start_child(root: Path, *mirrors: str, setup: str = "") -> subprocess.Popen[str]:
     """Start a process that fetches the files; it waits for a line on its standard input."""
-    request = {
-        "files": [[file.name, file.size, file.md5, file.download_size] for file in published().files],
-        "mirrors": mirrors,
-        "root": str(root),
-        "file_size_limit": file_size_limit,
-        "dies_at_limit": dies_at_limit,
-    }
+    program = CHILD.format(setup=setup, published=published(*mirrors), root=str(root))
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, json.dumps(request)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
@@ -270,7 +253,7 @@ def test_a_cache_that_cannot_be_written_is_reported(archives: Path, tmp_path: Pa
 
 def test_a_full_disk_is_reported_and_leaves_no_partial_file(archives: Path, tmp_path: Path) -> None:
     write_archives(archives)
-    assert finish(start_child(tmp_path, file_size_limit=1000)) == [
+    assert finish(start_child(tmp_path, setup=FULL_DISK)) == [
         f"{tmp_path / 'set'}: cannot be written (File too large); continuing without the cache",
         f"archives {archives / 'set'}",
     ]
@@ -282,7 +265,7 @@ def test_a_process_killed_while_writing_leaves_no_file_that_looks_complete(
 ) -> None:
     """The system kills the process at the 1,000th byte of the file, in the middle of a write."""
     write_archives(archives)
-    child = start_child(tmp_path, file_size_limit=1000, dies_at_limit=True)
+    child = start_child(tmp_path, setup=DEATH)
     assert finish(child) == []
     assert child.returncode == -signal.SIGXFSZ
     ((name, content),) = cached(tmp_path).items()

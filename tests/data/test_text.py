@@ -180,12 +180,6 @@ def test_folders_are_classes_and_a_quarter_is_kept_to_test(tmp_path: Path) -> No
     assert renamed.sha256 != data.sha256, "what they are called is data too"
 
 
-def test_a_given_split_is_kept(tmp_path: Path) -> None:
-    write(tmp_path / "train", {"a": ["x x"], "b": ["y"]})
-    write(tmp_path / "test", {"b": ["y y"], "a": ["x"]})
-    assert decoded_splits(load_folder(tmp_path)) == {"train": ["a: x x", "b: y"], "test": ["a: x", "b: y y"]}
-
-
 def test_a_changed_text_is_encoded_again(tmp_path: Path) -> None:
     write(tmp_path, {"a": ["x", "x x"], "b": ["y", "y y"]})
     before = load_folder(tmp_path)
