@@ -123,7 +123,12 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
     """Train; on Ctrl-C add the command that resumes the run."""
     train: Callable[[AppConfig], object] = importlib.import_module(train_module).train
     try:
-        with _process_group(config):
+        with contextlib.ExitStack() as stack:
+            if distributed.world_size() > 1:
+                from shared.torch_distributed import process_group
+                from shared.training.torch_device import device_of
+
+                stack.enter_context(process_group(device_of(config.trainer)))
             train(config)
     except Interrupted as interrupt:
         from shared.runs.repeat import hydra_text
@@ -131,15 +136,6 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
         overrides = [word for word in HydraConfig.get().overrides.task if "trainer.resume=" not in word]
         command = shlex.join([*overrides, f"trainer.resume={hydra_text(str(interrupt.folder))}"])
         raise KeyboardInterrupt(f"{interrupt}; resume with: python -m apps.{app} {command}") from None
-
-
-def _process_group(config: AppConfig) -> contextlib.AbstractContextManager[None]:
-    if distributed.world_size() == 1:
-        return contextlib.nullcontext()
-    from shared.torch_distributed import process_group
-    from shared.training.torch_device import device_of
-
-    return process_group(device_of(config.trainer))
 
 
 def exit_status_of(action: Callable[[], object]) -> int:

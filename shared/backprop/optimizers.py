@@ -8,7 +8,7 @@ They differ in where the learning rate and eps enter, and in weight decay: torch
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,10 +17,11 @@ from shared.backprop.module import Array
 State = dict[str, Array]  # the moments of one parameter, by name
 
 
+@dataclass(repr=False, eq=False)
 class Optimizer(ABC):
     """Base class of the optimizers: the states of the parameters, and weight decay.
 
-    Attributes:
+    Args:
         params: the parameters by name, such as `module.params`; they are updated in place.
         lr: the learning rate; assign a new one at any time.
         weight_decay: wd, see above.
@@ -28,9 +29,9 @@ class Optimizer(ABC):
     """
 
     params: Mapping[str, Array]
-    lr: float
-    weight_decay: float
-    formula: str
+    lr: float = 1e-3
+    formula: str = field(default="torch", kw_only=True)
+    weight_decay = 0.0
     decoupled = False  # whether torch's formula, too, subtracts lr wd w from the weight
 
     def __post_init__(self) -> None:
@@ -85,14 +86,10 @@ class SGD(Optimizer):
     Without weight decay the two agree as long as lr is constant. Keras has no dampening.
     """
 
-    params: Mapping[str, Array]
-    lr: float = 1e-3
     momentum: float = 0.0
     dampening: float = 0.0
     weight_decay: float = 0.0
     nesterov: bool = False
-    _: KW_ONLY
-    formula: str = "torch"
 
     def __post_init__(self) -> None:
         if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
@@ -127,15 +124,12 @@ class RMSprop(Optimizer):
     keras:  w -= lr u,  u = g / sqrt(v + eps);     momentum mu: b = mu b + lr u;   w -= b
     """
 
-    params: Mapping[str, Array]
     lr: float = 1e-2
     alpha: float = 0.99
     eps: float = 1e-8
     weight_decay: float = 0.0
     momentum: float = 0.0
     centered: bool = False
-    _: KW_ONLY
-    formula: str = "torch"
 
     def start(self, w: Array) -> State:
         """Return v, m and b, all 0."""
@@ -162,14 +156,11 @@ class Adagrad(Optimizer):
     keras:  w -= lr * g / sqrt(v + eps)        (where initial_accumulator_value is 0.1 by default)
     """
 
-    params: Mapping[str, Array]
     lr: float = 1e-2
     lr_decay: float = 0.0
     weight_decay: float = 0.0
     initial_accumulator_value: float = 0.0
     eps: float = 1e-10
-    _: KW_ONLY
-    formula: str = "torch"
 
     def __post_init__(self) -> None:
         if self.formula == "keras" and self.lr_decay:
@@ -197,13 +188,9 @@ class Adam(Optimizer):
     keras:  w -= lr sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)        (section 2, end)
     """
 
-    params: Mapping[str, Array]
-    lr: float = 1e-3
     betas: Sequence[float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
-    _: KW_ONLY
-    formula: str = "torch"
 
     def start(self, w: Array) -> State:
         """Return m and v, both 0."""

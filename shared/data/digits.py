@@ -32,16 +32,10 @@ def load() -> ImageData:
 
     bunch = load_digits()
     images = np.stack([center(digit, (FIELD - 1) / 2) for digit in _enlarge(bunch.images.astype(np.int64))])
-    return ImageData(
-        name="digits",
-        train_images=images[:-TEST_EXAMPLES],
-        train_labels=bunch.target[:-TEST_EXAMPLES],
-        test_images=images[-TEST_EXAMPLES:],
-        test_labels=bunch.target[-TEST_EXAMPLES:],
-        classes=CLASSES,
-        embedded=True,
-        source=f"embedded sample: load_digits of scikit-learn {sklearn.__version__}",
-    )
+    train, test = np.split(images, [-TEST_EXAMPLES])
+    labels = np.split(bunch.target, [-TEST_EXAMPLES])
+    source = f"embedded sample: load_digits of scikit-learn {sklearn.__version__}"
+    return ImageData("digits", train, labels[0], test, labels[1], CLASSES, True, source)
 
 
 def _enlarge(images: NDArray[np.int64]) -> NDArray[np.uint8]:

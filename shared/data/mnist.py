@@ -49,23 +49,15 @@ def load(
     except DataError as error:
         if fallback is None:
             raise
-        print(error)
         print(
-            "MNIST is not available: falling back to the embedded sample, 1,797 real handwritten 8x8 "
-            "digits from scikit-learn. Its accuracy says nothing about MNIST's."
+            f"{error}\nMNIST is not available: falling back to the embedded sample, 1,797 real handwritten "
+            "8x8 digits from scikit-learn. Its accuracy says nothing about MNIST's."
         )
         return digits.load()
     arrays = {name: read_idx(content) for name, content in contents.items()}
-    return ImageData(
-        name="mnist",
-        train_images=arrays[TRAIN_IMAGES],
-        train_labels=arrays[TRAIN_LABELS].astype(np.int64),
-        test_images=arrays[TEST_IMAGES],
-        test_labels=arrays[TEST_LABELS].astype(np.int64),
-        classes=digits.CLASSES,
-        embedded=False,
-        source=source,
-    )
+    train, test = arrays[TRAIN_IMAGES], arrays[TEST_IMAGES]
+    train_labels, test_labels = (arrays[name].astype(np.int64) for name in (TRAIN_LABELS, TEST_LABELS))
+    return ImageData("mnist", train, train_labels, test, test_labels, digits.CLASSES, False, source)
 
 
 def read_idx(content: bytes) -> NDArray[np.uint8]:

@@ -166,13 +166,6 @@ def test_a_folder_without_a_test_set_is_split(tmp_path: Path) -> None:
     assert renamed.sha256 != images.sha256, "class names are data, too"
 
 
-def test_a_bad_file_in_a_folder_is_named(tmp_path: Path) -> None:
-    root = folder(tmp_path / "all", cat=3, dog=3)
-    (root / "dog" / "bad.jpg").write_text("a text")
-    with pytest.raises(DataError, match=r"dog/bad\.jpg: not a picture"):
-        load(root)
-
-
 def test_decoded_pictures_are_cached_until_a_file_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

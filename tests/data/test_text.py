@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from shared.data import reviews, text
-from shared.data.sequences import PAD, UNKNOWN, Documents, Sequences
+from shared.data.sequences import PAD, Documents, Sequences
 from shared.data.text import Settings, TextData
 from shared.errors import DataError
 
@@ -40,12 +40,6 @@ def test_the_vocabulary_has_the_most_frequent_words() -> None:
     assert data.vocabulary == ("<pad>", "<unk>", "a")
     with pytest.raises(DataError, match=r"no word occurs 4 times .* lower data\.min_frequency"):
         encoded(["a a a b b c"], ["a"], Settings(vocabulary_size=9, min_frequency=4))
-
-
-def test_an_empty_text_is_one_unknown_word() -> None:
-    data = encoded(["a b", ""], [" <br /> "])
-    assert data.train.ids.tolist()[-1] == UNKNOWN
-    assert data.test.ids.tolist() == [UNKNOWN]
 
 
 def test_a_text_cannot_say_padding() -> None:
