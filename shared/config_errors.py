@@ -104,12 +104,7 @@ def composition_error(schema: type[BaseModel], error: BaseException, overrides: 
 
 
 def check_overrides(schema: type[BaseModel], overrides: Sequence[str], multirun: bool = False) -> None:
-    """Check overrides one by one, to explain why they cannot be composed.
-
-    Args:
-        schema: the application's `Config`.
-        overrides: KEY=VALUE words of Hydra's grammar.
-        multirun: whether a key may have several values, one for each job.
+    """Check overrides one by one; with `multirun` a key may have several values, one for each job.
 
     Raises:
         ConfigError: one cannot be parsed, names a key or a choice that the application does not have,

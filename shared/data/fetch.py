@@ -70,8 +70,8 @@ def fetch(file_set: FileSet, root: Path, download: bool = True) -> tuple[dict[st
     on the screen, and the next place is tried; so is a cache that cannot be written.
 
     Args:
-        file_set: what to get.
-        root: the cache; the files are in `root/NAME`.
+        file_set: the files.
+        root: the cache; they are in `root/NAME`.
         download: whether the network may be used. A download is announced before it starts.
 
     Raises:
@@ -109,9 +109,8 @@ def _search(
         wanted = [file for file in file_set.files if file.name not in contents]
         if place.online and wanted:
             megabytes = sum(file.download_size for file in wanted) / 1e6
-            files = "1 file" if len(wanted) == 1 else f"{len(wanted)} files"
-            announcement = f"downloading {file_set.title} from {place.address}: {files}, {megabytes:.1f} MB"
-            print(announcement, flush=True)
+            size = f"{len(wanted)} file{'s' * (len(wanted) > 1)}, {megabytes:.1f} MB"
+            print(f"downloading {file_set.title} from {place.address}: {size}", flush=True)
         problems = []
         for file in wanted:
             try:
@@ -128,11 +127,7 @@ def _search(
             else:
                 sources.append(place.name)
                 if cache is not None and not place.unpacked:
-                    try:
-                        write_atomically(cache / file.name, contents[file.name])
-                    except OSError as error:
-                        _report_unwritable(cache, error)
-                        cache = None
+                    cache = _write(cache, file.name, contents[file.name])
         if problems:
             tried.append(f"{place.name}: {', '.join(dict.fromkeys(problems))}")
     missing = [f"{file_set.name}/{file.remote_name}" for file in file_set.files if file.name not in contents]
@@ -250,6 +245,16 @@ def _lock(cache: Path) -> Iterator[bool]:
         yield writable
     finally:
         lock.release()
+
+
+def _write(cache: Path, name: str, content: bytes) -> Path | None:
+    """Write a file to the cache; return the cache, or None if it cannot be written."""
+    try:
+        write_atomically(cache / name, content)
+    except OSError as error:
+        _report_unwritable(cache, error)
+        return None
+    return cache
 
 
 def _report_unwritable(cache: Path, error: OSError) -> None:

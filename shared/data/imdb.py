@@ -68,7 +68,7 @@ def load(
         print("encoding the reviews: once, in less than a minute", flush=True)
         return text.encode(_texts(reviews_found, source, each), [[0] * each + [1] * each] * 2, settings)
 
-    encoded = text.cached(cache, digest, settings, make)
+    encoded = text.cached_encoding(cache, digest, settings, make)
     return TextData("imdb", *encoded, CLASSES, embedded=False, source=source)
 
 

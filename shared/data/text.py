@@ -116,7 +116,7 @@ def _documents(tokens: Sequence[Sequence[str]], labels: Sequence[int], ids_of: d
     return Documents(ids, offsets, np.asarray(labels, np.int64))
 
 
-def cached(folder: Path, digest: str, settings: Settings, make: Callable[[], Encoded]) -> Encoded:
+def cached_encoding(folder: Path, digest: str, settings: Settings, make: Callable[[], Encoded]) -> Encoded:
     """Return the result of `make`, from a file in `folder` if an earlier run left it there.
 
     The file is named by the settings and `digest`, that of the texts and labels.
@@ -147,7 +147,7 @@ def load_folder(root: Path, settings: Settings, test_fraction: float) -> TextDat
     texts = [[_read_text(path) for path in paths] for paths in (folders.train, folders.test)]
     labels = [folders.train_labels.tolist(), folders.test_labels.tolist()]
     digest = sha256_of(json.dumps([texts, labels]).encode())
-    encoded = cached(root, digest, settings, lambda: encode(texts, labels, settings))
+    encoded = cached_encoding(root, digest, settings, lambda: encode(texts, labels, settings))
     return TextData(
         "text_folder", *encoded, folders.classes, embedded=False, source=f"folder {root}", own_classes=True
     )
