@@ -27,9 +27,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from shared import distributed
-from shared.compose import CONF, HYDRA_VERSION_BASE, check_overrides, validate
-from shared.config import AnyAppConfig, AppConfig
+from shared import CONF, distributed
+from shared.config import AnyAppConfig, AppConfig, validate
 from shared.errors import INTERRUPTED_STATUS, ConfigError, Interrupted, LostProcess, SuiteError
 
 SAME_ERROR = 5.0  # seconds within which local rank 0 reaches an error that all processes have
@@ -52,95 +51,84 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's kill ends a run like Ctrl-C
     arguments = get_args_parser().parse_args()
-    statuses: list[int] = []
-    sweep_jobs: list[Any] = []
-    sweep_folder = Path()
+    jobs: list[tuple[Any, int]] = []  # Hydra's configuration and the exit status of each
 
     def job(composed: DictConfig) -> None:
-        nonlocal sweep_folder
-        this_job = HydraConfig.get()
-        statuses.append(exit_status_of(lambda: _train(app, _validate(schema, composed), train_module)))
-        if this_job.mode == RunMode.MULTIRUN:
-            from shared.runs import jobs
-
-            sweep_jobs.append(jobs.job_result(this_job, statuses[-1]))
-            sweep_folder = Path(this_job.sweep.dir)
+        hydra_config = HydraConfig.get()
+        status = exit_status_of(lambda: _train(app, _validate(schema, composed), train_module))
+        jobs.append((hydra_config, status))
         if distributed.rank() == 0:  # a refused job leaves no empty folder behind
             with contextlib.suppress(OSError, OmegaConfBaseException):
-                Path(this_job.runtime.output_dir).rmdir()
-        if statuses[-1] == INTERRUPTED_STATUS:
-            sys.exit(INTERRUPTED_STATUS)  # Ctrl-C ends a sweep, a failed job does not
+                Path(hydra_config.runtime.output_dir).rmdir()
+        if status == INTERRUPTED_STATUS:
+            sys.exit(status)  # Ctrl-C ends a sweep, a failed job does not
 
     def compose_and_run() -> None:
         if arguments.help:
             from shared.help import print_help
 
             return print_help(app, arguments.config_name or app, schema, arguments.overrides)
-        check_overrides(schema, arguments.overrides, arguments.multirun)
+        if arguments.multirun:  # before the first job
+            from shared.config_errors import check_overrides
+
+            check_overrides(schema, arguments.overrides, multirun=True)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting itself
-        run = hydra.main(config_path=str(CONF), config_name=app, version_base=HYDRA_VERSION_BASE)
         try:
-            run(job)()
+            hydra.main(config_path=str(CONF), config_name=app, version_base="1.3")(job)()
         except Exception as error:  # `job` raises none
-            if isinstance(error, OSError) and error.filename is not None:
-                raise ConfigError(
-                    f"cannot create the run folder {error.filename}: {error.strerror}; "
-                    "choose another with hydra.run.dir=PATH"
-                ) from error
             from shared.config_errors import composition_error
 
-            raise composition_error(schema, error) from error
+            raise composition_error(schema, error, arguments.overrides) from error
 
     try:
-        status = exit_status_of(compose_and_run) or max(statuses, default=0)
+        status = exit_status_of(compose_and_run) or max((status for _, status in jobs), default=0)
     finally:
-        if sweep_jobs:
-            from shared.runs import jobs
+        if jobs and jobs[0][0].mode == RunMode.MULTIRUN:
+            from shared.runs.jobs import job_result, write_summary
 
-            jobs.write_summary(sweep_jobs, sweep_folder)
+            write_summary([job_result(*job) for job in jobs], Path(jobs[0][0].sweep.dir))
     sys.exit(status)
 
 
 def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
-    """Return the validated configuration of a job that can begin on this machine."""
+    """Return the validated configuration of a job, after checking that it can begin on this machine."""
     try:
         for key in OmegaConf.missing_keys(composed):
             raise ConfigError(f"{key} is missing: give it as {key}=VALUE")
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
-    config = validate(schema, values)
+    config = validate(schema, values, HydraConfig.get().overrides.task)
     if distributed.world_size() > 1 and config.framework != "torch":
         raise ConfigError(f"framework={config.framework} runs in one process: start it without torchrun")
-    if config.framework == "torch" and (config.trainer.compile or config.trainer.device in ("cuda", "mps")):
+    if config.trainer.compile or config.trainer.device in ("cuda", "mps"):  # torch only
         from shared.training.torch_compile import check_compiler
         from shared.training.torch_device import device_of
 
         device_of(config.trainer)
         check_compiler(config.trainer)
-    if distributed.rank() == 0:
-        _check_run(config)
-    return config
-
-
-def _check_run(config: AppConfig) -> None:
-    """Check before any data is loaded what the run folder and the training would refuse later."""
-    if config.logger is not None:
+    if config.logger is not None and distributed.rank() == 0:
         from shared.runs.loggers import check_installed
 
         check_installed(config.logger)
-    if config.trainer.resume is not None:
+    if config.trainer.resume is not None and distributed.rank() == 0:
         from shared.runs.resume import find_run
         from shared.training.frameworks import resolve_auto
 
         find_run(resolve_auto(config))
+    return config
 
 
 def _train(app: str, config: AppConfig, train_module: str) -> None:
     """Train; on Ctrl-C add the command that resumes the run."""
     train: Callable[[AppConfig], object] = importlib.import_module(train_module).train
     try:
-        with _process_group(config):
+        with contextlib.ExitStack() as stack:
+            if distributed.world_size() > 1:
+                from shared.torch_distributed import process_group
+                from shared.training.torch_device import device_of
+
+                stack.enter_context(process_group(device_of(config.trainer)))
             train(config)
     except Interrupted as interrupt:
         from shared.runs.repeat import hydra_text
@@ -148,15 +136,6 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
         overrides = [word for word in HydraConfig.get().overrides.task if "trainer.resume=" not in word]
         command = shlex.join([*overrides, f"trainer.resume={hydra_text(str(interrupt.folder))}"])
         raise KeyboardInterrupt(f"{interrupt}; resume with: python -m apps.{app} {command}") from None
-
-
-def _process_group(config: AppConfig) -> contextlib.AbstractContextManager[None]:
-    if distributed.world_size() == 1:
-        return contextlib.nullcontext()
-    from shared.torch_distributed import process_group
-    from shared.training.torch_device import device_of
-
-    return process_group(device_of(config.trainer))
 
 
 def exit_status_of(action: Callable[[], object]) -> int:

@@ -5,16 +5,17 @@ before any framework is imported. An application narrows `model` and `data` of `
 own choices in its `config.py`. The descriptions are what `--help` prints.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Eps = Annotated[Positive, Field(description="added to the denominator")]
 Pooling = Literal["auto", "sparse", "plain"]  # how gradients pass through max pooling
 
 
@@ -24,60 +25,53 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-# Optimizers. Names and meaning of the keys are those of torch.optim.
-Formula = Annotated[
-    Literal["torch", "keras"],
-    Field(description="whose update formula, where the two differ; torch has only its own"),
-]
-LearningRate = Annotated[Positive, Field(description="learning rate, the highest of the schedule")]
-Eps = Annotated[Positive, Field(description="added to the denominator")]
-WeightDecay = Annotated[
-    NotNegative, Field(description="L2 penalty, added to the gradient (adamw: decoupled from it)")
-]
+class OptimizerSection(Section):
+    """What all optimizers have. Names and meaning of the keys are those of torch.optim."""
+
+    name: str
+    lr: Annotated[Positive, Field(description="learning rate, the highest of the schedule")]
+    weight_decay: Annotated[
+        NotNegative, Field(description="L2 penalty, added to the gradient (adamw: decoupled from it)")
+    ]
 
 
-class Sgd(Section):
+class Sgd(OptimizerSection):
     name: Literal["sgd"]
-    lr: LearningRate
-    weight_decay: WeightDecay
 
 
-class Momentum(Section):
+class TwoFormulas(OptimizerSection):
+    """An optimizer whose update differs between the frameworks."""
+
+    formula: Annotated[
+        Literal["torch", "keras"],
+        Field(description="whose update formula, where the two differ; torch has only its own"),
+    ]
+
+
+class Momentum(TwoFormulas):
     name: Literal["momentum"]
-    formula: Formula
-    lr: LearningRate
     momentum: Annotated[Fraction, Field(description="fraction of the velocity that is kept")]
     nesterov: Annotated[bool, Field(description="Nesterov momentum: look one step ahead")]
-    weight_decay: WeightDecay
 
 
-class RMSprop(Section):
+class RMSprop(TwoFormulas):
     name: Literal["rmsprop"]
-    formula: Formula
-    lr: LearningRate
     alpha: Annotated[Fraction, Field(description="fraction of the mean square that is kept")]
     eps: Eps
-    weight_decay: WeightDecay
 
 
-class Adagrad(Section):
+class Adagrad(TwoFormulas):
     name: Literal["adagrad"]
-    formula: Formula
-    lr: LearningRate
     initial_accumulator_value: Annotated[NotNegative, Field(description="start of the sum of squares")]
     eps: Eps
-    weight_decay: WeightDecay
 
 
-class Adam(Section):
+class Adam(TwoFormulas):
     name: Literal["adam", "adamw"]
-    formula: Formula
-    lr: LearningRate
     betas: Annotated[
         list[Fraction], Field(min_length=2, max_length=2, description="fraction of each moment that is kept")
     ]
     eps: Eps
-    weight_decay: WeightDecay
 
 
 Optimizer = Annotated[Sgd | Momentum | RMSprop | Adagrad | Adam, Field(discriminator="name")]
@@ -92,10 +86,7 @@ class Trainer(Section):
     ]
     precision: Annotated[
         Literal["auto", "float32", "bfloat16", "float64"],
-        Field(
-            description="of matrix products; bfloat16 keeps weights in float32; "
-            "auto: bfloat16 if the processor supports it"
-        ),
+        Field(description="of matrix products; auto: bfloat16 if the processor supports it, else float32"),
     ]
     threads: Annotated[Count | None, Field(description="CPU threads; null: all available cores")]
     max_steps: Annotated[Count | None, Field(description="stop after this many steps")]
@@ -116,9 +107,7 @@ class Trainer(Section):
     resume: Annotated[
         str | None,
         Field(
-            min_length=1,
-            description="run folder of an interrupted run to continue; "
-            "latest: the newest of this application",
+            min_length=1, description="folder of the run to resume; latest: the newest of this application"
         ),
     ] = None
 
@@ -183,34 +172,17 @@ AnyAppConfig = TypeVar("AnyAppConfig", bound=AppConfig)
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-def sections(annotation: Any) -> list[type[BaseModel]]:
-    """Return the sections that a field can hold: one, the members of a union, or none."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [section for member in get_args(annotation) for section in sections(member)]
+def validate(
+    schema: type[AnySection], values: Mapping[str, Any], overrides: Sequence[str] = ()
+) -> AnySection:
+    """Return the validated configuration; `overrides`, from which Hydra composed `values`, are for messages.
 
+    Raises:
+        ConfigError: one line for each of the first two errors: the key, the rule and the value.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        from shared.config_errors import validation_error
 
-def literals(annotation: Any) -> list[Any]:
-    """Return the values that a Literal, or a union with one in it, allows."""
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    return [value for member in get_args(annotation) for value in literals(member)]
-
-
-def schema_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield every dotted key that a schema knows, sections and all members of unions included."""
-    for name, field in schema.model_fields.items():
-        yield f"{prefix}{name}"
-        for section in sections(field.annotation):
-            yield from schema_keys(section, f"{prefix}{name}.")
-
-
-def section_choices(schema: type[BaseModel], field: str, key: str) -> list[str]:
-    """Return the names of those members of a union that have a key: momentum for optimizer, nesterov."""
-    members = sections(schema.model_fields[field].annotation) if field in schema.model_fields else []
-    return [
-        name
-        for section in members
-        if {"name", key} <= section.model_fields.keys()
-        for name in literals(section.model_fields["name"].annotation)
-    ]
+        raise validation_error(schema, error, values, overrides) from None

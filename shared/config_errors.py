@@ -1,20 +1,30 @@
-"""What is wrong with a configuration, in one or two lines."""
+"""What a configuration may hold, and what is wrong with one, in one or two lines."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
 
-from hydra.errors import MissingConfigException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import MissingConfigException, OverrideParseException
 from pydantic import BaseModel, ValidationError
 
-from shared.config import AppConfig, schema_keys, section_choices
+from shared import CONF
 from shared.errors import ConfigError
 
 
-def describe(schema: type[BaseModel], error: ValidationError, values: Mapping[str, Any]) -> str:
-    """Return a line for each of the first two errors that pydantic found: key, rule and value."""
+def validation_error(
+    schema: type[BaseModel], error: ValidationError, values: Mapping[str, Any], overrides: Sequence[str]
+) -> ConfigError:
+    """Return the error to show for what pydantic found: a line for each of the first two faults.
+
+    Raises:
+        ConfigError: `check_overrides` finds the cause on the command line.
+    """
+    check_overrides(schema, overrides)
     lines = [_describe(schema, fault, values) for fault in error.errors(include_url=False)]
-    return "\n".join(lines[:2]) + (f" (and {len(lines) - 2} more)" if len(lines) > 2 else "")
+    return ConfigError("\n".join(lines[:2]) + (f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""))
 
 
 def _describe(schema: type[BaseModel], fault: Mapping[str, Any], values: Mapping[str, Any]) -> str:
@@ -72,14 +82,103 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"unknown key {key!r} ({hint})"
 
 
-def composition_error(schema: type[AppConfig], error: BaseException) -> ConfigError:
-    """Return the error to show for one that Hydra raised."""
+def composition_error(schema: type[BaseModel], error: BaseException, overrides: Sequence[str]) -> ConfigError:
+    """Return the error to show for one that Hydra raised.
+
+    Raises:
+        ConfigError: `check_overrides` finds the cause on the command line.
+    """
+    if isinstance(error, OSError) and error.filename is not None:
+        return ConfigError(
+            f"cannot create the run folder {error.filename}: {error.strerror}; "
+            "choose another with hydra.run.dir=PATH"
+        )
+    check_overrides(schema, overrides)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         own = section_choices(schema, group, "name")
         choices = [option for option in error.options if option in own] or error.options
         return ConfigError(f"unknown {group} {name!r}; choose from {', '.join(choices)}")
     key = getattr(error.__cause__, "full_key", None)
-    if not key:
-        return ConfigError(str(error).splitlines()[0])
-    return ConfigError(unknown_schema_key(schema, key))
+    return ConfigError(unknown_schema_key(schema, key) if key else str(error).splitlines()[0])
+
+
+def check_overrides(schema: type[BaseModel], overrides: Sequence[str], multirun: bool = False) -> None:
+    """Check overrides one by one; with `multirun` a key may have several values, one for each job.
+
+    Raises:
+        ConfigError: one cannot be parsed, names a key or a choice that the application does not have,
+            or has several values.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise ConfigError(
+            f"cannot read {error.override!r}: an override is KEY=VALUE, as in optimizer.lr=0.01"
+        ) from error
+    known = list(schema_keys(schema))
+    multirun |= any(override.key_or_group == "hydra.mode" for override in parsed)
+    for override in parsed:
+        key = override.key_or_group
+        if override.is_hydra_override():
+            continue
+        # A name without a dot may be a group of --config-dir; for that, Hydra has to compose.
+        if "." in key and re.sub(r"(\.\d+|\[\d+\])+$", "", key) not in known:
+            raise ConfigError(unknown_schema_key(schema, key))
+        for value in _values_of(override) if key in schema.model_fields and (CONF / key).is_dir() else ():
+            exists = not isinstance(value, str) or (CONF / key / f"{value}.yaml").is_file()
+            if exists and value not in group_choices(schema, key):
+                name = "null" if value is None else str(value)
+                choices = ", ".join(group_choices(schema, key))
+                raise ConfigError(f"unknown {key} {name!r}; choose from {choices}")
+        if override.is_sweep_override() and not multirun:
+            raise ConfigError(f"{override.input_line} holds several values: add -m to run each in turn")
+
+
+def _values_of(override: Override) -> Iterator[Any]:
+    """Yield what a group is to be set to: several names with -m, none where its keys are given as a dict."""
+    if override.is_choice_sweep():
+        yield from override.sweep_string_iterator()
+    elif not override.is_delete() and not override.is_sweep_override():
+        value = override.value()
+        yield from () if isinstance(value, dict | list) else (value,)
+
+
+def group_choices(schema: type[BaseModel], group: str) -> list[str]:
+    """Return the files of a config group, without the models and data sets of other applications."""
+    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    own = section_choices(schema, group, "name")
+    return [name for name in names if name in own or not own]
+
+
+def sections(annotation: Any) -> list[type[BaseModel]]:
+    """Return the sections that a field can hold: one, the members of a union, or none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for member in get_args(annotation) for section in sections(member)]
+
+
+def literals(annotation: Any) -> list[Any]:
+    """Return the values that a Literal, or a union with one in it, allows."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for member in get_args(annotation) for value in literals(member)]
+
+
+def schema_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield every dotted key that a schema knows, sections and all members of unions included."""
+    for name, field in schema.model_fields.items():
+        yield f"{prefix}{name}"
+        for section in sections(field.annotation):
+            yield from schema_keys(section, f"{prefix}{name}.")
+
+
+def section_choices(schema: type[BaseModel], field: str, key: str) -> list[str]:
+    """Return the names of those members of a union that have a key: momentum for optimizer, nesterov."""
+    members = sections(schema.model_fields[field].annotation) if field in schema.model_fields else []
+    return [
+        name
+        for section in members
+        if {"name", key} <= section.model_fields.keys()
+        for name in literals(section.model_fields["name"].annotation)
+    ]

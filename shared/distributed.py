@@ -1,4 +1,7 @@
-"""The processes of one training that torchrun started; a process of its own is rank 0 of 1."""
+"""The processes of one training that torchrun started; a process of its own is rank 0 of 1.
+
+Functions that communicate raise LostProcess if another process has ended.
+"""
 
 import os
 from collections.abc import Callable
@@ -28,11 +31,7 @@ def local_rank() -> int:
 
 
 def broadcast_from_rank0(decide: Callable[[], T]) -> T:
-    """Return in every process what `decide` returns on rank 0; the others do not call it.
-
-    Raises:
-        LostProcess: a process has ended.
-    """
+    """Return in every process what `decide` returns on rank 0; the others do not call it."""
     if world_size() == 1:
         return decide()
     from shared import torch_distributed
@@ -41,11 +40,7 @@ def broadcast_from_rank0(decide: Callable[[], T]) -> T:
 
 
 def all_gather(value: T) -> list[T]:
-    """Return the values of all processes, ordered by rank.
-
-    Raises:
-        LostProcess: a process has ended.
-    """
+    """Return the values of all processes, ordered by rank."""
     if world_size() == 1:
         return [value]
     from shared import torch_distributed
@@ -54,11 +49,7 @@ def all_gather(value: T) -> list[T]:
 
 
 def any_rank(flag: bool) -> bool:
-    """Return whether `flag` is true in any process.
-
-    Raises:
-        LostProcess: a process has ended.
-    """
+    """Return whether `flag` is true in any process."""
     if world_size() == 1:
         return flag
     from shared import torch_distributed

@@ -32,23 +32,15 @@ class TrainingDiverged(SuiteError):
 
 
 class LostProcess(SuiteError):
-    """Another process of this training has ended.
+    """Another process of this training has ended."""
 
-    Attributes:
-        noticed: whether torchrun has already told this process to end.
-    """
-
-    noticed = False
+    noticed = False  # whether torchrun has already told this process to end
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a run that can be resumed.
+    """Ctrl-C during a run that can be resumed."""
 
-    Attributes:
-        folder: the run folder, for `trainer.resume`.
-    """
-
-    folder: Path | None = None
+    folder: Path | None = None  # the run folder, for `trainer.resume`
 
 
 # Ctrl-C: 128 + SIGINT, as a shell reports it.

@@ -10,10 +10,7 @@ from shared.errors import ConfigError, DataError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` in one step.
-
-    The bytes go to a temporary file in the same folder, are flushed to disk, and are then renamed:
-    a reader, or a power failure, finds the old file or the new one, never half of one.
+    """Write `content` to `path` in one step: a reader, or a power failure, never finds half of it.
 
     Raises:
         OSError: the folder cannot be written or the disk is full; nothing is left behind.
@@ -31,11 +28,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_result(path: Path, content: bytes) -> None:
-    """Write a file that a tool was asked for to `path` in one step.
-
-    Raises:
-        ConfigError: it cannot be written there.
-    """
+    """Write a file that a tool was asked for, or raise ConfigError."""
     if path.is_dir():
         raise ConfigError(f"cannot write {path}: it is a folder; name a file in it")
     try:
@@ -57,11 +50,7 @@ def sha256_of(content: bytes | Path) -> str:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
+    """Return the content of a file, or raise DataError."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -69,29 +58,22 @@ def read_file(path: Path) -> bytes:
 
 
 def read_verified(path: Path, sha256: str | None) -> bytes:
-    """Return the content of a file whose SHA-256 digest is known.
-
-    Args:
-        path: the file.
-        sha256: the digest, or the first digits of it; None or "" matches no file.
+    """Return the content of a file with this SHA-256 digest, or digest that starts so.
 
     Raises:
-        DataError: the file cannot be read, or has another digest.
+        DataError: the file cannot be read, or has another digest; None and "" match no file.
     """
     content = read_file(path)
-    if not sha256 or not sha256_of(content).startswith(sha256):
+    digest = sha256_of(content)
+    if not sha256 or not digest.startswith(sha256):
         raise DataError(
-            f"{path} is damaged or another file: its SHA-256 digest is {sha256_of(content)[:16]}..., "
+            f"{path} is damaged or another file: its SHA-256 digest is {digest[:16]}..., "
             f"expected {sha256 or 'none'}"
         )
     return content
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write `content` as JSON in one step, in a folder that may not exist yet.
-
-    Raises:
-        ValueError: it has NaN or infinity, which JSON lacks.
-    """
+    """Write `content` as JSON, without NaN and infinity, in a folder that may not exist yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())

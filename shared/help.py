@@ -5,8 +5,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from shared.compose import CONF, config_from_overrides, group_choices
-from shared.config import AppConfig, literals
+from shared import CONF
+from shared.compose import config_from_overrides
+from shared.config import AppConfig
+from shared.config_errors import group_choices, literals
 
 FOOTER = """
 hydra.run.dir=PATH sets the run folder; -m KEY=A,B runs each value in turn;

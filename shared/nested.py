@@ -5,12 +5,7 @@ from typing import Any
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return every value that is no dict, by its key with its dots; an empty dict leaves nothing.
-
-    Args:
-        values: dicts in dicts.
-        prefix: what each key begins with.
-    """
+    """Return every value that is no dict by its dotted key, after `prefix`; an empty dict leaves nothing."""
     result: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):

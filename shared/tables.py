@@ -13,10 +13,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> str:
     """Return a table in columns two spaces apart, without a final newline.
 
-    Args:
-        header: the first line.
-        rows: the other lines, each as long as the header.
-        align: `<` or `>` for each column, left or right; columns beyond it are on the left.
+    `align` has `<` or `>` for each column, left or right; columns beyond it are on the left.
     """
     lines = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

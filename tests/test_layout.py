@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import literals
+from shared.config_errors import literals
 from tests.helpers import ROOT
 
 # Every package, and every module of shared/, with its floor. It imports from its own floor and below.

@@ -97,7 +97,7 @@ def train(words: list[str], folder: Path) -> None:
     assert list(folder.rglob("metrics.json"))
 
 
-def tried() -> Iterator[Any]:
+def commands_to_try() -> Iterator[Any]:
     """Yield each command that trains or looks at a run.
 
     Fast tests are one prediction for each application, which trains first, and the first --help.
@@ -111,7 +111,7 @@ def tried() -> Iterator[Any]:
             yield pytest.param(command, app, marks=[] if fast else [pytest.mark.slow])
 
 
-@pytest.mark.parametrize(("command", "app"), list(tried()))
+@pytest.mark.parametrize(("command", "app"), list(commands_to_try()))
 def test_command_works(command: str, app: str, tmp_path: Path) -> None:
     words = with_real_paths(command, tmp_path)
     if tool := RUN_TOOL.search(command):
@@ -132,7 +132,7 @@ def test_command_works(command: str, app: str, tmp_path: Path) -> None:
 
 
 def test_every_application_has_a_fast_test() -> None:
-    assert {param.values[1] for param in tried() if not param.marks} == set(TARGETS)
+    assert {param.values[1] for param in commands_to_try() if not param.marks} == set(TARGETS)
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if not application(command)])

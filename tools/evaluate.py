@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.application import FinishedRun
-from shared.compose import config_from_overrides, validate
-from shared.config import AnyAppConfig
+from shared.compose import config_from_overrides
+from shared.config import AnyAppConfig, validate
 from shared.errors import ConfigError
 from shared.files import write_result
 from shared.runs.progress import conclusion

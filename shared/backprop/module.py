@@ -91,18 +91,18 @@ class Module(ABC):
             ValueError: a layer is used twice; it can keep the state of one backward pass only.
         """
         self.children |= children
-        layers = list(self._layers())
-        if len(set(map(id, layers))) < len(layers):
+        layers = [id(layer) for _, layer in self.named_modules()]
+        if len(set(layers)) < len(layers):
             raise ValueError(f"{self}: a layer is used twice; create one for each place")
         for name, child in children.items():
             self.params |= {f"{name}.{key}": value for key, value in child.params.items()}
             self.buffers |= {f"{name}.{key}": value for key, value in child.buffers.items()}
 
-    def _layers(self) -> Iterator["Module"]:
-        """Yield the layers inside, at every depth."""
-        for child in self.children.values():
-            yield child
-            yield from child._layers()
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """Yield this module, whose name is `prefix`, and all layers inside with their names, as torch."""
+        yield prefix, self
+        for name, child in self.children.items():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def _collect(self) -> None:
         """Copy the gradients of the layers inside into `grads`."""

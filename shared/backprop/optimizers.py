@@ -8,6 +8,7 @@ They differ in where the learning rate and eps enter, and in weight decay: torch
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from shared.backprop.module import Array
 State = dict[str, Array]  # the moments of one parameter, by name
 
 
+@dataclass(repr=False, eq=False)
 class Optimizer(ABC):
-    """Base class of the optimizers: the parameters, their states, and weight decay.
+    """Base class of the optimizers: the states of the parameters, and weight decay.
 
     Args:
         params: the parameters by name, such as `module.params`; they are updated in place.
@@ -26,17 +28,20 @@ class Optimizer(ABC):
         formula: "torch" or "keras".
     """
 
+    params: Mapping[str, Array]
+    lr: float = 1e-3
+    formula: str = field(default="torch", kw_only=True)
+    weight_decay = 0.0
     decoupled = False  # whether torch's formula, too, subtracts lr wd w from the weight
 
-    def __init__(
-        self, params: Mapping[str, Array], lr: float, weight_decay: float = 0.0, *, formula: str = "torch"
-    ) -> None:
-        if formula not in ("torch", "keras"):
-            raise ValueError(f"{self}: expected formula=torch or keras, got {formula}")
-        if not lr >= 0 or not weight_decay >= 0:
-            raise ValueError(f"{self}: lr and weight_decay must not be negative, got {lr} and {weight_decay}")
-        self.params, self.lr, self.weight_decay = dict(params), lr, weight_decay
-        self.keras = formula == "keras"
+    def __post_init__(self) -> None:
+        if self.formula not in ("torch", "keras"):
+            raise ValueError(f"{self}: expected formula=torch or keras, got {self.formula}")
+        if not self.lr >= 0 or not self.weight_decay >= 0:
+            given = f"{self.lr} and {self.weight_decay}"
+            raise ValueError(f"{self}: lr and weight_decay must not be negative, got {given}")
+        self.params = dict(self.params)
+        self.keras = self.formula == "keras"
         self.t = 0
         self.state = {name: self.start(w) for name, w in self.params.items()}
 
@@ -71,6 +76,7 @@ class Optimizer(ABC):
             w += self.change(g, self.state[name])
 
 
+@dataclass(repr=False, eq=False)
 class SGD(Optimizer):
     """Gradient descent, with momentum mu and dampening d (Sutskever et al. 2013, section 2).
 
@@ -80,23 +86,17 @@ class SGD(Optimizer):
     Without weight decay the two agree as long as lr is constant. Keras has no dampening.
     """
 
-    def __init__(
-        self,
-        params: Mapping[str, Array],
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-        *,
-        formula: str = "torch",
-    ) -> None:
-        if nesterov and (momentum <= 0 or dampening != 0):
+    momentum: float = 0.0
+    dampening: float = 0.0
+    weight_decay: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
             raise ValueError("SGD: nesterov needs momentum and no dampening")
-        if formula == "keras" and dampening:
+        if self.formula == "keras" and self.dampening:
             raise ValueError("SGD: formula=keras has no dampening")
-        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
-        super().__init__(params, lr, weight_decay, formula=formula)
+        super().__post_init__()
 
     def start(self, w: Array) -> State:
         """Return v = 0, if there is momentum."""
@@ -114,6 +114,7 @@ class SGD(Optimizer):
         return -self.lr * (g + self.momentum * v if self.nesterov else v)
 
 
+@dataclass(repr=False, eq=False)
 class RMSprop(Optimizer):
     """v = alpha v + (1 - alpha) g^2 (Hinton 2012, lecture 6e).
 
@@ -123,20 +124,12 @@ class RMSprop(Optimizer):
     keras:  w -= lr u,  u = g / sqrt(v + eps);     momentum mu: b = mu b + lr u;   w -= b
     """
 
-    def __init__(
-        self,
-        params: Mapping[str, Array],
-        lr: float = 1e-2,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        momentum: float = 0.0,
-        centered: bool = False,
-        *,
-        formula: str = "torch",
-    ) -> None:
-        self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
-        super().__init__(params, lr, weight_decay, formula=formula)
+    lr: float = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    centered: bool = False
 
     def start(self, w: Array) -> State:
         """Return v, m and b, all 0."""
@@ -155,6 +148,7 @@ class RMSprop(Optimizer):
         return -b if self.keras else -self.lr * b
 
 
+@dataclass(repr=False, eq=False)
 class Adagrad(Optimizer):
     """v = v + g^2, starting at initial_accumulator_value (Duchi et al. 2011, JMLR 12, section 1.1).
 
@@ -162,25 +156,20 @@ class Adagrad(Optimizer):
     keras:  w -= lr * g / sqrt(v + eps)        (where initial_accumulator_value is 0.1 by default)
     """
 
-    def __init__(
-        self,
-        params: Mapping[str, Array],
-        lr: float = 1e-2,
-        lr_decay: float = 0.0,
-        weight_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0,
-        eps: float = 1e-10,
-        *,
-        formula: str = "torch",
-    ) -> None:
-        if formula == "keras" and lr_decay:
+    lr: float = 1e-2
+    lr_decay: float = 0.0
+    weight_decay: float = 0.0
+    initial_accumulator_value: float = 0.0
+    eps: float = 1e-10
+
+    def __post_init__(self) -> None:
+        if self.formula == "keras" and self.lr_decay:
             raise ValueError("Adagrad: formula=keras has no lr_decay")
-        self.lr_decay, self.eps, self.initial = lr_decay, eps, initial_accumulator_value
-        super().__init__(params, lr, weight_decay, formula=formula)
+        super().__post_init__()
 
     def start(self, w: Array) -> State:
         """Return v."""
-        return {"v": np.full_like(w, self.initial)}
+        return {"v": np.full_like(w, self.initial_accumulator_value)}
 
     def change(self, g: Array, state: State) -> Array:
         """Return the step."""
@@ -191,6 +180,7 @@ class Adagrad(Optimizer):
         return -lr * g / (np.sqrt(v) + self.eps)
 
 
+@dataclass(repr=False, eq=False)
 class Adam(Optimizer):
     """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2 (Kingma and Ba 2015, arXiv:1412.6980).
 
@@ -198,18 +188,9 @@ class Adam(Optimizer):
     keras:  w -= lr sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)        (section 2, end)
     """
 
-    def __init__(
-        self,
-        params: Mapping[str, Array],
-        lr: float = 1e-3,
-        betas: Sequence[float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        *,
-        formula: str = "torch",
-    ) -> None:
-        self.betas, self.eps = betas, eps
-        super().__init__(params, lr, weight_decay, formula=formula)
+    betas: Sequence[float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
 
     def start(self, w: Array) -> State:
         """Return m and v, both 0."""
@@ -226,6 +207,7 @@ class Adam(Optimizer):
         return -self.lr / (1 - b1**self.t) * m / (np.sqrt(v) / root + self.eps)
 
 
+@dataclass(repr=False, eq=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay: w -= lr wd w comes before Adam's step.
 
@@ -233,19 +215,8 @@ class AdamW(Adam):
     in torch and Keras.
     """
 
+    weight_decay: float = 1e-2
     decoupled = True
-
-    def __init__(
-        self,
-        params: Mapping[str, Array],
-        lr: float = 1e-3,
-        betas: Sequence[float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        *,
-        formula: str = "torch",
-    ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, formula=formula)
 
 
 def clip_grad_norm_(grads: dict[str, Array], max_norm: float) -> float:

@@ -2,9 +2,9 @@
 
 import contextvars
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import threadpoolctl
 
@@ -38,9 +38,6 @@ def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Re
     if len(parts) == 1:
         return [work(parts[0])]
 
-    def run(both: tuple[contextvars.Context, Part]) -> Result:
-        return both[0].run(work, both[1])
-
-    given: Iterable[Any] = [(contextvars.copy_context(), part) for part in parts]
+    contexts = [contextvars.copy_context() for _ in parts]
     with _blas.limit(limits=1), ThreadPoolExecutor(len(parts)) as pool:
-        return list(pool.map(run, given))
+        return list(pool.map(lambda context, part: context.run(work, part), contexts, parts))

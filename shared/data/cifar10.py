@@ -41,7 +41,7 @@ def load(root: Path, download: bool = True, published: FileSet = PUBLISHED) -> I
     Args:
         root: the cache; CIFAR-10 is in `root/cifar10`.
         download: whether the network may be used (170 MB).
-        published: the archive and its digest; tests pass another one.
+        published: the archive and its digest.
 
     Raises:
         DataError: it is not available, or is damaged.
@@ -52,51 +52,43 @@ def load(root: Path, download: bool = True, published: FileSet = PUBLISHED) -> I
         if all((folder / split).is_dir() for split in SUBSET_COUNTS):
             return pictures.load_folder(folder, SIDE, 0.2, cache, "cifar10")
         if (folder / SUBSET).is_file():
-            return _subset(folder / SUBSET, cache)
+            return _read_subset(folder / SUBSET, cache)
     contents, source = fetch(published, root, download)
-    return _published(contents[ARCHIVE], source)
+    return _read_published(contents[ARCHIVE], source)
 
 
-def _subset(archive: Path, cache: Path) -> ImageData:
+def _read_subset(archive: Path, cache: Path) -> ImageData:
     """Return the JPEGs of the archive, decoded once and kept as arrays."""
     facts = archive.stat()
-    counts = [len(CLASSES) * count for count in SUBSET_COUNTS.values()]
     path = cache / f"subset_{facts.st_size}_{facts.st_mtime_ns}.npz"
     images = cached_arrays(path, lambda: {"images": _decode_subset(archive)})["images"]
     train, test = (np.repeat(np.arange(len(CLASSES)), count) for count in SUBSET_COUNTS.values())
-    return ImageData(
-        "cifar10_subset",
-        images[: counts[0]],
-        train,
-        images[counts[0] :],
-        test,
-        CLASSES,
-        embedded=False,
-        source=f"archive {archive}",
-    )
+    first, last = images[: len(train)], images[len(train) :]
+    source = f"archive {archive}"
+    return ImageData("cifar10_subset", first, train, last, test, CLASSES, embedded=False, source=source)
 
 
 def _decode_subset(archive: Path) -> NDArray[np.uint8]:
     """Return the pictures of the training set, then of the test set, each by class and name."""
     print(f"decoding the pictures of {archive}, once", flush=True)
-    found: dict[str, dict[str, NDArray[np.uint8]]] = {
-        f"{split}/{name}": {} for split in SUBSET_COUNTS for name in CLASSES
+    found: dict[tuple[str, ...], dict[str, NDArray[np.uint8]]] = {
+        (split, name): {} for split in SUBSET_COUNTS for name in CLASSES
     }
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
                 file = tar.extractfile(member)  # read here; nothing is written to disk
-                parts = Path(member.name).parts  # cifar10/train/CLASS/NAME
-                folder = "/".join(parts[1:3])
-                if file is not None and len(parts) == 4 and folder in found:
-                    found[folder][parts[3]] = pictures.decode(file.read(), f"{archive}: {member.name}", SIDE)
+                path = Path(member.name)  # cifar10/train/CLASS/NAME
+                if file is not None and (folder := path.parts[1:-1]) in found:
+                    picture = pictures.decode(file.read(), f"{archive}: {path}", SIDE)
+                    found[folder][path.name] = picture
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"{archive}: damaged ({error}); copy it again") from error
-    for folder, images in found.items():
-        expected = SUBSET_COUNTS[folder.partition("/")[0]]
-        if len(images) != expected:
+    for (split, name), images in found.items():
+        if len(images) != SUBSET_COUNTS[split]:
             raise DataError(
-                f"{archive}: {len(images)} pictures in {folder}, expected {expected}; copy it again"
+                f"{archive}: {len(images)} pictures in {split}/{name}, expected {SUBSET_COUNTS[split]}; "
+                "copy it again"
             )
     return np.stack([images[name] for images in found.values() for name in sorted(images)])
 
@@ -113,7 +105,7 @@ class _OnlyArrays(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} does not belong in CIFAR-10")
 
 
-def _published(content: bytes, source: str) -> ImageData:
+def _read_published(content: bytes, source: str) -> ImageData:
     """Return the author's archive: five batches of the training set and one test batch."""
     batches = {}
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:

@@ -1,6 +1,7 @@
 """A user's own data: a folder per class, containing a file per example."""
 
 from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import DataError
-
-SPLITS = ("train", "test")
 
 
 class ClassFolders(NamedTuple):
@@ -34,16 +33,16 @@ def list_class_folders(
         root: the folder.
         suffixes: of the files, in lower case: {".txt"}.
         kind: what the files are, for messages: "texts".
-        test_fraction: fraction of each class's files that are used for testing, at least one, if
-            `root` does not have both sets.
+        test_fraction: of each class's files, at least one, if the test set has to be drawn.
 
     Raises:
         DataError: there are fewer than two classes, a class has no files (or a single one that would
             have to be split), or the test set has a class that the training set lacks.
     """
-    train, test = {}, {}
-    if all((root / split).is_dir() for split in SPLITS):
-        train, test = (_list(root / split, suffixes, kind) for split in SPLITS)
+    train: dict[str, list[Path]] = {}
+    test: dict[str, list[Path]] = {}
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        train, test = (_list(root / split, suffixes, kind) for split in ("train", "test"))
         unknown = sorted(set(test) - set(train))
         if unknown:
             raise DataError(
@@ -60,15 +59,9 @@ def list_class_folders(
             shuffled = [paths[position] for position in random.permutation(len(paths))]
             count = min(max(1, round(test_fraction * len(paths))), len(paths) - 1)
             train[name], test[name] = shuffled[count:], shuffled[:count]
-    classes = tuple(sorted(train))
-    labels = [
-        np.repeat(np.arange(len(classes)), [len(files.get(name, [])) for name in classes])
-        for files in (train, test)
-    ]
-    train_files, test_files = (
-        [path for name in classes for path in files.get(name, [])] for files in (train, test)
-    )
-    return ClassFolders(classes, train_files, test_files, *labels)
+    test = {name: test.get(name, []) for name in train}
+    labels = (np.repeat(np.arange(len(train)), [*map(len, files.values())]) for files in (train, test))
+    return ClassFolders(tuple(train), [*chain(*train.values())], [*chain(*test.values())], *labels)
 
 
 def _list(folder: Path, suffixes: Collection[str], kind: str) -> dict[str, list[Path]]:

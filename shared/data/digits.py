@@ -6,6 +6,8 @@ C. Kaynak, UCI Machine Learning Repository, 1998): real digits by 13 people, 8x8
 to them if MNIST is not available. They are easier and fewer than MNIST: do not compare accuracies.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,17 +31,11 @@ def load() -> ImageData:
     from sklearn.datasets import load_digits  # takes a second, which a run on MNIST saves
 
     bunch = load_digits()
-    images = _center(_enlarge(bunch.images.astype(np.int64)))
-    return ImageData(
-        name="digits",
-        train_images=images[:-TEST_EXAMPLES],
-        train_labels=bunch.target[:-TEST_EXAMPLES],
-        test_images=images[-TEST_EXAMPLES:],
-        test_labels=bunch.target[-TEST_EXAMPLES:],
-        classes=CLASSES,
-        embedded=True,
-        source=f"embedded sample: load_digits of scikit-learn {sklearn.__version__}",
-    )
+    images = np.stack([center(digit, (FIELD - 1) / 2) for digit in _enlarge(bunch.images.astype(np.int64))])
+    train, test = np.split(images, [-TEST_EXAMPLES])
+    labels = np.split(bunch.target, [-TEST_EXAMPLES])
+    source = f"embedded sample: load_digits of scikit-learn {sklearn.__version__}"
+    return ImageData("digits", train, labels[0], test, labels[1], CLASSES, True, source)
 
 
 def _enlarge(images: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -59,15 +55,14 @@ def _enlarge(images: NDArray[np.int64]) -> NDArray[np.uint8]:
     return ((255 * ink + full // 2) // full).astype(np.uint8)  # rounded
 
 
-def _center(digits: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Place (N, 20, 20) digits in (N, 28, 28), their centers of mass in the middle, as in MNIST."""
-    ink = digits.sum(axis=(1, 2), dtype=np.int64)
-    offsets = []
-    for axis in (1, 2):
-        center = digits.sum(axis=3 - axis, dtype=np.int64) @ np.arange(BOX) / ink
-        offset = np.rint((FIELD - 1) / 2 - center).astype(np.int64)
-        offsets.append(offset.clip(0, FIELD - BOX))
-    fields = np.zeros((len(digits), FIELD, FIELD), dtype=np.uint8)
-    for field, digit, top, left in zip(fields, digits, *offsets, strict=True):
-        field[top : top + BOX, left : left + BOX] = digit
-    return fields
+def center(digit: NDArray[Any], middle: float) -> NDArray[Any]:
+    """Place a digit of at most 20 x 20 pixels in a field (28, 28), its center of mass near pixel `middle`."""
+    corner = []
+    for axis in (0, 1):
+        mass = digit.sum(axis=1 - axis)
+        offset = round(middle - mass @ np.arange(len(mass)) / mass.sum())
+        corner.append(min(max(0, offset), FIELD - len(mass)))
+    (top, left), (height, width) = corner, digit.shape
+    field = np.zeros((FIELD, FIELD), digit.dtype)
+    field[top : top + height, left : left + width] = digit
+    return field

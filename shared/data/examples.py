@@ -13,14 +13,12 @@ from shared.errors import ConfigError
 class Examples:
     """N inputs and their labels.
 
-    Attributes:
-        inputs: an array (N, ...), or an object that returns one for an array of rows or a slice:
-            `text.Sequences` pads a batch of texts, `images.Standardized` looks gray values up.
-        labels: int64 (N,).
+    Inputs are an array (N, ...), or an object that returns one for an array of rows or a slice:
+    `text.Sequences` pads a batch of texts, `images.Standardized` looks gray values up.
     """
 
     inputs: Any
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64]  # (N,)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -32,21 +33,13 @@ OVERSIZE = 4  # limit of a download, in multiples of its published size: mirrors
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a data set: NAME in the cache, NAME.gz in the archives and at the mirrors.
-
-    Attributes:
-        name: the file's name, decompressed.
-        size: bytes, decompressed.
-        md5: the published hexadecimal digest of the decompressed content.
-        download_size: bytes of the published NAME.gz.
-        compressed: False for a file that is NAME everywhere and is kept as it is.
-    """
+    """One file of a data set: NAME in the cache, NAME.gz in the archives and at the mirrors."""
 
     name: str
-    size: int
-    md5: str
-    download_size: int
-    compressed: bool = True
+    size: int  # bytes, decompressed
+    md5: str  # the published hexadecimal digest of the decompressed content
+    download_size: int  # bytes of the published NAME.gz
+    compressed: bool = True  # False for a file that is NAME everywhere and is kept as it is
 
     @property
     def remote_name(self) -> str:
@@ -56,19 +49,12 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class FileSet:
-    """The files of a data set, as its authors publish them.
+    """The files of a data set, as its authors publish them."""
 
-    Attributes:
-        name: the name of its folder in the cache and in the archives.
-        title: its name in messages.
-        files: its files.
-        mirrors: URLs, each ending in `/`, where every file can be downloaded; tried in this order.
-    """
-
-    name: str
-    title: str
+    name: str  # of its folder in the cache and in the archives
+    title: str  # its name in messages
     files: tuple[RemoteFile, ...]
-    mirrors: tuple[str, ...]
+    mirrors: tuple[str, ...]  # URLs, each ending in `/`, where every file can be downloaded, tried in order
 
 
 def archives_folder() -> Path | None:
@@ -84,20 +70,20 @@ def fetch(file_set: FileSet, root: Path, download: bool = True) -> tuple[dict[st
     on the screen, and the next place is tried; so is a cache that cannot be written.
 
     Args:
-        file_set: what to get.
-        root: the cache; the files are in `root/NAME`.
+        file_set: the files.
+        root: the cache; they are in `root/NAME`.
         download: whether the network may be used. A download is announced before it starts.
 
     Raises:
         DataError: a file is in none of the places.
     """
-    cache = _Place(f"cache {root / file_set.name}", f"{root / file_set.name}/", unpacked=True)
+    folder, archives = root / file_set.name, archives_folder()
+    cache = _Place(f"cache {folder}", f"{folder}/", unpacked=True)
     try:
         return {file.name: cache.read(file) for file in file_set.files}, cache.name
     except (FileNotFoundError, _Unusable):
         pass  # tried again under the lock: another process may be filling the cache right now
     places, closed = [cache], []
-    archives = archives_folder()
     if archives is not None:
         places.append(_Place(f"archives {archives / file_set.name}", f"{archives / file_set.name}/"))
     else:
@@ -106,24 +92,25 @@ def fetch(file_set: FileSet, root: Path, download: bool = True) -> tuple[dict[st
         places += [_Place(f"network {url}", url, online=True) for url in file_set.mirrors]
     else:
         closed.append("network: downloads are off")
-    with _locked(root / file_set.name) as writable:
-        return _search(file_set, places, closed, writable)
+    with _lock(folder) as writable:
+        return _search(file_set, places, closed, folder if writable else None)
 
 
 def _search(
-    file_set: FileSet, places: "list[_Place]", closed: list[str], writable: bool
+    file_set: FileSet, places: "list[_Place]", closed: list[str], cache: Path | None
 ) -> tuple[dict[str, bytes], str]:
-    """Take from each place what the ones before it lack; `closed` says which cannot be used."""
+    """Take from each place what the ones before it lack, and keep it in the cache if there is one.
+
+    `closed` says which places cannot be used.
+    """
     contents: dict[str, bytes] = {}
     sources, tried = [], []
     for place in places:
         wanted = [file for file in file_set.files if file.name not in contents]
         if place.online and wanted:
             megabytes = sum(file.download_size for file in wanted) / 1e6
-            files = "1 file" if len(wanted) == 1 else f"{len(wanted)} files"
-            print(
-                f"downloading {file_set.title} from {place.address}: {files}, {megabytes:.1f} MB", flush=True
-            )
+            size = f"{len(wanted)} file{'s' * (len(wanted) > 1)}, {megabytes:.1f} MB"
+            print(f"downloading {file_set.title} from {place.address}: {size}", flush=True)
         problems = []
         for file in wanted:
             try:
@@ -139,8 +126,8 @@ def _search(
                 problems.append(f"{file.name}: {error}")
             else:
                 sources.append(place.name)
-                if writable and place is not places[0]:
-                    writable = _keep(places[0], file, contents[file.name])
+                if cache is not None and not place.unpacked:
+                    cache = _write(cache, file.name, contents[file.name])
         if problems:
             tried.append(f"{place.name}: {', '.join(dict.fromkeys(problems))}")
     missing = [f"{file_set.name}/{file.remote_name}" for file in file_set.files if file.name not in contents]
@@ -211,13 +198,11 @@ def _download(url: str, file: RemoteFile) -> bytes:
     from rich.progress import wrap_file
 
     limit, received = OVERSIZE * file.download_size, bytearray()
-    hidden = not get_console().is_terminal
+    bar: Any = {"description": file.name, "transient": True, "disable": not get_console().is_terminal}
     try:
         with (
             urllib.request.urlopen(url, timeout=NETWORK_TIMEOUT) as response,
-            wrap_file(
-                response, file.download_size, description=file.name, transient=True, disable=hidden
-            ) as stream,
+            wrap_file(response, file.download_size, **bar) as stream,
         ):
             while chunk := stream.read(CHUNK):
                 received += chunk
@@ -241,7 +226,7 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _locked(cache: Path) -> Iterator[bool]:
+def _lock(cache: Path) -> Iterator[bool]:
     """Hold the lock of a cache folder; yield whether the folder can be written."""
     lock, writable = FileLock(cache.with_name(f"{cache.name}.lock")), True
     try:
@@ -254,22 +239,23 @@ def _locked(cache: Path) -> Iterator[bool]:
         for leftover in cache.glob(".*.tmp"):  # of write_atomically in a killed process
             leftover.unlink()
     except OSError as error:
-        writable = _report_unwritable(cache, error)
+        writable = False
+        _report_unwritable(cache, error)
     try:
         yield writable
     finally:
         lock.release()
 
 
-def _keep(cache: _Place, file: RemoteFile, content: bytes) -> bool:
-    """Write a file to the cache; return whether that worked."""
+def _write(cache: Path, name: str, content: bytes) -> Path | None:
+    """Write a file to the cache; return the cache, or None if it cannot be written."""
     try:
-        write_atomically(Path(cache.address) / file.name, content)
+        write_atomically(cache / name, content)
     except OSError as error:
-        return _report_unwritable(Path(cache.address), error)
-    return True
+        _report_unwritable(cache, error)
+        return None
+    return cache
 
 
-def _report_unwritable(cache: Path, error: OSError) -> bool:
+def _report_unwritable(cache: Path, error: OSError) -> None:
     print(f"{cache}: cannot be written ({_reason(error)}); continuing without the cache")
-    return False

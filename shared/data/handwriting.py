@@ -9,31 +9,25 @@ in the middle of a field of 28x28 (LeCun et al. 1998, section III.A): at pixel 1
 2. The picture is cropped to the ink, then scaled and centered as above.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from shared.data.digits import BOX, center
 from shared.errors import DataError
 
-BOX, FIELD = 20, 28  # pixels a side
 MIDDLE = 14  # the pixel of the center of mass
 GRAIN = 0.15  # of full ink
 CONTRAST = 32  # of 255: with less between paper and ink the picture is empty
 
 
-@dataclass(frozen=True)
-class Digit:
-    """A digit in MNIST's form.
+class Digit(NamedTuple):
+    """A digit in MNIST's form."""
 
-    Attributes:
-        pixels: uint8 (28, 28), 0 is paper, 255 is full ink.
-        dark: whether the ink was darker than the paper.
-    """
-
-    pixels: NDArray[np.uint8]
-    dark: bool
+    pixels: NDArray[np.uint8]  # (28, 28), 0 is paper, 255 is full ink
+    dark: bool  # whether the ink was darker than the paper
 
     @property
     def ink(self) -> str:
@@ -54,10 +48,11 @@ def mnist_form(picture: Image.Image, name: str) -> Digit:
     if contrast < CONTRAST:
         raise DataError(f"{name}: there is nothing on it: paper and ink differ by {contrast:.0f} of 255")
     ink = (paper - gray if dark else gray - paper) / contrast
-    return Digit(_centered(_scaled(np.where(ink < GRAIN, 0.0, ink))), dark)
+    field = center(_crop_and_scale(np.where(ink < GRAIN, 0.0, ink)), MIDDLE)
+    return Digit(np.rint(255 * field).astype(np.uint8), dark)
 
 
-def _scaled(ink: NDArray[np.float64]) -> NDArray[np.float64]:
+def _crop_and_scale(ink: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the part with ink (0 to 1), its longer side 20 pixels; each is the mean of its area."""
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -65,16 +60,3 @@ def _scaled(ink: NDArray[np.float64]) -> NDArray[np.float64]:
     image = Image.fromarray(ink.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
     small = np.asarray(image, dtype=np.float64)
     return small / small.max()
-
-
-def _centered(ink: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return the field, uint8 (28, 28), with the center of mass of the ink in the middle."""
-    corner = []
-    for axis in (0, 1):
-        mass = ink.sum(axis=1 - axis)
-        center = mass @ np.arange(len(mass)) / mass.sum()
-        corner.append(min(max(0, round(MIDDLE - center)), FIELD - len(mass)))
-    (top, left), (height, width) = corner, ink.shape
-    field = np.zeros((FIELD, FIELD), dtype=np.uint8)
-    field[top : top + height, left : left + width] = np.rint(255 * ink)
-    return field

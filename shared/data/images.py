@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,41 +14,30 @@ from numpy.typing import NDArray
 class ImageData:
     """An image classification data set, with the training and test set that its authors chose.
 
-    Attributes:
-        name: its short name, such as "mnist".
-        train_images: uint8 (N, H, W), 0 is background and 255 full ink, or RGB, (N, H, W, 3).
-        train_labels: int64 (N,), indices into `classes`.
-        test_images, test_labels: the same for M test examples.
-        classes: the name of each class.
-        embedded: whether this is the bundled sample, which needs no network.
-        source: where the data came from, for people: "cache data/mnist".
-        own_classes: whether a user named the classes: then the names enter the digest.
-        sha256: hexadecimal digest of names, dtypes, shapes and elements of the four arrays, and of
-            the class names with `own_classes`.
-
     Raises:
         ValueError: the arrays are not as described here, or do not fit each other.
     """
 
-    name: str
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
+    name: str  # short, such as "mnist"
+    train_images: NDArray[np.uint8]  # (N, H, W), 0 is background and 255 full ink, or RGB, (N, H, W, 3)
+    train_labels: NDArray[np.int64]  # (N,), indices into `classes`
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int64]
     classes: tuple[str, ...]
-    embedded: bool
-    source: str
-    own_classes: bool = False
-    sha256: str = field(init=False)
+    embedded: bool  # whether this is the bundled sample, which needs no network
+    source: str  # where the data came from, for people: "cache data/mnist"
+    own_classes: bool = False  # whether a user named the classes: then the names enter the digest
 
     def __post_init__(self) -> None:
         self._check("train", self.train_images, self.train_labels)
         self._check("test", self.test_images, self.test_labels)
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise ValueError(
-                f"{self.name}: training images are {self.train_images.shape[1:]}, "
-                f"test images {self.test_images.shape[1:]}"
-            )
+        train, test = self.train_images.shape[1:], self.test_images.shape[1:]
+        if train != test:
+            raise ValueError(f"{self.name}: training images are {train}, test images {test}")
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hexadecimal digest of the arrays, and of the class names with `own_classes`."""
         digest = hashlib.sha256()
         for name in ("train_images", "train_labels", "test_images", "test_labels"):
             array = getattr(self, name)
@@ -55,31 +45,23 @@ class ImageData:
             digest.update(np.ascontiguousarray(array).data)
         if self.own_classes:
             digest.update(json.dumps(self.classes).encode())
-        object.__setattr__(self, "sha256", digest.hexdigest())  # the class is frozen
+        return digest.hexdigest()
 
     def _check(self, split: str, images: NDArray[Any], labels: NDArray[Any]) -> None:
         gray_or_rgb = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+        last = len(self.classes) - 1
         if images.dtype != np.uint8 or not gray_or_rgb or images.size == 0:
-            raise ValueError(
-                f"{self.name}: {split} images must be uint8 (N, H, W) or (N, H, W, 3), not empty; "
-                f"these are {images.dtype} {images.shape}"
-            )
-        if labels.dtype != np.int64 or labels.shape != (len(images),):
-            raise ValueError(
-                f"{self.name}: {split} labels must be int64 ({len(images)},), one per image; "
-                f"these are {labels.dtype} {labels.shape}"
-            )
-        if labels.min() < 0 or labels.max() >= len(self.classes):
-            raise ValueError(
-                f"{self.name}: {split} labels range from {labels.min()} to {labels.max()}, "
-                f"but there are {len(self.classes)} classes"
-            )
+            problem = f"images must be uint8 (N, H, W) or (N, H, W, 3), not {images.dtype} {images.shape}"
+        elif labels.dtype != np.int64 or labels.shape != (len(images),):
+            problem = f"labels must be int64 ({len(images)},), not {labels.dtype} {labels.shape}"
+        elif labels.min() < 0 or labels.max() > last:
+            problem = f"labels must be 0 to {last}, not {labels.min()} to {labels.max()}"
+        else:
+            return
+        raise ValueError(f"{self.name}: {split} {problem}")
 
     def limit(self, train: int | None, test: int | None) -> "ImageData":
-        """Return a view of the first `train` training and `test` test examples; None keeps all.
-
-        MNIST's examples are in random order, so the first ones are a fair sample.
-        """
+        """Return the first `train` and `test` examples (None: all); MNIST's are in random order."""
         return replace(
             self,
             train_images=self.train_images[:train],
@@ -91,15 +73,10 @@ class ImageData:
 
 @dataclass(frozen=True, eq=False)
 class Standardized:
-    """Gray images kept as bytes, a quarter of float32's memory; indexing standardizes them.
+    """Gray images kept as bytes, a quarter of float32's memory; indexing standardizes them."""
 
-    Attributes:
-        pixels: uint8 (N, H, W).
-        table: the standardized value of each of the 256 gray levels, float32 (256,).
-    """
-
-    pixels: Any
-    table: Any
+    pixels: Any  # uint8 (N, H, W)
+    table: Any  # the standardized value of each of the 256 gray levels, float32 (256,)
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -49,7 +49,7 @@ def load(
         settings: how the texts are encoded.
         download: whether the network may be used.
         fallback: if IMDB is not available, "reviews" returns generated ones; None raises.
-        each: expected number of reviews of each class in each split; tests use fewer.
+        each: expected number of reviews of each class in each split.
 
     Raises:
         DataError: IMDB is not available and `fallback` is None, or it is damaged.
@@ -68,7 +68,7 @@ def load(
         print("encoding the reviews: once, in less than a minute", flush=True)
         return text.encode(_texts(reviews_found, source, each), [[0] * each + [1] * each] * 2, settings)
 
-    encoded = text.cached(cache, digest, settings, make)
+    encoded = text.cached_encoding(cache, digest, settings, make)
     return TextData("imdb", *encoded, CLASSES, embedded=False, source=source)
 
 

@@ -6,7 +6,6 @@ completely is refused.
 """
 
 import contextlib
-import hashlib
 import io
 import os
 import warnings
@@ -25,7 +24,7 @@ from shared.data.cache import cached_arrays
 from shared.data.class_folders import list_class_folders
 from shared.data.images import ImageData
 from shared.errors import DataError
-from shared.files import read_file
+from shared.files import read_file, sha256_of
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # Pillow would also run Ghostscript on PostScript
@@ -39,12 +38,7 @@ Pixels = NDArray[np.uint8]
 
 
 def decode(content: bytes, name: str, size: int) -> Pixels:
-    """Return the largest centered square of a picture, scaled to uint8 (size, size, 3).
-
-    Args:
-        content: a file's content, in one of `FORMATS`.
-        name: the file's name, for messages.
-        size: height and width of the result in pixels.
+    """Return the largest centered square of a picture in a file, scaled to uint8 (size, size, 3).
 
     Raises:
         DataError: it is not a picture, is cut short, or has more than `MAX_PIXELS` pixels.
@@ -147,16 +141,10 @@ def _decode_file(path: Path, size: int) -> Pixels:
 def load_folder(
     root: Path, size: int, test_fraction: float, cache: Path, name: str = "image_folder"
 ) -> ImageData:
-    """Return the pictures in `root/train/CLASS/*` and `root/test/CLASS/*`.
+    """Return a user's own pictures, uint8 (N, size, size, 3), as `list_class_folders` finds them.
 
-    Args:
-        root: the folder; see `list_class_folders`.
-        size: height and width of the result in pixels.
-        test_fraction: fraction of each class's pictures that are used for testing, if `root` does
-            not have both sets.
-        cache: folder for the decoded arrays, each named by a digest of the files' paths, sizes and
-            modification times.
-        name: of the data set.
+    The decoded arrays are kept in the folder `cache`, in a file named by a digest of the pictures' paths,
+    sizes and modification times.
 
     Raises:
         DataError: as `list_class_folders`, or a picture cannot be decoded.
@@ -165,26 +153,14 @@ def load_folder(
     paths, count = [*sorted(folders.train), *sorted(folders.test)], len(folders.train)
     path = cache / f"pictures_{_cache_key(paths, size)}.npz"
     arrays = cached_arrays(path, lambda: {"pictures": decode_files(paths, size)}, CACHE_MAX_BYTES)
-    pictures = arrays["pictures"]
-    return ImageData(
-        name,
-        pictures[:count],
-        folders.train_labels,
-        pictures[count:],
-        folders.test_labels,
-        folders.classes,
-        embedded=False,
-        source=f"folder {root}",
-        own_classes=True,
-    )
+    train, test = arrays["pictures"][:count], arrays["pictures"][count:]
+    origin: Any = {"embedded": False, "source": f"folder {root}", "own_classes": True}
+    return ImageData(name, train, folders.train_labels, test, folders.test_labels, folders.classes, **origin)
 
 
 def _cache_key(paths: Sequence[Path], size: int) -> str:
-    digest = hashlib.sha256(f"{CACHE_FORMAT} {size} {len(paths)}\n".encode())
-    for path in paths:
-        status = path.stat()
-        digest.update(f"{path.resolve()}\n{status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:24]
+    statuses = [f"{path.resolve()}\n{path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in paths]
+    return sha256_of(f"{CACHE_FORMAT} {size} {len(paths)}\n{''.join(statuses)}".encode())[:24]
 
 
 def shift_and_mirror(images: Pixels, random: np.random.Generator, pixels: int, mirror: bool) -> Pixels:

@@ -27,20 +27,13 @@ SEED = 2017  # the year of Vaswani et al.
 class RecallData:
     """The generated data set. An example of P pairs has 2 P + 1 ids: key, value, key, value, ..., and the
     key that is asked for. Its label is the index of that key's value.
-
-    Attributes:
-        train: the training examples.
-        test: the test examples, of the same length.
-        longer: more test examples, by number of pairs.
-        vocabulary: the name of each id: padding, the keys, the values.
-        classes: the names of the values.
     """
 
     train: Examples
-    test: Examples
-    longer: dict[int, Examples]
-    vocabulary: tuple[str, ...]
-    classes: tuple[str, ...]
+    test: Examples  # of the same length
+    longer: dict[int, Examples]  # more test examples, by number of pairs
+    vocabulary: tuple[str, ...]  # the name of each id: padding, the keys, the values
+    classes: tuple[str, ...]  # the names of the values
     name: str = "recall"
     source: str = "generated here"
     embedded: bool = False
@@ -58,10 +51,9 @@ def load(keys: int, values: int, pairs: int, longer: Sequence[int]) -> RecallDat
     """Return 20,000 training examples and 5,000 test examples of each length, always the same ones.
 
     Args:
-        keys: number of different keys.
-        values: number of different values, which are the classes.
-        pairs: number of pairs in an example.
-        longer: numbers of pairs in the additional test examples.
+        keys, values: how many there are; the values are the classes.
+        pairs: in an example.
+        longer: pairs in an example of the additional test sets.
     """
     random = np.random.default_rng(SEED)
     train, test = (generate(count, keys, values, pairs, random) for count in (TRAIN, TEST))

@@ -13,17 +13,11 @@ POOL = 50  # batches that are sorted by length together
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """Documents as ids, one after the other, and their labels.
+    """Documents as ids, one after the other, and their labels."""
 
-    Attributes:
-        ids: uint16 or int32 (M,), without `PAD`.
-        offsets: int64 (N + 1,); document n is ids[offsets[n]:offsets[n + 1]], never empty.
-        labels: int64 (N,), indices into the classes of the data set.
-    """
-
-    ids: NDArray[Any]
-    offsets: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    ids: NDArray[Any]  # uint16 or int32 (M,), without `PAD`
+    offsets: NDArray[np.int64]  # (N + 1,); document n is ids[offsets[n]:offsets[n + 1]], never empty
+    labels: NDArray[np.int64]  # (N,), indices into the classes of the data set
 
     def __len__(self) -> int:
         return len(self.labels)

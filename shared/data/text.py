@@ -7,11 +7,11 @@ training texts. torchtext imports torch, so it is imported only when something i
 import hashlib
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,48 +24,30 @@ from shared.files import read_file, sha256_of
 SPECIALS = ("<pad>", "<unk>")  # the tokens PAD and UNKNOWN
 FORMAT = 1  # of the cached file; increase it when the encoding changes
 BREAK = re.compile(r"<br\s*/?>")
-SECONDS_BETWEEN_LINES = 5.0
 LONGEST_FILE = 1 << 24  # bytes
 
 Encoded = tuple[Documents, Documents, tuple[str, ...]]  # training, test, vocabulary
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How texts become ids.
+class Settings(NamedTuple):
+    """How texts become ids."""
 
-    Attributes:
-        vocabulary_size: maximum number of tokens, the most frequent ones, in addition to `SPECIALS`.
-        min_frequency: minimum number of occurrences of a token in the training texts.
-    """
-
-    vocabulary_size: int
-    min_frequency: int
+    vocabulary_size: int  # maximum number of tokens, the most frequent ones, in addition to `SPECIALS`
+    min_frequency: int  # minimum number of occurrences of a token in the training texts
 
 
 @dataclass(frozen=True, eq=False)
 class TextData:
-    """A text classification data set.
+    """A text classification data set."""
 
-    Attributes:
-        name: its short name, such as "imdb".
-        train: the training documents.
-        test: the test documents.
-        vocabulary: the token of each id; `SPECIALS` first.
-        classes: the name of each class.
-        embedded: whether this is the generated sample, which needs no network.
-        source: where the data came from, for people.
-        own_classes: whether a user named the classes: then the names enter the digest.
-    """
-
-    name: str
+    name: str  # short, such as "imdb"
     train: Documents
     test: Documents
-    vocabulary: tuple[str, ...]
+    vocabulary: tuple[str, ...]  # the token of each id; `SPECIALS` first
     classes: tuple[str, ...]
-    embedded: bool
-    source: str
-    own_classes: bool = False
+    embedded: bool  # whether this is the generated sample, which needs no network
+    source: str  # where the data came from, for people
+    own_classes: bool = False  # whether a user named the classes: then the names enter the digest
 
     @property
     def vocabulary_file(self) -> bytes:
@@ -97,29 +79,22 @@ def tokenizer() -> Callable[[str], list[str]]:
 
 
 def encode(texts: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], settings: Settings) -> Encoded:
-    """Return training documents, test documents and the vocabulary; print progress every few seconds.
+    """Return training documents, test documents and the vocabulary; a terminal shows the progress.
 
-    Args:
-        texts: the training texts and the test texts.
-        labels: their labels.
-        settings: the size of the vocabulary.
+    `texts` and `labels` are those of the training set, then those of the test set.
 
     Raises:
         DataError: no token of the training texts is as frequent as `settings` requires.
     """
+    from rich import get_console
+    from rich.progress import track
     from torchtext.vocab import Vocab  # imports torch
 
     tokenize = tokenizer()
-    tokens: list[list[list[str]]] = []
-    last_line, done, total = time.monotonic(), 0, sum(map(len, texts))
-    for split in texts:
-        tokens.append([])
-        for text in split:
-            tokens[-1].append(tokenize(text))
-            done += 1
-            if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
-                last_line = time.monotonic()
-                print(f"splitting texts into words: {done:,} of {total:,}", flush=True)
+    bar: Any = {"transient": True, "disable": not get_console().is_terminal}
+    tokens = [
+        [tokenize(text) for text in track(split, "splitting texts into words", **bar)] for split in texts
+    ]
     counts = Counter(token for document in tokens[0] for token in document)
     vocab = Vocab(counts, settings.vocabulary_size, settings.min_frequency, specials=list(SPECIALS))
     if len(vocab) == len(SPECIALS):
@@ -141,14 +116,10 @@ def _documents(tokens: Sequence[Sequence[str]], labels: Sequence[int], ids_of: d
     return Documents(ids, offsets, np.asarray(labels, np.int64))
 
 
-def cached(folder: Path, digest: str, settings: Settings, make: Callable[[], Encoded]) -> Encoded:
+def cached_encoding(folder: Path, digest: str, settings: Settings, make: Callable[[], Encoded]) -> Encoded:
     """Return the result of `make`, from a file in `folder` if an earlier run left it there.
 
-    Args:
-        folder: the cache.
-        digest: of the texts and labels; digest and settings name the file.
-        settings: how the texts are encoded.
-        make: encodes the texts.
+    The file is named by the settings and `digest`, that of the texts and labels.
     """
 
     def arrays() -> Arrays:
@@ -167,13 +138,7 @@ def cached(folder: Path, digest: str, settings: Settings, make: Callable[[], Enc
 
 
 def load_folder(root: Path, settings: Settings, test_fraction: float) -> TextData:
-    """Return a user's own texts, in `root/train/CLASS/*.txt` and `root/test/CLASS/*.txt`.
-
-    Args:
-        root: the folder; see `list_class_folders`. The encoded texts are cached in it.
-        settings: how the texts are encoded.
-        test_fraction: fraction of each class's texts that are used for testing, if `root` does not
-            have both sets.
+    """Return a user's own texts, as `list_class_folders` finds them; once encoded, they are cached in `root`.
 
     Raises:
         DataError: as `list_class_folders`, or a text is too long or not UTF-8.
@@ -182,7 +147,7 @@ def load_folder(root: Path, settings: Settings, test_fraction: float) -> TextDat
     texts = [[_read_text(path) for path in paths] for paths in (folders.train, folders.test)]
     labels = [folders.train_labels.tolist(), folders.test_labels.tolist()]
     digest = sha256_of(json.dumps([texts, labels]).encode())
-    encoded = cached(root, digest, settings, lambda: encode(texts, labels, settings))
+    encoded = cached_encoding(root, digest, settings, lambda: encode(texts, labels, settings))
     return TextData(
         "text_folder", *encoded, folders.classes, embedded=False, source=f"folder {root}", own_classes=True
     )

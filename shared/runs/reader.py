@@ -14,8 +14,7 @@ import safetensors.numpy
 import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from shared.compose import validate
-from shared.config import AnyAppConfig
+from shared.config import AnyAppConfig, validate
 from shared.errors import ConfigError, DataError
 from shared.files import read_verified
 from shared.runs.environment import git

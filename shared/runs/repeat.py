@@ -7,7 +7,8 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from shared.compose import CONF, compose
+from shared import CONF
+from shared.compose import compose
 from shared.config import AppConfig, Trainer
 from shared.errors import ConfigError
 from shared.nested import flat

@@ -20,12 +20,8 @@ from shared.training.schedule import ALL, Indices, LrScales, lr_scale
 class KerasLearner:
     """A network in Keras with its optimizer.
 
-    Args:
-        build_model: returns the network with its initial weights for `config.model`.
-        config: seed, threads, precision and optimizer are taken from here.
-        loss: name of the loss it is trained on.
-        lr_scales: factors of the learning rate by layer; 0 freezes a layer, including the
-            statistics of its batch normalization.
+    `build_model` returns the network with its initial weights for `config.model`. A factor 0 in
+    `lr_scales` freezes a layer, including the statistics of its batch normalization.
     """
 
     asynchronous = False
@@ -132,12 +128,11 @@ class KerasLearner:
 
         Keras numbers optimizers and generators per process; here their position counts.
         """
-        weights = {weight.path: weight for weight in self.model.weights}
-        optimizer = dict(enumerate(self.optimizer.variables))
-        others = (v for v in self.model.variables if v.path not in weights)
+        weights = {f"weights/{weight.path}": weight for weight in self.model.weights}
+        others = (v for v in self.model.variables if f"weights/{v.path}" not in weights)
         return {
-            **{f"weights/{path}": weight for path, weight in weights.items()},
-            **{f"optimizer/{number}/{v.name}": v for number, v in optimizer.items()},
+            **weights,
+            **{f"optimizer/{number}/{v.name}": v for number, v in enumerate(self.optimizer.variables)},
             **{f"random/{number}": v for number, v in enumerate(others)},
         }
 

@@ -15,13 +15,15 @@ from shared.errors import ConfigError
 
 
 class TorchOptimizer(keras.optimizers.Optimizer):
-    """The common part of torch's optimizers: L2 is added to the gradient, the state starts at zero."""
+    """The common part of torch's optimizers: L2 is added to the gradient."""
 
     state_names: ClassVar[tuple[str, ...]] = ()
+    decoupled = False  # whether lr * weight_decay * w is subtracted from the weight instead
 
     def __init__(self, config: Any) -> None:
         super().__init__(learning_rate=config.lr, name=config.name)
         self.options = config
+        self.initial = keras.initializers.Constant(getattr(config, "initial_accumulator_value", 0.0))
         self.state: list[list[keras.Variable]] = []
         self.lr_scales: dict[str, float] = {}  # by the path of the variable
 
@@ -30,13 +32,18 @@ class TorchOptimizer(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        for variable in variables:
-            self.state.append([self.add_variable_from_reference(variable, name) for name in self.state_names])
+        self.state = [
+            [self.add_variable_from_reference(variable, name, self.initial) for name in self.state_names]
+            for variable in variables
+        ]
 
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable) -> None:
         """Take one step of one variable."""
         rate = self.rate(learning_rate, variable)
-        gradient = gradient + self.options.weight_decay * variable
+        if self.decoupled:
+            variable.assign_sub(rate * self.options.weight_decay * variable)
+        else:
+            gradient = gradient + self.options.weight_decay * variable
         state = self.state[self._get_variable_index(variable)]
         variable.assign_sub(self.step(gradient, rate, *state))
 
@@ -80,13 +87,6 @@ class TorchAdagrad(TorchOptimizer):
 
     state_names = ("sum",)
 
-    def build(self, variables: list[keras.Variable]) -> None:
-        if self.built:
-            return
-        super().build(variables)
-        for (total,) in self.state:
-            total.assign(ops.full_like(total, self.options.initial_accumulator_value))
-
     def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
         (total,) = state
         total.assign(total + gradient**2)
@@ -113,11 +113,7 @@ class TorchAdam(TorchOptimizer):
 class TorchAdamW(TorchAdam):
     """Adam after w *= 1 - lr * weight_decay; the gradient stays as it is."""
 
-    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable) -> None:
-        rate = self.rate(learning_rate, variable)
-        variable.assign_sub(rate * self.options.weight_decay * variable)
-        state = self.state[self._get_variable_index(variable)]
-        variable.assign_sub(self.step(gradient, rate, *state))
+    decoupled = True
 
 
 def build_optimizer(config: Optimizer) -> keras.optimizers.Optimizer:

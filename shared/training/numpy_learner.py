@@ -1,7 +1,7 @@
 """Training in NumPy, with the hand-written backward passes of shared/backprop."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,9 @@ from shared.training.schedule import ALL, Indices, LrScales, lr_scale, parameter
 class NumpyLearner:
     """A network in NumPy with its optimizer.
 
-    Args:
-        build_model: returns the network for `config.model`, a dtype, and the generator from which
-            initial weights and dropout masks are drawn.
-        config: seed, threads, precision and optimizer are taken from here.
-        loss: name of the loss it is trained on.
-        lr_scales: factors of the learning rate by parameter group; 0 freezes a group, including
-            the statistics of its batch normalization.
+    `build_model` returns the network for `config.model`, a dtype, and the generator from which initial
+    weights and dropout masks are drawn. A factor 0 in `lr_scales` freezes a parameter group, including
+    the statistics of its batch normalization.
     """
 
     asynchronous = False
@@ -46,9 +42,11 @@ class NumpyLearner:
         self.loss = loss
         self.clip_norm = config.trainer.clip_norm
         self.criterion = build_loss(loss)
+        groups: dict[str, dict[str, Array]] = {}
+        for name, weight in self.model.params.items():
+            groups.setdefault(parameter_group(name, lr_scales), {})[name] = weight
         self.optimizers = {
-            group: build_optimizer(weights, config.optimizer)
-            for group, weights in parameter_groups(self.model.params, lr_scales).items()
+            group: build_optimizer(params, config.optimizer) for group, params in groups.items()
         }
         self.set_lr_scales(lr_scales)
 
@@ -84,7 +82,7 @@ class NumpyLearner:
 
     def start_epoch(self, batches: Sequence[Indices]) -> Sequence[Indices]:
         """Switch to training mode, except for frozen layers; return the batches unchanged."""
-        for name, layer in named_layers(self.model):
+        for name, layer in self.model.named_modules():
             layer.training = lr_scale(name, self.lr_scales) > 0
         return batches
 
@@ -115,61 +113,32 @@ class NumpyLearner:
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return everything the next step depends on: weights, optimizers, random generator."""
         arrays = {f"weights/{name}": value for name, value in self.weights().items()}
-        for optimizer in self.optimizers.values():
-            arrays |= slots_of(optimizer)
-        steps = {key: optimizer.t for key, optimizer in self.optimizers.items()}
-        return arrays, {"steps": steps, "random": self.random.bit_generator.state}
+        steps = {group: optimizer.t for group, optimizer in self.optimizers.items()}
+        return arrays | self.slots(), {"steps": steps, "random": self.random.bit_generator.state}
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
         from shared.training.checkpoint import below
 
         self.load_weights(below("weights/", arrays))
-        for key, optimizer in self.optimizers.items():
-            optimizer.t = numbers["steps"][key]
-            load_slots(optimizer, arrays)
+        for group, optimizer in self.optimizers.items():
+            optimizer.t = numbers["steps"][group]
+        for name, value in self.slots().items():
+            value[...] = arrays[name]
         self.random.bit_generator.state = numbers["random"]
+
+    def slots(self) -> dict[str, Array]:
+        """Return the arrays that the optimizers keep for each weight, by their names in a checkpoint."""
+        return {
+            f"optimizer/{name}/{slot}": value
+            for optimizer in self.optimizers.values()
+            for name, state in optimizer.state.items()
+            for slot, value in state.items()
+        }
 
     def to_dtype(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the inputs in the network's dtype; integers (word ids) stay integers."""
         return inputs.astype(self.dtype) if inputs.dtype.kind == "f" else inputs
-
-
-def slots_of(optimizer: backprop.Optimizer) -> dict[str, Array]:
-    """Return the arrays that an optimizer keeps for each weight, by their names in a checkpoint."""
-    return {
-        f"optimizer/{name}/{slot}": value
-        for name, state in optimizer.state.items()
-        for slot, value in state.items()
-    }
-
-
-def load_slots(optimizer: backprop.Optimizer, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Restore what `slots_of` returned.
-
-    Raises:
-        ValueError, KeyError: a name is missing, or a shape does not fit.
-    """
-    for name, state in optimizer.state.items():
-        for slot, value in state.items():
-            state[slot] = np.array(arrays[f"optimizer/{name}/{slot}"])
-            if state[slot].shape != value.shape:
-                raise ValueError(f"{name}: expected {slot} {value.shape}")
-
-
-def named_layers(module: Module, name: str = "") -> Iterator[tuple[str, Module]]:
-    """Yield the module and all layers inside with their names; the module itself has none."""
-    yield name, module
-    for key, child in module.children.items():
-        yield from named_layers(child, f"{name}.{key}" if name else key)
-
-
-def parameter_groups(params: dict[str, Array], lr_scales: LrScales) -> dict[str, dict[str, Array]]:
-    """Return the parameters of each group of `lr_scales` that has any."""
-    groups: dict[str, dict[str, Array]] = {}
-    for name, weight in params.items():
-        groups.setdefault(parameter_group(name, lr_scales), {})[name] = weight
-    return groups
 
 
 class BinaryLoss:
@@ -203,7 +172,7 @@ def build_loss(loss: Loss) -> Any:
 
 def build_optimizer(params: dict[str, Array], config: Optimizer) -> backprop.Optimizer:
     """Return the optimizer of that name, with the configured formula."""
-    classes: dict[str, type[backprop.Optimizer]] = {
+    classes: dict[str, Callable[..., backprop.Optimizer]] = {
         "sgd": backprop.SGD,
         "momentum": backprop.SGD,
         "rmsprop": backprop.RMSprop,

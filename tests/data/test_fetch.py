@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import json
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ PACKED = gzip.compress(GOOD, mtime=0)
 Capture = pytest.CaptureFixture[str]
 
 
-def published(*mirrors: str) -> FileSet:
+def file_set(*mirrors: str) -> FileSet:
     files = (
         RemoteFile(name, len(content), hashlib.md5(content).hexdigest(), len(gzip.compress(content)))
         for name, content in FILES.items()
@@ -54,14 +53,14 @@ def all_files(**changes: Answer) -> dict[str, Answer]:
     }
 
 
-def cached(root: Path) -> dict[str, bytes]:
+def cache_content(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (root / "set").iterdir()}
 
 
 def test_the_cache_comes_first(archives: Path, tmp_path: Path, serve: Serve, capsys: Capture) -> None:
     write_archives(archives)
     web = serve(all_files())
-    assert fetch(published(web.url), write_cache(tmp_path)) == (FILES, f"cache {tmp_path / 'set'}")
+    assert fetch(file_set(web.url), write_cache(tmp_path)) == (FILES, f"cache {tmp_path / 'set'}")
     assert not web.requests
     assert capsys.readouterr().out == ""
 
@@ -71,26 +70,26 @@ def test_archives_come_before_the_network_and_fill_the_cache(
 ) -> None:
     write_archives(archives)
     web = serve(all_files())
-    assert fetch(published(web.url), tmp_path) == (FILES, f"archives {archives / 'set'}")
+    assert fetch(file_set(web.url), tmp_path) == (FILES, f"archives {archives / 'set'}")
     assert not web.requests
-    assert cached(tmp_path) == FILES
+    assert cache_content(tmp_path) == FILES
 
 
 def test_the_network_comes_last_and_fills_the_cache(
     archives: Path, tmp_path: Path, serve: Serve, capsys: Capture
 ) -> None:
     web = serve(all_files())
-    assert fetch(published(web.url), tmp_path) == (FILES, f"network {web.url}")
+    assert fetch(file_set(web.url), tmp_path) == (FILES, f"network {web.url}")
     assert capsys.readouterr().out == f"downloading SET from {web.url}: 2 files, 0.0 MB\n"
-    assert cached(tmp_path) == FILES
-    assert fetch(published(web.url), tmp_path)[1].startswith("cache ")
+    assert cache_content(tmp_path) == FILES
+    assert fetch(file_set(web.url), tmp_path)[1].startswith("cache ")
     assert web.requests == list(all_files())
 
 
 def test_only_missing_files_are_fetched(tmp_path: Path, serve: Serve) -> None:
     (write_cache(tmp_path) / "set" / "labels").unlink()
     web = serve(all_files())
-    assert fetch(published(web.url), tmp_path) == (FILES, f"cache {tmp_path / 'set'}, network {web.url}")
+    assert fetch(file_set(web.url), tmp_path) == (FILES, f"cache {tmp_path / 'set'}, network {web.url}")
     assert web.requests == ["labels.gz"]
 
 
@@ -117,8 +116,8 @@ def test_damage_is_named_and_repaired_from_the_next_place(
     write_cache(tmp_path, images=content)
     write_archives(archives, images=gzip.compress(content))
     web = serve(all_files())
-    contents, _ = fetch(published(web.url), tmp_path)
-    assert contents == cached(tmp_path) == FILES
+    contents, _ = fetch(file_set(web.url), tmp_path)
+    assert contents == cache_content(tmp_path) == FILES
     assert web.requests == ["images.gz"]
     in_cache, in_archives, _ = capsys.readouterr().out.splitlines()
     assert in_cache.startswith(f"{tmp_path}/set/images: {message}")
@@ -138,17 +137,17 @@ def test_damage_is_named_and_repaired_from_the_next_place(
 def test_a_damaged_gzip_file_is_named(archives: Path, tmp_path: Path, packed: bytes, message: str) -> None:
     write_archives(archives, images=packed)
     with pytest.raises(DataError) as caught:
-        fetch(published(), tmp_path, download=False)
+        fetch(file_set(), tmp_path, download=False)
     problem, advice = str(caught.value).splitlines()
     assert f"images: damaged gzip file ({message}" in problem
     assert advice.endswith("that contains set/images.gz")  # the other was found
-    assert "images" not in cached(tmp_path)
+    assert "images" not in cache_content(tmp_path)
 
 
 def test_without_download_no_server_is_asked(archives: Path, tmp_path: Path, serve: Serve) -> None:
     web = serve(all_files())
     with pytest.raises(DataError, match="network: downloads are off"):
-        fetch(published(web.url), tmp_path, download=False)
+        fetch(file_set(web.url), tmp_path, download=False)
     assert not web.requests
 
 
@@ -167,8 +166,8 @@ def test_a_mirror_that_fails_is_named_and_the_next_one_asked(
     archives: Path, tmp_path: Path, serve: Serve, capsys: Capture, answer: Answer, message: str
 ) -> None:
     first, second = serve(all_files(images=answer)), serve(all_files())
-    contents, source = fetch(published(first.url, second.url), tmp_path)
-    assert contents == cached(tmp_path) == FILES
+    contents, source = fetch(file_set(first.url, second.url), tmp_path)
+    assert contents == cache_content(tmp_path) == FILES
     assert source == f"network {first.url}, network {second.url}"
     assert second.requests == ["images.gz"]
     assert f"{first.url}images.gz: {message}" in capsys.readouterr().out
@@ -184,7 +183,7 @@ def test_a_mirror_that_cannot_be_reached_is_asked_once(
 ) -> None:
     monkeypatch.setattr(module, "NETWORK_TIMEOUT", 0.2)
     silent, web = serve(all_files(images=Answer(seconds=0.6))), serve(all_files())
-    _, source = fetch(published(closed_port, silent.url, web.url), tmp_path)
+    _, source = fetch(file_set(closed_port, silent.url, web.url), tmp_path)
     assert source == f"network {web.url}"
     assert silent.requests == ["images.gz"]
     lines = capsys.readouterr().out.splitlines()
@@ -195,7 +194,7 @@ def test_a_mirror_that_cannot_be_reached_is_asked_once(
 
 def test_the_error_lists_every_place_and_what_to_do(archives: Path, tmp_path: Path, closed_port: str) -> None:
     with pytest.raises(DataError) as caught:
-        fetch(published(closed_port), tmp_path)
+        fetch(file_set(closed_port), tmp_path)
     assert caught.value.status == 3
     assert str(caught.value).splitlines() == [
         f"cannot get SET: cache {tmp_path}/set: not there; archives {archives}/set: not there; "
@@ -208,44 +207,28 @@ def test_the_error_lists_every_place_and_what_to_do(archives: Path, tmp_path: Pa
 # --- a cache that cannot be written, full disks, killed and competing processes ---------------
 
 CHILD = """
-import json, sys
+import resource, signal, sys
 from pathlib import Path
 from shared.data import fetch
+from shared.data.fetch import FileSet, RemoteFile
 
-request = json.loads(sys.argv[1])
-files = tuple(fetch.RemoteFile(*file) for file in request["files"])
-published = fetch.FileSet("set", "SET", files, tuple(request["mirrors"]))
-if limit := request["file_size_limit"]:
-    import resource, signal
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if request["dies_at_limit"]:
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it and gets an OSError
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+{setup}
 fetch.LOCK_PATIENCE = 0.1
 print("ready", flush=True)
 sys.stdin.readline()
-contents, source = fetch.fetch(published, Path(request["root"]))
-print(source)
+print(fetch.fetch({file_set}, Path({root!r}))[1])
 """
+FULL_DISK = "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+# Python ignores the signal and gets an OSError, unless it is told otherwise.
+DEATH = f"{FULL_DISK}; signal.signal(signal.SIGXFSZ, signal.SIG_DFL)"
 
 
-def start_child(
-    root: Path, *mirrors: str, file_size_limit: int = 0, dies_at_limit: bool = False
-) -> subprocess.Popen[str]:
+def start_child(root: Path, *mirrors: str, setup: str = "") -> subprocess.Popen[str]:
     """Start a process that fetches the files; it waits for a line on its standard input."""
-    request = {
-        "files": [[file.name, file.size, file.md5, file.download_size] for file in published().files],
-        "mirrors": mirrors,
-        "root": str(root),
-        "file_size_limit": file_size_limit,
-        "dies_at_limit": dies_at_limit,
-    }
+    program = CHILD.format(setup=setup, file_set=file_set(*mirrors), root=str(root))
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, json.dumps(request)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
@@ -262,7 +245,7 @@ def test_a_cache_that_cannot_be_written_is_reported(archives: Path, tmp_path: Pa
     write_archives(archives)
     (tmp_path / "file").touch()
     root = tmp_path / "file" / "data"  # not even root can make a folder below a file
-    assert fetch(published(), root)[0] == FILES
+    assert fetch(file_set(), root)[0] == FILES
     assert capsys.readouterr().out == (
         f"{root / 'set'}: cannot be written (Not a directory); continuing without the cache\n"
     )
@@ -270,11 +253,11 @@ def test_a_cache_that_cannot_be_written_is_reported(archives: Path, tmp_path: Pa
 
 def test_a_full_disk_is_reported_and_leaves_no_partial_file(archives: Path, tmp_path: Path) -> None:
     write_archives(archives)
-    assert finish(start_child(tmp_path, file_size_limit=1000)) == [
+    assert finish(start_child(tmp_path, setup=FULL_DISK)) == [
         f"{tmp_path / 'set'}: cannot be written (File too large); continuing without the cache",
         f"archives {archives / 'set'}",
     ]
-    assert cached(tmp_path) == {}
+    assert cache_content(tmp_path) == {}
 
 
 def test_a_process_killed_while_writing_leaves_no_file_that_looks_complete(
@@ -282,13 +265,13 @@ def test_a_process_killed_while_writing_leaves_no_file_that_looks_complete(
 ) -> None:
     """The system kills the process at the 1,000th byte of the file, in the middle of a write."""
     write_archives(archives)
-    child = start_child(tmp_path, file_size_limit=1000, dies_at_limit=True)
+    child = start_child(tmp_path, setup=DEATH)
     assert finish(child) == []
     assert child.returncode == -signal.SIGXFSZ
-    ((name, content),) = cached(tmp_path).items()
+    ((name, content),) = cache_content(tmp_path).items()
     assert len(content) == 1000
     assert name not in FILES
-    assert fetch(published(), tmp_path)[0] == cached(tmp_path) == FILES
+    assert fetch(file_set(), tmp_path)[0] == cache_content(tmp_path) == FILES
     assert capsys.readouterr().out == ""
 
 
@@ -306,4 +289,4 @@ def test_two_processes_share_one_download(archives: Path, tmp_path: Path, serve:
     ]
     assert downloading[-1] == f"network {web.url}"
     assert web.requests == list(all_files())  # each once
-    assert cached(tmp_path) == FILES
+    assert cache_content(tmp_path) == FILES

@@ -11,21 +11,21 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from shared.data import reviews, text
-from shared.data.sequences import PAD, UNKNOWN, Documents, Sequences
+from shared.data.sequences import PAD, Documents, Sequences
 from shared.data.text import Settings, TextData
 from shared.errors import DataError
 
 SETTINGS = Settings(vocabulary_size=50, min_frequency=1)
 
 
-def encoded(train: list[str], test: list[str], settings: Settings = SETTINGS) -> TextData:
+def text_data(train: list[str], test: list[str], settings: Settings = SETTINGS) -> TextData:
     labels = [[0] * len(train), [1] * len(test)]
     first, second, vocabulary = text.encode([train, test], labels, settings)
     return TextData("made", first, second, vocabulary, ("a", "b"), embedded=True, source="here")
 
 
 def test_what_is_encoded_can_be_decoded() -> None:
-    data = encoded(["A film!<br /><br />What a film.", "It's bad"], ["a bad goose"])
+    data = text_data(["A film!<br /><br />What a film.", "It's bad"], ["a bad goose"])
     train = Sequences(data.train, longest=100)
     assert data.decode(train[:1][0]) == ["a", "film", "!", "what", "a", "film", "."]
     assert data.decode(train[1:2][0]) == ["it", "'", "s", "bad"]
@@ -34,22 +34,16 @@ def test_what_is_encoded_can_be_decoded() -> None:
 
 
 def test_the_vocabulary_has_the_most_frequent_words() -> None:
-    data = encoded(["a a a b b c"], ["a"], Settings(vocabulary_size=2, min_frequency=1))
+    data = text_data(["a a a b b c"], ["a"], Settings(vocabulary_size=2, min_frequency=1))
     assert data.vocabulary == ("<pad>", "<unk>", "a", "b")
-    data = encoded(["a a a b b c"], ["a"], Settings(vocabulary_size=9, min_frequency=3))
+    data = text_data(["a a a b b c"], ["a"], Settings(vocabulary_size=9, min_frequency=3))
     assert data.vocabulary == ("<pad>", "<unk>", "a")
     with pytest.raises(DataError, match=r"no word occurs 4 times .* lower data\.min_frequency"):
-        encoded(["a a a b b c"], ["a"], Settings(vocabulary_size=9, min_frequency=4))
-
-
-def test_an_empty_text_is_one_unknown_word() -> None:
-    data = encoded(["a b", ""], [" <br /> "])
-    assert data.train.ids.tolist()[-1] == UNKNOWN
-    assert data.test.ids.tolist() == [UNKNOWN]
+        text_data(["a a a b b c"], ["a"], Settings(vocabulary_size=9, min_frequency=4))
 
 
 def test_a_text_cannot_say_padding() -> None:
-    data = encoded(["<pad> a <unk>"], ["a"])
+    data = text_data(["<pad> a <unk>"], ["a"])
     assert PAD not in data.train.ids
 
 
@@ -78,7 +72,7 @@ def test_batches_are_padded_on_the_right(
 
 
 def test_the_second_start_reads_what_the_first_has_left(tmp_path: Path) -> None:
-    data = encoded(["one two", "two"], ["three"])
+    data = text_data(["one two", "two"], ["three"])
     made = (data.train, data.test, data.vocabulary)
     calls = []
 
@@ -87,25 +81,25 @@ def test_the_second_start_reads_what_the_first_has_left(tmp_path: Path) -> None:
         return made
 
     for _ in range(3):
-        train, test, vocabulary = text.cached(tmp_path, "digest", SETTINGS, make)
+        train, test, vocabulary = text.cached_encoding(tmp_path, "digest", SETTINGS, make)
         again = TextData("made", train, test, vocabulary, ("a", "b"), True, "here")
         assert again.sha256 == data.sha256
         assert vocabulary == data.vocabulary
     assert len(calls) == 1
-    text.cached(tmp_path, "another digest", SETTINGS, make)
-    text.cached(tmp_path, "digest", Settings(49, 1), make)
+    text.cached_encoding(tmp_path, "another digest", SETTINGS, make)
+    text.cached_encoding(tmp_path, "digest", Settings(49, 1), make)
     assert len(calls) == 3, "other texts and other settings have files of their own"
 
 
 def test_a_damaged_cache_is_named_and_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = encoded(["one two", "two"], ["three"])
+    data = text_data(["one two", "two"], ["three"])
     made = (data.train, data.test, data.vocabulary)
-    text.cached(tmp_path, "digest", SETTINGS, lambda: made)
+    text.cached_encoding(tmp_path, "digest", SETTINGS, lambda: made)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole.replace(b"one", b"two", 1), b""):
         path.write_bytes(damaged)
-        train, _, _ = text.cached(tmp_path, "digest", SETTINGS, lambda: made)
+        train, _, _ = text.cached_encoding(tmp_path, "digest", SETTINGS, lambda: made)
         assert train.ids.tolist() == data.train.ids.tolist()
         assert path.read_bytes() == whole
     lines = capsys.readouterr().out.splitlines()
@@ -114,7 +108,7 @@ def test_a_damaged_cache_is_named_and_made_anew(tmp_path: Path, capsys: pytest.C
 
 
 def test_a_review_of_a_million_words_is_read_up_to_the_longest() -> None:
-    data = encoded(["word " * 1_000_000, "word"], ["word"])
+    data = text_data(["word " * 1_000_000, "word"], ["word"])
     assert data.train.lengths.tolist() == [1_000_000, 1]
     assert Sequences(data.train, longest=400)[:2].shape == (2, 400)
 
@@ -178,12 +172,6 @@ def test_folders_are_classes_and_a_quarter_is_kept_to_test(tmp_path: Path) -> No
     renamed = load_folder(tmp_path)
     assert (renamed.vocabulary, renamed.classes) == (data.vocabulary, ("city", "town"))
     assert renamed.sha256 != data.sha256, "what they are called is data too"
-
-
-def test_a_given_split_is_kept(tmp_path: Path) -> None:
-    write(tmp_path / "train", {"a": ["x x"], "b": ["y"]})
-    write(tmp_path / "test", {"b": ["y y"], "a": ["x"]})
-    assert decoded_splits(load_folder(tmp_path)) == {"train": ["a: x x", "b: y"], "test": ["a: x", "b: y y"]}
 
 
 def test_a_changed_text_is_encoded_again(tmp_path: Path) -> None:

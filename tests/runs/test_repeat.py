@@ -8,7 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from apps.xor.config import Config
-from shared.compose import CONF, compose
+from shared import CONF
+from shared.compose import compose
 from shared.errors import ConfigError
 from shared.runs.reader import read_values
 from shared.runs.repeat import rerun_command, rerun_overrides

@@ -13,7 +13,7 @@ from PIL import Image
 from apps.mnist_cnn.predict import APPLICATION, network_inputs
 from shared import charts
 from shared.application import FinishedRun
-from shared.data import handwriting
+from shared.data import digits, handwriting
 from shared.data.pictures import decode_whole
 from shared.errors import DataError
 from shared.runs.reader import read_metrics
@@ -58,7 +58,7 @@ def texts(folder: Path) -> Path:
 
 def on_paper(digit: Array, random: np.random.Generator) -> Image.Image:
     """A digit of MNIST's form, 5 times as large, dark, anywhere on a sheet of light gray paper."""
-    side = 5 * handwriting.FIELD
+    side = 5 * digits.FIELD
     large = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC))
     height, width = random.integers(side, 2 * side, 2)
     top, left = random.integers(0, height - side + 1), random.integers(0, width - side + 1)

@@ -17,8 +17,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from apps.xor.config import Config
-from shared import cli
-from shared.compose import CONF, compose
+from shared import CONF, cli
+from shared.compose import compose
 from shared.errors import ConfigError, TrainingDiverged
 from shared.runs.folder import lock_folder
 from shared.runs.reader import read_rows

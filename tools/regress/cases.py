@@ -14,8 +14,9 @@ from pydantic import Field, model_validator
 
 from accuracy_gate import Plan
 from accuracy_gate.plan import LOOKS, MIN_BASELINE_SEEDS
-from shared.compose import CONF, compose, read_yaml, validate
-from shared.config import AppConfig, Count, Positive, Section
+from shared import CONF
+from shared.compose import compose, read_yaml
+from shared.config import AppConfig, Count, Positive, Section, validate
 from shared.errors import ConfigError
 from shared.runs.environment import ROOT
 from shared.training.frameworks import resolve_auto

@@ -30,7 +30,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from shared.compose import read_yaml, validate
+from shared.compose import read_yaml
+from shared.config import validate
 from shared.errors import ConfigError
 from shared.files import write_result
 from shared.nested import flat

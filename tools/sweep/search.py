@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from shared.compose import CONF, config_from_overrides, read_yaml, validate
-from shared.config import AppConfig, Count, Positive, Section
+from shared import CONF
+from shared.compose import config_from_overrides, read_yaml
+from shared.config import AppConfig, Count, Positive, Section, validate
 from shared.errors import ConfigError
 from shared.runs.repeat import hydra_text
 
