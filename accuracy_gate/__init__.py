@@ -8,8 +8,7 @@ prints it all.
 
 from accuracy_gate.decision import Comparison, Verdict, decide, is_paired, refusal
 from accuracy_gate.plan import FALSE_ALARM_RATE, Plan
-from accuracy_gate.records import Record, Run, parse_records
-from accuracy_gate.strict_json import InvalidResults
+from accuracy_gate.records import InvalidResults, Record, Run, parse_records
 
 __all__ = [
     "FALSE_ALARM_RATE",

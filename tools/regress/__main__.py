@@ -25,16 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accuracy_gate import (
-    FALSE_ALARM_RATE,
-    InvalidResults,
-    Plan,
-    Record,
-    Verdict,
-    decide,
-    is_paired,
-    parse_records,
-)
+from accuracy_gate import InvalidResults, Plan, Record, Verdict, decide, is_paired, parse_records
 from accuracy_gate.plan import MIN_BASELINE_SEEDS
 from accuracy_gate.report import as_json, junit, markdown, table
 from shared.errors import ConfigError, DataError, SuiteError
@@ -182,7 +173,7 @@ def decide_once(baseline: Record, new: Record | None, cases: int) -> Verdict:
 
 def report(verdicts: Sequence[Verdict], out: Path) -> int:
     """Print the table, write regress.json, regress.xml and regress.md; return the exit status."""
-    write_json(out / "regress.json", as_json(verdicts, false_alarms=FALSE_ALARM_RATE))
+    write_json(out / "regress.json", as_json(verdicts))
     write_atomically(out / "regress.xml", junit(verdicts))
     write_atomically(out / "regress.md", markdown(verdicts).encode())
     print(table(verdicts))
