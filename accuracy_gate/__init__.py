@@ -6,7 +6,7 @@ them from JSON, `rank_sum.py` and `signed_rank.py` test them, `plan.py` divides 
 prints it all.
 """
 
-from accuracy_gate.decision import Comparison, Verdict, decide, is_paired, refusal
+from accuracy_gate.decision import Comparison, Verdict, decide, final_verdict, is_paired, refusal
 from accuracy_gate.plan import FALSE_ALARM_RATE, Plan
 from accuracy_gate.records import InvalidResults, Record, Run, parse_records
 
@@ -19,6 +19,7 @@ __all__ = [
     "Run",
     "Verdict",
     "decide",
+    "final_verdict",
     "is_paired",
     "parse_records",
     "refusal",

@@ -16,7 +16,7 @@ In this order:
 import math
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -147,6 +147,21 @@ def _too_good(baseline: Record, new: Record) -> tuple[bool, float]:
     # Medians: one collapsed seed must not make every other result look too good.
     better = statistics.median(now) < statistics.median(old) / 2
     return better, rank_sum_p(*([-run.accuracy for run in record.runs] for record in (baseline, new)))
+
+
+def final_verdict(baseline: Record, new: Record, plan: Plan) -> Verdict:
+    """Return the verdict on complete results: that of the first look that decides.
+
+    Args:
+        baseline: at least 20 runs.
+        new: as many runs as the last look, in the order in which they were made.
+        plan: for a baseline of this size.
+
+    Raises:
+        InvalidResults: the baseline is damaged or too small.
+    """
+    verdicts = (decide(baseline, replace(new, runs=new.runs[:n]), plan) for n in plan.looks)
+    return next(verdict for verdict in verdicts if verdict)  # the last look always decides
 
 
 def compare(metric: str, baseline: Record, new: Record, plan: Plan) -> Comparison:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accuracy_gate import InvalidResults, Plan, Record, Run, Verdict, decide
-from tests.accuracy_gate.samples import draw_record, final_verdict, first_runs, make_record
+from accuracy_gate import InvalidResults, Plan, Record, Run, Verdict, decide, final_verdict
+from tests.accuracy_gate.samples import draw_record, first_runs, make_record
 
 PLAN = Plan(20, 9)
 LAST = Plan(20, 9, (12,))

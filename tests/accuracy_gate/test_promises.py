@@ -9,12 +9,12 @@ import math
 import numpy as np
 import pytest
 
-from accuracy_gate import FALSE_ALARM_RATE, Plan
+from accuracy_gate import FALSE_ALARM_RATE, Plan, final_verdict
 from accuracy_gate.decision import compare
 from accuracy_gate.plan import CLEAR
 from accuracy_gate.power import detectable_drop, predicted_spread
 from accuracy_gate.rank_sum import rank_sum_cdf
-from tests.accuracy_gate.samples import FAMILIES, draw_record, final_verdict, make_record
+from tests.accuracy_gate.samples import FAMILIES, draw_record, make_record
 from tools.results.gate import clopper_pearson
 
 

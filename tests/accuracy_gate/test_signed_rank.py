@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from accuracy_gate import Plan, Record
+from accuracy_gate import Plan, Record, final_verdict
 from accuracy_gate.power import detectable_drop
 from accuracy_gate.signed_rank import MARGIN, signed_rank_p
-from tests.accuracy_gate.samples import FAMILIES, draw_record, final_verdict, make_record, skewed_losses
+from tests.accuracy_gate.samples import FAMILIES, draw_record, make_record, skewed_losses
 
 PAIRED = Plan(20, 9, paired=True)
 

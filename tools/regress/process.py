@@ -10,52 +10,49 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shared.runs.environment import ROOT
 from tools.regress.cases import Variant
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
 
 stopped = threading.Event()
 _running: set["subprocess.Popen[str]"] = set()
 _lock = threading.Lock()
 
 
-def start(module: str, words: Sequence[str], root: Path, **streams: Any) -> "subprocess.Popen[str]":
-    """Start `python -m MODULE WORDS...` in the folder `root`; `stop_all` ends it.
-
-    Ctrl-C in a terminal does not reach it, because it has a process group of its own.
-    """
-    command = [sys.executable, "-m", module, *words]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-    with _lock:
-        process = subprocess.Popen(command, cwd=root, text=True, process_group=0, **streams)
-        _running.add(process)
-        if stopped.is_set():
-            process.terminate()
-    return process
-
-
 def stop_all() -> None:
-    """Terminate every process that runs, and every one that starts from now on."""
+    """Terminate every worker, and every one that starts from now on."""
     with _lock:
         stopped.set()
         while _running:
-            _running.pop().terminate()  # only once: a gate then ends its own workers
+            _running.pop().terminate()
 
 
 class Worker:
-    """A process that trains a variant with the code in `root`; run folders and log go to `out`."""
+    """A process that trains a variant with the code in `root`; run folders and log go to `out`.
 
-    def __init__(self, variant: Variant, out: Path, root: Path = ROOT) -> None:
+    Ctrl-C in a terminal does not reach it, because it has a process group of its own.
+    """
+
+    def __init__(self, variant: Variant, out: Path, root: Path) -> None:
         self.limit_seconds = variant.case.limit_seconds
         runs = (out / variant.name / variant.source).resolve()
         runs.mkdir(parents=True, exist_ok=True)
         self.log = runs / "log.txt"
         words = [str(variant.cases.resolve()), variant.name, variant.source, str(runs)]
-        with open(self.log, "w") as log:
-            self.process = start("tools.regress.worker", words, root, stdin=subprocess.PIPE, stderr=log)
+        with open(self.log, "w") as log, _lock:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tools.regress.worker", *words],
+                cwd=root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                process_group=0,
+            )
+            _running.add(self.process)
+            if stopped.is_set():
+                self.process.terminate()
 
     def __enter__(self) -> "Worker":
         return self

@@ -1,27 +1,39 @@
 """Runs the cases of a suite in parallel, and decides on each as soon as it is clear."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from accuracy_gate import Record, Verdict, decide, refusal
 from shared.errors import ConfigError, DataError
 from shared.files import write_json
+from shared.runs.environment import ROOT
 from tools.regress.baselines import read_baseline, record_of
 from tools.regress.cases import Variant
-from tools.regress.process import Worker
+from tools.regress.process import Worker, run_parallel
+
+Result = TypeVar("Result")
 
 
 @dataclass
 class Suite:
-    """The variants of each case in the order of preference, and the raw results so far by title."""
+    """The variants of each case in the order of preference, and the raw results so far by title.
+
+    `root` has the code that trains.
+    """
 
     variants: Mapping[str, Sequence[Variant]]
     out: Path
+    jobs: int = 1
+    root: Path = ROOT
     results: dict[str, Record] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, action: Callable[[str], Result]) -> Iterator[Result]:
+        """Call `action` with the name of every case, `jobs` at a time; yield the results as they arrive."""
+        return run_parallel(self.jobs, action, list(self.variants))
 
     def verdict(self, name: str) -> Verdict:
         """Run a case, on the embedded sample if the real data is missing, and decide."""
@@ -43,10 +55,10 @@ class Suite:
         for variant in self.variants[name]:
             for record in self._train(variant, range(seeds)):
                 last = record.runs[-1]
-                if last.problem and last.status != "no data":
-                    raise ConfigError(f"{variant.title}: nothing recorded: {last.problem}")
-                if last.problem:
+                if last.status == "no data":
                     break
+                if last.problem:
+                    raise ConfigError(f"{variant.title}: nothing recorded: {last.problem}")
             else:
                 return variant, record
         raise DataError(f"{name}: {last.error}")
@@ -56,7 +68,7 @@ class Suite:
     ) -> Iterator[Record]:
         """Train one seed after another; yield the record so far, when all raw results are written."""
         answers: list[dict[str, Any]] = []
-        with Worker(variant, self.out) as worker:
+        with Worker(variant, self.out, self.root) as worker:
             for seed in seeds:
                 answers.append(worker.run(seed))
                 record = record_of(variant, answers, baseline)
@@ -82,8 +94,7 @@ class Suite:
                 return Verdict(variant.title, "refused", reason, (), None, record)
             if refused := refusal(baseline, record):
                 return refused
-            if len(record.runs) in looks or last.status != "done":
-                verdict = decide(baseline, record, variant.plan(len(baseline.runs)))
-                if verdict:
-                    return verdict
+            look = len(record.runs) in looks or last.status != "done"
+            if look and (verdict := decide(baseline, record, variant.plan(len(baseline.runs)))):
+                return verdict
         raise AssertionError("the last look always decides")

@@ -11,9 +11,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from accuracy_gate import Verdict
 from tests.helpers import ROOT
 from tests.test_readme import CONSOLE_BLOCK, LINK, run
-from tools.regress.__main__ import main, status
+from tools.regress.__main__ import main, report
 
 GUIDE = ROOT / "docs" / "regression-gate.md"
 EXAMPLE = ROOT / "docs" / "regression-example"
@@ -215,5 +216,7 @@ def test_results_are_not_overwritten(tmp_path: Path) -> None:
         (["suspicious"], 5),
     ],
 )
-def test_the_most_severe_outcome_sets_the_exit_status(outcomes: list[str], expected: int) -> None:
-    assert status(outcomes) == expected
+def test_the_most_severe_outcome_sets_the_exit_status(
+    outcomes: list[str], expected: int, tmp_path: Path
+) -> None:
+    assert report([Verdict(outcome, outcome, "") for outcome in outcomes], tmp_path) == expected

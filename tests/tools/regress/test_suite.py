@@ -68,7 +68,7 @@ class Bench:
         bench = self
 
         class ScriptedWorker:
-            def __init__(self, variant: Variant, out: Path) -> None:
+            def __init__(self, variant: Variant, out: Path, root: Path) -> None:
                 self.words = variant.name, variant.source
 
             def __enter__(self) -> "ScriptedWorker":
@@ -335,7 +335,7 @@ def test_make_runs_the_commands() -> None:
 def start_worker(folder: Path, content: dict[str, Any]) -> Worker:
     (folder / "tiny.yaml").write_text(json.dumps(content))
     (variant,) = load_variants("tiny", ("real",), folder)
-    return Worker(variant, folder / "out")
+    return Worker(variant, folder / "out", ROOT)
 
 
 def test_a_worker_answers_until_it_ends_or_hangs(tmp_path: Path) -> None:

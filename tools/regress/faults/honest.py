@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from accuracy_gate import Plan, Record, Verdict, decide, parse_records, refusal
+from accuracy_gate import Plan, Record, Verdict, final_verdict, parse_records, refusal
 from shared.errors import ConfigError, DataError
 from shared.files import write_json
+from shared.runs.environment import ROOT
 from tools.regress.baselines import record_of
 from tools.regress.cases import Variant
-from tools.regress.faults.measure import require_baseline, surroundings, without_log
+from tools.regress.faults.measure import require_baseline, run_without_log, surroundings
 from tools.regress.process import Worker
 
 FIRST_SEED = 1000  # of the fresh results; no baseline has that many
@@ -50,8 +51,7 @@ def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Ver
         replace(record, runs=tuple(replace(run, seed=n) for n, run in enumerate(record.runs)))
         for record in (baseline, new)
     )
-    found = (decide(baseline, replace(new, runs=new.runs[:n]), plan) for n in looks)
-    return next(verdict for verdict in found if verdict)  # the last look always decides
+    return final_verdict(baseline, new, plan)
 
 
 def resample(pairs: Sequence[Pair], draws: int = DRAWS, decision: Decision = gate) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class HonestRuns:
         baseline = require_baseline(variant)
         (entry,) = (e for e in self.content["cases"] if e["baseline"]["case"] == variant.title)
         runs = entry["fresh"]["runs"]
-        with Worker(variant, out) as worker:
+        with Worker(variant, out, ROOT) as worker:
             for seed in range(FIRST_SEED + len(runs), FIRST_SEED + seeds):
                 record = record_of(variant, [worker.run(seed)], baseline)
                 (run,) = record.runs
@@ -156,7 +156,7 @@ class HonestRuns:
                     raise DataError(f"{variant.title}: {run.error}")
                 if refused := refusal(baseline, record):
                     raise ConfigError(f"{variant.title}: {refused.reason}")
-                runs.append(without_log(run.as_json()))  # one that failed is an alarm, too
+                runs.append(run_without_log(run))  # one that failed is an alarm, too
                 self.save()
         return variant.title, len(runs)
 
