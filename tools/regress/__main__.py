@@ -51,8 +51,6 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--bless", action="store_true", help="record new baselines")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="JSON of the results before")
     parser.add_argument("--results", type=Path, metavar="FILE", help="JSON of the results now")
-    for name in ("--cases-folder", "--baselines-folder"):  # for tests
-        parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_intermixed_args(words)
     return cli.run(lambda: run(arguments), catch_sigterm=words is None)
 
@@ -68,12 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{key}= does not go with {command}, which takes {', '.join(KEYS[command])}")
     if files:
         return decide_files(arguments.baseline, arguments.results, keys)
-    return bless(arguments, keys) if arguments.bless else regress(arguments, keys)
+    return bless(keys) if arguments.bless else regress(keys)
 
 
-def regress(arguments: argparse.Namespace, keys: Mapping[str, str]) -> int:
+def regress(keys: Mapping[str, str]) -> int:
     """Run the cases, decide, and report; return the exit status."""
-    suite = load_suite(arguments, keys)
+    suite = load_suite(keys)
     names = list(suite.variants)
     print(f"{f'{len(names)} cases' if len(names) > 1 else names[0]}; results in {suite.out}", flush=True)
     verdicts = []
@@ -84,15 +82,15 @@ def regress(arguments: argparse.Namespace, keys: Mapping[str, str]) -> int:
     return report(sorted(verdicts, key=lambda verdict: verdict.case), suite.out)
 
 
-def bless(arguments: argparse.Namespace, keys: Mapping[str, str]) -> int:
+def bless(keys: Mapping[str, str]) -> int:
     """Record new baselines and print old against new; return the exit status."""
     from tools.regress import baselines, cases
 
     if "case" not in keys:
         raise ConfigError("--bless needs to know which baselines to record: give case=NAME or case=all")
     seeds = cli.parse_count(keys, "seeds", MIN_BASELINE_SEEDS, least=MIN_BASELINE_SEEDS)
-    suite = load_suite(arguments, keys)
-    git = baselines.git_state(arguments.baselines_folder or cases.BASELINES)
+    suite = load_suite(keys)
+    git = baselines.git_state(cases.BASELINES)
     if git["dirty"]:
         raise ConfigError("a baseline names its commit: commit your changes, then run this again")
 
@@ -110,7 +108,7 @@ def bless(arguments: argparse.Namespace, keys: Mapping[str, str]) -> int:
     return max(suite.run(record), default=0)
 
 
-def load_suite(arguments: argparse.Namespace, keys: Mapping[str, str]) -> "Suite":
+def load_suite(keys: Mapping[str, str]) -> "Suite":
     """Return the selected cases, with all configurations validated."""
     from shared.runs.environment import available_cores
     from tools.regress import cases
@@ -119,10 +117,8 @@ def load_suite(arguments: argparse.Namespace, keys: Mapping[str, str]) -> "Suite
     data, jobs = keys.get("data", "auto"), cli.parse_count(keys, "jobs", available_cores())
     if data not in SOURCES:
         raise ConfigError(f"data should be auto, real or embedded (given data={data})")
-    folder = arguments.cases_folder or cases.FOLDER
-    baselines = arguments.baselines_folder or cases.BASELINES
-    names = cases.select_cases(keys.get("case"), folder)
-    variants = {name: cases.load_variants(name, SOURCES[data], folder, baselines) for name in names}
+    names = cases.select_cases(keys.get("case"))
+    variants = {name: cases.load_variants(name, SOURCES[data]) for name in names}
     return Suite(variants, make_out_folder(keys), jobs)
 
 

@@ -18,7 +18,7 @@ from accuracy_gate.records import DATA_KEYS, differences
 from shared.errors import ConfigError
 from shared.files import write_json
 from shared.runs.environment import ROOT, git
-from tools.regress.cases import BASELINES, Variant
+from tools.regress.cases import Variant
 
 
 def read_baseline(variant: Variant) -> Record | None:
@@ -94,7 +94,7 @@ def describe_change(old: Record | None, new: Record) -> Iterator[str]:
         yield from (f"  {difference}" for difference in differences(old, new))
 
 
-def git_state(ignored: Path = BASELINES) -> dict[str, Any]:
+def git_state(ignored: Path) -> dict[str, Any]:
     """Return the commit, and whether anything outside the folder `ignored` is uncommitted.
 
     Raises:

@@ -39,7 +39,7 @@ class Worker:
         runs = (out / variant.name / variant.source).resolve()
         runs.mkdir(parents=True, exist_ok=True)
         self.log = runs / "log.txt"
-        words = [str(variant.cases.resolve()), variant.name, variant.source, str(runs)]
+        words = [variant.case.model_dump_json(), variant.source, str(runs)]
         with open(self.log, "w") as log, _lock:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tools.regress.worker", *words],

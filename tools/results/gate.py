@@ -30,7 +30,7 @@ def block(name: str, results: Path) -> tuple[str, list[Any]]:
         case "alarms" if measured:
             return alarm_table(honest), honest["measured_on"]
         case "summary" if rows and measured:
-            return f"{caught(rows)} {false_alarms(honest)}", []
+            return f"{catch_rate(rows)} {false_alarm_rate(honest)}", []
     return "Not measured yet: run `python -m tools.regress.faults`.", []
 
 
@@ -40,7 +40,7 @@ def read_record(file: Path) -> dict[str, Any]:
     return content
 
 
-def caught(rows: Sequence[Row]) -> str:
+def catch_rate(rows: Sequence[Row]) -> str:
     """Return how many of the faults were caught, and what became of the others."""
     caught, missed, unseen = (len(_select(rows, what)) for what in ("caught", "missed", "unseen"))
     text = f"{caught} of {caught + missed} planted faults were caught"
@@ -55,7 +55,7 @@ def caught(rows: Sequence[Row]) -> str:
     return f"{text}."
 
 
-def false_alarms(honest: Row) -> str:
+def false_alarm_rate(honest: Row) -> str:
     """Return how often honest results fail the whole suite, resampled and directly."""
     resampled, direct = (honest[kind]["suites"] for kind in ("resampled", "direct"))
     runs = sum(len(entry["fresh"]["runs"]) for entry in honest["cases"])
@@ -69,7 +69,7 @@ def false_alarms(honest: Row) -> str:
 
 def fault_tables(rows: Sequence[Row]) -> str:
     """Return the tables of all faults: caught, missed, invisible, refused."""
-    parts = [caught(rows)]
+    parts = [catch_rate(rows)]
     for outcome, title, table in (
         ("caught", "Caught:", _verdicts),
         ("missed", "Missed: the gate passed, although accuracy or loss is worse over more seeds:", _changes),
@@ -95,7 +95,7 @@ def alarm_table(honest: Row) -> str:
         means = ", ".join(_percent(_mean_accuracy(runs)) for runs in parts)
         rates = (honest[kind]["cases"][case] for kind in ("resampled", "direct"))
         rows.append((f"`{case}`", counts, means, *(f"{each['alarms']} of {each['of']:,}" for each in rates)))
-    return f"{false_alarms(honest)}\n\n{markdown_table(header, rows)}"
+    return f"{false_alarm_rate(honest)}\n\n{markdown_table(header, rows)}"
 
 
 def _verdicts(cases: Sequence[tuple[Row, Row]]) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from shared.files import write_result
@@ -46,16 +47,11 @@ def write_tables(folder: Path, search: Search, study: Study) -> None:
     Raises:
         ConfigError: they cannot be written.
     """
-    trials, best = study.trials(), study.best()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*FIELDS, *search.ranges, "run", "note"])
-    records = []
-    for trial in trials:
-        record = {key: getattr(trial, key) for key in FIELDS}
-        values = [trial.params.get(key) for key in search.ranges]
-        writer.writerow([*record.values(), *values, trial.run, trial.note])
-        records.append(record | {"params": trial.params, "run": trial.run, "note": trial.note})
+    best, records = study.best(), [asdict(trial) for trial in study.trials()]
+    text, columns = io.StringIO(), [*FIELDS, *search.ranges, "run", "note"]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(record | record["params"] for record in records)
     write_result(folder / "study.csv", text.getvalue().encode())
     content = search.model_dump() | {
         "direction": "maximize" if search.maximizes else "minimize",

@@ -45,8 +45,8 @@ class Trial:
         value: the objective after the last epoch; None if no epoch ended.
         epochs: how many ended.
         seconds: duration; None if it was cut short.
-        words: KEY=VALUE of each range.
         params: the values by dotted key; those of a choice as on the command line.
+        run: the run folder, relative to the folder of the study.
         note: why it failed.
     """
 
@@ -55,14 +55,14 @@ class Trial:
     value: float | None
     epochs: int
     seconds: float | None
-    words: list[str]
     params: dict[str, Any]
+    run: str
     note: str
 
     @property
-    def run(self) -> str:
-        """The run folder, relative to the folder of the study."""
-        return f"trials/{self.number}"
+    def overrides(self) -> list[str]:
+        """KEY=VALUE of each range."""
+        return [f"{key}={v if isinstance(v, str) else hydra_text(v)}" for key, v in self.params.items()]
 
 
 class Study:
@@ -168,14 +168,14 @@ def _from_optuna(one: FrozenTrial) -> Trial:
     status = one.user_attrs.get("status", CUT_SHORT)
     if STATES.get(status) != one.state:  # the study was killed before both were stored
         status = CUT_SHORT
-    values, params = one.intermediate_values, dict(one.params)
+    values = one.intermediate_values
     return Trial(
         number=one.number,
         status=status,
         value=values[max(values)] if values else None,
         epochs=len(values),
         seconds=one.duration.total_seconds() if one.duration and status != CUT_SHORT else None,
-        words=[f"{key}={v if isinstance(v, str) else hydra_text(v)}" for key, v in params.items()],
-        params=params,
+        params=dict(one.params),
+        run=f"trials/{one.number}",
         note=str(one.user_attrs.get("note", "")),
     )

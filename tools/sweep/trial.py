@@ -44,7 +44,7 @@ class TrialTrainer:
         """
         search, run = self._search, self._folder / trial.run
         print(f"trial {trial.number}: {params_text(trial)}", flush=True)
-        words = [*search.overrides, *trial.words]
+        words = [*search.overrides, *trial.overrides]
         trainer = config_from_overrides(search.app, search.schema_of_app(), words).trainer
         found = False
 

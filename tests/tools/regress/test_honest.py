@@ -8,7 +8,7 @@ import numpy as np
 from accuracy_gate import Record, Run, Verdict
 from tests.accuracy_gate.samples import make_record
 from tools.regress.faults.honest import HonestRuns, Pair, compare_directly, gate, resample
-from tools.results.gate import false_alarms
+from tools.results.gate import false_alarm_rate
 
 LOOKS = (3, 5, 8, 12)
 
@@ -97,4 +97,4 @@ def test_the_file_suffices_to_measure_again(tmp_path: Path) -> None:
     again = HonestRuns(tmp_path / "again.json", "real", {"cases": kept["cases"]}).measure_rates(draws=40)
     assert again["resampled"] == first["resampled"] == resample(pairs, 40)
     assert again["direct"] == first["direct"]
-    assert "Of 40 suites resampled from honest results, " in false_alarms(first)
+    assert "Of 40 suites resampled from honest results, " in false_alarm_rate(first)

@@ -8,9 +8,11 @@ import pytest
 
 from shared.errors import ConfigError
 from tests.accuracy_gate.samples import make_record
-from tools.regress import baselines
+from tools.regress import baselines, cases
 from tools.regress.__main__ import main as regress
-from tools.regress.cases import load_variants
+from tools.regress.cases import Case, Variant
+from tools.regress.faults import __main__ as faults
+from tools.regress.faults import planted
 from tools.regress.faults.__main__ import main
 from tools.regress.faults.honest import HonestRuns
 from tools.regress.faults.measure import mean_changes, outcome, require_baseline
@@ -58,13 +60,13 @@ def case(verdict: str, accuracy_p: float = 0.5, loss_p: float = 0.5) -> dict[str
     }
 
 
-def row(name: str, *cases: dict[str, Any]) -> dict[str, Any]:
+def row(name: str, *parts: dict[str, Any]) -> dict[str, Any]:
     return {
         "fault": name,
         "sentence": f"It is {name}.",
         "data": "real",
-        "outcome": outcome(cases),
-        "cases": list(cases),
+        "outcome": outcome(parts),
+        "cases": list(parts),
         "seconds": 3.0,
         "versions": {"numpy": "2"},
         "git": {"commit": "0123456789abcdef", "dirty": False},
@@ -73,7 +75,7 @@ def row(name: str, *cases: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("cases", "expected"),
+    ("rows", "expected"),
     [
         ([case("regression")], "caught"),
         ([case("failed")], "caught"),
@@ -88,8 +90,8 @@ def row(name: str, *cases: dict[str, Any]) -> dict[str, Any]:
         ([case("passed") | {"compared": {"fault": "seed 5: diverged"}}], "missed"),
     ],
 )
-def test_the_outcome_of_a_fault_follows_from_its_cases(cases: list[dict[str, Any]], expected: str) -> None:
-    assert outcome(cases) == expected
+def test_the_outcome_of_a_fault_follows_from_its_cases(rows: list[dict[str, Any]], expected: str) -> None:
+    assert outcome(rows) == expected
 
 
 def test_worse_results_have_a_small_p() -> None:
@@ -149,8 +151,7 @@ def test_the_recorded_faults_are_the_planted_ones() -> None:
 
 
 def test_without_a_baseline_nothing_is_measured(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(json.dumps(TINY))
-    (variant,) = load_variants("tiny", ("real",), tmp_path, tmp_path / "baselines")
+    variant = Variant("tiny", "real", Case.model_validate(TINY), {})
     with pytest.raises(ConfigError, match="tiny has no baseline: make bless case=tiny"):
         require_baseline(variant)
 
@@ -170,22 +171,18 @@ def clean(_: Path) -> dict[str, Any]:
     ],
 )
 def test_a_wrong_command_is_refused(
-    words: list[str],
-    reason: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(baselines, "git_state", clean)
-    assert main([*words, f"--records-folder={tmp_path}"]) == 2
+    assert main(words) == 2
     assert reason in capsys.readouterr().err
 
 
 def test_only_committed_code_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(baselines, "git_state", lambda _: {"commit": "0", "dirty": True})
-    assert main([f"--records-folder={tmp_path}"]) == 2
+    assert main([]) == 2
     assert "commit your changes first" in capsys.readouterr().err
 
 
@@ -194,22 +191,20 @@ def test_a_strong_fault_is_caught_and_code_without_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(baselines, "git_state", clean)
-    for folder in ("cases", "faults", "records"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "cases" / "tiny.yaml").write_text(json.dumps(TINY))
-    (tmp_path / "faults" / "tiny.toml").write_text(FAULTS)
-    folders = [f"--{name}-folder={tmp_path / name}" for name in ("cases", "baselines")]
-    bless = [*folders, "--bless", "case=tiny", f"out={tmp_path / 'bless'}"]
-    assert regress(bless) == 0
-    more = [f"--{name}-folder={tmp_path / name}" for name in ("faults", "records")]
-    words = [*folders, *more, "jobs=1"]
+    for module in (cases, planted):
+        monkeypatch.setattr(module, "FOLDER", tmp_path)
+    monkeypatch.setattr(cases, "BASELINES", tmp_path / "baselines")
+    monkeypatch.setattr(faults, "RESULTS", tmp_path)
+    (tmp_path / "tiny.yaml").write_text(json.dumps(TINY))
+    (tmp_path / "tiny.toml").write_text(FAULTS)
+    assert regress(["--bless", "case=tiny", f"out={tmp_path / 'bless'}"]) == 0
 
-    assert main([*words, "strong"]) == 0
-    assert main(words) == 0
+    assert main(["jobs=1", "strong"]) == 0
+    assert main(["jobs=1"]) == 0
     said = capsys.readouterr().out
     assert "1 faults to measure, 1 measured before" in said, "it goes on where it stopped"
     assert "1 of 1 planted faults were caught" in said
-    rows = json.loads((tmp_path / "records" / "gate.json").read_text())["faults"]
+    rows = json.loads((tmp_path / "gate.json").read_text())["faults"]
     none, strong = (each["cases"][0] for each in rows)
     assert (rows[0]["outcome"], none["verdict"]) == ("unseen", "identical")
     assert none["compared"]["accuracy"]["difference"] == 0
@@ -218,8 +213,8 @@ def test_a_strong_fault_is_caught_and_code_without_one_is_not(
     assert strong["metrics"]["loss"]["new_mean"] > strong["metrics"]["loss"]["baseline_mean"]
 
     monkeypatch.setattr(HonestRuns.measure_rates, "__defaults__", (400,))  # draws
-    assert main([*words, "honest", "seeds=20"]) == 0
-    honest = json.loads((tmp_path / "records" / "honest.json").read_text())
+    assert main(["jobs=1", "honest", "seeds=20"]) == 0
+    honest = json.loads((tmp_path / "honest.json").read_text())
     (entry,) = honest["cases"]
     assert [run["seed"] for run in entry["fresh"]["runs"]] == list(range(1000, 1020))
     assert honest["resampled"]["suites"]["of"] == 400

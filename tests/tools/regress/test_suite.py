@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import ConfigError, DataError, TrainingDiverged
 from tests.helpers import ROOT
-from tools.regress import baselines, process, suite
+from tools.regress import baselines, cases, process, suite
 from tools.regress.__main__ import main
 from tools.regress.cases import BASELINES, Case, Variant, case_names, load_case, load_variants, select_cases
 from tools.regress.process import Worker
@@ -65,6 +65,8 @@ class Bench:
         self.requests: list[tuple[str, str, int]] = []
         self.outs = 0
         (folder / "cases").mkdir()
+        monkeypatch.setattr(cases, "FOLDER", folder / "cases")
+        monkeypatch.setattr(cases, "BASELINES", folder / "baselines")
         bench = self
 
         class ScriptedWorker:
@@ -90,8 +92,7 @@ class Bench:
     def run(self, *words: str) -> int:
         self.requests.clear()
         self.outs += 1
-        folders = [f"--{name}-folder={self.folder / name}" for name in ("cases", "baselines")]
-        return main([*folders, f"out={self.out}", *words])
+        return main([f"out={self.out}", *words])
 
     @property
     def out(self) -> Path:
@@ -333,8 +334,7 @@ def test_make_runs_the_commands() -> None:
 
 
 def start_worker(folder: Path, content: dict[str, Any]) -> Worker:
-    (folder / "tiny.yaml").write_text(json.dumps(content))
-    (variant,) = load_variants("tiny", ("real",), folder)
+    variant = Variant("tiny", "real", Case.model_validate(content), {})
     return Worker(variant, folder / "out", ROOT)
 
 
@@ -390,7 +390,7 @@ def test_a_seed_gives_the_same_result_alone_and_after_others(framework: str, tmp
     assert together[0]["metrics"]["test_loss"] != alone["metrics"]["test_loss"]
 
 
-def test_an_invalid_case_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "broken.yaml").write_text("app: [xor\n")
-    with pytest.raises(ConfigError, match=r"broken\.yaml cannot be read: "):
-        load_case("broken", tmp_path)
+def test_an_invalid_case_file_is_refused(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    (bench.folder / "cases" / "broken.yaml").write_text("app: [xor\n")
+    assert bench.run() == 2
+    assert "broken.yaml cannot be read: " in capsys.readouterr().err

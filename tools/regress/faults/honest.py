@@ -57,24 +57,17 @@ def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Ver
 def resample(pairs: Sequence[Pair], draws: int = DRAWS, decision: Decision = gate) -> dict[str, Any]:
     """Return how often a suite of randomly divided results fails, and each case."""
     random = np.random.default_rng(SEED)
-    alarms = np.zeros((draws, len(pairs)), dtype=bool)
-    for draw in range(draws):
-        for column, pair in enumerate(pairs):
+    alarms: list[list[bool]] = [[] for _ in pairs]
+    for _ in range(draws):
+        for pair, failed in zip(pairs, alarms, strict=True):
             runs = [*pair.baseline.runs, *pair.fresh.runs]
             order = [runs[place] for place in random.permutation(len(runs))]
             new, others = order[: pair.looks[-1]], order[pair.looks[-1] :]
             # A run that failed is never in the baseline: none would have been recorded with it.
             old = [run for run in others if not run.problem][: len(pair.baseline.runs)]
             baseline, fresh = (replace(pair.baseline, runs=tuple(part)) for part in (old, new))
-            alarms[draw, column] = decision(baseline, fresh, pair.looks, len(pairs)).failing
-    return {
-        "suites": {"alarms": int(alarms.any(axis=1).sum()), "of": draws},
-        "cases": {
-            pair.baseline.case: {"alarms": int(count), "of": draws}
-            for pair, count in zip(pairs, alarms.sum(axis=0), strict=True)
-        },
-        "seed": SEED,
-    }
+            failed.append(decision(baseline, fresh, pair.looks, len(pairs)).failing)
+    return _rates(pairs, alarms) | {"seed": SEED}
 
 
 def compare_directly(pairs: Sequence[Pair], decision: Decision = gate) -> dict[str, Any]:
@@ -83,26 +76,27 @@ def compare_directly(pairs: Sequence[Pair], decision: Decision = gate) -> dict[s
     Each run of the gate takes the next results of each case, as many as it needs to decide. All runs of a
     case share a baseline.
     """
-    failed = [list(_alarms(pair, len(pairs), decision)) for pair in pairs]
-    suites = list(zip(*failed, strict=False))  # as many as every case has results for
+    alarms: list[list[bool]] = [[] for _ in pairs]
+    for pair, failed in zip(pairs, alarms, strict=True):
+        runs = pair.fresh.runs
+        while len(runs) >= pair.looks[-1]:
+            new = Record(pair.fresh.case, runs[: pair.looks[-1]], pair.baseline.facts)
+            verdict = decision(pair.baseline, new, pair.looks, len(pairs))
+            failed.append(verdict.failing)
+            runs = runs[len(verdict.new.runs) if verdict.new else pair.looks[-1] :]
+    return _rates(pairs, alarms)
+
+
+def _rates(pairs: Sequence[Pair], alarms: Sequence[Sequence[bool]]) -> dict[str, Any]:
+    """Count the suites, and the runs of each case, that failed; a suite is one run of every case."""
+    suites = list(zip(*alarms, strict=False))  # as many as every case has results for
     return {
-        "suites": {"alarms": sum(any(suite) for suite in suites), "of": len(suites)},
+        "suites": {"alarms": sum(map(any, suites)), "of": len(suites)},
         "cases": {
-            pair.baseline.case: {"alarms": sum(alarms), "of": len(alarms)}
-            for pair, alarms in zip(pairs, failed, strict=True)
+            pair.baseline.case: {"alarms": sum(failed), "of": len(failed)}
+            for pair, failed in zip(pairs, alarms, strict=True)
         },
     }
-
-
-def _alarms(pair: Pair, suite: int, decision: Decision) -> list[bool]:
-    """Return for each run of the gate whether it fails."""
-    alarms, runs = [], pair.fresh.runs
-    while len(runs) >= pair.looks[-1]:
-        new = Record(pair.fresh.case, runs[: pair.looks[-1]], pair.baseline.facts)
-        verdict = decision(pair.baseline, new, pair.looks, suite)
-        alarms.append(verdict.failing)
-        runs = runs[len(verdict.new.runs) if verdict.new else pair.looks[-1] :]
-    return alarms
 
 
 @dataclass

@@ -55,7 +55,7 @@ class Fault:
         file.write_text(code)
 
 
-def load_faults(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Fault]:
+def load_faults(names: Sequence[str] = ()) -> list[Fault]:
     """Return the faults of these names, by default all of them.
 
     Raises:
@@ -63,7 +63,7 @@ def load_faults(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Fault]
     """
     known = {
         name: Fault(name, **entry)
-        for file in folder.glob("*.toml")
+        for file in FOLDER.glob("*.toml")
         for name, entry in tomllib.loads(file.read_text()).items()
     }
     for name in names:
