@@ -1,14 +1,4 @@
-"""The command line of every tool: its parser, its KEY=VALUE words and its exit status.
-
-def main(words: Sequence[str] | None = None) -> int:
-    parser = cli.parser("bench", __doc__)
-    parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
-    arguments = parser.parse_args(words)
-    return cli.run(lambda: bench(cli.parse_keys(arguments.words, KEYS)))
-
-if __name__ == "__main__":
-    sys.exit(main())
-"""
+"""The command line of every tool: its parser, its KEY=VALUE words and its exit status."""
 
 import argparse
 import difflib
