@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from accuracy_gate import FALSE_ALARM_RATE, Plan, final_verdict
 from accuracy_gate.decision import compare
@@ -15,7 +16,6 @@ from accuracy_gate.plan import CLEAR
 from accuracy_gate.power import detectable_drop, predicted_spread
 from accuracy_gate.rank_sum import rank_sum_cdf
 from tests.accuracy_gate.samples import FAMILIES, draw_record, make_record
-from tools.results.gate import clopper_pearson
 
 
 def false_alarms(suites: int, plan: Plan, random: np.random.Generator) -> tuple[float, float]:
@@ -59,7 +59,8 @@ def regressions(plan: Plan, metric: str, times: int, seed: int) -> tuple[float, 
         baseline = make_record(accuracy[:20], loss[:20])
         new = make_record(accuracy[20:], loss[20:], first=1000)
         failed += final_verdict(baseline, new, plan).outcome == "regression"
-    return clopper_pearson(failed, times, 0.9999)
+    low, high = binomtest(failed, times).proportion_ci(0.9999)
+    return float(low), float(high)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])

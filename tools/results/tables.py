@@ -34,10 +34,9 @@ def applications_block(name: str, results: Path) -> str:
     rows = []
     for readme in sorted(ROOT.glob("apps/*/README.md")):
         app, title = readme.parent.name, readme.read_text().splitlines()[0].lstrip("# ")
-        if not (results / f"{app}.json").exists():
-            continue
+        record = results / f"{app}.json"
         best: dict[str, list[Run]] = {}
-        for runs in by_network(_read(results / f"{app}.json")).values():
+        for runs in by_network(_read(record) if record.exists() else []).values():
             data = runs[0]["dataset"]
             best[data] = max(best.get(data, runs), runs, key=_mean_accuracy)
         for data, runs in best.items():
@@ -58,10 +57,7 @@ def _training_time(runs: Sequence[Run]) -> str:
 def results_block(app: str, results: Path) -> str:
     """Return a row for each network of an application, over its seeds."""
     runs = _read(results / f"{app}.json")
-    header = [
-        *("data", "model", "framework", "precision", "test accuracy", "range", "seeds"),
-        *("training", "threads", "parameters", "epochs"),
-    ]
+    header = "data,model,framework,precision,test accuracy,range,seeds,training,threads,parameters,epochs"
     rows = []
     for group in by_network(runs).values():
         first = group[0]
@@ -78,7 +74,7 @@ def results_block(app: str, results: Path) -> str:
         f"Mean ± standard deviation over seeds, on the {sizes} examples of the test set, which each "
         "run scores once, after its last epoch. Training: median time of all steps and validations. "
     )
-    return f"{markdown_table(header, rows)}\n\n{note}{_measured_on(runs)}"
+    return f"{markdown_table(header.split(','), rows)}\n\n{note}{_measured_on(runs)}"
 
 
 def _mean_and_deviation(values: Sequence[float]) -> str:
@@ -98,10 +94,8 @@ def _measured_on(runs: Sequence[Mapping[str, Any]]) -> str:
     )
     versions = sorted({f"{name} {v}" for run in runs for name, v in run["versions"].items()})
     commits = sorted({run["git"]["commit"][:10] for run in runs})
-    return (
-        f"Measured on {'; '.join(hardware)}; {', '.join(versions)}; "
-        f"commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}."
-    )
+    commit = "commit" if len(commits) == 1 else "commits"
+    return f"Measured on {'; '.join(hardware)}; {', '.join(versions)}; {commit} {', '.join(commits)}."
 
 
 def sample_block(app: str, results: Path) -> str:
@@ -144,13 +138,10 @@ def checks_block(name: str, results: Path) -> str:
         differences = ["-" if value is None else f"{value:.0e}" for value in found]
         caught = f"{layer['faults_caught']} of {layer['faults']}"
         rows.append([f"`{layer['layer']}`{marks}", str(layer["cases"]), *differences, caught])
-    header = [
-        *("layer, loss or optimizer", "cases", "to torch", "to Keras", "to finite differences"),
-        "planted faults found",
-    ]
-    checks, caught, planted = (
-        sum(layer[key] for layer in layers) for key in ("checks", "faults_caught", "faults")
-    )
+    distances = [f"to {reference}" for reference in references]
+    header = ["layer, loss or optimizer", "cases", *distances, "planted faults found"]
+    totals = (sum(layer[key] for layer in layers) for key in ("checks", "faults_caught", "faults"))
+    checks, caught, planted = totals
     failed = sum(len(layer["failures"]) for layer in layers)
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     footnotes = "\n".join(f"{number}. {note}" for number, note in enumerate(notes, start=1))
