@@ -8,6 +8,7 @@ import pytest
 
 from shared.errors import ConfigError
 from tests.accuracy_gate.samples import make_record
+from tests.tools.regress.test_suite import TINY
 from tools.regress import baselines, cases
 from tools.regress.__main__ import main as regress
 from tools.regress.cases import Case, Variant
@@ -20,12 +21,6 @@ from tools.regress.faults.planted import load_faults
 from tools.results.__main__ import RESULTS, fill_tables
 from tools.results.gate import block
 
-TINY = {
-    "app": "xor",
-    "overrides": ["framework=numpy", "corrections=false", "trainer.epochs=1"],
-    "real": [],
-    "embedded": None,
-}
 FAULTS = """
 [strong]
 sentence = "The optimizer never takes a step."
