@@ -115,8 +115,7 @@ def load_suite(keys: Mapping[str, str]) -> "Suite":
     from tools.regress.suite import Suite
 
     data, jobs = keys.get("data", "auto"), cli.parse_count(keys, "jobs", available_cores())
-    if data not in SOURCES:
-        raise ConfigError(f"data should be auto, real or embedded (given data={data})")
+    cli.check_choice("data", data, SOURCES)
     names = cases.select_cases(keys.get("case"))
     variants = {name: cases.load_variants(name, SOURCES[data]) for name in names}
     return Suite(variants, make_out_folder(keys), jobs)

@@ -38,6 +38,7 @@ from tools import cli
 from tools.results.tables import BLOCKS, Run, run_identity
 
 RESULTS = ROOT / "docs" / "results"
+DOCUMENTS = ("README.md", "apps/*/README.md", "docs/*.md")
 BLOCK = re.compile(
     r"(?P<begin><!-- (?P<kind>\w+)(: (?P<name>\w+))? -->\n).*?(?P<end><!-- end of (?P=kind) -->)", re.DOTALL
 )
@@ -94,8 +95,7 @@ def record_comparison(folder: Path, results: Path = RESULTS) -> None:
         raise ConfigError(f"{folder} is not the folder of a comparison: it has no comparison.png")
     run = read_complete_run(folder / "metrics.json")
     counts = {name.rpartition("_")[2] for name in run["comparison"]}
-    only = f"_{counts.pop()}" if len(counts) == 1 else ""
-    name = f"{run['app']}{only}_comparison"
+    name = "_".join([run["app"], *(counts if len(counts) == 1 else ()), "comparison"])
     write_json(results / f"{name}.json", run)
     write_atomically(results / f"{name}.png", chart.read_bytes())
 
@@ -132,14 +132,9 @@ def fill_tables(text: str, results: Path, folder: Path = ROOT) -> str:
 
 def outdated_documents(results: Path = RESULTS) -> dict[Path, str]:
     """Return the new text of each document whose tables differ from the records."""
-    outdated = {}
-    for pattern in ("README.md", "apps/*/README.md", "docs/*.md"):
-        for path in sorted(ROOT.glob(pattern)):
-            before = path.read_text()
-            after = fill_tables(before, results, path.parent)
-            if after != before:
-                outdated[path] = after
-    return outdated
+    paths = [path for pattern in DOCUMENTS for path in sorted(ROOT.glob(pattern))]
+    texts = {path: fill_tables(path.read_text(), results, path.parent) for path in paths}
+    return {path: text for path, text in texts.items() if text != path.read_text()}
 
 
 def main(words: Sequence[str] | None = None) -> int:

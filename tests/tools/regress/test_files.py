@@ -132,7 +132,7 @@ def test_the_suite_size_sets_the_level(tmp_path: Path) -> None:
         (["--baseline", "nowhere", "--results", "y"], "nowhere: No such file"),
         (["cas=xor_numpy"], "unknown key 'cas' (did you mean 'case'?)"),
         (["case=xor_nunpy"], "unknown case 'xor_nunpy' (did you mean 'xor_numpy'?)"),
-        (["data=both"], "data should be auto, real or embedded"),
+        (["data=both"], "unknown data 'both'; choose from auto, real, embedded"),
         (["sedes=30", "--bless"], "unknown key 'sedes' (did you mean 'seeds'?)"),
         (["seeds=30"], "seeds= does not go with regress, which takes case, data, out, jobs"),
         (["suite=9"], "suite= does not go with regress"),

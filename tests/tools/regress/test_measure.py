@@ -159,7 +159,7 @@ def clean(_: Path) -> dict[str, Any]:
     ("words", "reason"),
     [
         (["no_such_fault"], "unknown fault 'no_such_fault'"),
-        (["data=auto"], "data should be real or embedded"),
+        (["data=auto"], "unknown data 'auto'; choose from real, embedded"),
         (["sedes=3"], "unknown key 'sedes' (did you mean 'seeds'?)"),
         (["seeds=3"], "seeds should be a whole number, 12 or more"),
         (["honest", "seeds=19"], "seeds should be a whole number, 20 or more"),

@@ -10,10 +10,10 @@ import pytest
 
 from shared.errors import ConfigError, DataError, TrainingDiverged
 from tests.helpers import ROOT
-from tools.regress import baselines, cases, process, suite
+from tools.regress import baselines, cases, suite
 from tools.regress.__main__ import main
 from tools.regress.cases import BASELINES, Case, Variant, case_names, load_case, load_variants, select_cases
-from tools.regress.process import Worker
+from tools.regress.suite import Worker
 from tools.regress.worker import run as run_seed
 
 Answer = Callable[[str, str, int], dict[str, Any]]
@@ -107,7 +107,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     yield Bench(tmp_path, monkeypatch)
-    process.stopped.clear()
+    suite.stopped.clear()
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from tools.regress.__main__ import make_out_folder
 from tools.regress.faults.honest import HonestRuns
 from tools.regress.faults.measure import SEEDS, Row, conditions, measure
 from tools.regress.faults.planted import Fault, load_faults
-from tools.regress.process import run_parallel
+from tools.regress.suite import run_parallel
 from tools.results.__main__ import RESULTS
 from tools.results.gate import catch_rate, false_alarm_rate, read_record
 
@@ -54,8 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def run(words: Sequence[str]) -> int:
     """Run the command that the words select; return the exit status."""
     keys = {"data": "real"} | cli.parse_keys((word for word in words if "=" in word), KEYS)
-    if keys["data"] not in ("real", "embedded"):
-        raise ConfigError(f"data should be real or embedded (given data={keys['data']})")
+    cli.check_choice("data", keys["data"], ("real", "embedded"))
     if baselines.git_state(RESULTS)["dirty"]:
         raise ConfigError("copies are made of committed code: commit your changes first")
     names = [word for word in words if "=" not in word]

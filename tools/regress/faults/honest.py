@@ -22,7 +22,7 @@ from shared.runs.environment import ROOT
 from tools.regress.baselines import record_of
 from tools.regress.cases import Variant
 from tools.regress.faults.measure import require_baseline, run_without_log, surroundings
-from tools.regress.process import Worker
+from tools.regress.suite import Worker
 
 FIRST_SEED = 1000  # of the fresh results; no baseline has that many
 DRAWS = 4_000

@@ -20,8 +20,7 @@ from shared.runs.environment import environment
 from tools.regress.baselines import read_baseline, record_of
 from tools.regress.cases import Variant
 from tools.regress.faults.planted import Fault, copy_code
-from tools.regress.process import Worker
-from tools.regress.suite import Suite
+from tools.regress.suite import Suite, Worker
 
 SEEDS = 12  # compared before a fault that the gate lets pass counts as not worse
 LOG = re.compile(r"; see \S+")
