@@ -152,13 +152,7 @@ def _too_good(baseline: Record, new: Record) -> tuple[bool, float]:
 def final_verdict(baseline: Record, new: Record, plan: Plan) -> Verdict:
     """Return the verdict on complete results: that of the first look that decides.
 
-    Args:
-        baseline: at least 20 runs.
-        new: as many runs as the last look, in the order in which they were made.
-        plan: for a baseline of this size.
-
-    Raises:
-        InvalidResults: the baseline is damaged or too small.
+    Arguments and errors are those of `decide`, but `new` has as many runs as the last look.
     """
     verdicts = (decide(baseline, replace(new, runs=new.runs[:n]), plan) for n in plan.looks)
     return next(verdict for verdict in verdicts if verdict)  # the last look always decides

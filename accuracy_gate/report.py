@@ -28,13 +28,13 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 def summary(verdicts: Sequence[Verdict]) -> str:
     """Return one line: how many cases passed, and which did not."""
-    failed = [verdict.case for verdict in verdicts if verdict.failing]
-    undecided = [verdict.case for verdict in verdicts if verdict.undecided]
-    passed = len(verdicts) - len(failed) - len(undecided)
-    parts = [f"{passed} of {len(verdicts)} passed"]
-    parts += [f"failed: {', '.join(failed)}"] if failed else []
-    parts += [f"not decided: {', '.join(undecided)}"] if undecided else []
-    return "; ".join(parts)
+    others = {
+        "failed": [verdict.case for verdict in verdicts if verdict.failing],
+        "not decided": [verdict.case for verdict in verdicts if verdict.undecided],
+    }
+    passed = len(verdicts) - sum(map(len, others.values()))
+    lists = [f"{what}: {', '.join(cases)}" for what, cases in others.items() if cases]
+    return "; ".join([f"{passed} of {len(verdicts)} passed", *lists])
 
 
 def as_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -74,8 +74,7 @@ def junit(verdicts: Sequence[Verdict]) -> bytes:
         if verdict.failing or verdict.undecided:
             tag = "failure" if verdict.failing else "error"
             ElementTree.SubElement(case, tag, {"type": verdict.outcome, "message": verdict.reason})
-        rows = "\n".join("  ".join(row) for row in _rows(verdict))
-        ElementTree.SubElement(case, "system-out").text = rows
+        ElementTree.SubElement(case, "system-out").text = "\n".join(map("  ".join, _rows(verdict)))
     ElementTree.indent(root)
     text = _printable(ElementTree.tostring(root, "unicode"))
     return f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n".encode()

@@ -48,9 +48,8 @@ def test_tables_in_documents_match_the_records() -> None:
 
 
 def test_mean_deviation_range_and_median_are_over_the_seeds(tmp_path: Path) -> None:
-    record_runs(
-        [write(tmp_path / "a", *(metrics(n, a) for n, a in enumerate((0.990, 0.992, 0.997))))], tmp_path
-    )
+    runs = [metrics(seed, accuracy) for seed, accuracy in enumerate((0.990, 0.992, 0.997))]
+    record_runs([write(tmp_path / "a", *runs)], tmp_path)
     text = fill("results: xor", tmp_path)
     assert "**99.30 %** ± 0.36 | 99.00 to 99.70 % | 3 | 3.0 s | 2 | 1,234 | 3 |" in text
     assert "C, 2 threads, 8.0 GiB; torch 1.0; commit 0123456789" in text

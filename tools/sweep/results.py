@@ -54,7 +54,7 @@ def write_tables(folder: Path, search: Search, study: Study) -> None:
     writer.writerows(record | record["params"] for record in records)
     write_result(folder / "study.csv", text.getvalue().encode())
     content = search.model_dump() | {
-        "direction": "maximize" if search.maximizes else "minimize",
+        "direction": search.direction,
         "best": None if best is None else best.number,
         "records": records,
     }

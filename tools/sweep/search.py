@@ -79,6 +79,11 @@ class Search(Section):
         return self.objective.endswith("accuracy")
 
     @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Optuna's word for it."""
+        return "maximize" if self.maximizes else "minimize"
+
+    @property
     def objective_name(self) -> str:
         """The objective in words."""
         return self.objective.replace("train_", "training ").replace("_", " ")

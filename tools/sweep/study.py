@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.study import StudyDirection
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.errors import ConfigError
 from shared.runs.database import check_database
 from shared.runs.repeat import hydra_text
-from tools.sweep.search import Choice, LogUniform, Range, Search, Uniform
+from tools.sweep.search import Choice, Integer, LogUniform, Range, Search
 
 STORE = "study.db"
 CUT_SHORT = "cut short"  # status of a trial whose study was interrupted or killed
@@ -87,8 +87,7 @@ class Study:
         with self._store_errors():
             storage = optuna.storages.RDBStorage(f"sqlite:///{self._path.absolute()}")
             if new:
-                direction = StudyDirection.MAXIMIZE if search.maximizes else StudyDirection.MINIMIZE
-                optuna.create_study(storage=storage, study_name=search.app, direction=direction)
+                optuna.create_study(storage=storage, study_name=search.app, direction=search.direction)
             self._study = optuna.load_study(storage=storage, study_name=search.app, pruner=pruner)
             for one in self._study.get_trials(states=(TrialState.RUNNING,)):  # of a killed study
                 self._study.tell(one.number, state=TrialState.FAIL)
@@ -119,9 +118,7 @@ class Study:
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=int(seeds[0]), n_startup_trials=self._search.startup_trials
             )
-            trial = self._study.ask()
-            for key, one in self._search.ranges.items():
-                _suggest(trial, key, one)
+            trial = self._study.ask({key: _distribution(one) for key, one in self._search.ranges.items()})
         values: dict[int, float] = {}
 
         def report(epoch: int, value: float) -> bool:
@@ -153,14 +150,12 @@ class Study:
             raise ConfigError(f"{self._path} cannot be used as a study: {reason}") from error
 
 
-def _suggest(trial: optuna.Trial, key: str, one: Range) -> None:
-    """Let Optuna propose a value of a range."""
+def _distribution(one: Range) -> BaseDistribution:
     if isinstance(one, Choice):
-        trial.suggest_categorical(key, [hydra_text(value) for value in one.values])
-    elif isinstance(one, LogUniform | Uniform):
-        trial.suggest_float(key, one.low, one.high, log=isinstance(one, LogUniform))
-    else:
-        trial.suggest_int(key, one.low, one.high)
+        return CategoricalDistribution([hydra_text(value) for value in one.values])
+    if isinstance(one, Integer):
+        return IntDistribution(one.low, one.high)
+    return FloatDistribution(one.low, one.high, log=isinstance(one, LogUniform))
 
 
 def _from_optuna(one: FrozenTrial) -> Trial:
