@@ -18,26 +18,14 @@ from shared.compose import CONF, compose, read_yaml, validate
 from shared.config import AppConfig, Count, Positive, Section
 from shared.errors import ConfigError
 from shared.runs.environment import ROOT
+from shared.runs.resume import MAY_DIFFER
 from shared.training.frameworks import resolve_auto
 from tools import cli
 
 FOLDER = CONF / "regression"
 BASELINES = ROOT / "baselines"
-# Keys that do not change results: where files lie, where and when it computes. Each run has its own seed.
-IGNORED = (
-    "seed",
-    "run_dir",
-    "logger",
-    "cache",
-    "data.root",
-    "data.cache",
-    "data.download",
-    "trainer.checkpoint_seconds",
-    "trainer.resume",
-    "trainer.device",
-    "trainer.compile",
-    "model.pooling",
-)
+# Keys that do not change results. Each run has its own seed, each machine its own folders.
+IGNORED = (MAY_DIFFER - {"trainer.threads"}) | {"seed", "cache", "data.cache"}
 
 
 class Case(Section):

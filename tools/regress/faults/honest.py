@@ -114,7 +114,7 @@ class HonestRuns:
         Raises:
             ConfigError: a case has no baseline, or one that cannot be compared with.
         """
-        known = {entry["baseline"]["case"]: entry for entry in self.content.get("cases", [])}
+        known = [(entry["baseline"], entry["fresh"]) for entry in self.content.get("cases", [])]
         entries = []
         for variant in variants:
             baseline = require_baseline(variant)
@@ -122,14 +122,12 @@ class HonestRuns:
                 raise ConfigError(f"{baseline.case}: its baseline has seeds of the fresh results")
             if refused := refusal(baseline, record_of(variant, [], baseline)):
                 raise ConfigError(f"{baseline.case}: {refused.reason}")
-            old = known.get(baseline.case, {})
-            same = old.get("baseline") == baseline.as_json()
-            fresh = old["fresh"] if same else {"case": baseline.case, "runs": []}
-            looks = variant.case.looks
-            entries.append({"looks": looks, "baseline": baseline.as_json(), "fresh": fresh})
-        before = self.content.get("measured_on", [])  # from an interrupted measurement
-        here = surroundings()
-        measured_on = before if here in before else [*before, here]
+            old, none = baseline.as_json(), {"case": baseline.case, "runs": []}
+            fresh = next((fresh for before, fresh in known if before == old), none)
+            entries.append({"looks": variant.case.looks, "baseline": old, "fresh": fresh})
+        measured_on = self.content.get("measured_on", [])  # from an interrupted measurement
+        if (here := surroundings()) not in measured_on:
+            measured_on = [*measured_on, here]
         self.content = {"data": self.data, "measured_on": measured_on, "cases": entries}
 
     def train(self, variant: Variant, seeds: int, out: Path) -> tuple[str, int]:
