@@ -24,7 +24,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -35,8 +35,19 @@ from shared.runs.environment import ROOT
 from shared.runs.progress import announcement, conclusion, epoch_line
 from shared.runs.reader import read_rows
 from tools import cli
-from tools.results.tables import BLOCKS, Run, run_identity
+from tools.results import tables
+from tools.results.gate import gate_block
+from tools.results.tables import Run, run_identity
 
+BLOCKS: dict[str, Callable[[str, Path], str]] = {
+    "applications": tables.applications_block,
+    "results": tables.results_block,
+    "sample": tables.sample_block,
+    "comparison": tables.comparison_block,
+    "checks": tables.checks_block,
+    "benchmark": tables.benchmark_block,
+    "gate": gate_block,
+}
 RESULTS = ROOT / "docs" / "results"
 DOCUMENTS = ("README.md", "apps/*/README.md", "docs/*.md")
 BLOCK = re.compile(

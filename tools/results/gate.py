@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.tables import markdown_table
+from tools.results.tables import measured_on
 
 Row = Mapping[str, Any]  # one fault, or one case of it
 TITLES = {  # of the tables, by the outcome of the faults in them
@@ -20,24 +21,18 @@ TITLES = {  # of the tables, by the outcome of the faults in them
 }
 
 
-def block(name: str, results: Path) -> tuple[str, list[Any]]:
-    """Return a block's text, and the records it was made from.
-
-    Args:
-        name: faults, alarms or summary.
-        results: the folder of the records.
-    """
+def gate_block(name: str, results: Path) -> str:
+    """Return a block from the records in the folder `results`: faults, alarms or summary."""
     rows = read_record(results / "gate.json").get("faults", [])
     honest = read_record(results / "honest.json")
-    measured = "resampled" in honest
     match name:
         case "faults" if rows:
-            return fault_tables(rows), rows
-        case "alarms" if measured:
-            return alarm_table(honest), honest["measured_on"]
-        case "summary" if rows and measured:
-            return f"{catch_rate(rows)} {false_alarm_rate(honest)}", []
-    return "Not measured yet: run `python -m tools.regress.faults`.", []
+            return f"{fault_tables(rows)}\n\n{measured_on(rows)}"
+        case "alarms" if "resampled" in honest:
+            return f"{alarm_table(honest)}\n\n{measured_on(honest['measured_on'])}"
+        case "summary" if rows and "resampled" in honest:
+            return f"{catch_rate(rows)} {false_alarm_rate(honest)}"
+    return "Not measured yet: run `python -m tools.regress.faults`."
 
 
 def read_record(file: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from shared.errors import ConfigError
 from shared.runs.environment import ROOT
 from shared.tables import markdown_table
 from tools.bench.rows import Row
-from tools.results import gate
 
 Run = dict[str, Any]  # the metrics of a recorded run
 
@@ -74,7 +73,7 @@ def results_block(app: str, results: Path) -> str:
         f"Mean ± standard deviation over seeds, on the {sizes} examples of the test set, which each "
         "run scores once, after its last epoch. Training: median time of all steps and validations. "
     )
-    return f"{markdown_table(header.split(','), rows)}\n\n{note}{_measured_on(runs)}"
+    return f"{markdown_table(header.split(','), rows)}\n\n{note}{measured_on(runs)}"
 
 
 def _mean_and_deviation(values: Sequence[float]) -> str:
@@ -84,7 +83,7 @@ def _mean_and_deviation(values: Sequence[float]) -> str:
     return f"{statistics.mean(scores):.2f} %{deviation}"
 
 
-def _measured_on(runs: Sequence[Mapping[str, Any]]) -> str:
+def measured_on(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return a sentence with the hardware, versions and commits of some records."""
     hardware = sorted(
         {
@@ -121,7 +120,7 @@ def comparison_block(name: str, results: Path) -> str:
         f"{table}\n\nMean ± standard deviation over {seeds} seeds of the accuracy on "
         f"{run['test_examples']:,} test images ({', '.join(run['classes'])}); "
         f"{run['model']} in {run['framework']}, {run['precision']}, weights from "
-        f"`{run['weights']}`; the difference is taken seed by seed. {_measured_on([run])}"
+        f"`{run['weights']}`; the difference is taken seed by seed. {measured_on([run])}"
     )
 
 
@@ -175,13 +174,7 @@ def benchmark_block(name: str, results: Path) -> str:
     hidden = ("runs", "note") if name == "goals" else ()
     columns = [column for column in rows[0] if any(row[column] for row in rows) and column not in hidden]
     table = markdown_table(columns, ([row[column] for column in columns] for row in rows))
-    return f"{table}\n\n{_measured_on(cases)}"
-
-
-def gate_block(name: str, results: Path) -> str:
-    """Return what was measured of the accuracy gate, and on what."""
-    text, records = gate.block(name, results)
-    return f"{text}\n\n{_measured_on(records)}" if records else text
+    return f"{table}\n\n{measured_on(cases)}"
 
 
 def _read(file: Path) -> Any:
@@ -192,14 +185,3 @@ def _text(file: Path) -> str:
     if not file.exists():
         raise ConfigError(f"{file} is missing: record it first (python -m tools.results --help)")
     return file.read_text()
-
-
-BLOCKS: dict[str, Callable[[str, Path], str]] = {
-    "applications": applications_block,
-    "results": results_block,
-    "sample": sample_block,
-    "comparison": comparison_block,
-    "checks": checks_block,
-    "benchmark": benchmark_block,
-    "gate": gate_block,
-}

@@ -19,7 +19,7 @@ from tools.regress.faults.honest import HonestRuns
 from tools.regress.faults.measure import mean_changes, outcome, require_baseline
 from tools.regress.faults.planted import load_faults
 from tools.results.__main__ import RESULTS, fill_tables
-from tools.results.gate import block
+from tools.results.gate import gate_block
 
 FAULTS = """
 [strong]
@@ -128,9 +128,9 @@ def test_the_summary_has_both_rates(tmp_path: Path) -> None:
         "direct": {"suites": direct, "cases": {"a": direct}},
     }
     (tmp_path / "gate.json").write_text(json.dumps({"faults": [row("caught", case("failed"))]}))
-    assert block("summary", tmp_path)[0].startswith("Not measured yet")
+    assert gate_block("summary", tmp_path).startswith("Not measured yet")
     (tmp_path / "honest.json").write_text(json.dumps(honest))
-    text, _ = block("summary", tmp_path)
+    text = gate_block("summary", tmp_path)
     assert "1 of 1 planted faults were caught" in text
     assert "Of 4,000 suites resampled from honest results" in text
     assert "0.30 % raised a false alarm (95 % interval: 0.2 to 0.5 %)" in text
