@@ -164,7 +164,7 @@ def test_a_failed_or_diverged_trial_is_recorded_and_never_the_best(tmp_path: Pat
     assert study.best() == best
     assert [one.status for one in study.trials()] == ["failed", "diverged", "done"]
     assert study.count_finished() == 3
-    results.write_tables(tmp_path, search_of(), study)
+    results.write_tables(study)
     with open(tmp_path / "study.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["value"] for row in rows] == ["", "0.99", "0.5"]
@@ -172,7 +172,7 @@ def test_a_failed_or_diverged_trial_is_recorded_and_never_the_best(tmp_path: Pat
     content = json.loads((tmp_path / "study.json").read_text())
     assert content["best"] == 2
     assert content["records"][0]["note"] == "exit status -9: out of memory"
-    results.write_chart(tmp_path, search_of(), study)
+    results.write_chart(study)
     assert (tmp_path / "study.png").read_bytes().startswith(PNG)
 
 

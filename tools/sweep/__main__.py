@@ -97,8 +97,7 @@ def new_search(keys: Mapping[str, str], overrides: list[str]) -> Search:
         ConfigError: there is no such application, or its ranges are missing or wrong.
     """
     known = searches.searchable_apps()
-    app = keys.get("app")
-    if app is None:
+    if (app := keys.get("app")) is None:
         raise ConfigError(f"say what to search: app=NAME, one of {', '.join(known)}")
     cli.check_choice("application", app, sorted(path.parent.name for path in ROOT.glob("apps/*/config.py")))
     if "ranges" not in keys and app not in known:
@@ -139,13 +138,10 @@ def lock_study(folder: Path) -> int:
         lock = lock_folder(folder)
     except BlockingIOError:
         raise ConfigError(f"{folder}: this study is going on in another process") from None
-    for run in sorted(folder.glob("trials/*/")):
-        if resume.is_locked(run):
-            os.close(lock)
-            raise ConfigError(
-                f"{run}: its training is still going on, though its study was killed; wait for its end "
-                "or stop it"
-            )
+    if running := [run for run in sorted(folder.glob("trials/*/")) if resume.is_locked(run)]:
+        os.close(lock)
+        problem = "its training is still going on, though its study was killed; wait for its end or stop it"
+        raise ConfigError(f"{running[0]}: {problem}")
     return lock
 
 
@@ -163,12 +159,12 @@ def run_trials(folder: Path, search: Search, new: bool) -> int:
     try:
         for _ in range(study.count_finished(), search.trials):
             trial = study.run(trainer.train)
-            results.write_tables(folder, search, study)
+            results.write_tables(study)
             print(results.trial_line(search, trial), flush=True)
     finally:
-        results.write_tables(folder, search, study)
-        results.write_chart(folder, search, study)
-    results.print_best(folder, search, study)
+        results.write_tables(study)
+        results.write_chart(study)
+    results.print_best(study)
     return 0 if study.best() else trainer.exit_status
 
 

@@ -78,8 +78,8 @@ class Study:
     """
 
     def __init__(self, folder: Path, search: Search, new: bool) -> None:
-        self._path = folder / STORE
-        self._search = search
+        self.folder, self._path = folder, folder / STORE
+        self.search = search
         pruner = optuna.pruners.MedianPruner(search.startup_trials, search.warmup_epochs)
         if not new and not self._path.exists():
             raise ConfigError(f"{folder} has no study: {STORE} is missing")
@@ -100,7 +100,7 @@ class Study:
     def best(self) -> Trial | None:
         """Return the best trial that is done; None if there is none."""
         done = [trial for trial in self.trials() if trial.status == "done" and trial.value is not None]
-        pick = max if self._search.maximizes else min
+        pick = max if self.search.maximizes else min
         return pick(done, key=lambda trial: trial.value or 0.0) if done else None
 
     def count_finished(self) -> int:
@@ -113,12 +113,12 @@ class Study:
         Args:
             train: takes the trial and a function to report its epochs; returns status and note.
         """
-        seeds = np.random.SeedSequence([self._search.seed, self.count_finished()]).generate_state(1)
+        seeds = np.random.SeedSequence([self.search.seed, self.count_finished()]).generate_state(1)
         with self._store_errors():
             self._study.sampler = optuna.samplers.TPESampler(
-                seed=int(seeds[0]), n_startup_trials=self._search.startup_trials
+                seed=int(seeds[0]), n_startup_trials=self.search.startup_trials
             )
-            trial = self._study.ask({key: _distribution(one) for key, one in self._search.ranges.items()})
+            trial = self._study.ask({key: _distribution(one) for key, one in self.search.ranges.items()})
         values: dict[int, float] = {}
 
         def report(epoch: int, value: float) -> bool:
