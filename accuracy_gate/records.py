@@ -86,11 +86,7 @@ class Record:
         return {"case": self.case, **self.facts, **self.notes, "runs": runs}
 
     def check_baseline(self, min_seeds: int, origin: str = "") -> None:
-        """Check that this record can serve as a baseline.
-
-        Args:
-            min_seeds: how many seeds it needs.
-            origin: the name of its file, for the messages.
+        """Check that this record, of the file `origin`, can serve as a baseline.
 
         Raises:
             InvalidResults: it has too few seeds, or a run with a problem.
@@ -103,13 +99,9 @@ class Record:
 
 
 def parse_records(text: str | bytes, origin: str) -> list[Record]:
-    """Return the records in a JSON text.
+    """Return the records in a JSON text, the content of the file `origin`.
 
     A score that is not a number is no error here: its run has failed.
-
-    Args:
-        text: the content of a file.
-        origin: its name, for the messages.
 
     Raises:
         InvalidResults: the text is not such a file, a value has the wrong type or range, a run has no

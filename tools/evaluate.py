@@ -47,11 +47,7 @@ def report_scores(run_name: str, overrides: Sequence[str], out: Path | None) -> 
 
 
 def evaluate_run(run: FinishedRun[Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the metrics of a run with the scores that it reaches on its own or on other data.
-
-    Args:
-        run: a finished run.
-        overrides: data=NAME and data.KEY=VALUE, for other data.
+    """Return the metrics of a run with the scores that it reaches on its own data or that of `overrides`.
 
     Raises:
         ConfigError: an override is wrong, or the data has other classes or another vocabulary.

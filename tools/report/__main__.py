@@ -44,13 +44,14 @@ COLUMNS = (
     ("parameters", "parameters", True),
     ("started", "started", False),
 )
+FORMATS = {"accuracy": "{:.2%}", "loss": "{:.4f}", "seconds": "{:.1f} s"}
+FORMATS |= dict.fromkeys(("parameters", "epochs"), "{:,}")
 
 
 class Pictures:
     """The pictures of the page, each once, as base64 text that is decoded when it is looked at.
 
-    Args:
-        limit: bytes of text in all; pictures that do not fit are left out.
+    `limit` is in bytes of text; pictures that do not fit are left out.
     """
 
     def __init__(self, limit: int) -> None:
@@ -77,13 +78,7 @@ class Pictures:
 
 
 def page_html(runs: Sequence[Run], problems: Sequence[str], picture_limit: int) -> str:
-    """Return the page.
-
-    Args:
-        runs: the newest first.
-        problems: one line each.
-        picture_limit: bytes for pictures; the newest runs' come first.
-    """
+    """Return the page of some runs, the newest first, with at most `picture_limit` bytes of pictures."""
     pictures = Pictures(picture_limit)
     common = os.path.commonpath([Path(run["path"]).absolute().parent for run in runs])
     entries = []
@@ -122,16 +117,9 @@ def cell(key: str, value: Any) -> str:
     """Return the text of a cell of the table."""
     if value is None:
         return ""
-    match key:
-        case "accuracy":
-            return f"{value:.2%}"
-        case "loss":
-            return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3g}"
-        case "seconds":
-            return f"{value:.1f} s"
-        case "parameters" | "epochs":
-            return f"{value:,}"
-    return str(value)
+    if key == "loss" and abs(value) >= 1e6:
+        return f"{value:.3g}"
+    return FORMATS.get(key, "{}").format(value)
 
 
 def table_row(cells: Sequence[str]) -> str:

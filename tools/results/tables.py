@@ -154,10 +154,8 @@ def checks_block(name: str, results: Path) -> str:
 def benchmark_block(name: str, results: Path) -> str:
     """Return the table of a benchmark.
 
-    Args:
-        name: a case: its table of details; `all`: the comparisons of all cases; `goals`: those with
-            a goal, without the columns runs and note.
-        results: folder of the records.
+    For a case that is its details; for `all` the comparisons of all cases; for `goals` those with a
+    goal, without the columns runs and note.
 
     Raises:
         ConfigError: it has not been measured.

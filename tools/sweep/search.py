@@ -110,12 +110,7 @@ def searchable_apps() -> list[str]:
 
 
 def load_search(app: str, path: Path, overrides: list[str]) -> Search:
-    """Return the search in a file of ranges; a key in `overrides` is not searched.
-
-    Args:
-        app: the application.
-        path: the file.
-        overrides: KEY=VALUE words for all trials, in addition to those of the file.
+    """Return the search in a file of ranges, with more overrides for all trials; their keys are not searched.
 
     Raises:
         ConfigError: the file is missing or wrong, or nothing is left to search.

@@ -66,12 +66,7 @@ class Trial:
 
 
 class Study:
-    """The study in a folder.
-
-    Args:
-        folder: where it is stored.
-        search: what is searched.
-        new: whether to create it.
+    """The study in a folder, which `new` creates.
 
     Raises:
         ConfigError: the store is missing or damaged, or cannot be written.
@@ -110,8 +105,7 @@ class Study:
     def run(self, train: Callable[[Trial, Report], tuple[str, str]]) -> Trial:
         """Propose values, train with them, store and return what came of it.
 
-        Args:
-            train: takes the trial and a function to report its epochs; returns status and note.
+        `train` takes the trial and a function to report its epochs; it returns status and note.
         """
         seeds = np.random.SeedSequence([self.search.seed, self.count_finished()]).generate_state(1)
         with self._store_errors():

@@ -75,14 +75,8 @@ class TrialTrainer:
 def follow(command: Sequence[str], folder: Path, log: Path, stop_after: Callable[[Row], bool]) -> int | None:
     """Train, pass each epoch's row to `stop_after`, and stop the training when that returns True.
 
-    Epochs that the training completes before it is stopped do not count: the outcome depends on the
-    rows alone.
-
-    Args:
-        command: starts the training, in a session of its own, which Ctrl-C does not reach.
-        folder: its run folder.
-        log: file for its output.
-        stop_after: takes the rows of history.csv in their order.
+    The training has a session of its own, which Ctrl-C does not reach. Epochs that it completes before
+    it is stopped do not count: the outcome depends on the rows alone.
 
     Returns:
         The exit status of the training, or None if it was stopped.
