@@ -73,6 +73,7 @@ def sweep(words: Sequence[str]) -> int:
         raise ConfigError("give out= or resume=, not both: a study is resumed in its own folder")
     new, started = "resume" not in keys, f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     search = new_search(keys, overrides) if new else resumed_search(Path(keys["resume"]), keys, overrides)
+    search = search.model_copy(update={"trials": cli.parse_count(keys, "trials", search.trials)})
     searches.check_search(search)
     folder = Path(keys.get("resume", keys.get("out", f"outputs/{search.app}/sweep_{started}")))
     if new:
@@ -103,8 +104,7 @@ def new_search(keys: Mapping[str, str], overrides: list[str]) -> Search:
     if "ranges" not in keys and app not in known:
         raise ConfigError(f"app={app} has nothing to search: there is no conf/sweep/{app}.yaml")
     path = Path(keys["ranges"]) if "ranges" in keys else searches.FOLDER / f"{app}.yaml"
-    search = searches.load_search(app, path, overrides)
-    return search.model_copy(update={"trials": cli.parse_count(keys, "trials", search.trials)})
+    return searches.load_search(app, path, overrides)
 
 
 def resumed_search(folder: Path, keys: Mapping[str, str], overrides: list[str]) -> Search:
@@ -119,13 +119,12 @@ def resumed_search(folder: Path, keys: Mapping[str, str], overrides: list[str]) 
         before = validate(Search, read_yaml(folder / SEARCH))
     except ConfigError as error:
         raise ConfigError(f"{folder / SEARCH} is not that of a study: {error}") from error
-    trials = cli.parse_count(keys, "trials", before.trials)
     if overrides or {"app", "ranges"} & keys.keys():
         now = new_search({"app": before.app, **keys}, overrides)
         old, new = (flat(one.model_dump(exclude={"trials"})) for one in (before, now))
         if differing := resume.differences(old, new):
             raise ConfigError(f"{folder} cannot be resumed with another search: {differing}")
-    return before.model_copy(update={"trials": trials})
+    return before
 
 
 def lock_study(folder: Path) -> int:

@@ -8,7 +8,7 @@ the order in which they were made, one run of the gate after another.
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,9 +37,6 @@ class Pair(NamedTuple):
     looks: Sequence[int]
 
 
-Decision = Callable[[Record, Record, Sequence[int], int], Verdict]
-
-
 def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Verdict:
     """Return the gate's verdict on complete results, in a suite of so many cases.
 
@@ -54,7 +51,7 @@ def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Ver
     return final_verdict(baseline, new, plan)
 
 
-def resample(pairs: Sequence[Pair], draws: int = DRAWS, decision: Decision = gate) -> dict[str, Any]:
+def resample(pairs: Sequence[Pair], draws: int = DRAWS) -> dict[str, Any]:
     """Return how often a suite of randomly divided results fails, and each case."""
     random = np.random.default_rng(SEED)
     alarms: list[list[bool]] = [[] for _ in pairs]
@@ -66,11 +63,11 @@ def resample(pairs: Sequence[Pair], draws: int = DRAWS, decision: Decision = gat
             # A run that failed is never in the baseline: none would have been recorded with it.
             old = [run for run in others if not run.problem][: len(pair.baseline.runs)]
             baseline, fresh = (replace(pair.baseline, runs=tuple(part)) for part in (old, new))
-            failed.append(decision(baseline, fresh, pair.looks, len(pairs)).failing)
+            failed.append(gate(baseline, fresh, pair.looks, len(pairs)).failing)
     return _rates(pairs, alarms) | {"seed": SEED}
 
 
-def compare_directly(pairs: Sequence[Pair], decision: Decision = gate) -> dict[str, Any]:
+def compare_directly(pairs: Sequence[Pair]) -> dict[str, Any]:
     """Return how often fresh results fail against the recorded baseline.
 
     Each run of the gate takes the next results of each case, as many as it needs to decide. All runs of a
@@ -81,7 +78,7 @@ def compare_directly(pairs: Sequence[Pair], decision: Decision = gate) -> dict[s
         runs = pair.fresh.runs
         while len(runs) >= pair.looks[-1]:
             new = Record(pair.fresh.case, runs[: pair.looks[-1]], pair.baseline.facts)
-            verdict = decision(pair.baseline, new, pair.looks, len(pairs))
+            verdict = gate(pair.baseline, new, pair.looks, len(pairs))
             failed.append(verdict.failing)
             runs = runs[len(verdict.new.runs) if verdict.new else pair.looks[-1] :]
     return _rates(pairs, alarms)
