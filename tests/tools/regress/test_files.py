@@ -13,7 +13,7 @@ import pytest
 
 from accuracy_gate import Verdict
 from tests.helpers import ROOT
-from tests.test_readme import CONSOLE_BLOCK, LINK, run
+from tests.test_readme import run
 from tools.regress.__main__ import main, report
 
 GUIDE = ROOT / "docs" / "regression-gate.md"
@@ -57,12 +57,8 @@ def test_the_documented_format_is_read(tmp_path: Path) -> None:
     assert report["cases"][0]["reason"] == "seed 102: failed: out of memory"
 
 
-def test_the_documented_cases_and_links_are_real() -> None:
-    text = GUIDE.read_text()
-    for target in LINK.findall(text):
-        assert (GUIDE.parent / target).exists(), target
-    assert not CONSOLE_BLOCK.findall(text)
-    for name in re.findall(r"case=(\w+_\w+)", text):
+def test_the_documented_cases_are_real() -> None:
+    for name in re.findall(r"case=(\w+_\w+)", GUIDE.read_text()):
         assert (ROOT / "conf" / "regression" / f"{name}.yaml").is_file()
 
 

@@ -287,21 +287,16 @@ def test_raw_results_are_written_before_the_verdict(
     capsys.readouterr()
     assert blessed.run() == 130
     assert capsys.readouterr().err == "interrupted\n"
-    results = json.loads((blessed.out / "results.json").read_text())
-    assert [(run["seed"], run.get("status")) for run in results["cases"][0]["runs"]] == [
-        (0, None),
-        (1, None),
-        (2, None),
-    ]
+    (case,) = json.loads((blessed.out / "results.json").read_text())["cases"]
+    assert [(run["seed"], run.get("status")) for run in case["runs"]] == [(0, None), (1, None), (2, None)]
     assert not (blessed.out / "regress.json").exists()
 
 
 def test_raw_results_can_be_decided_again(blessed: Bench) -> None:
     blessed.answer = worse
     blessed.run()
-    files = [blessed.folder / "baselines" / "real" / "one.json", blessed.out / "results.json"]
-    words = [f"--baseline={files[0]}", f"--results={files[1]}", f"out={blessed.folder / 'again'}"]
-    assert main(words) == 5
+    baseline, results = blessed.folder / "baselines" / "real" / "one.json", blessed.out / "results.json"
+    assert main([f"--baseline={baseline}", f"--results={results}", f"out={blessed.folder / 'again'}"]) == 5
 
 
 def test_make_runs_the_commands() -> None:
