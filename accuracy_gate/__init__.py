@@ -6,10 +6,9 @@ them from JSON, `rank_sum.py` and `signed_rank.py` test them, `plan.py` divides 
 prints it all.
 """
 
-from accuracy_gate.decision import Comparison, Verdict, decide, is_paired, refusal
+from accuracy_gate.decision import Comparison, Verdict, decide, final_verdict, is_paired, refusal
 from accuracy_gate.plan import FALSE_ALARM_RATE, Plan
-from accuracy_gate.records import Record, Run, parse_records
-from accuracy_gate.strict_json import InvalidResults
+from accuracy_gate.records import InvalidResults, Record, Run, parse_records
 
 __all__ = [
     "FALSE_ALARM_RATE",
@@ -20,6 +19,7 @@ __all__ = [
     "Run",
     "Verdict",
     "decide",
+    "final_verdict",
     "is_paired",
     "parse_records",
     "refusal",

@@ -16,7 +16,7 @@ In this order:
 import math
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def decide(baseline: Record, new: Record, plan: Plan) -> Verdict | None:
         return refused
     for problem in filter(None, (run.problem for run in new.runs)):
         return Verdict(new.case, "failed", problem, (), baseline, new)
-    comparisons = compare(baseline, new, plan)
+    comparisons = tuple(compare(metric, baseline, new, plan) for metric in ("accuracy", "loss"))
 
     def verdict(outcome: str, reason: str) -> Verdict:
         notes = tuple(_notes(baseline, new, comparisons[0]))
@@ -121,11 +121,6 @@ def decide(baseline: Record, new: Record, plan: Plan) -> Verdict | None:
     if not better and all(each.clear for each in comparisons):
         return verdict("passed", "not worse")
     return None
-
-
-def compare(baseline: Record, new: Record, plan: Plan) -> tuple[Comparison, Comparison]:
-    """Return the comparisons of accuracy and loss, without a verdict."""
-    return _compare("accuracy", baseline, new, plan), _compare("loss", baseline, new, plan)
 
 
 def paired_p(metric: str, baseline: Record, new: Record) -> float:
@@ -154,12 +149,22 @@ def _too_good(baseline: Record, new: Record) -> tuple[bool, float]:
     return better, rank_sum_p(*([-run.accuracy for run in record.runs] for record in (baseline, new)))
 
 
-def _compare(metric: str, baseline: Record, new: Record, plan: Plan) -> Comparison:
+def final_verdict(baseline: Record, new: Record, plan: Plan) -> Verdict:
+    """Return the verdict on complete results: that of the first look that decides.
+
+    Arguments and errors are those of `decide`, but `new` has as many runs as the last look.
+    """
+    verdicts = (decide(baseline, replace(new, runs=new.runs[:n]), plan) for n in plan.looks)
+    return next(verdict for verdict in verdicts if verdict)  # the last look always decides
+
+
+def compare(metric: str, baseline: Record, new: Record, plan: Plan) -> Comparison:
+    """Return the comparison of a metric, accuracy or loss, without a verdict."""
     old, now = (np.array([getattr(run, metric) for run in r.runs]) for r in (baseline, new))
     sign = 1 if metric == "accuracy" else -1  # the tests take higher as better
     mean, spread = float(old.mean()), float(old.std(ddof=1))
     size = baseline.test_examples if metric == "accuracy" else None
-    drop: float | None = None
+    drop = None
     if plan.can_fail:
         drop = detectable_drop(plan) * spread + resolution(mean)
         if size:  # accuracy moves by whole examples

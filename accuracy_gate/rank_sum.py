@@ -33,7 +33,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from accuracy_gate.strict_json import InvalidResults
+from accuracy_gate.records import InvalidResults
 
 RELATIVE = 1e-6  # of the larger of two results: a few last bits of a float32 sum
 ABSOLUTE = 1e-15  # the last bits of a number near 1; a loss can be exactly 0
@@ -41,11 +41,7 @@ MAX_SIZE = 20_000  # new results times all results: counting more takes too long
 
 
 def rank_sum_p(baseline: Sequence[float], new: Sequence[float]) -> float:
-    """Return the probability of new results this low or lower if nothing has changed.
-
-    Args:
-        baseline: higher is better.
-        new: likewise.
+    """Return the probability of new results this low or lower if nothing has changed; higher is better.
 
     Raises:
         InvalidResults: there are too many results to count.
@@ -64,12 +60,9 @@ def doubled_midranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def tie_groups(rising: Sequence[float]) -> list[int]:
-    """Return the group number of each value; values in a group differ only by rounding.
+    """Return the group number of each of the rising values; values in a group differ only by rounding.
 
     All members equal the group's first value, so that a chain of small differences cannot grow long.
-
-    Args:
-        rising: values in rising order.
     """
     numbers: list[int] = []
     first = math.nan

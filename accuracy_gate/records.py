@@ -14,22 +14,18 @@ import json
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from accuracy_gate.strict_json import (
-    InvalidResults,
-    check_writable,
-    expect,
-    is_number,
-    is_whole,
-    load,
-    printable,
-)
-
 DATA_KEYS = ("dataset", "dataset_sha256", "embedded", "test_examples")
 DONE = "done"
+LARGEST = 1e100  # sums and squares of larger numbers might overflow
+DEEPEST = 50  # nested objects and lists; Python itself gives up after some hundreds
+
+
+class InvalidResults(Exception):
+    """The results cannot be read or compared; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Run:
                 return f"seed {self.seed}: {name} is {value}"
         if not 0 <= self.accuracy <= 1:
             return f"seed {self.seed}: an accuracy of {self.accuracy:g} is impossible"
-        if self.loss < 0 or not is_number(self.loss):
+        if self.loss < 0 or not _is_number(self.loss):
             return f"seed {self.seed}: a loss of {self.loss:g} is impossible"
         return None
 
@@ -65,13 +61,9 @@ class Run:
             str(value) if isinstance(value, float) and not math.isfinite(value) else value
             for value in (self.accuracy, self.loss)
         )
-        values = {
-            "seed": self.seed,
-            "test_accuracy": accuracy,
-            "test_loss": loss,
-            "train_seconds": self.seconds,
-        }
-        return values if self.status == DONE else values | {"status": self.status, "error": self.error}
+        scores = {"test_accuracy": accuracy, "test_loss": loss, "train_seconds": self.seconds}
+        end = {} if self.status == DONE else {"status": self.status, "error": self.error}
+        return {"seed": self.seed, **scores, **end}
 
 
 @dataclass(frozen=True)
@@ -94,11 +86,7 @@ class Record:
         return {"case": self.case, **self.facts, **self.notes, "runs": runs}
 
     def check_baseline(self, min_seeds: int, origin: str = "") -> None:
-        """Check that this record can serve as a baseline.
-
-        Args:
-            min_seeds: how many seeds it needs.
-            origin: the name of its file, for the messages.
+        """Check that this record, of the file `origin`, can serve as a baseline.
 
         Raises:
             InvalidResults: it has too few seeds, or a run with a problem.
@@ -111,19 +99,15 @@ class Record:
 
 
 def parse_records(text: str | bytes, origin: str) -> list[Record]:
-    """Return the records in a JSON text.
+    """Return the records in a JSON text, the content of the file `origin`.
 
     A score that is not a number is no error here: its run has failed.
-
-    Args:
-        text: the content of a file.
-        origin: its name, for the messages.
 
     Raises:
         InvalidResults: the text is not such a file, a value has the wrong type or range, a run has no
             seed, or a seed or case is duplicated.
     """
-    content = load(text, origin)
+    content = _load(text, origin)
     entries = content.get("cases", [content]) if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
         raise InvalidResults(f"{origin} holds no cases")
@@ -144,18 +128,33 @@ def differences(baseline: Record, new: Record) -> Iterator[str]:
             yield f"{key}: {before} -> {after}"
 
 
+def _load(text: str | bytes, origin: str) -> Any:
+    """Return the content of a JSON text; unlike `json.loads`, refuse an object with a duplicate key."""
+
+    def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        for key, count in Counter(key for key, _ in pairs).items():
+            if count > 1:
+                raise InvalidResults(f"{origin}: duplicate key {_printable(key)}")
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise InvalidResults(f"{origin} is not JSON: {error}") from error
+
+
 def _record(entry: Any, origin: str) -> Record:
     if not isinstance(entry, dict) or not isinstance(entry.get("runs"), list):
         raise InvalidResults(f'{origin}: a case is {{"case": NAME, "runs": [...]}}')
     others = dict(entry)
     case, runs, seeds = others.pop("case", "results"), others.pop("runs"), others.pop("seeds", None)
     readable = isinstance(case, str) and case.strip() != "" and case.isprintable()
-    expect(readable, f"{origin}: case", "a name", case)
+    _expect(readable, f"{origin}: case", "a name", case)
     place = f"{origin}: {case}"
     runs = [_run(run, f"{place}: runs[{number}]") for number, run in enumerate(runs)]
     seeds = [] if seeds is None else seeds
-    whole = isinstance(seeds, list) and all(is_whole(seed) for seed in seeds)
-    expect(whole, f"{place}: seeds", "a list of whole numbers", seeds)
+    whole = isinstance(seeds, list) and all(map(_is_whole, seeds))
+    _expect(whole, f"{place}: seeds", "a list of whole numbers", seeds)
     known = [run.seed for run in runs]
     _check_unique(known, f"{place}: seed")
     _check_unique(seeds, f"{place}: seed")
@@ -163,31 +162,61 @@ def _record(entry: Any, origin: str) -> Record:
     if not runs:
         raise InvalidResults(f"{place} has no runs")
     for key, value in others.items():
-        check_writable(value, f"{place}: {printable(key)}")
+        _check_writable(value, f"{place}: {_printable(key)}")
     size = others.get("test_examples")
-    counted = size is None or (is_whole(size) and size > 0)
-    expect(counted, f"{place}: test_examples", "a whole number, 1 or more", size)
+    counted = size is None or (_is_whole(size) and size > 0)
+    _expect(counted, f"{place}: test_examples", "a whole number, 1 or more", size)
     facts = {key: others.pop(key) for key in (*DATA_KEYS, "config") if key in others}
     return Record(case, tuple(runs), facts, others)
 
 
 def _run(run: Any, place: str) -> Run:
-    seed: Any = run.get("seed") if isinstance(run, dict) else None
-    if not is_whole(seed):
+    if not isinstance(run, dict) or not _is_whole(run.get("seed")):
         raise InvalidResults(f"{place}: a run has no seed: {reprlib.repr(run)}")
-    for key in ("test_accuracy", "test_loss"):
-        score = run.get(key)
+    accuracy, loss, seconds = (run.get(key) for key in ("test_accuracy", "test_loss", "train_seconds"))
+    for key, score in (("test_accuracy", accuracy), ("test_loss", loss)):
         # A diverged training may well report NaN, infinity or a word; but never these.
-        huge = isinstance(score, int) and not isinstance(score, bool) and not is_number(score)
-        expect(not huge and not isinstance(score, dict | list), f"{place}.{key}", "a number", score)
-    seconds = run.get("train_seconds")
-    timed = seconds is None or (is_number(seconds) and seconds >= 0)
-    expect(timed, f"{place}.train_seconds", "a number, 0 or more", seconds)
-    words: dict[str, Any] = {}
-    for key, default in (("status", DONE), ("error", "")):
-        words[key] = default if run.get(key) is None else run[key]
-        expect(isinstance(words[key], str), f"{place}.{key}", "a text", words[key])
-    return Run(seed, run.get("test_accuracy"), run.get("test_loss"), seconds, **words)
+        huge = isinstance(score, int) and not isinstance(score, bool) and not _is_number(score)
+        _expect(not huge and not isinstance(score, dict | list), f"{place}.{key}", "a number", score)
+    timed = seconds is None or (_is_number(seconds) and seconds >= 0)
+    _expect(timed, f"{place}.train_seconds", "a number, 0 or more", seconds)
+    status, error = (
+        default if run.get(key) is None else run[key] for key, default in (("status", DONE), ("error", ""))
+    )
+    _expect(isinstance(status, str), f"{place}.status", "a text", status)
+    _expect(isinstance(error, str), f"{place}.error", "a text", error)
+    return Run(run["seed"], accuracy, loss, seconds, status, error)
+
+
+def _expect(condition: bool, place: str, expected: str, value: Any) -> None:
+    if not condition:
+        raise InvalidResults(f"{place} should be {expected} (given {reprlib.repr(value)})")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a finite number of a usual size; booleans are not numbers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value)
+
+
+def _printable(key: Any) -> str:
+    """Return a key for a message: unquoted if it is one short line."""
+    text = str(key)
+    return text if text.isprintable() and len(text) <= 40 else reprlib.repr(text)
+
+
+def _check_writable(value: Any, place: str, depth: int = 1) -> None:
+    """Check that a value can be written as JSON again: all numbers are finite, and it is not too deep."""
+    if isinstance(value, dict | list):
+        if depth > DEEPEST:
+            raise InvalidResults(f"{place[:80]}: nested more than {DEEPEST} deep")
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_writable(inner, f"{place}.{_printable(key)}", depth + 1)
+    elif isinstance(value, float):
+        _expect(_is_number(value), place, "a finite number, 1e100 at most", value)
 
 
 def _check_unique(values: Iterable[Any], what: str) -> None:

@@ -20,31 +20,28 @@ CONTROL = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ff
 def table(verdicts: Sequence[Verdict]) -> str:
     """Return the table for the screen, followed by remarks and the summary."""
     lines = [HEADER, *(row for verdict in verdicts for row in _rows(verdict))]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     text += [f"{case}: {remark}" for case, remark in _remarks(verdicts)]
     return _printable("\n".join([*text, summary(verdicts)]))
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
     """Return one line: how many cases passed, and which did not."""
-    failed = [verdict.case for verdict in verdicts if verdict.failing]
-    undecided = [verdict.case for verdict in verdicts if verdict.undecided]
-    passed = len(verdicts) - len(failed) - len(undecided)
-    parts = [f"{passed} of {len(verdicts)} passed"]
-    parts += [f"failed: {', '.join(failed)}"] if failed else []
-    parts += [f"not decided: {', '.join(undecided)}"] if undecided else []
-    return "; ".join(parts)
+    others = {
+        "failed": [verdict.case for verdict in verdicts if verdict.failing],
+        "not decided": [verdict.case for verdict in verdicts if verdict.undecided],
+    }
+    passed = len(verdicts) - sum(map(len, others.values()))
+    lists = [f"{what}: {', '.join(cases)}" for what, cases in others.items() if cases]
+    return "; ".join([f"{passed} of {len(verdicts)} passed", *lists])
 
 
-def as_json(verdicts: Sequence[Verdict], **notes: Any) -> dict[str, Any]:
+def as_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Return the content of regress.json, including all raw results."""
     return {
         "passed": not any(verdict.failing or verdict.undecided for verdict in verdicts),
-        **notes,
+        "false_alarms": FALSE_ALARM_RATE,
         "cases": [
             {
                 "case": verdict.case,
@@ -77,14 +74,13 @@ def junit(verdicts: Sequence[Verdict]) -> bytes:
         if verdict.failing or verdict.undecided:
             tag = "failure" if verdict.failing else "error"
             ElementTree.SubElement(case, tag, {"type": verdict.outcome, "message": verdict.reason})
-        rows = "\n".join("  ".join(row) for row in _rows(verdict))
-        ElementTree.SubElement(case, "system-out").text = rows
+        ElementTree.SubElement(case, "system-out").text = "\n".join(map("  ".join, _rows(verdict)))
     ElementTree.indent(root)
     text = _printable(ElementTree.tostring(root, "unicode"))
     return f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n".encode()
 
 
-def markdown(verdicts: Sequence[Verdict], false_alarm_rate: float = FALSE_ALARM_RATE) -> str:
+def markdown(verdicts: Sequence[Verdict]) -> str:
     """Return the summary for a job page."""
     lines = [HEADER, ["---"] * len(HEADER), *(row for verdict in verdicts for row in _rows(verdict))]
     remarks = [_escape(f"- {case}: {remark}") for case, remark in _remarks(verdicts)]
@@ -97,7 +93,7 @@ def markdown(verdicts: Sequence[Verdict], false_alarm_rate: float = FALSE_ALARM_
         "",
         "Mean ± spread between seeds (number of seeds). Theory: the spread that the size of "
         "the test set explains. Detects: the smallest change for the worse found with 95 % "
-        f"power. False alarms of the whole suite: at most {100 * false_alarm_rate:g} %.",
+        f"power. False alarms of the whole suite: at most {100 * FALSE_ALARM_RATE:g} %.",
         "",
     ]
     return _printable("\n".join(text))
@@ -114,9 +110,10 @@ def _rows(verdict: Verdict) -> list[tuple[str, ...]]:
     outcome = WORDS.get(verdict.outcome, verdict.outcome)
     if not verdict.comparisons:
         return [(verdict.case, "", "", "", "", "", "", outcome)]
-    seconds = (median_seconds(record) for record in (verdict.baseline, verdict.new))
+    records = (verdict.baseline, verdict.new)
+    seconds = map(median_seconds, records)
     training = " -> ".join("?" if each is None else f"{each:.1f} s" for each in seconds)
-    seeds = [len(record.runs) if record else 0 for record in (verdict.baseline, verdict.new)]
+    seeds = [len(record.runs) if record else 0 for record in records]
     accuracy, loss = (_cells(each, *seeds) for each in verdict.comparisons)
     return [(verdict.case, *accuracy, training, outcome), ("", *loss, "", "")]
 

@@ -38,10 +38,8 @@ MARGIN = 0.2  # of the baseline's standard deviation
 def signed_rank_p(before: Sequence[float], after: Sequence[float], margin: float) -> float:
     """Return the probability of results this much worse or more if nothing has changed.
 
-    Args:
-        before: higher is better; in the order of the seeds.
-        after: likewise, of the same seeds.
-        margin: how much worse they may be, 0 or more.
+    Higher is better. `before` and `after` have the same seeds in the same order; results may be worse
+    by `margin`, 0 or more.
     """
     differences = [
         0.0 if math.isclose(old, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE) else new - old

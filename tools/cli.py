@@ -1,14 +1,4 @@
-"""The command line of every tool: its parser, its KEY=VALUE words and its exit status.
-
-def main(words: Sequence[str] | None = None) -> int:
-    parser = cli.parser("bench", __doc__)
-    parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
-    arguments = parser.parse_args(words)
-    return cli.run(lambda: bench(cli.parse_keys(arguments.words, KEYS)))
-
-if __name__ == "__main__":
-    sys.exit(main())
-"""
+"""The command line of every tool: its parser, its KEY=VALUE words and its exit status."""
 
 import argparse
 import difflib
@@ -32,12 +22,10 @@ def parser(tool: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def run(action: Callable[[], int | None], catch_sigterm: bool = False) -> int:
-    """Run `action` and return the exit status of the tool.
+    """Run `action` and return the exit status of the tool: what it returns, or 0 for None.
 
-    Args:
-        action: returns the exit status; None means 0. A SuiteError is printed in one or two lines
-            and gives its own status; Ctrl-C gives 130.
-        catch_sigterm: whether SIGTERM, a scheduler's polite kill, ends the tool as Ctrl-C does.
+    A SuiteError is printed in one or two lines and gives its own status; Ctrl-C gives 130. With
+    `catch_sigterm`, SIGTERM, a scheduler's polite kill, ends the tool as Ctrl-C does.
     """
     if catch_sigterm:
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -30,9 +30,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     parser = cli.parser("evaluate", __doc__)
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
-    parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="other data: data=NAME, data.KEY=VALUE"
-    )
+    help_text = "other data: data=NAME, data.KEY=VALUE"
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=help_text)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the metrics there, as JSON")
     arguments = parser.parse_intermixed_args(words)
     return cli.run(lambda: report_scores(arguments.run, arguments.overrides, arguments.out))
@@ -48,21 +47,16 @@ def report_scores(run_name: str, overrides: Sequence[str], out: Path | None) -> 
 
 
 def evaluate_run(run: FinishedRun[Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the metrics of a run with the scores that it reaches on its own or on other data.
-
-    Args:
-        run: a finished run.
-        overrides: data=NAME and data.KEY=VALUE, for other data.
+    """Return the metrics of a run with the scores that it reaches on its own data or that of `overrides`.
 
     Raises:
         ConfigError: an override is wrong, or the data has other classes or another vocabulary.
         DataError: data or weights are missing, damaged or have changed since.
     """
-    application = run.application
-    if overrides and not application.other_data:
-        raise ConfigError(f"{overrides[0]}: {application.name} has no other data to be evaluated on")
-    config = with_other_data(run.config, overrides)
-    data = run.data if config.data == run.config.data else application.load_data(config)
+    if overrides and not run.application.other_data:
+        raise ConfigError(f"{overrides[0]}: {run.application.name} has no other data to be evaluated on")
+    config = with_other_data(run.config, overrides) if overrides else run.config
+    data = run.data if config.data == run.config.data else run.application.load_data(config)
     for name, what in (("classes", "other classes"), ("vocabulary", "another vocabulary")):
         if getattr(data, name, None) != getattr(run.data, name, None):
             raise ConfigError(
@@ -87,19 +81,15 @@ def with_other_data(config: AnyAppConfig, overrides: Sequence[str]) -> AnyAppCon
     Raises:
         ConfigError: an override is not data=NAME or data.KEY=VALUE, or the data set refuses it.
     """
-    if not overrides:
-        return config
     values = config.model_dump()
-    section = values["data"]
-    name = own = section.pop("name")
     for word in overrides:
-        key, _, value = word.partition("=")
-        if key == "data":
-            name = value
-        elif not key.startswith("data."):
+        if not word.startswith(("data=", "data.")):
             raise ConfigError(f"{word}: only data=NAME and data.KEY=VALUE can be changed")
-    words = [f"model={values['model']['name']}", f"data={name}", "trainer.batch_size=1"]
-    words += [f"data.{key}={hydra_text(value)}" for key, value in section.items() if name == own]
+    own = values["data"].pop("name")
+    name = next((word for word in reversed(overrides) if word.startswith("data=")), f"data={own}")
+    words = [f"model={values['model']['name']}", name, "trainer.batch_size=1"]
+    if name == f"data={own}":
+        words += [f"data.{key}={hydra_text(value)}" for key, value in values["data"].items()]
     words += [word for word in overrides if word.startswith("data.")]
     values["data"] = config_from_overrides(config.app, type(config), words).data.model_dump()
     values["trainer"]["batch_size"] = 1  # nothing is trained: the training set may be of any size

@@ -9,7 +9,6 @@ exit status: 0 written, 2 a run that cannot be exported, 3 data missing or damag
 logits differ by more than rounding, 130 interrupted
 """
 
-import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -38,6 +37,8 @@ TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 NON_FINITE = 1e300  # stands in for NaN and infinity, which JSON lacks
 TRACED_SIZES = (3, 7)  # of the axes that may have any size: torch would fix a size of 1
+LOGITS = "logits: their softmax is the probability of each class"
+ONE_LOGIT = "one logit: its sigmoid is the probability of the second class"
 
 Logits = Callable[[NDArray[Any]], NDArray[np.float64]]  # of one batch
 
@@ -48,23 +49,25 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/export.onnx")
     arguments = parser.parse_args(words)
+    return cli.run(lambda: export_run(arguments.run, arguments.out))
 
-    def action() -> int:
-        run = open_run(arguments.run)
-        path = arguments.out or run.folder / "export.onnx"
-        result = export(run, path)
-        print(
-            f"{path}: {path.stat().st_size / 1e6:.1f} MB\n"
-            f"compared with the network on {result['test_examples']:,} test examples of "
-            f"{result['dataset']}: logits differ by {result['largest_difference']:.2g} at most, "
-            f"{result['relative_difference']:.1g} of the largest ({result['bound']:g} is allowed); "
-            f"{result['classes_that_differ']:,} predicted classes differ"
-        )
-        if not result["agrees"]:
-            print(f"error: {path} does not give the network's logits", file=sys.stderr)
-        return 0 if result["agrees"] else cli.FAILED_CHECK
 
-    return cli.run(action)
+def export_run(run_name: str, out: Path | None) -> int:
+    """Write the network of a run and print how it compares; return the exit status."""
+    run = open_run(run_name)
+    path = out or run.folder / "export.onnx"
+    result = export(run, path)
+    print(
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB\n"
+        f"compared with the network on {result['test_examples']:,} test examples of "
+        f"{result['dataset']}: logits differ by {result['largest_difference']:.2g} at most, "
+        f"{result['relative_difference']:.1g} of the largest ({result['bound']:g} is allowed); "
+        f"{result['classes_that_differ']:,} predicted classes differ"
+    )
+    if not result["agrees"]:
+        print(f"error: {path} does not give the network's logits", file=sys.stderr)
+        return cli.FAILED_CHECK
+    return 0
 
 
 def export(run: FinishedRun[Any], path: Path) -> dict[str, Any]:
@@ -90,23 +93,20 @@ def export(run: FinishedRun[Any], path: Path) -> dict[str, Any]:
         trainer = config.trainer.model_copy(update={"precision": "float32"})
         run = replace(run, config=config.model_copy(update={"trainer": trainer}))
     examples = run.test_examples()
-    one_logit = run.learner.loss != "cross_entropy"
     notes = {  # in the file, for a reader who has nothing else
         "app": config.app,
         "model": run.metrics["model"],
         "weights_sha256": run.metrics["weights_sha256"],
         "dataset": run.metrics["dataset"],
         "input": how.describe(run),
-        "output": "one logit: its sigmoid is the probability of the second class"
-        if one_logit
-        else "logits: their softmax is the probability of each class",
+        "output": LOGITS if run.learner.loss == "cross_entropy" else ONE_LOGIT,
         "classes": json.dumps(list(getattr(run.data, "classes", ("0", "1")))),
     }
-    first = examples.inputs[:1]
-    free = len(how.axes)
+    first, free = examples.inputs[:1], len(how.axes)
     batch = np.resize(first, (*TRACED_SIZES[:free], *first.shape[free:]))
-    torch_export = importlib.import_module("tools.torch_export")
-    content = torch_export.onnx_bytes(how.prepare(run.learner.model), batch, how.input, how.axes, notes)
+    from tools.torch_export import onnx_bytes
+
+    content = onnx_bytes(how.prepare(run.learner.model), batch, how.input, how.axes, notes)
     result = {
         "file": path.name,
         "onnx_sha256": sha256_of(content),

@@ -47,7 +47,7 @@ def predict(run_name: str, inputs: Sequence[str], out: Path | None) -> int:
     file = out if out is not None and out.suffix.lower() == ".png" else None
     if file and len(inputs) > 1:
         raise ConfigError(f"{file} is one file for {len(inputs)} charts: name a folder")
-    folder = run.folder / "predictions" if out is None else out
+    folder = out or run.folder / "predictions"
     used = {Path(text).resolve() for text in inputs}
     errors: dict[str, int] = {}
     for text in inputs:
@@ -74,8 +74,7 @@ def chart_path(folder: Path, name: str, used: set[Path]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot make {folder}: {error.strerror}; give --out") from error
-    names = chain([name], (f"{name}_{number}" for number in count(2)))
-    paths = (folder / f"{one}.png" for one in names)
+    paths = (folder / f"{name}{end}.png" for end in chain([""], (f"_{number}" for number in count(2))))
     path = next(path for path in paths if path.resolve() not in used)
     used.add(path.resolve())
     return path

@@ -17,7 +17,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from shared.application import FinishedRun
 from shared.errors import ConfigError
 from shared.nested import flat
 from shared.runs.environment import available_cores, environment
@@ -48,7 +47,9 @@ def rerun(run_name: str, out: Path | None) -> int:
     run = open_run(run_name)
     app = run.application.name
     words = rerun_overrides(run.config.model_dump())
-    for line in differences(run.metrics, present_environment(run)):
+    data, threads = run.application.load_data(run.config), run.config.trainer.threads or available_cores()
+    now = environment(run.config.framework, threads) | {"dataset": data.name, "dataset_sha256": data.sha256}
+    for line in differences(run.metrics, now):
         print(f"warning: {line}", file=sys.stderr, flush=True)
     folder = out or Path("outputs", app, f"{datetime.now():%Y-%m-%d_%H-%M-%S}_rerun_{os.getpid()}")
     words.append(f"hydra.run.dir={hydra_text(str(folder))}")
@@ -69,13 +70,6 @@ def exit_status_of(command: Sequence[str]) -> int:
                 continue
 
 
-def present_environment(run: FinishedRun[Any]) -> dict[str, Any]:
-    """Return what metrics.json of the same run would say of this machine, code and data."""
-    config, data = run.config, run.application.load_data(run.config)
-    threads = config.trainer.threads or available_cores()
-    return environment(config.framework, threads) | {"dataset": data.name, "dataset_sha256": data.sha256}
-
-
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return a line for each thing that a result depends on and that has changed."""
     old, new = flat({key: before.get(key) for key in now}), flat(now)
@@ -87,12 +81,10 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> str:
     """Return how two results differ; "" if they are the same to the last bit."""
-    old, new = before["test_accuracy"], after["test_accuracy"]
     parts = []
-    if new != old:
+    if (old := before["test_accuracy"]) != (new := after["test_accuracy"]):
         parts.append(f"accuracy differs by {100 * (new - old):+.2f} points ({old:.2%}, now {new:.2%})")
-    old, new = before["test_loss"], after["test_loss"]
-    if new != old:
+    if (old := before["test_loss"]) != (new := after["test_loss"]):
         parts.append(f"loss differs by {new - old:+.2g} ({old:.6g}, now {new:.6g})")
     if before.get("weights_sha256") != after.get("weights_sha256"):
         parts.append("weights differ")

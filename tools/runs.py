@@ -45,9 +45,8 @@ def application_of(folder: Path) -> Application[Any]:
     Raises:
         ConfigError: the folder is not a run folder, or there is no such application.
     """
-    values = read_values(folder)
+    name = read_values(folder)["app"]
     names = {path.parent.name for path in Path(apps.__path__[0]).glob("*/predict.py")}
-    name = values["app"]
     if not isinstance(name, str) or name not in names:
         raise ConfigError(f"{folder} is a run of {name!r}; there are {', '.join(sorted(names))}")
     application: Application[Any] = importlib.import_module(f"apps.{name}.predict").APPLICATION

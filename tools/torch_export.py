@@ -32,10 +32,8 @@ def onnx_bytes(
     inputs = torch.from_numpy(batch)
     if inputs.is_floating_point():
         inputs = inputs.to(next(network.parameters()).dtype)
-    logger = logging.getLogger("onnxscript")  # lists what it does not fold
-    level = logger.level
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it lists what it does not fold
     try:
-        logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # deprecations inside torch
             program = torch.onnx.export(
@@ -49,13 +47,10 @@ def onnx_bytes(
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().splitlines()[-1]
         raise ConfigError(f"torch cannot write this network as ONNX: {reason}") from error
-    finally:
-        logger.setLevel(level)
     assert program is not None
     proto = program.model_proto
     for part in (proto, proto.graph, *proto.graph.node):  # torch notes source files and lines there
         del part.metadata_props[:]
     for key, note in notes.items():
         proto.metadata_props.add(key=key, value=note)
-    content: bytes = proto.SerializeToString()
-    return content
+    return bytes(proto.SerializeToString())

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from accuracy_gate import Plan, Record, Run, Verdict, decide
+from accuracy_gate import Record, Run
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
@@ -56,9 +56,3 @@ def draw_record(family: str, random: np.random.Generator, n: int, first: int = 0
 
 def first_runs(new: Record, n: int) -> Record:
     return replace(new, runs=new.runs[:n])
-
-
-def final_verdict(baseline: Record, new: Record, plan: Plan) -> Verdict:
-    """Return the verdict of the whole sequential procedure."""
-    found = (decide(baseline, first_runs(new, n), plan) for n in plan.looks)
-    return next(verdict for verdict in found if verdict)

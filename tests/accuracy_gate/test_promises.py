@@ -5,47 +5,58 @@ ones use 1 % and thousands of suites.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from accuracy_gate import FALSE_ALARM_RATE, Plan
+from accuracy_gate import FALSE_ALARM_RATE, Plan, Record, final_verdict
 from accuracy_gate.decision import compare
 from accuracy_gate.plan import CLEAR
 from accuracy_gate.power import detectable_drop, predicted_spread
 from accuracy_gate.rank_sum import rank_sum_cdf
-from tests.accuracy_gate.samples import FAMILIES, draw_record, final_verdict, make_record
-from tools.results.gate import clopper_pearson
+from tests.accuracy_gate.samples import FAMILIES, draw_record, make_record
 
 
-def false_alarms(suites: int, plan: Plan, random: np.random.Generator) -> tuple[float, float]:
+def honest_pair(family: str, random: np.random.Generator, same: float | None) -> tuple[Record, Record]:
+    """Return a baseline and honest results, with its seeds if a share `same` of the runs is unchanged."""
+    baseline, fresh = draw_record(family, random, 20), draw_record(family, random, 20, first=1000)
+    if same is None:
+        return baseline, fresh
+    runs = (
+        old if random.random() < same else replace(new, seed=old.seed)
+        for old, new in zip(baseline.runs, fresh.runs, strict=True)
+    )
+    return baseline, replace(baseline, runs=tuple(runs))
+
+
+def false_alarms(suites: int, plan: Plan, same: float | None) -> tuple[float, float]:
     """Return the share of honest suites that fail, and the mean number of seeds that a case needs."""
-    failed, seeds, families = 0, 0, list(FAMILIES)
+    random, families = np.random.default_rng(plan.cases), list(FAMILIES)
+    failed, seeds = 0, 0
     for _ in range(suites):
-        verdicts = [
-            final_verdict(
-                draw_record(families[number % len(families)], random, plan.baseline),
-                draw_record(families[number % len(families)], random, plan.looks[-1], first=1000),
-                plan,
-            )
-            for number in range(plan.cases)
-        ]
+        pairs = [honest_pair(families[n % len(families)], random, same) for n in range(plan.cases)]
+        verdicts = [final_verdict(*pair, plan) for pair in pairs]
         failed += any(verdict.failing for verdict in verdicts)
         seeds += sum(len(verdict.new.runs) for verdict in verdicts if verdict.new)
     return failed / suites, seeds / suites / plan.cases
 
 
-def test_honest_suites_rarely_fail() -> None:
-    rate, seeds = false_alarms(60, Plan(20, 10, false_alarm_rate=0.2), np.random.default_rng(0))
+@pytest.mark.parametrize(("suites", "same"), [(60, None), (25, 0.0), (25, 0.6)])
+def test_honest_suites_rarely_fail(suites: int, same: float | None) -> None:
+    plan = Plan(20, 10, false_alarm_rate=0.2, paired=same is not None)
+    rate, seeds = false_alarms(suites, plan, same)
     assert rate <= 0.2
-    assert seeds < 7, "most cases are clear early"
+    assert seeds < 7 or plan.paired, "most cases are clear early"
 
 
 @pytest.mark.slow
-def test_honest_suites_fail_at_most_once_in_a_hundred() -> None:
-    suites, cases = 4000, 15  # as many as conf/regression has
-    rate, seeds = false_alarms(suites, Plan(20, cases), np.random.default_rng(cases))
-    print(f"{suites} honest suites of {cases} cases: {rate:.2%} false alarms, {seeds:.1f} seeds a case")
+@pytest.mark.parametrize("same", [None, 0.0, 0.6, 0.9])
+def test_honest_suites_fail_at_most_once_in_a_hundred(same: float | None) -> None:
+    plan = Plan(20, 15, paired=same is not None)  # as many cases as conf/regression has
+    rate, seeds = false_alarms(4000 if same is None else 2000, plan, same)
+    print(f"{same} of the runs unchanged: {rate:.2%} false alarms, {seeds:.1f} seeds a case")
     assert rate <= FALSE_ALARM_RATE
 
 
@@ -59,7 +70,8 @@ def regressions(plan: Plan, metric: str, times: int, seed: int) -> tuple[float, 
         baseline = make_record(accuracy[:20], loss[:20])
         new = make_record(accuracy[20:], loss[20:], first=1000)
         failed += final_verdict(baseline, new, plan).outcome == "regression"
-    return clopper_pearson(failed, times, 0.9999)
+    low, high = binomtest(failed, times).proportion_ci(0.9999)
+    return float(low), float(high)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
@@ -111,7 +123,7 @@ def detection_rate(family: str, metric: str, share: float, times: int, paired: b
     for _ in range(times):
         baseline = draw_record(family, random, 20)
         honest = draw_record(family, random, plan.looks[-1], first)
-        stated = compare(baseline, honest, plan)[metric == "loss"].detectable
+        stated = compare(metric, baseline, honest, plan).detectable
         assert stated is not None
         drop, rise = (stated * share, 0.0) if metric == "accuracy" else (0.0, stated * share)
         new = make_record(

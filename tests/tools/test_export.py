@@ -30,7 +30,7 @@ def xor_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained("xor", folder, "debug=smoke", "trainer.threads=null")
 
 
-def scaled(network: Any) -> Any:
+def with_another_bias(network: Any) -> Any:
     """A network that is not the one that was trained: its last bias is another one."""
     changed = copy.deepcopy(network)
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_a_file_with_other_logits_is_reported(
     xor_run: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "wrong.onnx"
-    wrong = replace(XOR, export=Export("rows", prepare=scaled))
+    wrong = replace(XOR, export=Export("rows", prepare=with_another_bias))
     monkeypatch.setattr("apps.xor.predict.APPLICATION", wrong)
     assert main([str(xor_run), "--out", str(out)]) == FAILED_CHECK == 5
     assert "does not give the network's logits" in capsys.readouterr().err
@@ -82,9 +82,8 @@ def test_what_cannot_be_exported_is_said_in_a_line(xor_run: Path, tmp_path: Path
         ([str(xor_run), "--out", f"{tmp_path}/file/a.onnx"], "cannot write"),
     ):
         assert main(words) == 2
-        said = capsys.readouterr().err
-        assert message in said
-        assert len(said.splitlines()) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
     assert sorted(own.iterdir()) == before
     assert {path.name for path in tmp_path.iterdir()} == {"numpy", "file"}
 

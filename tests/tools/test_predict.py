@@ -45,12 +45,13 @@ def recall_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained("attention", folder, *NUMPY, *data, "trainer.epochs=4", "optimizer.lr=0.01")
 
 
-def texts(folder: Path) -> Path:
+def trained_on_texts(app: str, folder: Path, *overrides: str) -> Path:
     for label, words in (("bad", "awful dull"), ("good", "great fun")):
-        (folder / label).mkdir(parents=True)
+        (folder / "texts" / label).mkdir(parents=True)
         for number in range(12):
-            (folder / label / f"{number}.txt").write_text(f"a {words} film {words}")
-    return folder
+            (folder / "texts" / label / f"{number}.txt").write_text(f"a {words} film {words}")
+    data = ["data=text_folder", f"data.root={folder}/texts", "trainer.batch_size=4", "optimizer.lr=0.05"]
+    return trained(app, folder / "run", *NUMPY, *data, *overrides)
 
 
 # Digits
@@ -196,12 +197,6 @@ def test_rows_have_an_output_and_a_class(xor_run: Path, capsys: Said) -> None:
     assert len(list((xor_run / "predictions").glob("*.png"))) == 4
 
 
-@pytest.mark.parametrize("row", ["0", "0,1,1", "a,b", "nan,0", "1e9,0", ""])
-def test_what_is_no_row_is_said(xor_run: Path, capsys: Said, row: str) -> None:
-    assert main([str(xor_run), row]) == 2
-    assert f"{row!r} is not a row" in capsys.readouterr().err
-
-
 # Pairs and texts
 
 
@@ -220,27 +215,29 @@ def test_a_value_is_looked_up_where_its_key_is(recall_run: Path, capsys: Said) -
     assert all(int(probability) > 80 and int(weight) > 80 for _, _, probability, _, weight in answers)
 
 
+NOT_PAIRS = "these are not pairs and a key"
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("run", "text", "message"),
     [
-        ("k03 v1 k07 v0", "these are not pairs and a key"),
-        ("k03", "these are not pairs and a key"),
-        ("k3 v1 k3", "'k3' is not a key: there are k00 to k15; give k00 v1 k01 v0 ... and one"),
-        ("k03 v9 k03", "'v9' is not a value: there are v0 to v3"),
-        ("k03 v1 k03 v0 k03", "a key is in two pairs"),
-        ("k03 v1 k07", "k07 is in none of the pairs"),
-        ("", "these are not pairs and a key"),
+        *(("xor_run", row, f"{row!r} is not a row") for row in ("0", "0,1,1", "a,b", "nan,0", "1e9,0", "")),
+        *(("recall_run", text, NOT_PAIRS) for text in ("k03 v1 k07 v0", "k03", "")),
+        ("recall_run", "k3 v1 k3", "'k3' is not a key: there are k00 to k15; give k00 v1 k01 v0 ... and one"),
+        ("recall_run", "k03 v9 k03", "'v9' is not a value: there are v0 to v3"),
+        ("recall_run", "k03 v1 k03 v0 k03", "a key is in two pairs"),
+        ("recall_run", "k03 v1 k07", "k07 is in none of the pairs"),
     ],
 )
-def test_what_is_no_question_is_said(recall_run: Path, capsys: Said, text: str, message: str) -> None:
-    assert main([str(recall_run), text]) == 2
+def test_an_input_of_another_form_is_refused(
+    run: str, text: str, message: str, request: pytest.FixtureRequest, capsys: Said
+) -> None:
+    assert main([str(request.getfixturevalue(run)), text]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_words_of_a_text_weigh(tmp_path: Path, capsys: Said) -> None:
-    folder = texts(tmp_path / "texts")
-    words = ["model=mean_pooling", "trainer.batch_size=4", "trainer.epochs=30", "optimizer.lr=0.05"]
-    run = trained("attention", tmp_path / "run", *NUMPY, "data=text_folder", f"data.root={folder}", *words)
+    run = trained_on_texts("attention", tmp_path, "model=mean_pooling", "trainer.epochs=30")
     capsys.readouterr()
     assert main([str(run), "AWFUL<br />film $zxqw", "zxqw"]) == 2
     said = capsys.readouterr()
@@ -251,9 +248,7 @@ def test_words_of_a_text_weigh(tmp_path: Path, capsys: Said) -> None:
 
 
 def test_several_texts_have_a_picture_each(tmp_path: Path, capsys: Said) -> None:
-    folder = texts(tmp_path / "texts")
-    words = ["model=bow", "trainer.batch_size=4", "trainer.epochs=12", "optimizer.lr=0.05"]
-    run = trained("imdb_rnn", tmp_path / "run", *NUMPY, "data=text_folder", f"data.root={folder}", *words)
+    run = trained_on_texts("imdb_rnn", tmp_path, "model=bow", "trainer.epochs=12")
     assert main([str(run), "an awful film", "a great film"]) == 0
     said = capsys.readouterr().out
     assert re.findall(r"^(\w+): probability (?:[5-9]\d|100)\.", said, re.M) == ["bad", "good"]

@@ -20,21 +20,12 @@ exit status: 0 passed, 2 wrong command or configuration, or no baseline, 3 data 
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accuracy_gate import (
-    FALSE_ALARM_RATE,
-    InvalidResults,
-    Plan,
-    Record,
-    Verdict,
-    decide,
-    is_paired,
-    parse_records,
-)
+from accuracy_gate import InvalidResults, Plan, Record, Verdict, final_verdict, is_paired, parse_records
 from accuracy_gate.plan import MIN_BASELINE_SEEDS
 from accuracy_gate.report import as_json, junit, markdown, table
 from shared.errors import ConfigError, DataError, SuiteError
@@ -60,8 +51,6 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--bless", action="store_true", help="record new baselines")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="JSON of the results before")
     parser.add_argument("--results", type=Path, metavar="FILE", help="JSON of the results now")
-    for name in ("--cases-folder", "--baselines-folder"):  # for tests
-        parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_intermixed_args(words)
     return cli.run(lambda: run(arguments), catch_sigterm=words is None)
 
@@ -73,40 +62,35 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--bless does not go with --baseline and --results: it trains")
     command = "--baseline and --results" if files else "--bless" if arguments.bless else "regress"
     keys = cli.parse_keys(arguments.words, {key for fitting in KEYS.values() for key in fitting})
-    for key in keys:
-        if key not in KEYS[command]:
-            fitting = ", ".join(KEYS[command])
-            raise ConfigError(f"{key}= does not go with {command}, which takes {fitting}")
+    for key in sorted(keys.keys() - KEYS[command]):
+        raise ConfigError(f"{key}= does not go with {command}, which takes {', '.join(KEYS[command])}")
     if files:
         return decide_files(arguments.baseline, arguments.results, keys)
-    return bless(arguments, keys) if arguments.bless else regress(arguments, keys)
+    return bless(keys) if arguments.bless else regress(keys)
 
 
-def regress(arguments: argparse.Namespace, keys: Mapping[str, str]) -> int:
+def regress(keys: Mapping[str, str]) -> int:
     """Run the cases, decide, and report; return the exit status."""
-    from tools.regress.process import run_parallel
-
-    suite, jobs = load_suite(arguments, keys)
+    suite = load_suite(keys)
     names = list(suite.variants)
     print(f"{f'{len(names)} cases' if len(names) > 1 else names[0]}; results in {suite.out}", flush=True)
     verdicts = []
-    for verdict in run_parallel(jobs, suite.verdict, names):
+    for verdict in suite.run(suite.verdict):
         verdicts.append(verdict)
         seeds = len(verdict.new.runs) if verdict.new else 0
         print(f"{verdict.case}: {verdict.outcome} after {seeds} seeds", flush=True)
     return report(sorted(verdicts, key=lambda verdict: verdict.case), suite.out)
 
 
-def bless(arguments: argparse.Namespace, keys: Mapping[str, str]) -> int:
+def bless(keys: Mapping[str, str]) -> int:
     """Record new baselines and print old against new; return the exit status."""
     from tools.regress import baselines, cases
-    from tools.regress.process import run_parallel
 
     if "case" not in keys:
         raise ConfigError("--bless needs to know which baselines to record: give case=NAME or case=all")
     seeds = cli.parse_count(keys, "seeds", MIN_BASELINE_SEEDS, least=MIN_BASELINE_SEEDS)
-    suite, jobs = load_suite(arguments, keys)
-    git = baselines.git_state(arguments.baselines_folder or cases.BASELINES)
+    suite = load_suite(keys)
+    git = baselines.git_state(cases.BASELINES)
     if git["dirty"]:
         raise ConfigError("a baseline names its commit: commit your changes, then run this again")
 
@@ -121,23 +105,20 @@ def bless(arguments: argparse.Namespace, keys: Mapping[str, str]) -> int:
             return error.status
         return 0
 
-    return max(run_parallel(jobs, record, list(suite.variants)), default=0)
+    return max(suite.run(record), default=0)
 
 
-def load_suite(arguments: argparse.Namespace, keys: Mapping[str, str]) -> tuple["Suite", int]:
-    """Return the selected cases, with all configurations validated, and the number of jobs."""
+def load_suite(keys: Mapping[str, str]) -> "Suite":
+    """Return the selected cases, with all configurations validated."""
     from shared.runs.environment import available_cores
     from tools.regress import cases
     from tools.regress.suite import Suite
 
     data, jobs = keys.get("data", "auto"), cli.parse_count(keys, "jobs", available_cores())
-    if data not in SOURCES:
-        raise ConfigError(f"data should be auto, real or embedded (given data={data})")
-    folder = arguments.cases_folder or cases.FOLDER
-    baselines = arguments.baselines_folder or cases.BASELINES
-    names = cases.select_cases(keys.get("case"), folder)
-    variants = {name: cases.load_variants(name, SOURCES[data], folder, baselines) for name in names}
-    return Suite(variants, make_out_folder(keys)), jobs
+    cli.check_choice("data", data, SOURCES)
+    names = cases.select_cases(keys.get("case"))
+    variants = {name: cases.load_variants(name, SOURCES[data]) for name in names}
+    return Suite(variants, make_out_folder(keys), jobs)
 
 
 def decide_files(baseline: Path | None, results: Path | None, keys: Mapping[str, str]) -> int:
@@ -175,23 +156,16 @@ def decide_once(baseline: Record, new: Record | None, cases: int) -> Verdict:
             f"{baseline.case}: {len(new.runs)} results are too few to tell a drop from noise; "
             f"give at least {least}"
         )
-    verdict = decide(baseline, new, plan)
-    assert verdict, "the last look always decides"
-    return verdict
+    return final_verdict(baseline, new, plan)
 
 
 def report(verdicts: Sequence[Verdict], out: Path) -> int:
-    """Print the table, write regress.json, regress.xml and regress.md; return the exit status."""
-    write_json(out / "regress.json", as_json(verdicts, false_alarms=FALSE_ALARM_RATE))
+    """Print the table and write the files; return the exit status of the most severe outcome."""
+    write_json(out / "regress.json", as_json(verdicts))
     write_atomically(out / "regress.xml", junit(verdicts))
     write_atomically(out / "regress.md", markdown(verdicts).encode())
     print(table(verdicts))
-    return status(verdict.outcome for verdict in verdicts)
-
-
-def status(outcomes: Iterable[str]) -> int:
-    """Return the exit status for the outcomes of all cases: the most severe one's."""
-    return max((STATUS.get(outcome, cli.FAILED_CHECK) for outcome in outcomes), default=0)
+    return max((STATUS.get(verdict.outcome, cli.FAILED_CHECK) for verdict in verdicts), default=0)
 
 
 def make_out_folder(keys: Mapping[str, str]) -> Path:

@@ -18,7 +18,7 @@ from accuracy_gate.records import DATA_KEYS, differences
 from shared.errors import ConfigError
 from shared.files import write_json
 from shared.runs.environment import ROOT, git
-from tools.regress.cases import BASELINES, Variant
+from tools.regress.cases import Variant
 
 
 def read_baseline(variant: Variant) -> Record | None:
@@ -31,9 +31,7 @@ def read_baseline(variant: Variant) -> Record | None:
     if not path.is_file():
         return None
     try:
-        record, *more = parse_records(path.read_bytes(), str(path))
-        if more:
-            raise ConfigError(f"{path} holds {1 + len(more)} cases; a baseline is one")
+        (record,) = parse_records(path.read_bytes(), str(path))
         record.check_baseline(MIN_BASELINE_SEEDS, str(path))
     except InvalidResults as error:
         raise ConfigError(str(error)) from error
@@ -73,28 +71,21 @@ def describe_change(old: Record | None, new: Record) -> Iterator[str]:
     """Yield the lines that `make bless` prints: old against new."""
     if old is None:
         yield f"{new.case}: the first baseline, {len(new.runs)} seeds"
-    else:
-        state = old.notes.get("git")
-        commit = str(state.get("commit") if isinstance(state, Mapping) else None)[:10]
-        origin = f"of {old.notes.get('recorded')}, commit {commit}"
-        yield f"{new.case}: old ({origin}, {len(old.runs)} seeds) -> new ({len(new.runs)} seeds)"
+        yield from (f"  {metric:<8}  {_mean_and_spread(new, metric)}" for metric in ("accuracy", "loss"))
+        return
+    origin = f"of {old.notes['recorded']}, commit {old.notes['git']['commit'][:10]}"
+    yield f"{new.case}: old ({origin}, {len(old.runs)} seeds) -> new ({len(new.runs)} seeds)"
     for metric, sign in (("accuracy", 1), ("loss", -1)):
-        values = [getattr(run, metric) for run in new.runs]
-        if old is None:
-            yield f"  {metric:<8}  {_mean_and_spread(values)}"
-            continue
-        before = [getattr(run, metric) for run in old.runs]
-        p = rank_sum_p([sign * value for value in before], [sign * value for value in values])
-        change = f"{_mean_and_spread(before)} -> {_mean_and_spread(values)}"
+        p = rank_sum_p(*([sign * getattr(run, metric) for run in record.runs] for record in (old, new)))
+        change = f"{_mean_and_spread(old, metric)} -> {_mean_and_spread(new, metric)}"
         yield f"  {metric:<8}  {change}  (as bad as this by chance: p = {p:.2g})"
-    if old is not None:
-        for key in ("versions", "hardware"):
-            if old.notes.get(key) != new.notes.get(key):
-                yield f"  {key}: {old.notes.get(key)} -> {new.notes.get(key)}"
-        yield from (f"  {difference}" for difference in differences(old, new))
+    for key in ("versions", "hardware"):
+        if old.notes.get(key) != new.notes.get(key):
+            yield f"  {key}: {old.notes.get(key)} -> {new.notes.get(key)}"
+    yield from (f"  {difference}" for difference in differences(old, new))
 
 
-def git_state(ignored: Path = BASELINES) -> dict[str, Any]:
+def git_state(ignored: Path) -> dict[str, Any]:
     """Return the commit, and whether anything outside the folder `ignored` is uncommitted.
 
     Raises:
@@ -107,5 +98,6 @@ def git_state(ignored: Path = BASELINES) -> dict[str, Any]:
     return {"commit": commit, "dirty": bool(changes)}
 
 
-def _mean_and_spread(values: Sequence[float]) -> str:
+def _mean_and_spread(record: Record, metric: str) -> str:
+    values = [getattr(run, metric) for run in record.runs]
     return f"{statistics.mean(values):.5g} ± {statistics.stdev(values):.2g}"

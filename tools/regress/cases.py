@@ -19,26 +19,14 @@ from shared.compose import compose, read_yaml
 from shared.config import AppConfig, Count, Positive, Section, validate
 from shared.errors import ConfigError
 from shared.runs.environment import ROOT
+from shared.runs.resume import MAY_DIFFER
 from shared.training.frameworks import resolve_auto
 from tools import cli
 
 FOLDER = CONF / "regression"
 BASELINES = ROOT / "baselines"
-# Keys that do not change results: where files lie, where and when it computes. Each run has its own seed.
-IGNORED = (
-    "seed",
-    "run_dir",
-    "logger",
-    "cache",
-    "data.root",
-    "data.cache",
-    "data.download",
-    "trainer.checkpoint_seconds",
-    "trainer.resume",
-    "trainer.device",
-    "trainer.compile",
-    "model.pooling",
-)
+# Keys that do not change results. Each run has its own seed, each machine its own folders.
+IGNORED = (MAY_DIFFER - {"trainer.threads"}) | {"seed", "cache", "data.cache"}
 
 
 class Case(Section):
@@ -88,8 +76,6 @@ class Variant:
     source: str
     case: Case
     config: Mapping[str, Any]
-    cases: Path = FOLDER
-    baselines: Path = BASELINES
 
     @property
     def title(self) -> str:
@@ -99,16 +85,14 @@ class Variant:
     @property
     def baseline_path(self) -> Path:
         """The file of its baseline."""
-        return self.baselines / self.source / f"{self.name}.json"
+        return BASELINES / self.source / f"{self.name}.json"
 
     def plan(self, baseline_seeds: int) -> Plan:
         """Return how to decide; new runs take the seeds of the baseline, in their order."""
-        return Plan(baseline_seeds, len(case_names(self.cases)), tuple(self.case.looks), paired=True)
+        return Plan(baseline_seeds, len(case_names()), tuple(self.case.looks), paired=True)
 
 
-def load_variants(
-    name: str, sources: Sequence[str], cases: Path = FOLDER, baselines: Path = BASELINES
-) -> list[Variant]:
+def load_variants(name: str, sources: Sequence[str]) -> list[Variant]:
     """Return the variants of a case on these sources of data, with their configurations validated.
 
     A case without an embedded sample has only the real data, whatever the sources. Must not be called from
@@ -117,11 +101,11 @@ def load_variants(
     Raises:
         ConfigError: the case is wrong, or could never fail.
     """
-    case = load_case(name, cases)
+    case = load_case(name)
     variants = []
     for source in sources if case.embedded is not None else ("real",):
         try:
-            variant = Variant(name, source, case, case.comparable_config(source), cases, baselines)
+            variant = Variant(name, source, case, case.comparable_config(source))
             if not variant.plan(MIN_BASELINE_SEEDS).can_fail:
                 raise ConfigError(f"looks={case.looks} are too few seeds ever to fail")
         except ConfigError as error:
@@ -130,33 +114,33 @@ def load_variants(
     return variants
 
 
-def case_names(folder: Path = FOLDER) -> list[str]:
+def case_names() -> list[str]:
     """Return the names of all cases."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load_case(name: str, folder: Path = FOLDER) -> Case:
+def load_case(name: str) -> Case:
     """Return a case.
 
     Raises:
         ConfigError: there is no such case, or its file is wrong.
     """
-    values = read_yaml(folder / f"{name}.yaml")
+    values = read_yaml(FOLDER / f"{name}.yaml")
     try:
         return validate(Case, values)
     except ConfigError as error:
         raise ConfigError(f"{name}.yaml: {error}") from error
 
 
-def select_cases(names: str | None, folder: Path = FOLDER) -> list[str]:
+def select_cases(names: str | None) -> list[str]:
     """Return the cases that `case=` names: several with commas, `all`, or `short` for a pull request.
 
     Raises:
         ConfigError: there is no such case.
     """
-    known = case_names(folder)
+    known = case_names()
     if names == "short":
-        return [name for name in known if load_case(name, folder).short]
+        return [name for name in known if load_case(name).short]
     selected = known if names in (None, "all") else str(names).split(",")
     for name in selected:
         cli.check_choice("case", name, known)

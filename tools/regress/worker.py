@@ -1,6 +1,6 @@
 """The process that trains one case: reads a seed from a line, writes its result on a line.
 
-    python -m tools.regress.worker CASES_FOLDER CASE SOURCE RUNS_FOLDER
+    python -m tools.regress.worker CASE_JSON SOURCE RUNS_FOLDER
 
 All seeds of a case run in one process, because importing a framework takes longer than many runs. Each
 case has its own process, because two frameworks conflict in one, and a crash should affect nothing else.
@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from shared.errors import ConfigError, DataError, SuiteError, TrainingDiverged
-from tools.regress.cases import Case, load_case
+from tools.regress.cases import Case
 
 STATUS = {ConfigError.status: "refused", DataError.status: "no data", TrainingDiverged.status: "diverged"}
 
@@ -50,8 +50,8 @@ def main() -> None:
     """Train with one seed after another until the pipe closes."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing that is printed from here on can be mistaken for an answer
-    folder, name, source, runs = sys.argv[1:]
-    case = load_case(name, Path(folder))
+    content, source, runs = sys.argv[1:]
+    case = Case.model_validate_json(content)
     seeds: SimpleQueue[int] = SimpleQueue()
     threading.Thread(target=listen, args=(seeds,), daemon=True).start()
     while True:

@@ -20,16 +20,14 @@ from typing import Any
 
 from shared.errors import ConfigError
 from shared.files import write_result
-from shared.nested import flat
 from tools import cli
-from tools.report.collect import Run, collect_runs
+from tools.report.collect import LARGEST, Run, collect_runs
 
 PAGE = Path(__file__).parent / "page"
 OUTPUTS = Path("outputs")
 NOTES = 10  # problems printed; the page has all of them
 PICTURES_MB = 24  # with more, a browser takes longer than two seconds to open the page
 MEGABYTE = 1_000_000
-LARGEST = 1.7e308  # JSON has integers that do not fit into a float
 # The columns of the table: key in the page's data, heading, whether it is a number.
 COLUMNS = (
     ("name", "run", False),
@@ -46,14 +44,14 @@ COLUMNS = (
     ("parameters", "parameters", True),
     ("started", "started", False),
 )
-FACTS = ("dataset_source", "dataset_sha256", "weights_sha256", "versions", "hardware", "git")
+FORMATS = {"accuracy": "{:.2%}", "loss": "{:.4f}", "seconds": "{:.1f} s"}
+FORMATS |= dict.fromkeys(("parameters", "epochs"), "{:,}")
 
 
 class Pictures:
     """The pictures of the page, each once, as base64 text that is decoded when it is looked at.
 
-    Args:
-        limit: bytes of text in all; pictures that do not fit are left out.
+    `limit` is in bytes of text; pictures that do not fit are left out.
     """
 
     def __init__(self, limit: int) -> None:
@@ -80,16 +78,14 @@ class Pictures:
 
 
 def page_html(runs: Sequence[Run], problems: Sequence[str], picture_limit: int) -> str:
-    """Return the page.
-
-    Args:
-        runs: the newest first.
-        problems: one line each.
-        picture_limit: bytes for pictures; the newest runs' come first.
-    """
+    """Return the page of some runs, the newest first, with at most `picture_limit` bytes of pictures."""
     pictures = Pictures(picture_limit)
-    common = os.path.commonpath([run.path.absolute().parent for run in runs])
-    entries = [run_entry(run, os.path.relpath(run.path, common), pictures) for run in runs]
+    common = os.path.commonpath([Path(run["path"]).absolute().parent for run in runs])
+    entries = []
+    for run in runs:
+        entry = {"name": os.path.relpath(run["path"], common), **run}
+        entry["pictures"] = [pictures.add(path) for path in run["pictures"]]
+        entries.append(entry | {"cells": [cell(key, entry[key]) for key, _, _ in COLUMNS]})
     style, script = ((PAGE / name).read_text() for name in ("page.css", "page.js"))
     apps = count_of(len({run["app"] for run in entries}), "application")
     return Template((PAGE / "page.html").read_text()).substitute(
@@ -117,63 +113,13 @@ def security_policy(style: str, script: str) -> str:
     )
 
 
-def run_entry(run: Run, name: str, pictures: Pictures) -> dict[str, Any]:
-    """Return the data of a run in the page."""
-    config, metrics = run.config, run.metrics
-    facts = flat({key: metrics[key] for key in FACTS if key in metrics})
-    entry = {
-        "name": name,
-        "path": str(run.path),
-        "started": f"{run.started:%Y-%m-%d %H:%M}",
-        "app": to_text(config.get("app", "")),
-        "framework": to_text(config.get("framework", "")),
-        "model": to_text(metrics.get("model", config.get("model.name", ""))),
-        "dataset": to_text(metrics.get("dataset", config.get("data.name", ""))),
-        "seed": to_number(config.get("seed")),
-        "status": run.status,
-        "error": to_text(metrics.get("error", "")),
-        "accuracy": to_number(metrics.get("test_accuracy")),
-        "loss": to_number(metrics.get("test_loss")),
-        "epochs": to_number(metrics.get("epochs")),
-        "seconds": to_number(metrics.get("train_seconds")),
-        "parameters": to_number(metrics.get("parameters")),
-        "lossUnit": "squared error" if config.get("model.loss") == "squared_error" else "nats",
-        "config": {key: to_text(value) for key, value in config.items() if key != "run_dir"},
-        "facts": {f"metrics.{key}": to_text(value) for key, value in facts.items()},
-        "history": run.history,
-        "pictures": [pictures.add(path) for path in run.pictures],
-        "command": run.command,
-        "problem": run.problem,
-    }
-    return entry | {"cells": [cell(key, entry[key]) for key, _, _ in COLUMNS]}
-
-
-def to_text(value: Any) -> str:
-    """Return a string as it is, and any other value as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True)
-
-
-def to_number(value: Any) -> float | None:
-    """Return a finite number as it is, and None for any other value."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if abs(value) <= LARGEST else None  # comparing NaN gives False
-
-
 def cell(key: str, value: Any) -> str:
     """Return the text of a cell of the table."""
     if value is None:
         return ""
-    match key:
-        case "accuracy":
-            return f"{value:.2%}"
-        case "loss":
-            return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3g}"
-        case "seconds":
-            return f"{value:.1f} s"
-        case "parameters" | "epochs":
-            return f"{value:,}"
-    return str(value)
+    if key == "loss" and abs(value) >= 1e6:
+        return f"{value:.3g}"
+    return FORMATS.get(key, "{}").format(value)
 
 
 def table_row(cells: Sequence[str]) -> str:

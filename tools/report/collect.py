@@ -1,8 +1,8 @@
 """Find the runs of a report: all run folders below some folders, finished or not."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,38 +15,15 @@ from shared.runs.repeat import rerun_command
 
 NOT_ENDED = "not ended"  # status of a run without metrics.json: it is still training, or was killed
 FORMAT = "%Y-%m-%d_%H-%M-%S"
+FACTS = ("dataset_source", "dataset_sha256", "weights_sha256", "versions", "hardware", "git")
+LARGEST = 1.7e308  # JSON has integers that do not fit into a float
 
-
-@dataclass(frozen=True)
-class Run:
-    """One run folder.
-
-    Attributes:
-        path: the folder.
-        started: local time.
-        status: done, diverged, interrupted or failed, as in metrics.json; or `NOT_ENDED`.
-        config: config.yaml by dotted keys.
-        metrics: metrics.json; empty if there is none.
-        history: the columns of history.csv; None for a number that is not finite.
-        pictures: its PNG files.
-        command: repeats the run; empty if no command does.
-        problem: why there is no such command, and which files are damaged; empty if all is well.
-    """
-
-    path: Path
-    started: datetime
-    status: str
-    config: dict[str, Any]
-    metrics: dict[str, Any]
-    history: dict[str, list[float | None]]
-    pictures: list[Path]
-    command: str
-    problem: str
+Run = dict[str, Any]  # what page.js reads of a run; pictures are paths
 
 
 def collect_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """Return the runs below `folders`, the newest first, and a line for each problem."""
-    runs: dict[Path, Run] = {}
+    runs: dict[Path, tuple[datetime, Path, Run]] = {}
     problems = []
     for folder in folders:
         found = {path.parent for name in ("config.yaml", "metrics.json") for path in folder.rglob(name)}
@@ -54,16 +31,16 @@ def collect_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
             problems.append(f"{folder}: {'no run in it' if folder.is_dir() else 'no such folder'}")
         for path in sorted(found):
             try:
-                runs[path.resolve()] = read_run(path)
+                runs[path.resolve()] = start_time(path), path, read_run(path)
             except (ConfigError, OSError) as error:
                 problems.append(str(error))
-    problems += [f"{run.path}: {run.problem}" for run in runs.values() if run.problem]
-    newest_first = sorted(runs.values(), key=lambda run: (run.started, run.path), reverse=True)
-    return newest_first, list(dict.fromkeys(problems))
+    problems += [f"{path}: {run['problem']}" for _, path, run in runs.values() if run["problem"]]
+    newest_first = sorted(runs.values(), key=lambda found: found[:2], reverse=True)
+    return [run for _, _, run in newest_first], list(dict.fromkeys(problems))
 
 
 def read_run(path: Path) -> Run:
-    """Return the run in a folder.
+    """Return the run in a folder, which may be damaged.
 
     Raises:
         ConfigError: its config.yaml cannot be read, or is not that of a run.
@@ -78,17 +55,50 @@ def read_run(path: Path) -> Run:
             problems.append(str(error).removeprefix(f"{path}{os.sep}"))
             return {}
 
-    metrics, history = read_or_note(load_metrics), read_or_note(read_history)
+    config, metrics, history = flat(values), read_or_note(load_metrics), read_or_note(read_history)
     status = str(metrics.get("status", "damaged" if problems else NOT_ENDED))
     try:
         command = rerun_command(values)
     except ConfigError as error:
         command = ""
         problems.append(f"no command repeats it: {error}")
-    # A link could lead to any file, and the page may be sent to others.
-    pictures = sorted(file for file in path.glob("*.png") if is_regular_file(file))
-    config, problem = flat(values), "; ".join(problems)
-    return Run(path, start_time(path), status, config, metrics, history, pictures, command, problem)
+    facts = flat({key: metrics[key] for key in FACTS if key in metrics})
+    return {
+        "path": str(path),
+        "started": f"{start_time(path):%Y-%m-%d %H:%M}",
+        "app": to_text(config.get("app", "")),
+        "framework": to_text(config.get("framework", "")),
+        "model": to_text(metrics.get("model", config.get("model.name", ""))),
+        "dataset": to_text(metrics.get("dataset", config.get("data.name", ""))),
+        "seed": to_number(config.get("seed")),
+        "status": status,
+        "error": to_text(metrics.get("error", "")),
+        "accuracy": to_number(metrics.get("test_accuracy")),
+        "loss": to_number(metrics.get("test_loss")),
+        "epochs": to_number(metrics.get("epochs")),
+        "seconds": to_number(metrics.get("train_seconds")),
+        "parameters": to_number(metrics.get("parameters")),
+        "lossUnit": "squared error" if config.get("model.loss") == "squared_error" else "nats",
+        "config": {key: to_text(value) for key, value in config.items() if key != "run_dir"},
+        "facts": {f"metrics.{key}": to_text(value) for key, value in facts.items()},
+        "history": history,
+        # A link could lead to any file, and the page may be sent to others.
+        "pictures": sorted(file for file in path.glob("*.png") if is_regular_file(file)),
+        "command": command,
+        "problem": "; ".join(problems),
+    }
+
+
+def to_text(value: Any) -> str:
+    """Return a string as it is, and any other value as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True)
+
+
+def to_number(value: Any) -> float | None:
+    """Return a finite number as it is, and None for any other value."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) <= LARGEST else None  # comparing NaN gives False
 
 
 def start_time(path: Path) -> datetime:

@@ -24,7 +24,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -35,9 +35,21 @@ from shared.runs.environment import ROOT
 from shared.runs.progress import announcement, conclusion, epoch_line
 from shared.runs.reader import read_rows
 from tools import cli
-from tools.results.tables import BLOCKS, Run, run_identity
+from tools.results import tables
+from tools.results.gate import gate_block
+from tools.results.tables import Run, run_identity
 
+BLOCKS: dict[str, Callable[[str, Path], str]] = {
+    "applications": tables.applications_block,
+    "results": tables.results_block,
+    "sample": tables.sample_block,
+    "comparison": tables.comparison_block,
+    "checks": tables.checks_block,
+    "benchmark": tables.benchmark_block,
+    "gate": gate_block,
+}
 RESULTS = ROOT / "docs" / "results"
+DOCUMENTS = ("README.md", "apps/*/README.md", "docs/*.md")
 BLOCK = re.compile(
     r"(?P<begin><!-- (?P<kind>\w+)(: (?P<name>\w+))? -->\n).*?(?P<end><!-- end of (?P=kind) -->)", re.DOTALL
 )
@@ -94,8 +106,7 @@ def record_comparison(folder: Path, results: Path = RESULTS) -> None:
         raise ConfigError(f"{folder} is not the folder of a comparison: it has no comparison.png")
     run = read_complete_run(folder / "metrics.json")
     counts = {name.rpartition("_")[2] for name in run["comparison"]}
-    only = f"_{counts.pop()}" if len(counts) == 1 else ""
-    name = f"{run['app']}{only}_comparison"
+    name = "_".join([run["app"], *(counts if len(counts) == 1 else ()), "comparison"])
     write_json(results / f"{name}.json", run)
     write_atomically(results / f"{name}.png", chart.read_bytes())
 
@@ -132,14 +143,9 @@ def fill_tables(text: str, results: Path, folder: Path = ROOT) -> str:
 
 def outdated_documents(results: Path = RESULTS) -> dict[Path, str]:
     """Return the new text of each document whose tables differ from the records."""
-    outdated = {}
-    for pattern in ("README.md", "apps/*/README.md", "docs/*.md"):
-        for path in sorted(ROOT.glob(pattern)):
-            before = path.read_text()
-            after = fill_tables(before, results, path.parent)
-            if after != before:
-                outdated[path] = after
-    return outdated
+    paths = [path for pattern in DOCUMENTS for path in sorted(ROOT.glob(pattern))]
+    texts = {path: fill_tables(path.read_text(), results, path.parent) for path in paths}
+    return {path: text for path, text in texts.items() if text != path.read_text()}
 
 
 def main(words: Sequence[str] | None = None) -> int:

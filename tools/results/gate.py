@@ -5,33 +5,34 @@ stands between `<!-- gate: NAME -->` and `<!-- end of gate -->`: `faults`, `alar
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from shared.tables import markdown_table
+from tools.results.tables import measured_on
 
 Row = Mapping[str, Any]  # one fault, or one case of it
+TITLES = {  # of the tables, by the outcome of the faults in them
+    "caught": "Caught:",
+    "missed": "Missed: the gate passed, although accuracy or loss is worse over more seeds:",
+    "unseen": "Invisible: over more seeds, accuracy and loss are as good as before or better:",
+    "refused": "Refused, because the data is not the baseline's; not counted:",
+}
 
 
-def block(name: str, results: Path) -> tuple[str, list[Any]]:
-    """Return a block's text, and the records it was made from.
-
-    Args:
-        name: faults, alarms or summary.
-        results: the folder of the records.
-    """
+def gate_block(name: str, results: Path) -> str:
+    """Return a block from the records in the folder `results`: faults, alarms or summary."""
     rows = read_record(results / "gate.json").get("faults", [])
     honest = read_record(results / "honest.json")
-    measured = "resampled" in honest
     match name:
         case "faults" if rows:
-            return fault_tables(rows), rows
-        case "alarms" if measured:
-            return alarm_table(honest), honest["measured_on"]
-        case "summary" if rows and measured:
-            return f"{caught(rows)} {false_alarms(honest)}", []
-    return "Not measured yet: run `python -m tools.regress.faults`.", []
+            return f"{fault_tables(rows)}\n\n{measured_on(rows)}"
+        case "alarms" if "resampled" in honest:
+            return f"{alarm_table(honest)}\n\n{measured_on(honest['measured_on'])}"
+        case "summary" if rows and "resampled" in honest:
+            return f"{catch_rate(rows)} {false_alarm_rate(honest)}"
+    return "Not measured yet: run `python -m tools.regress.faults`."
 
 
 def read_record(file: Path) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def read_record(file: Path) -> dict[str, Any]:
     return content
 
 
-def caught(rows: Sequence[Row]) -> str:
+def catch_rate(rows: Sequence[Row]) -> str:
     """Return how many of the faults were caught, and what became of the others."""
     caught, missed, unseen = (len(_select(rows, what)) for what in ("caught", "missed", "unseen"))
     text = f"{caught} of {caught + missed} planted faults were caught"
@@ -55,7 +56,7 @@ def caught(rows: Sequence[Row]) -> str:
     return f"{text}."
 
 
-def false_alarms(honest: Row) -> str:
+def false_alarm_rate(honest: Row) -> str:
     """Return how often honest results fail the whole suite, resampled and directly."""
     resampled, direct = (honest[kind]["suites"] for kind in ("resampled", "direct"))
     runs = sum(len(entry["fresh"]["runs"]) for entry in honest["cases"])
@@ -69,19 +70,12 @@ def false_alarms(honest: Row) -> str:
 
 def fault_tables(rows: Sequence[Row]) -> str:
     """Return the tables of all faults: caught, missed, invisible, refused."""
-    parts = [caught(rows)]
-    for outcome, title, table in (
-        ("caught", "Caught:", _verdicts),
-        ("missed", "Missed: the gate passed, although accuracy or loss is worse over more seeds:", _changes),
-        (
-            "unseen",
-            "Invisible: over more seeds, accuracy and loss are as good as before or better:",
-            _changes,
-        ),
-        ("refused", "Refused, because the data is not the baseline's; not counted:", _verdicts),
-    ):
-        if selected := _select(rows, outcome):
-            parts.append(f"{title}\n\n{table([(row, case) for row in selected for case in row['cases']])}")
+    parts = [catch_rate(rows)]
+    for outcome, title in TITLES.items():
+        cases = [(row["sentence"], case) for row in _select(rows, outcome) for case in row["cases"]]
+        if cases:
+            table = _changes(cases) if outcome in ("missed", "unseen") else _verdicts(cases)
+            parts.append(f"{title}\n\n{table}")
     return "\n\n".join(parts)
 
 
@@ -95,37 +89,38 @@ def alarm_table(honest: Row) -> str:
         means = ", ".join(_percent(_mean_accuracy(runs)) for runs in parts)
         rates = (honest[kind]["cases"][case] for kind in ("resampled", "direct"))
         rows.append((f"`{case}`", counts, means, *(f"{each['alarms']} of {each['of']:,}" for each in rates)))
-    return f"{false_alarms(honest)}\n\n{markdown_table(header, rows)}"
+    return f"{false_alarm_rate(honest)}\n\n{markdown_table(header, rows)}"
 
 
-def _verdicts(cases: Sequence[tuple[Row, Row]]) -> str:
+def _verdicts(cases: Iterable[tuple[str, Row]]) -> str:
     rows = []
-    for fault, case in cases:
-        accuracy, loss = (case["metrics"].get(metric) for metric in ("accuracy", "loss"))
-        verdict = case["verdict"]
-        if not accuracy:
+    for sentence, case in cases:
+        verdict, changes = case["verdict"], ["-", "-"]
+        if case["metrics"]:
+            accuracy, loss = (case["metrics"][name] for name in ("accuracy", "loss"))
+            changes = [
+                f"{_percent(accuracy['baseline_mean'])} -> {_percent(accuracy['new_mean'])}",
+                f"{loss['baseline_mean']:.4g} -> {loss['new_mean']:.4g}",
+            ]
+        else:
             reason = " ".join(case["reason"].split())
             verdict += f": {reason if len(reason) <= 90 else reason[:87] + '...'}"
-        changes = (
-            f"{show(metric['baseline_mean'])} -> {show(metric['new_mean'])}" if metric else "-"
-            for metric, show in ((accuracy, _percent), (loss, "{:.4g}".format))
-        )
-        rows.append((fault["sentence"], f"`{case['case']}`", verdict, str(case["seeds"]), *changes))
+        rows.append((sentence, f"`{case['case']}`", verdict, str(case["seeds"]), *changes))
     return markdown_table(("fault", "case", "verdict", "seeds", "accuracy", "loss"), rows)
 
 
-def _changes(cases: Sequence[tuple[Row, Row]]) -> str:
+def _changes(cases: Iterable[tuple[str, Row]]) -> str:
     rows = []
-    for fault, case in cases:
-        compared = case["compared"]
-        changes = [compared.get("fault", ""), "", "", ""]
-        if "fault" not in compared:
-            accuracy, loss = compared["accuracy"], compared["loss"]
+    for sentence, case in cases:
+        found = case["compared"]
+        changes = [found.get("fault", ""), "", "", ""]
+        if "fault" not in found:
+            accuracy, loss = found["accuracy"], found["loss"]
             changes = [f"{100 * accuracy['difference']:+.2f} points", f"{accuracy['p']:.2g}"]
             changes += [f"{loss['difference']:+.2g}", f"{loss['p']:.2g}"]
         verdict = f"{case['verdict']} after {case['seeds']}"
-        seeds = str(compared.get("seeds", len(case["runs"])))
-        rows.append([fault["sentence"], f"`{case['case']}`", verdict, seeds, *changes])
+        seeds = str(found.get("seeds", len(case["runs"])))
+        rows.append([sentence, f"`{case['case']}`", verdict, seeds, *changes])
     header = ("fault", "case", "verdict", "seeds compared", "accuracy", "p", "loss", "p")
     return markdown_table(header, rows)
 
@@ -134,16 +129,11 @@ def _select(rows: Sequence[Row], outcome: str) -> list[Row]:
     return [row for row in rows if row["outcome"] == outcome]
 
 
-def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a share; it holds the true one with at least the given confidence."""
+def _interval(count: int, total: int) -> str:
+    """Return the exact interval of a share (Clopper and Pearson)."""
     from scipy.stats import binomtest  # takes a second to import
 
-    low, high = binomtest(count, total).proportion_ci(confidence)
-    return float(low), float(high)
-
-
-def _interval(count: int, total: int) -> str:
-    low, high = clopper_pearson(count, total)
+    low, high = binomtest(count, total).proportion_ci()
     return f"95 % interval: {100 * low:.1f} to {100 * high:.1f} %"
 
 

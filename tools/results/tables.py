@@ -3,7 +3,7 @@
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from shared.errors import ConfigError
 from shared.runs.environment import ROOT
 from shared.tables import markdown_table
 from tools.bench.rows import Row
-from tools.results import gate
 
 Run = dict[str, Any]  # the metrics of a recorded run
 
@@ -34,10 +33,9 @@ def applications_block(name: str, results: Path) -> str:
     rows = []
     for readme in sorted(ROOT.glob("apps/*/README.md")):
         app, title = readme.parent.name, readme.read_text().splitlines()[0].lstrip("# ")
-        if not (results / f"{app}.json").exists():
-            continue
+        record = results / f"{app}.json"
         best: dict[str, list[Run]] = {}
-        for runs in by_network(_read(results / f"{app}.json")).values():
+        for runs in by_network(_read(record) if record.exists() else []).values():
             data = runs[0]["dataset"]
             best[data] = max(best.get(data, runs), runs, key=_mean_accuracy)
         for data, runs in best.items():
@@ -58,10 +56,7 @@ def _training_time(runs: Sequence[Run]) -> str:
 def results_block(app: str, results: Path) -> str:
     """Return a row for each network of an application, over its seeds."""
     runs = _read(results / f"{app}.json")
-    header = [
-        *("data", "model", "framework", "precision", "test accuracy", "range", "seeds"),
-        *("training", "threads", "parameters", "epochs"),
-    ]
+    header = "data,model,framework,precision,test accuracy,range,seeds,training,threads,parameters,epochs"
     rows = []
     for group in by_network(runs).values():
         first = group[0]
@@ -78,7 +73,7 @@ def results_block(app: str, results: Path) -> str:
         f"Mean ± standard deviation over seeds, on the {sizes} examples of the test set, which each "
         "run scores once, after its last epoch. Training: median time of all steps and validations. "
     )
-    return f"{markdown_table(header, rows)}\n\n{note}{_measured_on(runs)}"
+    return f"{markdown_table(header.split(','), rows)}\n\n{note}{measured_on(runs)}"
 
 
 def _mean_and_deviation(values: Sequence[float]) -> str:
@@ -88,7 +83,7 @@ def _mean_and_deviation(values: Sequence[float]) -> str:
     return f"{statistics.mean(scores):.2f} %{deviation}"
 
 
-def _measured_on(runs: Sequence[Mapping[str, Any]]) -> str:
+def measured_on(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return a sentence with the hardware, versions and commits of some records."""
     hardware = sorted(
         {
@@ -98,10 +93,8 @@ def _measured_on(runs: Sequence[Mapping[str, Any]]) -> str:
     )
     versions = sorted({f"{name} {v}" for run in runs for name, v in run["versions"].items()})
     commits = sorted({run["git"]["commit"][:10] for run in runs})
-    return (
-        f"Measured on {'; '.join(hardware)}; {', '.join(versions)}; "
-        f"commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}."
-    )
+    commit = "commit" if len(commits) == 1 else "commits"
+    return f"Measured on {'; '.join(hardware)}; {', '.join(versions)}; {commit} {', '.join(commits)}."
 
 
 def sample_block(app: str, results: Path) -> str:
@@ -127,7 +120,7 @@ def comparison_block(name: str, results: Path) -> str:
         f"{table}\n\nMean ± standard deviation over {seeds} seeds of the accuracy on "
         f"{run['test_examples']:,} test images ({', '.join(run['classes'])}); "
         f"{run['model']} in {run['framework']}, {run['precision']}, weights from "
-        f"`{run['weights']}`; the difference is taken seed by seed. {_measured_on([run])}"
+        f"`{run['weights']}`; the difference is taken seed by seed. {measured_on([run])}"
     )
 
 
@@ -144,13 +137,10 @@ def checks_block(name: str, results: Path) -> str:
         differences = ["-" if value is None else f"{value:.0e}" for value in found]
         caught = f"{layer['faults_caught']} of {layer['faults']}"
         rows.append([f"`{layer['layer']}`{marks}", str(layer["cases"]), *differences, caught])
-    header = [
-        *("layer, loss or optimizer", "cases", "to torch", "to Keras", "to finite differences"),
-        "planted faults found",
-    ]
-    checks, caught, planted = (
-        sum(layer[key] for layer in layers) for key in ("checks", "faults_caught", "faults")
-    )
+    distances = [f"to {reference}" for reference in references]
+    header = ["layer, loss or optimizer", "cases", *distances, "planted faults found"]
+    totals = (sum(layer[key] for layer in layers) for key in ("checks", "faults_caught", "faults"))
+    checks, caught, planted = totals
     failed = sum(len(layer["failures"]) for layer in layers)
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     footnotes = "\n".join(f"{number}. {note}" for number, note in enumerate(notes, start=1))
@@ -164,10 +154,8 @@ def checks_block(name: str, results: Path) -> str:
 def benchmark_block(name: str, results: Path) -> str:
     """Return the table of a benchmark.
 
-    Args:
-        name: a case: its table of details; `all`: the comparisons of all cases; `goals`: those with
-            a goal, without the columns runs and note.
-        results: folder of the records.
+    For a case that is its details; for `all` the comparisons of all cases; for `goals` those with a
+    goal, without the columns runs and note.
 
     Raises:
         ConfigError: it has not been measured.
@@ -184,13 +172,7 @@ def benchmark_block(name: str, results: Path) -> str:
     hidden = ("runs", "note") if name == "goals" else ()
     columns = [column for column in rows[0] if any(row[column] for row in rows) and column not in hidden]
     table = markdown_table(columns, ([row[column] for column in columns] for row in rows))
-    return f"{table}\n\n{_measured_on(cases)}"
-
-
-def gate_block(name: str, results: Path) -> str:
-    """Return what was measured of the accuracy gate, and on what."""
-    text, records = gate.block(name, results)
-    return f"{text}\n\n{_measured_on(records)}" if records else text
+    return f"{table}\n\n{measured_on(cases)}"
 
 
 def _read(file: Path) -> Any:
@@ -201,14 +183,3 @@ def _text(file: Path) -> str:
     if not file.exists():
         raise ConfigError(f"{file} is missing: record it first (python -m tools.results --help)")
     return file.read_text()
-
-
-BLOCKS: dict[str, Callable[[str, Path], str]] = {
-    "applications": applications_block,
-    "results": results_block,
-    "sample": sample_block,
-    "comparison": comparison_block,
-    "checks": checks_block,
-    "benchmark": benchmark_block,
-    "gate": gate_block,
-}

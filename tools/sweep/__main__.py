@@ -74,6 +74,7 @@ def sweep(words: Sequence[str]) -> int:
         raise ConfigError("give out= or resume=, not both: a study is resumed in its own folder")
     new, started = "resume" not in keys, f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     search = new_search(keys, overrides) if new else resumed_search(Path(keys["resume"]), keys, overrides)
+    search = search.model_copy(update={"trials": cli.parse_count(keys, "trials", search.trials)})
     searches.check_search(search)
     folder = Path(keys.get("resume", keys.get("out", f"outputs/{search.app}/sweep_{started}")))
     if new:
@@ -98,15 +99,13 @@ def new_search(keys: Mapping[str, str], overrides: list[str]) -> Search:
         ConfigError: there is no such application, or its ranges are missing or wrong.
     """
     known = searches.searchable_apps()
-    app = keys.get("app")
-    if app is None:
+    if (app := keys.get("app")) is None:
         raise ConfigError(f"say what to search: app=NAME, one of {', '.join(known)}")
     cli.check_choice("application", app, sorted(path.parent.name for path in ROOT.glob("apps/*/config.py")))
     if "ranges" not in keys and app not in known:
         raise ConfigError(f"app={app} has nothing to search: there is no conf/sweep/{app}.yaml")
     path = Path(keys["ranges"]) if "ranges" in keys else searches.FOLDER / f"{app}.yaml"
-    search = searches.load_search(app, path, overrides)
-    return search.model_copy(update={"trials": cli.parse_count(keys, "trials", search.trials)})
+    return searches.load_search(app, path, overrides)
 
 
 def resumed_search(folder: Path, keys: Mapping[str, str], overrides: list[str]) -> Search:
@@ -121,13 +120,12 @@ def resumed_search(folder: Path, keys: Mapping[str, str], overrides: list[str]) 
         before = validate(Search, read_yaml(folder / SEARCH))
     except ConfigError as error:
         raise ConfigError(f"{folder / SEARCH} is not that of a study: {error}") from error
-    trials = cli.parse_count(keys, "trials", before.trials)
     if overrides or {"app", "ranges"} & keys.keys():
         now = new_search({"app": before.app, **keys}, overrides)
         old, new = (flat(one.model_dump(exclude={"trials"})) for one in (before, now))
         if differing := resume.differences(old, new):
             raise ConfigError(f"{folder} cannot be resumed with another search: {differing}")
-    return before.model_copy(update={"trials": trials})
+    return before
 
 
 def lock_study(folder: Path) -> int:
@@ -140,13 +138,10 @@ def lock_study(folder: Path) -> int:
         lock = lock_folder(folder)
     except BlockingIOError:
         raise ConfigError(f"{folder}: this study is going on in another process") from None
-    for run in sorted(folder.glob("trials/*/")):
-        if resume.is_locked(run):
-            os.close(lock)
-            raise ConfigError(
-                f"{run}: its training is still going on, though its study was killed; wait for its end "
-                "or stop it"
-            )
+    if running := [run for run in sorted(folder.glob("trials/*/")) if resume.is_locked(run)]:
+        os.close(lock)
+        problem = "its training is still going on, though its study was killed; wait for its end or stop it"
+        raise ConfigError(f"{running[0]}: {problem}")
     return lock
 
 
@@ -164,12 +159,12 @@ def run_trials(folder: Path, search: Search, new: bool) -> int:
     try:
         for _ in range(study.count_finished(), search.trials):
             trial = study.run(trainer.train)
-            results.write_tables(folder, search, study)
+            results.write_tables(study)
             print(results.trial_line(search, trial), flush=True)
     finally:
-        results.write_tables(folder, search, study)
-        results.write_chart(folder, search, study)
-    results.print_best(folder, search, study)
+        results.write_tables(study)
+        results.write_chart(study)
+    results.print_best(study)
     return 0 if study.best() else trainer.exit_status
 
 

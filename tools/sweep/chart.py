@@ -13,6 +13,8 @@ from shared.runs.repeat import hydra_text
 from tools.sweep.search import Choice, Integer, LogUniform, Search
 from tools.sweep.study import Trial
 
+Limits = tuple[float, float]
+
 COLUMNS = 3
 MARGIN = 0.1  # of the height of a panel
 SMALLEST, FACTOR = 1e-12, 1.3  # margin of a loss, on its logarithmic scale
@@ -37,13 +39,13 @@ def study_chart(search: Search, trials: Sequence[Trial], best: Trial | None, tit
     limits = value_limits(search, trials)
     objective = f"{search.objective_name}{' (%)' if search.maximizes else ''}"
     for panel, key in enumerate(["", *search.ranges], start=-1):
-        place = grid[0, :] if not key else grid[1 + panel // COLUMNS, panel % COLUMNS]
+        place = grid[1 + panel // COLUMNS, panel % COLUMNS] if key else grid[0, :]
         axes = chart.add_subplot(place)
         _draw_trials(axes, search, trials, key, limits)
-        for one in trials:
-            if best is not None and one.number == best.number and one.value is not None:
-                star: dict[str, Any] = {"color": charts.GREEN, "markersize": 18, "zorder": 4}
-                axes.plot([_x(search, key, one)], [one.value], "*", label="best", clip_on=False, **star)
+        if best:
+            x, y = _x(search, key, best), trials[best.number].value
+            star: dict[str, Any] = {"color": charts.GREEN, "markersize": 18, "zorder": 4}
+            axes.plot(x, y, "*", label="best", clip_on=False, **star)  # type: ignore[arg-type]
         if key:
             _scale_parameter(axes, search, key)
         else:
@@ -61,7 +63,7 @@ def study_chart(search: Search, trials: Sequence[Trial], best: Trial | None, tit
     return charts.png(chart)
 
 
-def value_limits(search: Search, trials: Sequence[Trial]) -> tuple[float, float]:
+def value_limits(search: Search, trials: Sequence[Trial]) -> Limits:
     """Return the limits of the y axis; a few of the worst trials lie beyond them.
 
     The values of pruned trials are not final, and do not count.
@@ -84,9 +86,7 @@ def _done(trials: Sequence[Trial]) -> tuple[list[int], np.ndarray]:
     return [number for number, _ in done], np.array([value for _, value in done], dtype=float)
 
 
-def _draw_trials(
-    axes: Axes, search: Search, trials: Sequence[Trial], key: str, limits: tuple[float, float]
-) -> None:
+def _draw_trials(axes: Axes, search: Search, trials: Sequence[Trial], key: str, limits: Limits) -> None:
     """Draw a point for each trial, or a triangle at the edge for a value beyond the limits."""
     low, high = limits
     worst, beyond = (low, "v") if search.maximizes else (high, "^")
@@ -97,14 +97,12 @@ def _draw_trials(
         if chosen:
             axes.plot([], [], marker, color=color, label=name, **style)
         for one in chosen:
-            x = _x(search, key, one)
-            if x is None:
-                continue
             y = worst if one.value is None else one.value
-            outside = not low <= y <= high
-            any_outside |= outside
-            form = beyond if outside else marker
-            axes.plot([x], [min(max(y, low), high)], form, color=color, clip_on=False, **style)
+            if (x := _x(search, key, one)) is not None:
+                outside = not low <= y <= high
+                any_outside |= outside
+                form = beyond if outside else marker
+                axes.plot([x], [min(max(y, low), high)], form, color=color, clip_on=False, **style)
     if any_outside:
         axes.plot([], [], beyond, color=charts.GRAY, label="beyond the scale", **style)
 
@@ -131,6 +129,6 @@ def _scale_parameter(axes: Axes, search: Search, key: str) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(one.low, one.high)
     else:
-        half = 0.5 if isinstance(one, Integer) else 0.0
-        axes.set_xlim(one.low - half, one.high + half)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=isinstance(one, Integer)))
+        whole = isinstance(one, Integer)
+        axes.set_xlim(one.low - 0.5 * whole, one.high + 0.5 * whole)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole))

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import asdict
 
 from shared.files import write_result
 from shared.runs.reader import read_metrics, read_values
@@ -40,45 +40,41 @@ def status_counts(trials: Sequence[Trial]) -> str:
     return ", ".join(f"{statuses.count(name)} {name}" for name in names if name in statuses)
 
 
-def write_tables(folder: Path, search: Search, study: Study) -> None:
+def write_tables(study: Study) -> None:
     """Write study.csv and study.json.
 
     Raises:
         ConfigError: they cannot be written.
     """
-    trials, best = study.trials(), study.best()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*FIELDS, *search.ranges, "run", "note"])
-    records = []
-    for trial in trials:
-        record = {key: getattr(trial, key) for key in FIELDS}
-        values = [trial.params.get(key) for key in search.ranges]
-        writer.writerow([*record.values(), *values, trial.run, trial.note])
-        records.append(record | {"params": trial.params, "run": trial.run, "note": trial.note})
-    write_result(folder / "study.csv", text.getvalue().encode())
+    search, best, records = study.search, study.best(), [asdict(trial) for trial in study.trials()]
+    text, columns = io.StringIO(), [*FIELDS, *search.ranges, "run", "note"]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(record | record["params"] for record in records)
+    write_result(study.folder / "study.csv", text.getvalue().encode())
     content = search.model_dump() | {
-        "direction": "maximize" if search.maximizes else "minimize",
-        "best": None if best is None else best.number,
+        "direction": search.direction,
+        "best": best and best.number,
         "records": records,
     }
-    write_result(folder / "study.json", (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    content_text = json.dumps(content, indent=2, allow_nan=False)
+    write_result(study.folder / "study.json", f"{content_text}\n".encode())
 
 
-def write_chart(folder: Path, search: Search, study: Study) -> None:
+def write_chart(study: Study) -> None:
     """Write study.png, if a trial has ended."""
     if study.count_finished():
         from tools.sweep.chart import study_chart  # matplotlib takes a second to import
 
         trials = study.trials()
-        title = f"{search.app}: {status_counts(trials)}"
-        write_result(folder / "study.png", study_chart(search, trials, study.best(), title))
+        title = f"{study.search.app}: {status_counts(trials)}"
+        write_result(study.folder / "study.png", study_chart(study.search, trials, study.best(), title))
 
 
-def print_best(folder: Path, search: Search, study: Study) -> None:
+def print_best(study: Study) -> None:
     """Print the best values, what their score is worth, and the command that trains with them."""
+    folder, search, best = study.folder, study.search, study.best()
     print(f"\n{status_counts(study.trials())}; {folder}/study.png, study.csv, study.json")
-    best = study.best()
     if best is None:
         print(f"no trial ended well: see {folder}/trials/*.txt")
         return

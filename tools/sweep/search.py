@@ -80,14 +80,23 @@ class Search(Section):
         return self.objective.endswith("accuracy")
 
     @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Optuna's word for it."""
+        return "maximize" if self.maximizes else "minimize"
+
+    @property
     def objective_name(self) -> str:
         """The objective in words."""
         return self.objective.replace("train_", "training ").replace("_", " ")
 
-    def schema_of_app(self) -> type[AppConfig]:
-        """Return the schema of the application's configuration."""
+    def config_of_app(self, overrides: list[str]) -> AppConfig:
+        """Return the application's configuration with the overrides of all trials and these.
+
+        Raises:
+            ConfigError: the application does not accept it.
+        """
         schema: type[AppConfig] = importlib.import_module(f"apps.{self.app}.config").Config
-        return schema
+        return config_from_overrides(self.app, schema, [*self.overrides, *overrides])
 
     def value_text(self, value: float | None) -> str:
         """Return a value of the objective for the screen."""
@@ -102,12 +111,7 @@ def searchable_apps() -> list[str]:
 
 
 def load_search(app: str, path: Path, overrides: list[str]) -> Search:
-    """Return the search in a file of ranges; a key in `overrides` is not searched.
-
-    Args:
-        app: the application.
-        path: the file.
-        overrides: KEY=VALUE words for all trials, in addition to those of the file.
+    """Return the search in a file of ranges, with more overrides for all trials; their keys are not searched.
 
     Raises:
         ConfigError: the file is missing or wrong, or nothing is left to search.
@@ -135,12 +139,10 @@ def check_search(search: Search) -> None:
     reserved = {word.partition("=")[0] for word in search.overrides} & {"hydra.run.dir", "run_dir"}
     if reserved:
         raise ConfigError(f"{reserved.pop()}: each trial has a folder of its own; give out=FOLDER")
-    schema = search.schema_of_app()
-    config_from_overrides(search.app, schema, search.overrides)
+    search.config_of_app([])
     for key, one in search.ranges.items():
         for value in one.values if isinstance(one, Choice) else (one.low, one.high):
             try:
-                words = [*search.overrides, f"{key}={hydra_text(value)}"]
-                config_from_overrides(search.app, schema, words)
+                search.config_of_app([f"{key}={hydra_text(value)}"])
             except ConfigError as error:
                 raise ConfigError(f"ranges.{key}: {error}") from error

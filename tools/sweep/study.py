@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.study import StudyDirection
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.errors import ConfigError
 from shared.runs.database import check_database
 from shared.runs.repeat import hydra_text
-from tools.sweep.search import Choice, LogUniform, Range, Search, Uniform
+from tools.sweep.search import Choice, Integer, LogUniform, Range, Search
 
 STORE = "study.db"
 CUT_SHORT = "cut short"  # status of a trial whose study was interrupted or killed
@@ -45,8 +45,8 @@ class Trial:
         value: the objective after the last epoch; None if no epoch ended.
         epochs: how many ended.
         seconds: duration; None if it was cut short.
-        words: KEY=VALUE of each range.
         params: the values by dotted key; those of a choice as on the command line.
+        run: the run folder, relative to the folder of the study.
         note: why it failed.
     """
 
@@ -55,31 +55,26 @@ class Trial:
     value: float | None
     epochs: int
     seconds: float | None
-    words: list[str]
     params: dict[str, Any]
+    run: str
     note: str
 
     @property
-    def run(self) -> str:
-        """The run folder, relative to the folder of the study."""
-        return f"trials/{self.number}"
+    def overrides(self) -> list[str]:
+        """KEY=VALUE of each range."""
+        return [f"{key}={v if isinstance(v, str) else hydra_text(v)}" for key, v in self.params.items()]
 
 
 class Study:
-    """The study in a folder.
-
-    Args:
-        folder: where it is stored.
-        search: what is searched.
-        new: whether to create it.
+    """The study in a folder, which `new` creates.
 
     Raises:
         ConfigError: the store is missing or damaged, or cannot be written.
     """
 
     def __init__(self, folder: Path, search: Search, new: bool) -> None:
-        self._path = folder / STORE
-        self._search = search
+        self.folder, self._path = folder, folder / STORE
+        self.search = search
         pruner = optuna.pruners.MedianPruner(search.startup_trials, search.warmup_epochs)
         if not new and not self._path.exists():
             raise ConfigError(f"{folder} has no study: {STORE} is missing")
@@ -87,8 +82,7 @@ class Study:
         with self._store_errors():
             storage = optuna.storages.RDBStorage(f"sqlite:///{self._path.absolute()}")
             if new:
-                direction = StudyDirection.MAXIMIZE if search.maximizes else StudyDirection.MINIMIZE
-                optuna.create_study(storage=storage, study_name=search.app, direction=direction)
+                optuna.create_study(storage=storage, study_name=search.app, direction=search.direction)
             self._study = optuna.load_study(storage=storage, study_name=search.app, pruner=pruner)
             for one in self._study.get_trials(states=(TrialState.RUNNING,)):  # of a killed study
                 self._study.tell(one.number, state=TrialState.FAIL)
@@ -101,7 +95,7 @@ class Study:
     def best(self) -> Trial | None:
         """Return the best trial that is done; None if there is none."""
         done = [trial for trial in self.trials() if trial.status == "done" and trial.value is not None]
-        pick = max if self._search.maximizes else min
+        pick = max if self.search.maximizes else min
         return pick(done, key=lambda trial: trial.value or 0.0) if done else None
 
     def count_finished(self) -> int:
@@ -111,17 +105,14 @@ class Study:
     def run(self, train: Callable[[Trial, Report], tuple[str, str]]) -> Trial:
         """Propose values, train with them, store and return what came of it.
 
-        Args:
-            train: takes the trial and a function to report its epochs; returns status and note.
+        `train` takes the trial and a function to report its epochs; it returns status and note.
         """
-        seeds = np.random.SeedSequence([self._search.seed, self.count_finished()]).generate_state(1)
+        seeds = np.random.SeedSequence([self.search.seed, self.count_finished()]).generate_state(1)
         with self._store_errors():
             self._study.sampler = optuna.samplers.TPESampler(
-                seed=int(seeds[0]), n_startup_trials=self._search.startup_trials
+                seed=int(seeds[0]), n_startup_trials=self.search.startup_trials
             )
-            trial = self._study.ask()
-            for key, one in self._search.ranges.items():
-                _suggest(trial, key, one)
+            trial = self._study.ask({key: _distribution(one) for key, one in self.search.ranges.items()})
         values: dict[int, float] = {}
 
         def report(epoch: int, value: float) -> bool:
@@ -153,14 +144,12 @@ class Study:
             raise ConfigError(f"{self._path} cannot be used as a study: {reason}") from error
 
 
-def _suggest(trial: optuna.Trial, key: str, one: Range) -> None:
-    """Let Optuna propose a value of a range."""
+def _distribution(one: Range) -> BaseDistribution:
     if isinstance(one, Choice):
-        trial.suggest_categorical(key, [hydra_text(value) for value in one.values])
-    elif isinstance(one, LogUniform | Uniform):
-        trial.suggest_float(key, one.low, one.high, log=isinstance(one, LogUniform))
-    else:
-        trial.suggest_int(key, one.low, one.high)
+        return CategoricalDistribution([hydra_text(value) for value in one.values])
+    if isinstance(one, Integer):
+        return IntDistribution(one.low, one.high)
+    return FloatDistribution(one.low, one.high, log=isinstance(one, LogUniform))
 
 
 def _from_optuna(one: FrozenTrial) -> Trial:
@@ -168,14 +157,14 @@ def _from_optuna(one: FrozenTrial) -> Trial:
     status = one.user_attrs.get("status", CUT_SHORT)
     if STATES.get(status) != one.state:  # the study was killed before both were stored
         status = CUT_SHORT
-    values, params = one.intermediate_values, dict(one.params)
+    values = one.intermediate_values
     return Trial(
         number=one.number,
         status=status,
         value=values[max(values)] if values else None,
         epochs=len(values),
         seconds=one.duration.total_seconds() if one.duration and status != CUT_SHORT else None,
-        words=[f"{key}={v if isinstance(v, str) else hydra_text(v)}" for key, v in params.items()],
-        params=params,
+        params=dict(one.params),
+        run=f"trials/{one.number}",
         note=str(one.user_attrs.get("note", "")),
     )

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from shared.compose import config_from_overrides
 from shared.errors import DataError, SuiteError, TrainingDiverged
 from shared.runs.folder import CHECKPOINTS
 from shared.runs.reader import read_rows
@@ -33,19 +32,14 @@ class TrialTrainer:
         self._folder, self._search = folder, search
 
     def train(self, trial: Trial, report: Report) -> tuple[str, str]:
-        """Train with the values of a trial; return its status and a note.
-
-        Args:
-            trial: which one.
-            report: takes an epoch and its value; returns whether to prune the trial.
+        """Train with the values of a trial and report its epochs; return its status and a note.
 
         Raises:
             DataError: there is no data, for any trial.
         """
         search, run = self._search, self._folder / trial.run
         print(f"trial {trial.number}: {params_text(trial)}", flush=True)
-        words = [*search.overrides, *trial.words]
-        trainer = config_from_overrides(search.app, search.schema_of_app(), words).trainer
+        trainer = search.config_of_app(trial.overrides).trainer
         found = False
 
         def stop_after(row: Row) -> bool:
@@ -58,7 +52,7 @@ class TrialTrainer:
             return worse and trainer.max_steps is None and epoch < trainer.epochs
 
         run.parent.mkdir(exist_ok=True)
-        words.append(f"hydra.run.dir={hydra_text(str(run))}")
+        words = [*search.overrides, *trial.overrides, f"hydra.run.dir={hydra_text(str(run))}"]
         command = [sys.executable, "-m", f"apps.{search.app}", *words]
         log = run.with_suffix(".txt")
         exit_status = follow(command, run, log, stop_after)
@@ -81,14 +75,8 @@ class TrialTrainer:
 def follow(command: Sequence[str], folder: Path, log: Path, stop_after: Callable[[Row], bool]) -> int | None:
     """Train, pass each epoch's row to `stop_after`, and stop the training when that returns True.
 
-    Epochs that the training completes before it is stopped do not count: the outcome depends on the
-    rows alone.
-
-    Args:
-        command: starts the training, in a session of its own, which Ctrl-C does not reach.
-        folder: its run folder.
-        log: file for its output.
-        stop_after: takes the rows of history.csv in their order.
+    The training has a session of its own, which Ctrl-C does not reach. Epochs that it completes before
+    it is stopped do not count: the outcome depends on the rows alone.
 
     Returns:
         The exit status of the training, or None if it was stopped.

@@ -11,9 +11,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from accuracy_gate import Verdict
 from tests.helpers import ROOT
-from tests.test_readme import CONSOLE_BLOCK, LINK, run
-from tools.regress.__main__ import main, status
+from tests.test_readme import run
+from tools.regress.__main__ import main, report
 
 GUIDE = ROOT / "docs" / "regression-gate.md"
 EXAMPLE = ROOT / "docs" / "regression-example"
@@ -23,13 +24,11 @@ def decide(
     tmp_path: Path, baseline: Any, results: Any, *words: str, out: str = "out"
 ) -> tuple[int, dict[str, Any]]:
     """Return the exit status and the content of regress.json."""
-    files = []
     for name, content in (("baseline", baseline), ("results", results)):
-        files.append(tmp_path / f"{name}.json")
-        files[-1].write_text(json.dumps(content))
-    folder = tmp_path / out
-    found = main(["--baseline", str(files[0]), "--results", str(files[1]), f"out={folder}", *words])
-    report = folder / "regress.json"
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    files = ["--baseline", f"{tmp_path}/baseline.json", "--results", f"{tmp_path}/results.json"]
+    found = main([*files, f"out={tmp_path / out}", *words])
+    report = tmp_path / out / "regress.json"
     return found, json.loads(report.read_text()) if report.exists() else {}
 
 
@@ -58,12 +57,8 @@ def test_the_documented_format_is_read(tmp_path: Path) -> None:
     assert report["cases"][0]["reason"] == "seed 102: failed: out of memory"
 
 
-def test_the_documented_cases_and_links_are_real() -> None:
-    text = GUIDE.read_text()
-    for target in LINK.findall(text):
-        assert (GUIDE.parent / target).exists(), target
-    assert not CONSOLE_BLOCK.findall(text)
-    for name in re.findall(r"case=(\w+_\w+)", text):
+def test_the_documented_cases_are_real() -> None:
+    for name in re.findall(r"case=(\w+_\w+)", GUIDE.read_text()):
         assert (ROOT / "conf" / "regression" / f"{name}.yaml").is_file()
 
 
@@ -83,22 +78,6 @@ def test_better_results_pass(tmp_path: Path) -> None:
         one["test_loss"] -= 0.03
     found, report = decide(tmp_path, example("baseline"), results)
     assert (found, report["passed"]) == (0, True)
-
-
-@pytest.mark.parametrize(
-    ("change", "expected", "reason"),
-    [
-        ({"dataset": "roses"}, 2, 'dataset: "flowers-102" -> "roses"'),
-        ({"config": {}}, 2, "config.epochs: 10 -> absent"),
-        ({"seeds": [100, 7]}, 5, "seed 7: failed: no result"),
-    ],
-)
-def test_other_data_is_refused_and_a_missing_seed_fails(
-    change: dict[str, Any], expected: int, reason: str, tmp_path: Path
-) -> None:
-    found, report = decide(tmp_path, example("baseline"), example("results") | change)
-    assert found == expected
-    assert reason in report["cases"][0]["reason"]
 
 
 @pytest.mark.parametrize("which", ["baseline", "results"])
@@ -122,22 +101,10 @@ def test_an_unreadable_file_is_named_with_the_reason(
     files = {name: EXAMPLE / f"{name}.json" for name in ("baseline", "results")} | {which: file}
     words = [f"--{name}={path}" for name, path in files.items()]
     assert main([*words, f"out={tmp_path / 'out'}"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: {file}")
-    assert reason in said
-    assert len(said.splitlines()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {file}")
+    assert reason in line
     assert not (tmp_path / "out").exists()
-
-
-def test_a_damaged_baseline_is_named_with_its_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    damaged = example("baseline")
-    damaged["runs"][3]["test_loss"] = math.nan
-    assert decide(tmp_path, damaged, example("results"))[0] == 2
-    assert capsys.readouterr().err == (
-        f"error: {tmp_path / 'baseline.json'}: flowers: the baseline is damaged: seed 3: loss is nan\n"
-    )
 
 
 def test_a_case_without_results_fails(tmp_path: Path) -> None:
@@ -161,7 +128,7 @@ def test_the_suite_size_sets_the_level(tmp_path: Path) -> None:
         (["--baseline", "nowhere", "--results", "y"], "nowhere: No such file"),
         (["cas=xor_numpy"], "unknown key 'cas' (did you mean 'case'?)"),
         (["case=xor_nunpy"], "unknown case 'xor_nunpy' (did you mean 'xor_numpy'?)"),
-        (["data=both"], "data should be auto, real or embedded"),
+        (["data=both"], "unknown data 'both'; choose from auto, real, embedded"),
         (["sedes=30", "--bless"], "unknown key 'sedes' (did you mean 'seeds'?)"),
         (["seeds=30"], "seeds= does not go with regress, which takes case, data, out, jobs"),
         (["suite=9"], "suite= does not go with regress"),
@@ -182,21 +149,32 @@ def test_a_wrong_command_is_explained(
     words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert reason in said
-    assert len(said.splitlines()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert reason in line
 
 
-def test_too_few_results_and_a_small_baseline_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+BASELINE, RESULTS = example("baseline"), example("results")
+DAMAGED = [*BASELINE["runs"][:-1], {"seed": 99, "test_accuracy": 0.9, "test_loss": math.nan}]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "results", "reason"),
+    [
+        (RESULTS, RESULTS, "{}: flowers: the baseline has 5 seeds, 20 are needed"),
+        (BASELINE | {"runs": DAMAGED}, RESULTS, "{}: flowers: the baseline is damaged: seed 99: loss is nan"),
+        (
+            BASELINE,
+            RESULTS | {"seeds": [], "runs": RESULTS["runs"][:1]},
+            "flowers: 1 results are too few to tell a drop from noise; give at least 2",
+        ),
+    ],
+)
+def test_results_that_cannot_be_judged_are_refused(
+    baseline: Any, results: Any, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = example("results") | {"seeds": []}
-    results["runs"] = results["runs"][:1]
-    assert decide(tmp_path, example("baseline"), results)[0] == 2
-    assert "1 results are too few to tell a drop from noise; give at least 2" in (capsys.readouterr().err)
-    assert decide(tmp_path, example("results"), example("results"), out="b")[0] == 2
-    assert "the baseline has 5 seeds, 20 are needed" in capsys.readouterr().err
+    assert decide(tmp_path, baseline, results)[0] == 2
+    assert capsys.readouterr().err == f"error: {reason.format(tmp_path / 'baseline.json')}\n"
 
 
 def test_results_are_not_overwritten(tmp_path: Path) -> None:
@@ -215,5 +193,7 @@ def test_results_are_not_overwritten(tmp_path: Path) -> None:
         (["suspicious"], 5),
     ],
 )
-def test_the_most_severe_outcome_sets_the_exit_status(outcomes: list[str], expected: int) -> None:
-    assert status(outcomes) == expected
+def test_the_most_severe_outcome_sets_the_exit_status(
+    outcomes: list[str], expected: int, tmp_path: Path
+) -> None:
+    assert report([Verdict(outcome, outcome, "") for outcome in outcomes], tmp_path) == expected

@@ -52,14 +52,23 @@ def training(command: list[str], folder: Path) -> "Iterator[subprocess.Popen[str
         process.kill()
 
 
+REGRESS = """
+import sys
+from pathlib import Path
+from tools.regress import cases
+from tools.regress.__main__ import main
+cases.FOLDER = Path(sys.argv.pop(1), "cases")
+sys.exit(main())
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_worker_survives_and_no_seed_is_half_recorded(number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "cases").mkdir()
     for name in ("tiny", "waits"):
         (tmp_path / "cases" / f"{name}.yaml").write_text(json.dumps(LONG))
-    folders = [f"--{name}-folder={tmp_path / name}" for name in ("cases", "baselines")]
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "tools.regress", *folders, f"out={out}", "jobs=1"]
+    command = [sys.executable, "-c", REGRESS, str(tmp_path), f"out={out}", "jobs=1"]
     with training(command, tmp_path) as process:
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=SOON)
@@ -74,12 +83,14 @@ def test_no_worker_survives_and_no_seed_is_half_recorded(number: signal.Signals,
 
 
 FAULTS = """
-import signal, sys
-from tools.regress import baselines
-from tools.regress.faults.__main__ import main
+import sys
+from pathlib import Path
+from tools.regress import baselines, cases
+from tools.regress.faults import __main__ as faults
+folder = Path(sys.argv.pop(1))
+cases.FOLDER, faults.RESULTS = folder / "cases", folder / "records"
 baselines.git_state = lambda _: {"commit": "c0ffee", "dirty": False}
-signal.signal(signal.SIGTERM, signal.default_int_handler)
-sys.exit(main(sys.argv[1:]))
+sys.exit(faults.main())
 """
 
 
@@ -87,16 +98,15 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("words", [["clock_started_late", "momentum_not_kept"], ["honest"]])
 def test_measuring_the_gate_ends_as_quickly(words: list[str], number: signal.Signals, tmp_path: Path) -> None:
-    records, cases = tmp_path / "records", tmp_path / "cases"
-    cases.mkdir()
-    shutil.copy(ROOT / "conf" / "regression" / "xor_numpy.yaml", cases)
-    folders = [f"--records-folder={records}", f"--cases-folder={cases}"]
-    more = [*folders, f"out={tmp_path / 'out'}", "jobs=1"]
-    with training([sys.executable, "-c", FAULTS, *words, *more], tmp_path) as process:
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "records").mkdir()
+    shutil.copy(ROOT / "conf" / "regression" / "xor_numpy.yaml", tmp_path / "cases")
+    more = [f"out={tmp_path / 'out'}", "jobs=1"]
+    with training([sys.executable, "-c", FAULTS, str(tmp_path), *words, *more], tmp_path) as process:
         process.send_signal(number)
         _, stderr = process.communicate(timeout=SOON)
     assert process.returncode == 130, stderr
     assert stderr.splitlines() == ["interrupted"]
     assert live_workers(tmp_path) == []
-    for file in records.iterdir():
+    for file in (tmp_path / "records").iterdir():
         assert '"failed"' not in file.read_text()

@@ -8,22 +8,19 @@ import pytest
 
 from shared.errors import ConfigError
 from tests.accuracy_gate.samples import make_record
-from tools.regress import baselines
+from tests.tools.regress.test_suite import TINY
+from tools.regress import baselines, cases
 from tools.regress.__main__ import main as regress
-from tools.regress.cases import load_variants
+from tools.regress.cases import Case, Variant
+from tools.regress.faults import __main__ as faults
+from tools.regress.faults import planted
 from tools.regress.faults.__main__ import main
 from tools.regress.faults.honest import HonestRuns
 from tools.regress.faults.measure import mean_changes, outcome, require_baseline
 from tools.regress.faults.planted import load_faults
 from tools.results.__main__ import RESULTS, fill_tables
-from tools.results.gate import block
+from tools.results.gate import gate_block
 
-TINY = {
-    "app": "xor",
-    "overrides": ["framework=numpy", "corrections=false", "trainer.epochs=1"],
-    "real": [],
-    "embedded": None,
-}
 FAULTS = """
 [strong]
 sentence = "The optimizer never takes a step."
@@ -58,13 +55,13 @@ def case(verdict: str, accuracy_p: float = 0.5, loss_p: float = 0.5) -> dict[str
     }
 
 
-def row(name: str, *cases: dict[str, Any]) -> dict[str, Any]:
+def row(name: str, *parts: dict[str, Any]) -> dict[str, Any]:
     return {
         "fault": name,
         "sentence": f"It is {name}.",
         "data": "real",
-        "outcome": outcome(cases),
-        "cases": list(cases),
+        "outcome": outcome(parts),
+        "cases": list(parts),
         "seconds": 3.0,
         "versions": {"numpy": "2"},
         "git": {"commit": "0123456789abcdef", "dirty": False},
@@ -73,7 +70,7 @@ def row(name: str, *cases: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("cases", "expected"),
+    ("rows", "expected"),
     [
         ([case("regression")], "caught"),
         ([case("failed")], "caught"),
@@ -88,8 +85,8 @@ def row(name: str, *cases: dict[str, Any]) -> dict[str, Any]:
         ([case("passed") | {"compared": {"fault": "seed 5: diverged"}}], "missed"),
     ],
 )
-def test_the_outcome_of_a_fault_follows_from_its_cases(cases: list[dict[str, Any]], expected: str) -> None:
-    assert outcome(cases) == expected
+def test_the_outcome_of_a_fault_follows_from_its_cases(rows: list[dict[str, Any]], expected: str) -> None:
+    assert outcome(rows) == expected
 
 
 def test_worse_results_have_a_small_p() -> None:
@@ -131,9 +128,9 @@ def test_the_summary_has_both_rates(tmp_path: Path) -> None:
         "direct": {"suites": direct, "cases": {"a": direct}},
     }
     (tmp_path / "gate.json").write_text(json.dumps({"faults": [row("caught", case("failed"))]}))
-    assert block("summary", tmp_path)[0].startswith("Not measured yet")
+    assert gate_block("summary", tmp_path).startswith("Not measured yet")
     (tmp_path / "honest.json").write_text(json.dumps(honest))
-    text, _ = block("summary", tmp_path)
+    text = gate_block("summary", tmp_path)
     assert "1 of 1 planted faults were caught" in text
     assert "Of 4,000 suites resampled from honest results" in text
     assert "0.30 % raised a false alarm (95 % interval: 0.2 to 0.5 %)" in text
@@ -149,8 +146,7 @@ def test_the_recorded_faults_are_the_planted_ones() -> None:
 
 
 def test_without_a_baseline_nothing_is_measured(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(json.dumps(TINY))
-    (variant,) = load_variants("tiny", ("real",), tmp_path, tmp_path / "baselines")
+    variant = Variant("tiny", "real", Case.model_validate(TINY), {})
     with pytest.raises(ConfigError, match="tiny has no baseline: make bless case=tiny"):
         require_baseline(variant)
 
@@ -163,29 +159,25 @@ def clean(_: Path) -> dict[str, Any]:
     ("words", "reason"),
     [
         (["no_such_fault"], "unknown fault 'no_such_fault'"),
-        (["data=auto"], "data should be real or embedded"),
+        (["data=auto"], "unknown data 'auto'; choose from real, embedded"),
         (["sedes=3"], "unknown key 'sedes' (did you mean 'seeds'?)"),
         (["seeds=3"], "seeds should be a whole number, 12 or more"),
         (["honest", "seeds=19"], "seeds should be a whole number, 20 or more"),
     ],
 )
 def test_a_wrong_command_is_refused(
-    words: list[str],
-    reason: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(baselines, "git_state", clean)
-    assert main([*words, f"--records-folder={tmp_path}"]) == 2
+    assert main(words) == 2
     assert reason in capsys.readouterr().err
 
 
 def test_only_committed_code_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(baselines, "git_state", lambda _: {"commit": "0", "dirty": True})
-    assert main([f"--records-folder={tmp_path}"]) == 2
+    assert main([]) == 2
     assert "commit your changes first" in capsys.readouterr().err
 
 
@@ -194,22 +186,20 @@ def test_a_strong_fault_is_caught_and_code_without_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(baselines, "git_state", clean)
-    for folder in ("cases", "faults", "records"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "cases" / "tiny.yaml").write_text(json.dumps(TINY))
-    (tmp_path / "faults" / "tiny.toml").write_text(FAULTS)
-    folders = [f"--{name}-folder={tmp_path / name}" for name in ("cases", "baselines")]
-    bless = [*folders, "--bless", "case=tiny", f"out={tmp_path / 'bless'}"]
-    assert regress(bless) == 0
-    more = [f"--{name}-folder={tmp_path / name}" for name in ("faults", "records")]
-    words = [*folders, *more, "jobs=1"]
+    for module in (cases, planted):
+        monkeypatch.setattr(module, "FOLDER", tmp_path)
+    monkeypatch.setattr(cases, "BASELINES", tmp_path / "baselines")
+    monkeypatch.setattr(faults, "RESULTS", tmp_path)
+    (tmp_path / "tiny.yaml").write_text(json.dumps(TINY))
+    (tmp_path / "tiny.toml").write_text(FAULTS)
+    assert regress(["--bless", "case=tiny", f"out={tmp_path / 'bless'}"]) == 0
 
-    assert main([*words, "strong"]) == 0
-    assert main(words) == 0
+    assert main(["jobs=1", "strong"]) == 0
+    assert main(["jobs=1"]) == 0
     said = capsys.readouterr().out
     assert "1 faults to measure, 1 measured before" in said, "it goes on where it stopped"
     assert "1 of 1 planted faults were caught" in said
-    rows = json.loads((tmp_path / "records" / "gate.json").read_text())["faults"]
+    rows = json.loads((tmp_path / "gate.json").read_text())["faults"]
     none, strong = (each["cases"][0] for each in rows)
     assert (rows[0]["outcome"], none["verdict"]) == ("unseen", "identical")
     assert none["compared"]["accuracy"]["difference"] == 0
@@ -218,8 +208,8 @@ def test_a_strong_fault_is_caught_and_code_without_one_is_not(
     assert strong["metrics"]["loss"]["new_mean"] > strong["metrics"]["loss"]["baseline_mean"]
 
     monkeypatch.setattr(HonestRuns.measure_rates, "__defaults__", (400,))  # draws
-    assert main([*words, "honest", "seeds=20"]) == 0
-    honest = json.loads((tmp_path / "records" / "honest.json").read_text())
+    assert main(["jobs=1", "honest", "seeds=20"]) == 0
+    honest = json.loads((tmp_path / "honest.json").read_text())
     (entry,) = honest["cases"]
     assert [run["seed"] for run in entry["fresh"]["runs"]] == list(range(1000, 1020))
     assert honest["resampled"]["suites"]["of"] == 400

@@ -10,10 +10,10 @@ import pytest
 
 from shared.errors import ConfigError, DataError, TrainingDiverged
 from tests.helpers import ROOT
-from tools.regress import baselines, process, suite
+from tools.regress import baselines, cases, suite
 from tools.regress.__main__ import main
 from tools.regress.cases import BASELINES, Case, Variant, case_names, load_case, load_variants, select_cases
-from tools.regress.process import Worker
+from tools.regress.suite import Worker
 from tools.regress.worker import run as run_seed
 
 Answer = Callable[[str, str, int], dict[str, Any]]
@@ -65,10 +65,12 @@ class Bench:
         self.requests: list[tuple[str, str, int]] = []
         self.outs = 0
         (folder / "cases").mkdir()
+        monkeypatch.setattr(cases, "FOLDER", folder / "cases")
+        monkeypatch.setattr(cases, "BASELINES", folder / "baselines")
         bench = self
 
         class ScriptedWorker:
-            def __init__(self, variant: Variant, out: Path) -> None:
+            def __init__(self, variant: Variant, out: Path, root: Path) -> None:
                 self.words = variant.name, variant.source
 
             def __enter__(self) -> "ScriptedWorker":
@@ -90,8 +92,7 @@ class Bench:
     def run(self, *words: str) -> int:
         self.requests.clear()
         self.outs += 1
-        folders = [f"--{name}-folder={self.folder / name}" for name in ("cases", "baselines")]
-        return main([*folders, f"out={self.out}", *words])
+        return main([f"out={self.out}", *words])
 
     @property
     def out(self) -> Path:
@@ -106,7 +107,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     yield Bench(tmp_path, monkeypatch)
-    process.stopped.clear()
+    suite.stopped.clear()
 
 
 @pytest.fixture
@@ -174,6 +175,9 @@ def test_a_wrong_case_is_refused_before_anything_runs(
 
 def test_bless_then_regress_is_identical_and_takes_three_seeds(bench: Bench) -> None:
     bench.case("one", DIGITS)
+    assert bench.run() == 2
+    assert "record one with make bless case=one" in bench.report()["one"]["reason"]
+    assert not (bench.folder / "baselines").exists(), "only bless writes them"
     assert bench.run("--bless", "case=one") == 0
     content = json.loads((bench.folder / "baselines" / "real" / "one.json").read_text())
     assert [run["seed"] for run in content["runs"]] == list(range(20))
@@ -182,13 +186,6 @@ def test_bless_then_regress_is_identical_and_takes_three_seeds(bench: Bench) -> 
     assert bench.run() == 0
     assert bench.report()["one"]["verdict"] == "identical"
     assert bench.requests == [("one", "real", seed) for seed in range(3)]
-
-
-def test_only_bless_writes_baselines(bench: Bench) -> None:
-    bench.case("one", DIGITS)
-    assert bench.run() == 2
-    assert "record one with make bless case=one" in bench.report()["one"]["reason"]
-    assert not (bench.folder / "baselines").exists()
 
 
 def test_bless_prints_old_against_new(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,25 +202,17 @@ def test_bless_prints_old_against_new(bench: Bench, capsys: pytest.CaptureFixtur
     assert bench.report()["one"]["verdict"] == "identical"
 
 
-def test_bless_records_nothing_when_a_run_fails(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.case("one", DIGITS)
-    bench.answer = lambda *words: (
-        honest(*words) if words[2] < 5 else {"seed": 5, "status": "diverged", "error": "nan"}
-    )
-    assert bench.run("--bless", "case=one") == 2
-    assert "nothing recorded: seed 5: diverged: nan" in capsys.readouterr().err
-    assert len(bench.requests) == 6
-    assert not (bench.folder / "baselines").exists()
-
-
-def test_bless_goes_on_with_the_other_cases_when_one_fails(bench: Bench) -> None:
+def test_bless_records_nothing_of_a_case_with_a_failed_run(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
     bench.case("bad", DIGITS)
     bench.case("good", DIGITS)
-    failed = {"seed": 0, "status": "failed", "error": "no memory"}
-    bench.answer = lambda *words: failed if words[0] == "bad" else honest(*words)
+    failed = {"seed": 5, "status": "diverged", "error": "nan"}
+    bench.answer = lambda *words: failed if words[0] == "bad" and words[2] == 5 else honest(*words)
     assert bench.run("--bless", "case=bad,good", "jobs=1") == 2
-    written = [path.name for path in (bench.folder / "baselines").rglob("*.json")]
-    assert written == ["good.json"]
+    assert "bad: nothing recorded: seed 5: diverged: nan" in capsys.readouterr().err
+    assert len(bench.requests) == 6 + 20
+    assert [path.name for path in (bench.folder / "baselines").rglob("*.json")] == ["good.json"]
 
 
 def test_bless_requires_committed_code(
@@ -247,12 +236,16 @@ def test_a_regression_fails_with_status_5_and_the_others_are_still_run(bench: Be
     assert len(report["bad"]["results"]["runs"]) == 5, "as soon as it is clear"
 
 
-def test_a_run_that_fails_ends_its_case_at_once(blessed: Bench) -> None:
-    failed = {"seed": 0, "status": "failed", "error": "the process ended with status -9"}
-    blessed.answer = lambda *_: failed
+@pytest.mark.parametrize(
+    ("seed", "status", "error"),
+    [(0, "failed", "the process ended with status -9"), (1, "no data", "MNIST is nowhere")],
+)
+def test_a_run_that_fails_ends_its_case_at_once(seed: int, status: str, error: str, blessed: Bench) -> None:
+    failed = {"seed": seed, "status": status, "error": error}
+    blessed.answer = lambda *words: honest(*words) if words[2] < seed else failed
     assert blessed.run() == 5
-    assert blessed.report()["one"]["reason"] == "seed 0: failed: the process ended with status -9"
-    assert len(blessed.requests) == 1
+    assert blessed.report()["one"]["reason"] == f"seed {seed}: {status}: {error}"
+    assert len(blessed.requests) == seed + 1
 
 
 def test_real_and_embedded_data_have_separate_baselines(blessed: Bench) -> None:
@@ -277,12 +270,6 @@ def test_a_case_without_an_embedded_sample_always_runs_on_its_data(bench: Bench)
     assert bench.report()["one"]["verdict"] == "identical"
 
 
-def test_data_that_disappears_is_a_failure(blessed: Bench) -> None:
-    blessed.answer = lambda *words: honest(*words) if words[2] < 1 else no_data(*words)
-    assert blessed.run() == 5
-    assert blessed.report()["one"]["reason"] == "seed 1: no data: MNIST is nowhere"
-
-
 def test_another_configuration_is_refused_without_training(blessed: Bench) -> None:
     blessed.case("one", DIGITS | {"overrides": [*DIGITS["overrides"], "optimizer.lr=0.1"]})
     assert blessed.run() == 2
@@ -290,40 +277,26 @@ def test_another_configuration_is_refused_without_training(blessed: Bench) -> No
     assert blessed.requests == []
 
 
-def test_raw_results_are_written_before_the_verdict(blessed: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(*_: object) -> None:
-        raise RuntimeError("while deciding")
-
-    monkeypatch.setattr(suite, "decide", crash)
-    with pytest.raises(RuntimeError, match="while deciding"):
-        blessed.run()
-    results = json.loads((blessed.out / "results.json").read_text())
-    assert [run["seed"] for run in results["cases"][0]["runs"]] == [0, 1, 2]
-    assert not (blessed.out / "regress.json").exists()
-
-
-def test_an_interrupted_suite_keeps_what_it_has_measured(
-    blessed: Bench, capsys: pytest.CaptureFixture[str]
+def test_raw_results_are_written_before_the_verdict(
+    blessed: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(case: str, source: str, seed: int) -> dict[str, Any]:
-        if seed == 2:
-            raise KeyboardInterrupt
-        return honest(case, source, seed)
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
 
-    blessed.answer = interrupted
+    monkeypatch.setattr(suite, "decide", interrupt)
+    capsys.readouterr()
     assert blessed.run() == 130
     assert capsys.readouterr().err == "interrupted\n"
-    results = json.loads((blessed.out / "results.json").read_text())
-    assert [(run["seed"], run.get("status")) for run in results["cases"][0]["runs"]] == [(0, None), (1, None)]
+    (case,) = json.loads((blessed.out / "results.json").read_text())["cases"]
+    assert [(run["seed"], run.get("status")) for run in case["runs"]] == [(0, None), (1, None), (2, None)]
     assert not (blessed.out / "regress.json").exists()
 
 
 def test_raw_results_can_be_decided_again(blessed: Bench) -> None:
     blessed.answer = worse
     blessed.run()
-    files = [blessed.folder / "baselines" / "real" / "one.json", blessed.out / "results.json"]
-    words = [f"--baseline={files[0]}", f"--results={files[1]}", f"out={blessed.folder / 'again'}"]
-    assert main(words) == 5
+    baseline, results = blessed.folder / "baselines" / "real" / "one.json", blessed.out / "results.json"
+    assert main([f"--baseline={baseline}", f"--results={results}", f"out={blessed.folder / 'again'}"]) == 5
 
 
 def test_make_runs_the_commands() -> None:
@@ -333,9 +306,8 @@ def test_make_runs_the_commands() -> None:
 
 
 def start_worker(folder: Path, content: dict[str, Any]) -> Worker:
-    (folder / "tiny.yaml").write_text(json.dumps(content))
-    (variant,) = load_variants("tiny", ("real",), folder)
-    return Worker(variant, folder / "out")
+    variant = Variant("tiny", "real", Case.model_validate(content), {})
+    return Worker(variant, folder / "out", ROOT)
 
 
 def test_a_worker_answers_until_it_ends_or_hangs(tmp_path: Path) -> None:
@@ -390,7 +362,7 @@ def test_a_seed_gives_the_same_result_alone_and_after_others(framework: str, tmp
     assert together[0]["metrics"]["test_loss"] != alone["metrics"]["test_loss"]
 
 
-def test_an_invalid_case_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "broken.yaml").write_text("app: [xor\n")
-    with pytest.raises(ConfigError, match=r"broken\.yaml cannot be read: "):
-        load_case("broken", tmp_path)
+def test_an_invalid_case_file_is_refused(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    (bench.folder / "cases" / "broken.yaml").write_text("app: [xor\n")
+    assert bench.run() == 2
+    assert "broken.yaml cannot be read: " in capsys.readouterr().err

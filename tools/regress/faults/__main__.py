@@ -18,14 +18,12 @@ exit status: 0 measured, 2 wrong command, no baseline, or a fault that does not 
 3 data missing, 130 interrupted
 """
 
-import argparse
 import contextlib
 import functools
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from accuracy_gate.plan import MIN_BASELINE_SEEDS
 from shared.errors import ConfigError
@@ -34,13 +32,12 @@ from shared.runs.environment import available_cores
 from tools import cli
 from tools.regress import baselines, cases
 from tools.regress.__main__ import make_out_folder
-from tools.regress.faults import planted
 from tools.regress.faults.honest import HonestRuns
-from tools.regress.faults.measure import SEEDS, conditions, measure
+from tools.regress.faults.measure import SEEDS, Row, conditions, measure
 from tools.regress.faults.planted import Fault, load_faults
-from tools.regress.process import run_parallel
+from tools.regress.suite import run_parallel
 from tools.results.__main__ import RESULTS
-from tools.results.gate import caught, false_alarms, read_record
+from tools.results.gate import catch_rate, false_alarm_rate, read_record
 
 KEYS = ("data", "jobs", "out", "seeds")
 HONEST_SEEDS = 30
@@ -50,27 +47,17 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = cli.parser("regress.faults", __doc__)
     parser.add_argument("words", nargs="*", metavar="NAME or KEY=VALUE")
-    folders = {
-        "cases": cases.FOLDER,
-        "baselines": cases.BASELINES,
-        "faults": planted.FOLDER,
-        "records": RESULTS,
-    }
-    for name, folder in folders.items():  # for tests
-        parser.add_argument(f"--{name}-folder", type=Path, default=folder, help=argparse.SUPPRESS)
-    arguments = parser.parse_intermixed_args(words)
-    return cli.run(lambda: run(arguments), catch_sigterm=words is None)
+    arguments = parser.parse_args(words)
+    return cli.run(lambda: run(arguments.words), catch_sigterm=words is None)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command that the arguments select; return the exit status."""
-    keys = {"data": "real"} | cli.parse_keys((word for word in arguments.words if "=" in word), KEYS)
-    if keys["data"] not in ("real", "embedded"):
-        raise ConfigError(f"data should be real or embedded (given data={keys['data']})")
-    names = [word for word in arguments.words if "=" not in word]
-    if baselines.git_state(arguments.records_folder)["dirty"]:
+def run(words: Sequence[str]) -> int:
+    """Run the command that the words select; return the exit status."""
+    keys = {"data": "real"} | cli.parse_keys((word for word in words if "=" in word), KEYS)
+    cli.check_choice("data", keys["data"], ("real", "embedded"))
+    if baselines.git_state(RESULTS)["dirty"]:
         raise ConfigError("copies are made of committed code: commit your changes first")
-    arguments.records_folder.mkdir(parents=True, exist_ok=True)
+    names = [word for word in words if "=" not in word]
     out = (
         contextlib.nullcontext(make_out_folder(keys))
         if "out" in keys
@@ -78,71 +65,66 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with out as folder:
         if names == ["honest"]:
-            return measure_honest(arguments, keys, Path(folder))
-        return measure_faults(names, arguments, keys, Path(folder))
+            return measure_honest(keys, Path(folder))
+        return measure_faults(names, keys, Path(folder))
 
 
-def load_variant(name: str, arguments: argparse.Namespace, data: str) -> cases.Variant:
+@functools.cache
+def load_variant(name: str, data: str) -> cases.Variant:
     """Return a case on the given data."""
-    folders = (arguments.cases_folder.resolve(), arguments.baselines_folder.resolve())
-    (variant,) = cases.load_variants(name, (data,), *folders)
+    (variant,) = cases.load_variants(name, (data,))
     return variant
 
 
-def measure_faults(
-    names: Sequence[str], arguments: argparse.Namespace, keys: Mapping[str, str], out: Path
-) -> int:
+def measure_faults(names: Sequence[str], keys: Mapping[str, str], out: Path) -> int:
     """Measure the named faults, or all that have no valid row; save each row at once."""
     data, jobs = keys["data"], cli.parse_count(keys, "jobs", available_cores())
     seeds = cli.parse_count(keys, "seeds", SEEDS, least=SEEDS)
-    file = arguments.records_folder / "gate.json"
-    known = {fault.name for fault in load_faults([], arguments.faults_folder)}
+    file = RESULTS / "gate.json"
+    known = {fault.name for fault in load_faults()}
     rows = {row["fault"]: row for row in read_record(file).get("faults", []) if row["fault"] in known}
-    selected = load_faults(names, arguments.faults_folder)
-    load = functools.cache(lambda name: load_variant(name, arguments, data))
-    variants = {fault.name: [load(name) for name in sorted(fault.cases)] for fault in selected}
+    selected = load_faults(names)
+    variants = {fault.name: [load_variant(case, data) for case in sorted(fault.cases)] for fault in selected}
 
     def is_measured(fault: Fault) -> bool:
         needed = conditions(fault, data, variants[fault.name])
         return needed.items() <= rows.get(fault.name, {}).items()
 
+    def measure_one(fault: Fault) -> Row:
+        return measure(fault, data, variants[fault.name], out, seeds)
+
     pending = [fault for fault in selected if names or not is_measured(fault)]
     print(f"{len(pending)} faults to measure, {len(selected) - len(pending)} measured before", flush=True)
-    measured = run_parallel(
-        jobs, lambda fault: measure(fault, data, variants[fault.name], out, seeds), pending
-    )
-    for count, row in enumerate(measured, start=1):
+    for count, row in enumerate(run_parallel(jobs, measure_one, pending), start=1):
         rows[row["fault"]] = row
         write_json(file, {"faults": [rows[name] for name in sorted(rows)]})
         print(f"[{count:2}/{len(pending)}] {describe_row(row)}", flush=True)
-    print(caught(list(rows.values())))
+    print(catch_rate(list(rows.values())))
     return 0
 
 
-def measure_honest(arguments: argparse.Namespace, keys: Mapping[str, str], out: Path) -> int:
+def measure_honest(keys: Mapping[str, str], out: Path) -> int:
     """Train more honest results of every case, then print the false-alarm rates."""
     data, jobs = keys["data"], cli.parse_count(keys, "jobs", available_cores())
     seeds = cli.parse_count(keys, "seeds", HONEST_SEEDS, least=MIN_BASELINE_SEEDS)
-    file = arguments.records_folder / "honest.json"
-    names = cases.case_names(arguments.cases_folder)
-    variants = [load_variant(name, arguments, data) for name in names]
+    file = RESULTS / "honest.json"
+    variants = [load_variant(name, data) for name in cases.case_names()]
     honest = HonestRuns(file, data, read_record(file))
     honest.start(variants)
     print(f"{len(variants)} cases, {seeds} fresh seeds each", flush=True)
     for title, count in run_parallel(jobs, lambda variant: honest.train(variant, seeds, out), variants):
         print(f"{title}: {count} results besides the baseline", flush=True)
     print("deciding on resampled results ...", flush=True)
-    print(false_alarms(honest.measure_rates()))
+    print(false_alarm_rate(honest.measure_rates()))
     return 0
 
 
-def describe_row(row: Mapping[str, Any]) -> str:
+def describe_row(row: Row) -> str:
     """Return the line that the screen shows of a fault: each case, its verdict, and the accuracy."""
     parts = []
     for case in row["cases"]:
         part = f"{case['case']}: {case['verdict']} after {case['seeds']} seeds"
-        accuracy = case["metrics"].get("accuracy")
-        if accuracy:
+        if accuracy := case["metrics"].get("accuracy"):
             part += f", {accuracy['baseline_mean']:.2%} -> {accuracy['new_mean']:.2%}"
         parts.append(part)
     return f"{row['fault']:30} {row['outcome']:8} {'; '.join(parts)} ({row['seconds']:.0f} s)"

@@ -8,20 +8,21 @@ the order in which they were made, one run of the gate after another.
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from accuracy_gate import Plan, Record, Verdict, decide, parse_records, refusal
+from accuracy_gate import Plan, Record, Verdict, final_verdict, parse_records, refusal
 from shared.errors import ConfigError, DataError
 from shared.files import write_json
+from shared.runs.environment import ROOT
 from tools.regress.baselines import record_of
 from tools.regress.cases import Variant
-from tools.regress.faults.measure import require_baseline, surroundings, without_log
-from tools.regress.process import Worker
+from tools.regress.faults.measure import require_baseline, run_without_log, surroundings
+from tools.regress.suite import Worker
 
 FIRST_SEED = 1000  # of the fresh results; no baseline has that many
 DRAWS = 4_000
@@ -36,9 +37,6 @@ class Pair(NamedTuple):
     looks: Sequence[int]
 
 
-Decision = Callable[[Record, Record, Sequence[int], int], Verdict]
-
-
 def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Verdict:
     """Return the gate's verdict on complete results, in a suite of so many cases.
 
@@ -50,59 +48,52 @@ def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Ver
         replace(record, runs=tuple(replace(run, seed=n) for n, run in enumerate(record.runs)))
         for record in (baseline, new)
     )
-    found = (decide(baseline, replace(new, runs=new.runs[:n]), plan) for n in looks)
-    return next(verdict for verdict in found if verdict)  # the last look always decides
+    return final_verdict(baseline, new, plan)
 
 
-def resample(pairs: Sequence[Pair], draws: int = DRAWS, decision: Decision = gate) -> dict[str, Any]:
+def resample(pairs: Sequence[Pair], draws: int = DRAWS) -> dict[str, Any]:
     """Return how often a suite of randomly divided results fails, and each case."""
     random = np.random.default_rng(SEED)
-    alarms = np.zeros((draws, len(pairs)), dtype=bool)
-    for draw in range(draws):
-        for column, pair in enumerate(pairs):
+    alarms: list[list[bool]] = [[] for _ in pairs]
+    for _ in range(draws):
+        for pair, failed in zip(pairs, alarms, strict=True):
             runs = [*pair.baseline.runs, *pair.fresh.runs]
             order = [runs[place] for place in random.permutation(len(runs))]
             new, others = order[: pair.looks[-1]], order[pair.looks[-1] :]
             # A run that failed is never in the baseline: none would have been recorded with it.
             old = [run for run in others if not run.problem][: len(pair.baseline.runs)]
             baseline, fresh = (replace(pair.baseline, runs=tuple(part)) for part in (old, new))
-            alarms[draw, column] = decision(baseline, fresh, pair.looks, len(pairs)).failing
-    return {
-        "suites": {"alarms": int(alarms.any(axis=1).sum()), "of": draws},
-        "cases": {
-            pair.baseline.case: {"alarms": int(count), "of": draws}
-            for pair, count in zip(pairs, alarms.sum(axis=0), strict=True)
-        },
-        "seed": SEED,
-    }
+            failed.append(gate(baseline, fresh, pair.looks, len(pairs)).failing)
+    return _rates(pairs, alarms) | {"seed": SEED}
 
 
-def compare_directly(pairs: Sequence[Pair], decision: Decision = gate) -> dict[str, Any]:
+def compare_directly(pairs: Sequence[Pair]) -> dict[str, Any]:
     """Return how often fresh results fail against the recorded baseline.
 
     Each run of the gate takes the next results of each case, as many as it needs to decide. All runs of a
     case share a baseline.
     """
-    failed = [list(_alarms(pair, len(pairs), decision)) for pair in pairs]
-    suites = list(zip(*failed, strict=False))  # as many as every case has results for
+    alarms: list[list[bool]] = [[] for _ in pairs]
+    for pair, failed in zip(pairs, alarms, strict=True):
+        runs = pair.fresh.runs
+        while len(runs) >= pair.looks[-1]:
+            new = Record(pair.fresh.case, runs[: pair.looks[-1]], pair.baseline.facts)
+            verdict = gate(pair.baseline, new, pair.looks, len(pairs))
+            failed.append(verdict.failing)
+            runs = runs[len(verdict.new.runs) if verdict.new else pair.looks[-1] :]
+    return _rates(pairs, alarms)
+
+
+def _rates(pairs: Sequence[Pair], alarms: Sequence[Sequence[bool]]) -> dict[str, Any]:
+    """Count the suites, and the runs of each case, that failed; a suite is one run of every case."""
+    suites = list(zip(*alarms, strict=False))  # as many as every case has results for
     return {
-        "suites": {"alarms": sum(any(suite) for suite in suites), "of": len(suites)},
+        "suites": {"alarms": sum(map(any, suites)), "of": len(suites)},
         "cases": {
-            pair.baseline.case: {"alarms": sum(alarms), "of": len(alarms)}
-            for pair, alarms in zip(pairs, failed, strict=True)
+            pair.baseline.case: {"alarms": sum(failed), "of": len(failed)}
+            for pair, failed in zip(pairs, alarms, strict=True)
         },
     }
-
-
-def _alarms(pair: Pair, suite: int, decision: Decision) -> list[bool]:
-    """Return for each run of the gate whether it fails."""
-    alarms, runs = [], pair.fresh.runs
-    while len(runs) >= pair.looks[-1]:
-        new = Record(pair.fresh.case, runs[: pair.looks[-1]], pair.baseline.facts)
-        verdict = decision(pair.baseline, new, pair.looks, suite)
-        alarms.append(verdict.failing)
-        runs = runs[len(verdict.new.runs) if verdict.new else pair.looks[-1] :]
-    return alarms
 
 
 @dataclass
@@ -120,7 +111,7 @@ class HonestRuns:
         Raises:
             ConfigError: a case has no baseline, or one that cannot be compared with.
         """
-        known = {entry["baseline"]["case"]: entry for entry in self.content.get("cases", [])}
+        known = [(entry["baseline"], entry["fresh"]) for entry in self.content.get("cases", [])]
         entries = []
         for variant in variants:
             baseline = require_baseline(variant)
@@ -128,14 +119,12 @@ class HonestRuns:
                 raise ConfigError(f"{baseline.case}: its baseline has seeds of the fresh results")
             if refused := refusal(baseline, record_of(variant, [], baseline)):
                 raise ConfigError(f"{baseline.case}: {refused.reason}")
-            old = known.get(baseline.case, {})
-            same = old.get("baseline") == baseline.as_json()
-            fresh = old["fresh"] if same else {"case": baseline.case, "runs": []}
-            looks = variant.case.looks
-            entries.append({"looks": looks, "baseline": baseline.as_json(), "fresh": fresh})
-        before = self.content.get("measured_on", [])  # from an interrupted measurement
-        here = surroundings()
-        measured_on = before if here in before else [*before, here]
+            old, none = baseline.as_json(), {"case": baseline.case, "runs": []}
+            fresh = next((fresh for before, fresh in known if before == old), none)
+            entries.append({"looks": variant.case.looks, "baseline": old, "fresh": fresh})
+        measured_on = self.content.get("measured_on", [])  # from an interrupted measurement
+        if (here := surroundings()) not in measured_on:
+            measured_on = [*measured_on, here]
         self.content = {"data": self.data, "measured_on": measured_on, "cases": entries}
 
     def train(self, variant: Variant, seeds: int, out: Path) -> tuple[str, int]:
@@ -148,7 +137,7 @@ class HonestRuns:
         baseline = require_baseline(variant)
         (entry,) = (e for e in self.content["cases"] if e["baseline"]["case"] == variant.title)
         runs = entry["fresh"]["runs"]
-        with Worker(variant, out) as worker:
+        with Worker(variant, out, ROOT) as worker:
             for seed in range(FIRST_SEED + len(runs), FIRST_SEED + seeds):
                 record = record_of(variant, [worker.run(seed)], baseline)
                 (run,) = record.runs
@@ -156,7 +145,7 @@ class HonestRuns:
                     raise DataError(f"{variant.title}: {run.error}")
                 if refused := refusal(baseline, record):
                     raise ConfigError(f"{variant.title}: {refused.reason}")
-                runs.append(without_log(run.as_json()))  # one that failed is an alarm, too
+                runs.append(run_without_log(run))  # one that failed is an alarm, too
                 self.save()
         return variant.title, len(runs)
 

@@ -1,4 +1,4 @@
-"""Measures a fault: trains in a copy of the code with the fault, and takes the gate's own verdict."""
+"""Measures a fault: trains with a copy of the code that has the fault, and takes the gate's own verdict."""
 
 import json
 import re
@@ -6,23 +6,24 @@ import shutil
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from accuracy_gate import Record, Run, parse_records
+from accuracy_gate import Record, Run
 from accuracy_gate.decision import FAILING, paired_p
 from accuracy_gate.plan import CLEAR
+from accuracy_gate.report import as_json
 from shared.errors import ConfigError, DataError
 from shared.files import sha256_of
 from shared.runs.environment import environment
 from tools.regress.baselines import read_baseline, record_of
 from tools.regress.cases import Variant
 from tools.regress.faults.planted import Fault, copy_code
-from tools.regress.process import Worker, start
+from tools.regress.suite import Suite, Worker
 
 SEEDS = 12  # compared before a fault that the gate lets pass counts as not worse
 LOG = re.compile(r"; see \S+")
-ANSWERS = (0, 2, 5)  # exit statuses of a gate that has come to a verdict
 
 Row = dict[str, Any]  # the measurement of one fault
 
@@ -61,22 +62,8 @@ def measure(fault: Fault, data: str, variants: Sequence[Variant], out: Path, see
     start = time.perf_counter()
     try:
         copy_code(copy, fault)
-        cases = []
-        for variant, verdict in zip(variants, run_gate(copy, fault, data, variants), strict=True):
-            baseline = require_baseline(variant)
-            case = {
-                "case": verdict["case"],
-                "verdict": verdict["verdict"],
-                "reason": LOG.sub("", verdict["reason"]),
-                "seeds": len(verdict["results"]["runs"]),
-                "test_examples": baseline.test_examples,
-                "baseline_seeds": len(baseline.runs),
-                "metrics": verdict["metrics"],
-                "runs": [without_log(run) for run in verdict["results"]["runs"]],
-            }
-            if verdict["verdict"] in ("passed", "identical"):
-                case |= train_more(copy, variant, verdict, baseline, seeds)
-            cases.append(case)
+        suite = Suite({variant.name: [variant] for variant in variants}, copy.parent / "regress", root=copy)
+        cases = [measure_case(suite, variant, seeds) for variant in variants]
     finally:
         shutil.rmtree(copy)
     return {
@@ -89,53 +76,41 @@ def measure(fault: Fault, data: str, variants: Sequence[Variant], out: Path, see
     }
 
 
-def run_gate(copy: Path, fault: Fault, data: str, variants: Sequence[Variant]) -> list[dict[str, Any]]:
-    """Run the gate in the copy; return the cases of regress.json, sorted by name.
+def measure_case(suite: Suite, variant: Variant, seeds: int) -> Row:
+    """Return the gate's verdict on a case. If it passes, train more of the baseline's seeds.
+
+    Then `compared` has what `mean_changes` returns for all seeds, or the problem of a run.
 
     Raises:
-        ConfigError: it came to no verdict.
+        ConfigError: the case has no baseline.
         DataError: the data is missing.
     """
-    out = copy.parent / "regress"
-    words = [
-        f"case={','.join(variant.name for variant in variants)}",
-        f"data={data}",
-        "jobs=1",
-        f"out={out}",
-        f"--cases-folder={variants[0].cases}",
-        f"--baselines-folder={variants[0].baselines}",
-    ]
-    process = start("tools.regress", words, copy)
-    stdout, stderr = (text.strip() for text in process.communicate())
-    if process.returncode == DataError.status:
-        raise DataError(f"{fault.name}: {stdout}")
-    if process.returncode not in ANSWERS or not (out / "regress.json").exists():
-        raise ConfigError(f"{fault.name}: the gate came to no verdict: {stderr or stdout}")
-    cases: list[dict[str, Any]] = json.loads((out / "regress.json").read_text())["cases"]
-    return sorted(cases, key=lambda case: str(case["case"]))
+    verdict, baseline = suite.verdict(variant.name), require_baseline(variant)
+    if verdict.outcome == "no data":
+        raise DataError(f"{verdict.case}: {verdict.reason}")
+    runs = list(verdict.new.runs if verdict.new else ())
+    row = {
+        "case": verdict.case,
+        "verdict": verdict.outcome,
+        "reason": LOG.sub("", verdict.reason),
+        "seeds": len(runs),
+        "test_examples": baseline.test_examples,
+        "baseline_seeds": len(baseline.runs),
+        "metrics": as_json([verdict])["cases"][0]["metrics"],
+    }
+    changes = {}
+    if verdict.outcome in ("passed", "identical"):
+        with Worker(variant, suite.out.parent / "further", suite.root) as worker:
+            for old in baseline.runs[len(runs) : seeds]:
+                runs.extend(record_of(variant, [worker.run(old.seed)], None).runs)
+        problems = [LOG.sub("", run.problem) for run in runs if run.problem]
+        changes["compared"] = {"fault": problems[0]} if problems else mean_changes(baseline.runs, runs)
+    return row | {"runs": [run_without_log(run) for run in runs]} | changes
 
 
-def without_log(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run without the path of its log, which exists on one machine only."""
-    return {**run, "error": LOG.sub("", run["error"])} if "error" in run else dict(run)
-
-
-def train_more(
-    copy: Path, variant: Variant, verdict: Mapping[str, Any], baseline: Record, seeds: int
-) -> dict[str, Any]:
-    """Train a case that passed with more of the baseline's seeds, and compare the means.
-
-    Returns:
-        `runs`, and `compared`: what `mean_changes` returns, or the problem of a run.
-    """
-    (record,) = parse_records(json.dumps(verdict["results"]), variant.name)
-    runs = list(record.runs)
-    with Worker(variant, copy.parent / "further", copy) as worker:
-        for old in baseline.runs[len(runs) : seeds]:
-            runs.extend(record_of(variant, [worker.run(old.seed)], None).runs)
-    problems = [LOG.sub("", run.problem) for run in runs if run.problem]
-    compared = {"fault": problems[0]} if problems else mean_changes(baseline.runs, runs)
-    return {"compared": compared, "runs": [without_log(run.as_json()) for run in runs]}
+def run_without_log(run: Run) -> dict[str, Any]:
+    """Return a run as JSON without the path of its log, which exists on one machine only."""
+    return replace(run, error=LOG.sub("", run.error)).as_json()
 
 
 def mean_changes(before: Sequence[Run], after: Sequence[Run]) -> dict[str, Any]:
@@ -166,9 +141,9 @@ def outcome(cases: Sequence[Mapping[str, Any]]) -> str:
         return "caught"
     if "refused" in verdicts:
         return "refused"
-    compared = [case["compared"] for case in cases]
+    changes = [case["compared"] for case in cases]
     ordinary = all(
-        "fault" not in each and min(each["accuracy"]["p"], each["loss"]["p"]) >= CLEAR for each in compared
+        "fault" not in each and min(each["accuracy"]["p"], each["loss"]["p"]) >= CLEAR for each in changes
     )
     return "unseen" if ordinary else "missed"
 

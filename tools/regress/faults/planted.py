@@ -14,6 +14,8 @@ a fault that has become another one needs another sentence, and is then measured
 """
 
 import io
+import os
+import shutil
 import subprocess
 import tarfile
 import tomllib
@@ -55,7 +57,7 @@ class Fault:
         file.write_text(code)
 
 
-def load_faults(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Fault]:
+def load_faults(names: Sequence[str] = ()) -> list[Fault]:
     """Return the faults of these names, by default all of them.
 
     Raises:
@@ -63,7 +65,7 @@ def load_faults(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Fault]
     """
     known = {
         name: Fault(name, **entry)
-        for file in folder.glob("*.toml")
+        for file in FOLDER.glob("*.toml")
         for name, entry in tomllib.loads(file.read_text()).items()
     }
     for name in names:
@@ -81,7 +83,7 @@ def copy_code(folder: Path, fault: Fault) -> None:
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(folder)  # what git has just packed
     fault.plant(folder)
-    if fault.file.startswith(PREPARES_DATA):
+    if fault.file.startswith(PREPARES_DATA) or not (ROOT / "data").is_dir():
         (folder / "data").mkdir()
     else:
         link_data(ROOT / "data", folder / "data")
@@ -93,9 +95,4 @@ def link_data(source: Path, target: Path) -> None:
     The folders themselves are new, so that a faulty program that adds a file, or moves a new one over
     a link, does not change the other folder.
     """
-    target.mkdir()
-    for folder in filter(Path.is_dir, source.glob("*")):
-        (target / folder.name).mkdir()
-        for entry in folder.iterdir():
-            if entry.suffix != ".lock":
-                (target / folder.name / entry.name).symlink_to(entry.resolve())
+    shutil.copytree(source, target, copy_function=os.symlink, ignore=shutil.ignore_patterns("*.lock"))
