@@ -93,32 +93,11 @@ def legend_below(chart: Figure, axes: Axes, columns: int) -> None:
     chart.legend(handles, labels, loc=place, ncols=columns, frameon=False, handlelength=3.5)
 
 
-def show_image(axes: Axes, image: NDArray[np.uint8], title: str = "") -> None:
-    """Draw an image (H, W) or, in color, (H, W, 3), with a title and no ticks."""
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_title(title, parse_math=False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
-def class_bars(axes: Axes, classes: Sequence[str], probabilities: NDArray[np.float64]) -> None:
-    """Draw a bar for the probability (0 to 1) of each class; the first class, on top, is blue."""
-    colors = [BLUE, *[GRAY] * (len(classes) - 1)]
-    bars = axes.barh(range(len(classes)), 100 * probabilities, color=colors)
-    axes.bar_label(bars, fmt="%.1f %%", padding=4)
-    axes.set_yticks(range(len(classes)), classes, fontsize=FONT_SIZE, parse_math=False)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 125)
-    axes.set_xticks([0, 50, 100])
-    axes.set_xlabel("probability (%)")
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def learning_curves(
     steps: Sequence[dict[str, Any]],
     history: Sequence[dict[str, Any]],
     title: str,
-    test: dict[str, float] | None = None,
+    test: tuple[float, float] | None = None,
     loss: str = "cross-entropy (nats)",
 ) -> bytes:
     """Return a PNG of loss and accuracy by epoch.
@@ -127,25 +106,24 @@ def learning_curves(
         steps: rows of steps.csv.
         history: rows of history.csv.
         title: what was trained.
-        test: `loss` and `accuracy` on the test set, drawn as a star at the last epoch.
+        test: loss and accuracy on the test set, drawn as a star at the last epoch.
         loss: name and unit of the loss.
     """
     chart = figure(title, (12, 5))
-    panels = dict(zip(("loss", "accuracy"), chart.subplots(1, 2), strict=True))
+    left, right = chart.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     if steps:
-        _draw_step_losses(panels["loss"], steps)
-    for metric, axes in panels.items():
-        scale = 100 if metric == "accuracy" else 1
-        if metric == "accuracy":
-            values = [scale * row["train_accuracy"] for row in history]
-            axes.plot(epochs, values, "o-", color=BLUE, label="training, while it learns")
+        _draw_step_losses(left, steps)
+    accuracies = [100 * row["train_accuracy"] for row in history]
+    right.plot(epochs, accuracies, "o-", color=BLUE, label="training, while it learns")
+    panels = [(left, "loss", 1, loss), (right, "accuracy", 100, "accuracy (%)")]
+    for number, (axes, metric, scale, y_label) in enumerate(panels):
         if history and f"validation_{metric}" in history[0]:
             values = [scale * row[f"validation_{metric}"] for row in history]
             axes.plot(epochs, values, "s-", color=VERMILLION, label="validation")
         if test and epochs:
-            axes.plot(epochs[-1], scale * test[metric], "*", color=GREEN, markersize=16, label="test")
-        label_axes(axes, "epoch", "accuracy (%)" if metric == "accuracy" else loss)
+            axes.plot(epochs[-1], scale * test[number], "*", color=GREEN, markersize=16, label="test")
+        label_axes(axes, "epoch", y_label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
     return png(chart)
@@ -257,7 +235,7 @@ def prediction(
     probabilities: NDArray[np.float64],
     title: str,
 ) -> bytes:
-    """Return a PNG of the input images of a network beside the probabilities of the classes.
+    """Return a PNG of a network's input images beside a bar for the probability of each class.
 
     Args:
         images: (H, W) or, in color, (H, W, 3), by the title of each.
@@ -268,8 +246,16 @@ def prediction(
     chart = figure(title, (4.6 * (len(images) + 1), 5))
     panels = chart.subplots(1, len(images) + 1)
     for axes, (label, image) in zip(panels, images.items(), strict=False):
-        show_image(axes, image, label)
-    class_bars(panels[-1], classes, probabilities)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(label, parse_math=False)
+        axes.set(xticks=[], yticks=[])
+    colors = [BLUE, *[GRAY] * (len(classes) - 1)]
+    bars = panels[-1].barh(range(len(classes)), 100 * probabilities, color=colors)
+    panels[-1].bar_label(bars, fmt="%.1f %%", padding=4)
+    panels[-1].set_yticks(range(len(classes)), classes, fontsize=FONT_SIZE, parse_math=False)
+    panels[-1].invert_yaxis()
+    panels[-1].set(xlim=(0, 125), xticks=[0, 50, 100], xlabel="probability (%)")
+    panels[-1].spines[["top", "right"]].set_visible(False)
     return png(chart)
 
 

@@ -130,9 +130,8 @@ def write_charts(
     from shared import charts
 
     title = chart_title(config, data)
-    last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
-    run.write("curves.png", curves)
+    steps, history = run.rows("steps.csv"), run.rows("history.csv")
+    run.write("curves.png", charts.learning_curves(steps, history, title, (test.loss, test.accuracy)))
     correct = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test examples correct"
     confusion = charts.confusion_matrix(test_set.labels, test.predictions, data.classes, correct)
     run.write("confusion.png", confusion)

@@ -4,7 +4,6 @@
 PyTorch's names (weights.py), so that every framework computes with the same numbers.
 """
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.training.frameworks import learner_class
-
 Array = NDArray[np.float64]
-Labels = NDArray[np.int64]
 Masks = Sequence[NDArray[np.bool_]]  # of dropout, one (N, width) for each hidden layer: True keeps a value
 Weights = dict[str, Array]  # by PyTorch's names
 
@@ -80,18 +76,6 @@ class Gradients:
     logits: Array
     parameters: Weights
     flow: Array
-
-
-def engine(framework: str) -> Any:
-    """Return the module that computes in `torch`, `keras` or `numpy`; import no other framework.
-
-    All three have the functions that numpy_model.py describes.
-
-    Raises:
-        ConfigError: PyTorch is asked for in a process in which TensorFlow runs.
-    """
-    learner_class(framework)  # imports Keras quietly, and PyTorch only where that is possible
-    return importlib.import_module(f"apps.gradient_flow.{framework}_model")
 
 
 def norm(values: NDArray[Any]) -> float:

@@ -68,9 +68,8 @@ def write_charts(run: RunFolder, texts: TextData, test: Evaluation, test_set: Ex
     from shared import charts  # matplotlib takes a second to import
 
     title = f"{run.metrics['model']} in {run.metrics['framework']} on {texts.name}"
-    last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
-    run.write("curves.png", curves)
+    steps, history = run.rows("steps.csv"), run.rows("history.csv")
+    run.write("curves.png", charts.learning_curves(steps, history, title, (test.loss, test.accuracy)))
     title = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test reviews correct"
     confusion = charts.confusion_matrix(test_set.labels, test.predictions, texts.classes, title)
     run.write("confusion.png", confusion)

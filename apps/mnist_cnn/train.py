@@ -54,9 +54,8 @@ def write_charts(run: RunFolder, images: ImageData, test: Evaluation) -> None:
     from shared import charts  # matplotlib takes a second to import
 
     title = f"{run.metrics['model']} in {run.metrics['framework']} on {images.name}"
-    last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
-    run.write("curves.png", curves)
+    steps, history = run.rows("steps.csv"), run.rows("history.csv")
+    run.write("curves.png", charts.learning_curves(steps, history, title, (test.loss, test.accuracy)))
     title = f"{title}: {test.accuracy:.2%} of {len(images.test_labels):,} test images right"
     confusion = charts.confusion_matrix(images.test_labels, test.predictions, images.classes, title)
     run.write("confusion.png", confusion)

@@ -1,13 +1,13 @@
 """What all charts have in common: a chart with its numbers, caption and table, and helpers for these."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
-if TYPE_CHECKING:  # matplotlib takes a second to import
-    from matplotlib.axes import Axes
+from shared import charts
 
 Row = dict[str, Any]
 
@@ -30,9 +30,9 @@ class Figure:
     title: str
     caption: str
     alt: str
-    rows: list[Row]
+    rows: Sequence[Row]
     png: bytes
-    table: list[Row] = field(default_factory=list)
+    table: Sequence[Row] = ()
 
 
 def where(rows: Sequence[Row], **values: Any) -> list[Row]:
@@ -51,11 +51,9 @@ def ratio(rows: Sequence[Row], key: str) -> float:
 
 
 def draw_curves(
-    axes: "Axes", rows: Sequence[Row], by: str, x: str, y: str, label: Callable[[Any], str] = str
+    axes: Axes, rows: Sequence[Row], by: str, x: str, y: str, label: Callable[[Any], str] = str
 ) -> None:
     """Draw column `y` over column `x`, one curve for each value of column `by`."""
-    from shared import charts
-
     for number, value in enumerate(dict.fromkeys(column(rows, by))):
         chosen = where(rows, **{by: value})
         charts.curve(axes, number, column(chosen, x), column(chosen, y), label(value))
@@ -78,6 +76,6 @@ def change(ratio: float) -> str:
     return f"{verb} (to {number(ratio)} times its norm)"
 
 
-def joined(texts: Mapping[str, str]) -> str:
+def listing(texts: Mapping[str, str]) -> str:
     """Return "name: text; name: text"."""
     return "; ".join(f"{name}: {text}" for name, text in texts.items())
