@@ -79,7 +79,7 @@ def log_scale(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def curve(axes: Axes, number: int, x: Sequence[Any], y: Sequence[float], label: str = "") -> None:
+def curve(axes: Axes, number: int, x: Any, y: Any, label: str = "") -> None:
     """Draw a curve in style `number` of `STYLES`, with about ten markers."""
     color, style, marker = STYLES[number % len(STYLES)]
     every = max(1, len(x) // 10)
@@ -183,17 +183,15 @@ def log_curves(
 
     Args:
         x: shape (n,).
-        series: the values (n,) of each curve by its label, all above 0; the first is the reference.
+        series: the values (n,) of each curve by its label, all above 0.
         title: what is compared.
         x_label: name and unit of x.
         y_label: name and unit of the values.
     """
     chart = figure(size=(11, 6))
     axes = chart.subplots()
-    styles = ["-", "--", "-.", ":", "-"]
-    colors = [GRAY, VERMILLION, BLUE, GREEN, BLACK]
     for number, (label, values) in enumerate(series.items()):
-        axes.plot(x, values, styles[number % 5], color=colors[number % 5], lw=2.5, label=label)
+        curve(axes, number, x, values, label)
     axes.set_yscale("log")
     label_axes(axes, x_label, y_label, title)
     axes.legend()

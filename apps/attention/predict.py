@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.attention.config import Config
-from apps.attention.data import Data, load_data, split
+from apps.attention.data import load_data, split
 from apps.attention.train import build_learner
 from shared.application import Application, Export, FinishedRun, Prediction
 from shared.data.config import Texts
-from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.sequences import UNKNOWN
 from shared.data.text import tokenizer
@@ -50,12 +49,8 @@ def predict_value(run: FinishedRun[Config], text: str) -> Prediction:
     rows = [f"head {head + 1}" for head in range(len(weights))] if len(weights) > 1 else ["weight"]
     lines = [f"{row}: {heaviest(pairs, own)}" for row, own in zip(rows, weights, strict=True)]
     marked = [names[:-1:2].index(names[-1])] * len(rows)
-    chart = charts.heat_maps(
-        [charts.HeatMap(weights, rows, pairs, "", marked)],
-        answer,
-        "pair of key and value; outlined: the pair with the answer",
-        wide=True,
-    )
+    x_label = "pair of key and value; outlined: the pair with the answer"
+    chart = charts.heat_maps([charts.HeatMap(weights, rows, pairs, "", marked)], answer, x_label, wide=True)
     return Prediction("\n".join([answer, *lines]), chart)
 
 
@@ -116,13 +111,6 @@ def heaviest(names: Sequence[str], weights: NDArray[np.float64]) -> str:
     return ", ".join(f"{names[number]} {weights[number]:.1%}" for number in order)
 
 
-def test_examples(own: Data, data: Data, config: Config) -> Examples:
-    """Return the test examples of `data`."""
-    if isinstance(data, RecallData):
-        return data.test.take(slice(config.data.test_limit))
-    return split(data, config)[2]
-
-
 def describe_input(run: FinishedRun[Config]) -> str:
     """Return what the exported network takes."""
     if not isinstance(run.data, RecallData):
@@ -139,7 +127,7 @@ APPLICATION = Application(
     Config,
     load_data,
     build_learner,
-    test_examples,
+    lambda own, data, config: split(data, config)[2],
     predict,
     input_help="pairs and a key, or a text; - reads a text from standard input",
     export=Export("ids", ("batch", "length"), describe_input),

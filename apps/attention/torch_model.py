@@ -115,6 +115,13 @@ def attention_weights(model: TorchNetwork, ids: NDArray[np.int64]) -> NDArray[np
     return weights[:, :, 0].cpu().double().numpy()
 
 
+NETWORKS: dict[str, type[TorchNetwork]] = {
+    "single_head": TorchSingleHead,
+    "multi_head": TorchMultiHead,
+    "mean_pooling": TorchMeanPooling,
+}
+
+
 def build_model(config: Model, tokens: int, outputs: int, paired: bool) -> nn.Module:
     """Return the network that `config.name` names.
 
@@ -124,10 +131,4 @@ def build_model(config: Model, tokens: int, outputs: int, paired: bool) -> nn.Mo
         outputs: how many logits; one tells two classes apart.
         paired: whether ids are pairs and a question, or all items.
     """
-    match config:
-        case SingleHead():
-            return TorchSingleHead(config, tokens, outputs, paired)
-        case MultiHead():
-            return TorchMultiHead(config, tokens, outputs, paired)
-        case MeanPooling():
-            return TorchMeanPooling(config, tokens, outputs, paired)
+    return NETWORKS[config.name](config, tokens, outputs, paired)

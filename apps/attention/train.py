@@ -42,9 +42,7 @@ def train(config: Config) -> dict[str, Any]:
     data = load_data(config)
     train_set, validation_set, test_set = split(data, config)
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(
-        config, data, train=len(train_set), validation=len(validation_set), test=len(test_set)
-    )
+    run.metrics |= initial_metrics(config, data, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, data)
         run.metrics["parameters"] = learner.parameters

@@ -139,12 +139,10 @@ def one_bias(layer: nn.RNNBase) -> None:
     layer.bias_hh_l0 = nn.Parameter(torch.zeros(size), requires_grad=False)
 
 
+NETWORKS: dict[str, Any] = {"lstm": TorchLstm, "rnn": TorchRnn, "bow": TorchBow}
+
+
 def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> TorchReader:
     """Return the network that `config.name` names, for a vocabulary of `tokens` tokens."""
-    match config:
-        case Lstm():
-            return TorchLstm(config, tokens, outputs)
-        case Rnn():
-            return TorchRnn(config, tokens, outputs)
-        case Bow():
-            return TorchBow(config, tokens, outputs)
+    network: TorchReader = NETWORKS[config.name](config, tokens, outputs)
+    return network

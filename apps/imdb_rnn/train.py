@@ -31,9 +31,7 @@ def train(config: Config) -> dict[str, Any]:
     texts = load_data(config)
     train_set, validation_set, test_set = split(texts, config)
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(
-        config, texts, train=len(train_set), validation=len(validation_set), test=len(test_set)
-    )
+    run.metrics |= initial_metrics(config, texts, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, texts)
         run.metrics["parameters"] = learner.parameters

@@ -25,9 +25,7 @@ def train(config: Config) -> dict[str, Any]:
     images = load_data(config)
     train_set, validation_set, test_set = split(images, config)
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(
-        config, images, train=len(train_set), validation=len(validation_set), test=len(test_set)
-    )
+    run.metrics |= initial_metrics(config, images, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, images)
         run.metrics["parameters"] = learner.parameters

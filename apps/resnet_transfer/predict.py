@@ -55,8 +55,9 @@ def load_network(run: FinishedRun[Config]) -> Any:
     weights = torch_weights(read_weights(run.folder, run.metrics))
     try:
         return torch_model.load_network(run.config.model, weights, len(run.metrics["classes"]))
-    except ValueError as error:
-        raise DataError(f"{run.folder}: its weights do not fit its configuration ({error})") from error
+    except RuntimeError as error:
+        problem = str(error).splitlines()[-1].strip()
+        raise DataError(f"{run.folder}: its weights do not fit its configuration ({problem})") from error
 
 
 def overlay(image: NDArray[np.uint8], heat: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -117,18 +117,15 @@ def shift_and_mirror(images: Any, random: np.random.Generator, pixels: int, mirr
 
 
 def load_network(config: ResNet, weights: Mapping[str, NDArray[Any]], classes: int) -> TorchResNet:
-    """Return the network with weights of any framework under torchvision's names, in evaluation mode.
+    """Return the network in evaluation mode, with weights of any framework under torchvision's names.
 
     Raises:
-        ValueError: they are the weights of another network.
+        RuntimeError: they are the weights of another network.
     """
     network = TorchResNet(config, classes)
     state = {name: torch.tensor(value) for name, value in weights.items()}
     counters = {name: value for name, value in network.state_dict().items() if name.endswith("_tracked")}
-    try:
-        network.load_state_dict(counters | state)  # Keras does not count batches
-    except RuntimeError as error:
-        raise ValueError(str(error).splitlines()[-1].strip()) from error
+    network.load_state_dict(counters | state)  # Keras does not count batches
     return network.eval()
 
 

@@ -33,9 +33,7 @@ def train(config: Config) -> dict[str, Any]:
     train_set, validation_set, test_set = split(images, config)
     check_batches(config, len(train_set))
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(
-        config, images, train=len(train_set), validation=len(validation_set), test=len(test_set)
-    )
+    run.metrics |= initial_metrics(config, images, train_set, validation_set, test_set)
     with run.session():
         initial = initial_weights(config, images, run)
         count = config.data.per_class or "all"

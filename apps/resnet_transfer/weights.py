@@ -9,7 +9,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from apps.resnet_transfer.config import IMAGENET_WIDTH, Config
+from apps.resnet_transfer.config import IMAGENET_WIDTH, WEIGHTS, Config
 from apps.resnet_transfer.source_task import source_task
 from apps.resnet_transfer.transfer import RANDOM, InitialWeights
 from shared.data.images import ImageData
@@ -33,25 +33,27 @@ def initial_weights(config: Config, target: ImageData, run: RunFolder) -> Initia
     """
     if config.transfer.mode == "scratch" or config.weights == "none":
         return RANDOM
-    if config.weights == "source_task":
-        return source_task(config, target, run)
-    if config.weights not in ("auto", "imagenet"):
+    if config.weights not in WEIGHTS:
         return InitialWeights(config.weights, read_weights(Path(config.weights), config.weights_sha256))
-    try:
-        if config.model.width != IMAGENET_WIDTH:
-            raise DataError(f"ImageNet weights need model.width={IMAGENET_WIDTH}")
-        path, sha256 = importlib.import_module("apps.resnet_transfer.torch_weights").imagenet(
-            config.model.name
-        )
-        weights = InitialWeights("imagenet", read_weights(path, sha256))
-    except DataError as error:
-        if config.weights == "imagenet":
-            raise
-        print(f"{error}\nweights=auto falls back to weights=source_task", flush=True)
-        return source_task(config, target, run)
+    if config.weights == "imagenet":
+        return imagenet_weights(config)
     if config.weights == "auto":
-        print("weights=auto uses ImageNet weights", flush=True)
-    return weights
+        try:
+            weights = imagenet_weights(config)
+            print("weights=auto uses ImageNet weights", flush=True)
+            return weights
+        except DataError as error:
+            print(f"{error}\nweights=auto falls back to weights=source_task", flush=True)
+    return source_task(config, target, run)
+
+
+def imagenet_weights(config: Config) -> InitialWeights:
+    """Return torchvision's weights for the configured network."""
+    if config.model.width != IMAGENET_WIDTH:
+        raise DataError(f"ImageNet weights need model.width={IMAGENET_WIDTH}")
+    torch_weights = importlib.import_module("apps.resnet_transfer.torch_weights")
+    path, sha256 = torch_weights.imagenet(config.model.name)
+    return InitialWeights("imagenet", read_weights(path, sha256))
 
 
 def read_weights(path: Path, sha256: str | None = None) -> dict[str, NDArray[Any]]:

@@ -30,7 +30,7 @@ def train(config: Config) -> dict[str, Any]:
     table = load_data(config)
     train_set, validation_set, test_set = split(table, config)
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(config, table, train=len(train_set), test=len(test_set))
+    run.metrics |= initial_metrics(config, table, train_set, None, test_set)
     with run.session():
         learner = build_learner(config, table)
         run.metrics["parameters"] = learner.parameters

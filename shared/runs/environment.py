@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sized
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,14 +29,11 @@ class DataSet(Protocol):
     def embedded(self) -> bool: ...  # noqa: D102
 
 
-def initial_metrics(config: AppConfig, data: DataSet, **examples: int) -> dict[str, Any]:
-    """Return what metrics.json holds before training starts.
-
-    Args:
-        config: the run's configuration.
-        data: its data set.
-        examples: their number by kind: train=, validation=, test=.
-    """
+def initial_metrics(
+    config: AppConfig, data: DataSet, train: Sized, validation: Sized | None = None, test: Sized | None = None
+) -> dict[str, Any]:
+    """Return what metrics.json holds before training starts, the sizes of the data's three sets included."""
+    sets = {"train": train, "validation": validation, "test": test}
     return {
         "app": config.app,
         "framework": config.framework,
@@ -47,7 +45,7 @@ def initial_metrics(config: AppConfig, data: DataSet, **examples: int) -> dict[s
         "dataset_sha256": data.sha256,
         "embedded": data.embedded,
         "seed": config.seed,
-        **{f"{kind}_examples": count for kind, count in examples.items()},
+        **{f"{name}_examples": len(one) for name, one in sets.items() if one is not None},
         **environment(config.framework, config.trainer.threads or available_cores()),
     }
 

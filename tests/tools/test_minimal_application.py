@@ -63,7 +63,7 @@ FILES = {
             data = load_data(config)
             train_set, _, test_set = split(data, config)
             run = RunFolder.open(config)
-            run.metrics |= initial_metrics(config, data, train=len(train_set), test=len(test_set))
+            run.metrics |= initial_metrics(config, data, train_set, None, test_set)
             with run.session():
                 learner = build_learner(config, data)
                 fit(learner, train_set, None, config, run)
