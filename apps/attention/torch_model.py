@@ -36,8 +36,7 @@ class TorchNetwork(nn.Module, ABC):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         question, items, mask = self.read(ids)
         mixed, _ = self.mix(question, items, mask)
-        logits: torch.Tensor = self.fc(self.dropout((question + mixed)[:, 0]))
-        return logits
+        return self.fc(self.dropout((question + mixed)[:, 0]))
 
     def read(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the question (N, 1, E), the items (N, S, E), and the mask (N, 1, S), False for padding."""

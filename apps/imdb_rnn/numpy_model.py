@@ -127,5 +127,4 @@ def build_model(
     config: Lstm | Rnn | Bow, dtype: type, rng: np.random.Generator, tokens: int, outputs: int = 1
 ) -> Module:
     """Return the network that `config.name` names; see torch_model.py."""
-    network: Module = NETWORKS[config.name](config, tokens, outputs, dtype, rng)
-    return network
+    return NETWORKS[config.name](config, tokens, outputs, dtype, rng)

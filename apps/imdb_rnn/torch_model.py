@@ -33,8 +33,7 @@ class TorchReader(nn.Module, ABC):
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the embedded words, (N, T, embedding)."""
-        embedded: torch.Tensor = self.embedding(ids)
-        return embedded
+        return self.embedding(ids)
 
     @abstractmethod
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -53,8 +52,7 @@ class TorchLstm(TorchReader):
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         states, _ = self.lstm(embedded)
         largest = states.masked_fill((ids == PAD)[:, :, None], NOTHING).amax(dim=1)
-        logits: torch.Tensor = self.fc(self.dropout(largest))
-        return logits
+        return self.fc(self.dropout(largest))
 
 
 class TorchRnn(TorchReader):
@@ -70,8 +68,7 @@ class TorchRnn(TorchReader):
         states, _ = self.rnn(embedded)
         last = (ids != PAD).sum(dim=1) - 1
         state = states[torch.arange(ids.shape[0], device=ids.device), last]
-        logits: torch.Tensor = self.fc(self.dropout(state))
-        return logits
+        return self.fc(self.dropout(state))
 
 
 class TorchBow(TorchReader):
@@ -90,8 +87,7 @@ class TorchBow(TorchReader):
         mean = nn.functional.embedding_bag(
             self.rows(ids), self.embedding.weight, per_sample_weights=self.shares(ids), mode="sum"
         )
-        logits: torch.Tensor = self.fc(self.dropout(mean))
-        return logits
+        return self.fc(self.dropout(mean))
 
     def rows(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the rows of the T words, then of the T - 1 pairs, (N, 2 T - 1)."""
@@ -108,8 +104,7 @@ class TorchBow(TorchReader):
 
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         mean = (embedded * self.shares(ids)[:, :, None]).sum(dim=1)
-        logits: torch.Tensor = self.fc(self.dropout(mean))
-        return logits
+        return self.fc(self.dropout(mean))
 
 
 def embedding_gradients(
@@ -144,5 +139,4 @@ NETWORKS: dict[str, Any] = {"lstm": TorchLstm, "rnn": TorchRnn, "bow": TorchBow}
 
 def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> TorchReader:
     """Return the network that `config.name` names, for a vocabulary of `tokens` tokens."""
-    network: TorchReader = NETWORKS[config.name](config, tokens, outputs)
-    return network
+    return NETWORKS[config.name](config, tokens, outputs)

@@ -110,5 +110,4 @@ def build_head(
 
 def features(learner: Any, images: Array) -> Array:
     """Return the backbone's features of one batch in evaluation mode, (N, F)."""
-    result: Array = learner.model.eval().features(images)
-    return result
+    return learner.model.eval().features(images)

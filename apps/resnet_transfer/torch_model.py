@@ -64,16 +64,14 @@ class TorchResNet(resnet.ResNet):
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the mean of each map, (N, C)."""
-        features: torch.Tensor = self.avgpool(maps).flatten(1)
-        return features
+        return self.avgpool(maps).flatten(1)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the inputs of the last layer, (N, 512) in a resnet18 of width 64."""
         return self.pool(self.stages(images)[-1])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.fc(self.features(images))
-        return logits
+        return self.fc(self.features(images))
 
 
 def build_model(config: ResNet, classes: int) -> nn.Module:

@@ -16,11 +16,11 @@ from apps.xor.train import build_learner, train
 from shared.backprop.activations import sigmoid
 from shared.errors import ConfigError
 from shared.runs.reader import load_weights
+from tests.apps.agreement import FRAMEWORKS
 from tests.forks import Forks
 from tests.helpers import PUBLISHED_LOSSES, PUBLISHED_OUTPUTS, ROOT, TIMEOUT, app_config, take_steps
 from tools.evaluate import main
 
-FRAMEWORKS = ["torch", "keras", "numpy"]
 FILES = "config.yaml metrics.json history.csv steps.csv curves.png decision.png weights.safetensors"
 
 
