@@ -17,7 +17,7 @@ from shared.config import Momentum
 from shared.data.images import ImageData
 from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
-from shared.files import read_verified, sha256_of, write_atomically
+from shared.files import read_verified, sha256_of, write_atomically, write_json
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import resolve_auto
 from shared.training.loop import evaluate
@@ -150,6 +150,6 @@ def write_cache(path: Path, state: State, facts: dict[str, Any]) -> None:
     facts["sha256"] = sha256_of(content)
     try:
         write_atomically(path, content)
-        write_atomically(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+        write_json(path.with_suffix(".json"), facts)
     except OSError as error:
         print(f"{path}: cannot be written ({error.strerror}); the source task is trained again next time")
