@@ -1,6 +1,6 @@
 """Whether the networks of an application in torch, Keras and NumPy compute the same."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -24,6 +24,14 @@ class Networks(NamedTuple):
     torch: Any
     keras: Any
     numpy: Any
+
+    def logits(self) -> dict[str, Callable[[Array], Array]]:
+        """Return for each framework the function from inputs to logits, in evaluation mode."""
+        return {
+            "torch": lambda inputs: self.torch.eval()(torch.from_numpy(inputs)).detach().numpy(),
+            "keras": lambda inputs: np.asarray(self.keras(inputs, training=False)),
+            "numpy": lambda inputs: self.numpy.eval().forward(inputs),
+        }
 
 
 def build_networks(modules: Sequence[ModuleType], config: Any, **sizes: Any) -> Networks:

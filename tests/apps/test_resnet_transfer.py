@@ -84,9 +84,9 @@ def test_the_same_weights_give_the_same_logits_gradients_and_statistics(
     torch_to_numpy(in_torch, in_numpy)
     random = np.random.default_rng(1)
     images = random.integers(0, 256, (3, size, size, 3)).astype(np.float64)
-    logits = in_torch.eval()(torch.from_numpy(images)).detach()
-    assert_close(in_numpy.eval().forward(images), logits, "NumPy in evaluation")
-    assert_close(in_keras(images, training=False), logits, "Keras in evaluation")
+    of_torch, *others = (logits(images) for logits in networks.logits().values())
+    for other in others:
+        assert_close(other, of_torch, "logits in evaluation")
     in_torch.train()
     in_numpy.train()
     assert_same_gradients(networks, images, random.normal(size=(3, 5)), relative=1e-7)
