@@ -100,14 +100,9 @@ def learning_curves(
     test: tuple[float, float] | None = None,
     loss: str = "cross-entropy (nats)",
 ) -> bytes:
-    """Return a PNG of loss and accuracy by epoch.
+    """Return a PNG of loss and accuracy by epoch, from the rows of steps.csv and history.csv.
 
-    Args:
-        steps: rows of steps.csv.
-        history: rows of history.csv.
-        title: what was trained.
-        test: loss and accuracy on the test set, drawn as a star at the last epoch.
-        loss: name and unit of the loss.
+    `test`, loss and accuracy on the test set, is drawn as a star at the last epoch.
     """
     chart = figure(title, (12, 5))
     left, right = chart.subplots(1, 2)
@@ -160,7 +155,7 @@ def decision_surface(
         surface: the probability of class 1 at each point of the grid, (n, n): row y, column x.
         points: the examples, (N, 2).
         labels: their classes, 0 or 1, (N,).
-        title: what was trained.
+        title: of the chart.
         legend: matplotlib's name of a place away from the points.
     """
     chart = figure(size=(8, 6.5))
@@ -179,14 +174,9 @@ def decision_surface(
 def log_curves(
     x: NDArray[Any], series: Mapping[str, NDArray[np.float64]], title: str, x_label: str, y_label: str
 ) -> bytes:
-    """Return a PNG of several curves over the same x, on a logarithmic scale.
+    """Return a PNG of curves over the same x, (n,), on a logarithmic scale.
 
-    Args:
-        x: shape (n,).
-        series: the values (n,) of each curve by its label, all above 0.
-        title: what is compared.
-        x_label: name and unit of x.
-        y_label: name and unit of the values.
+    `series` has the values (n,) of each curve by its label, all above 0.
     """
     chart = figure(size=(11, 6))
     axes = chart.subplots()
@@ -239,7 +229,7 @@ def prediction(
         images: (H, W) or, in color, (H, W, 3), by the title of each.
         classes: their names, the most probable first.
         probabilities: theirs, (len(classes),), 0 to 1.
-        title: the file and what was predicted.
+        title: of the chart.
     """
     chart = figure(title, (4.6 * (len(images) + 1), 5))
     panels = chart.subplots(1, len(images) + 1)
@@ -268,14 +258,9 @@ class ColoredText(NamedTuple):
 def word_colors(texts: Sequence[ColoredText], title: str, label: str, signed: bool = False) -> bytes:
     """Return a PNG of texts in which the color behind each word stands for its number.
 
-    Of a long text, the last `TEXT_LINES` lines are shown.
-
-    Args:
-        texts: at least one.
-        title: what is shown.
-        label: name and unit of the numbers.
-        signed: use two colors for numbers below and above 0, and white for 0; otherwise the numbers
-            start at 0 and the color goes from light to dark.
+    Of a long text, the last `TEXT_LINES` lines are shown. `label` is name and unit of the numbers. If
+    they are `signed`, those below and above 0 have two colors, and 0 is white; otherwise they start at
+    0, and the color goes from light to dark.
     """
     places = [_word_places(text.words) for text in texts]
     counts = [of_text[-1][0] + 1 for of_text in places]  # lines of each text

@@ -25,16 +25,31 @@ SHOWN = 8  # words or pairs that are printed
 
 
 def predict(run: FinishedRun[Config], text: str) -> Prediction:
-    """Return the most probable class of pairs and a key, or of a text, and a chart of the weights.
+    """Return the probability of each class of a text, or the value of a key, and a chart of the weights.
+
+    The weight of a word is its mean over the heads.
 
     Raises:
         ConfigError: they are not pairs and one of their keys; or the text has no words, or none
             that the network knows.
     """
+    from shared import charts  # matplotlib takes a second to import
+
     if run.config.data.name == "recall":
         return predict_value(run, text)
     tokenizer()  # imports torch, which must be imported before Keras (shared/parity/__init__.py)
-    return predict_class(run, text)
+    data = run.config.data
+    assert isinstance(data, Texts)
+    words, ids = known_words(text, run.data.vocabulary, data)
+    probabilities, by_head = probabilities_and_weights(run, ids)
+    weights, classes = by_head.mean(axis=0), run.data.classes
+    lines = [f"{classes[n]}: probability {probabilities[n]:.1%}" for n in np.argsort(-probabilities)]
+    colored = charts.ColoredText(words, 100 * weights, lines[0])
+    if unknown := int((ids == UNKNOWN).sum()):
+        lines.append(f"{unknown} of {len(words)} words are not in the vocabulary")
+    lines.append(f"weight: {heaviest(words, weights)}")
+    chart = charts.word_colors([colored], "Attention weight of each word", "weight (%)")
+    return Prediction("\n".join(lines), chart)
 
 
 def predict_value(run: FinishedRun[Config], text: str) -> Prediction:
@@ -76,24 +91,6 @@ def ids_of_pairs(names: Sequence[str], data: RecallData) -> NDArray[np.int64]:
     if names[-1] not in given:
         raise ConfigError(f"{names[-1]} is in none of the pairs: there is no answer")
     return np.array([data.vocabulary.index(name) for name in names], np.int64)
-
-
-def predict_class(run: FinishedRun[Config], text: str) -> Prediction:
-    """Return the probability of each class, and the weight of each word, its mean over the heads."""
-    from shared import charts  # matplotlib takes a second to import
-
-    data = run.config.data
-    assert isinstance(data, Texts)
-    words, ids = known_words(text, run.data.vocabulary, data)
-    probabilities, by_head = probabilities_and_weights(run, ids)
-    weights, classes = by_head.mean(axis=0), run.data.classes
-    lines = [f"{classes[n]}: probability {probabilities[n]:.1%}" for n in np.argsort(-probabilities)]
-    colored = charts.ColoredText(words, 100 * weights, lines[0])
-    if unknown := int((ids == UNKNOWN).sum()):
-        lines.append(f"{unknown} of {len(words)} words are not in the vocabulary")
-    lines.append(f"weight: {heaviest(words, weights)}")
-    chart = charts.word_colors([colored], "Attention weight of each word", "weight (%)")
-    return Prediction("\n".join(lines), chart)
 
 
 def probabilities_and_weights(

@@ -122,12 +122,8 @@ NETWORKS: dict[str, type[TorchNetwork]] = {
 
 
 def build_model(config: Model, tokens: int, outputs: int, paired: bool) -> nn.Module:
-    """Return the network that `config.name` names.
+    """Return the network that `config.name` names, for `tokens` ids, padding included.
 
-    Args:
-        config: its sizes.
-        tokens: number of ids, padding included.
-        outputs: how many logits; one tells two classes apart.
-        paired: whether ids are pairs and a question, or all items.
+    One logit tells two classes apart. `paired`: whether ids are pairs and a question, or all items.
     """
     return NETWORKS[config.name](config, tokens, outputs, paired)

@@ -18,7 +18,6 @@ from shared.runs.folder import RunFolder
 from shared.runs.progress import announcement, conclusion
 from shared.runs.reader import read_metrics, read_status
 from shared.training import frameworks
-from shared.training.frameworks import network_module, resolve_auto
 from shared.training.loop import Evaluation, Learner, evaluate, fit
 from shared.training.losses import Loss
 from shared.training.run_state import save_weights
@@ -38,7 +37,7 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set is not available.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = resolve_auto(config)
+    config = frameworks.resolve_auto(config)
     data = load_data(config)
     train_set, validation_set, test_set = split(data, config)
     run = RunFolder.open(config)
@@ -133,7 +132,7 @@ def write_charts(
     correct = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test examples correct"
     confusion = charts.confusion_matrix(test_set.labels, test.predictions, data.classes, correct)
     run.write("confusion.png", confusion)
-    weights_of = partial(network_module("apps.attention", config).attention_weights, learner.model)
+    weights_of = partial(frameworks.network_module("apps.attention", config).attention_weights, learner.model)
     if isinstance(data, RecallData):
         run.write("attention.png", own.recall_weights(weights_of, data, title))
     else:

@@ -45,11 +45,8 @@ def recurrent_weights(
 ) -> Weights:
     """Return weights from U(-1/sqrt(hidden), 1/sqrt(hidden)), PyTorch's range; biases 0.
 
-    Args:
-        network: the network to initialize.
-        rng: the generator to draw from.
-        forget_bias: added to the forget gate of an LSTM (Gers et al. 2000, section 4).
-        gain: use `gain` times an orthogonal matrix as the recurrent weights.
+    `forget_bias` is that of the forget gate of an LSTM (Gers et al. 2000, section 4). With `gain`, the
+    recurrent weights are `gain` times an orthogonal matrix.
     """
     bound = network.hidden**-0.5
     weights = build_model(network).params

@@ -110,15 +110,10 @@ class TorchBow(TorchReader):
 def embedding_gradients(
     model: TorchReader, ids: NDArray[np.int64], output: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the embedded words, and the gradient of each text's logit with respect to them.
+    """Return the embedded words of ids (N, T), and the gradient of a logit with respect to them.
 
-    Args:
-        model: the network; it is left in evaluation mode.
-        ids: the words, (N, T).
-        output: which logit.
-
-    Returns:
-        Two arrays (N, T, embedding); of a bag of words (N, 2 T - 1, embedding): words, then pairs.
+    The network is left in evaluation mode. Both are (N, T, embedding); of a bag of words
+    (N, 2 T - 1, embedding): words, then pairs.
     """
     model.eval()
     batch = torch.from_numpy(ids).to(model.embedding.weight.device)

@@ -13,7 +13,6 @@ from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.progress import announcement, conclusion
 from shared.training import frameworks
-from shared.training.frameworks import resolve_auto
 from shared.training.loop import Evaluation, Learner, evaluate, fit
 from shared.training.losses import Loss
 from shared.training.run_state import save_weights
@@ -27,7 +26,7 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set is not available.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = resolve_auto(config)
+    config = frameworks.resolve_auto(config)
     texts = load_data(config)
     train_set, validation_set, test_set = split(texts, config)
     run = RunFolder.open(config)

@@ -95,13 +95,9 @@ def features(learner: Any, images: NDArray[Any]) -> NDArray[Any]:
 def shift_and_mirror(images: Any, random: np.random.Generator, pixels: int, mirror: bool) -> torch.Tensor:
     """Shift each image at random by up to `pixels` in each direction and mirror half of them.
 
-    torchvision's transforms (v2), with the effect of shared/data/augment.py but other random numbers.
-
-    Args:
-        images: uint8 (N, height, width, 3), an array or tensor; edge pixels are repeated to fill gaps.
-        random: seeds torch's generator.
-        pixels: largest shift; 0 shifts nothing.
-        mirror: whether to mirror at all.
+    torchvision's transforms (v2), with the effect of shared/data/augment.py but other random numbers;
+    `random` seeds torch's generator. Images are uint8 (N, height, width, 3), an array or tensor; edge
+    pixels are repeated to fill gaps.
     """
     steps = [v2.RandomCrop(tuple(images.shape[1:3]))] if pixels else []
     transform = v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if mirror else [])])
@@ -134,14 +130,11 @@ def explain(
 
     The paper uses the maps of the last stage, which are a single pixel for a small image: this uses
     the last stage with at least 4x4 pixels or, if no pixel of its map is positive, a later one with
-    2x2.
-
-    Args:
-        network: in evaluation mode; its parameters get requires_grad=False.
-        image: uint8 (size, size, 3).
+    2x2. The network is in evaluation mode; its parameters get requires_grad=False.
 
     Returns:
-        Probabilities (classes,), the map (h, w) from 0 to 1, and the name of the stage.
+        For an image, uint8 (size, size, 3): probabilities (classes,), the map (h, w) from 0 to 1, and
+        the name of the stage.
     """
     network.requires_grad_(False)
     with torch.no_grad():

@@ -15,7 +15,6 @@ from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
 from shared.runs.folder import RunFolder
 from shared.training import frameworks
-from shared.training.frameworks import learner_class, network_module
 from shared.training.loop import EVALUATION_BATCH, Augment, Learner, fit
 from shared.training.schedule import LrScales
 
@@ -158,9 +157,10 @@ def fit_head(
     (classes,) = (len(value) for value in own.values() if value.ndim == 1)  # the bias
     train_features = with_features(learner, train_set, config)
     validation_features = validation_set and with_features(learner, validation_set, config)
-    count = train_features.inputs.shape[1]
-    build = partial(network_module(PACKAGE, config).build_head, features=count, classes=classes)
-    head = learner_class(config.framework)(build, config, lr_scales={"": config.transfer.frozen_rate})
+    sizes = {"features": train_features.inputs.shape[1], "classes": classes}
+    build = partial(frameworks.network_module(PACKAGE, config).build_head, **sizes)
+    scales = {"": config.transfer.frozen_rate}
+    head = frameworks.learner_class(config.framework)(build, config, lr_scales=scales)
     head.load_weights(own)
     fit(head, train_features, validation_features, config, run)
     learner.load_weights(learner.weights() | head.weights())
@@ -168,7 +168,7 @@ def fit_head(
 
 def with_features(learner: Learner, examples: Examples, config: Config) -> Examples:
     """Return the examples with the backbone's features (N, F) as inputs."""
-    features = network_module(PACKAGE, config).features
+    features = frameworks.network_module(PACKAGE, config).features
     batches = [
         features(learner, examples.inputs[first : first + EVALUATION_BATCH])
         for first in range(0, len(examples), EVALUATION_BATCH)
@@ -182,5 +182,5 @@ def augmentation(config: Config) -> Augment | None:
     if config.transfer.mode == "frozen" or not (data.shift or data.mirror):
         return None
     in_torch = config.framework == "torch"
-    augment = network_module(PACKAGE, config).shift_and_mirror if in_torch else shift_and_mirror
+    augment = frameworks.network_module(PACKAGE, config).shift_and_mirror if in_torch else shift_and_mirror
     return partial(augment, pixels=data.shift, mirror=data.mirror)

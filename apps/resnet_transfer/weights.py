@@ -23,10 +23,8 @@ LARGEST = np.finfo(np.float32).max
 def initial_weights(config: Config, target: ImageData, run: RunFolder) -> InitialWeights:
     """Return the weights that `config.weights` names, by torchvision's names.
 
-    Args:
-        config: the run's.
-        target: images of the target task; the source task has none of its classes.
-        run: if the source task has to be trained, its history goes to the folder `source` in it.
+    If the source task has to be trained, on classes that `target` does not have, its history goes to
+    the folder `source` inside the run folder.
 
     Raises:
         DataError: the weights are unavailable, damaged, or not the weights of a network.
@@ -59,9 +57,7 @@ def imagenet_weights(config: Config) -> InitialWeights:
 def read_weights(path: Path, sha256: str | None = None) -> dict[str, NDArray[Any]]:
     """Return the weights in a file of safetensors or one written by torch.save; no code in it is run.
 
-    Args:
-        path: the file.
-        sha256: its SHA-256 digest or the digest's first digits; None accepts any.
+    `sha256` is the file's SHA-256 digest or the digest's first digits; None accepts any.
 
     Raises:
         DataError: the file is missing, has another digest, or does not hold finite, real arrays.
