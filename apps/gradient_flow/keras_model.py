@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import Model, layers
 
-from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Masks, Network, Recurrent, Weights
+from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Masks, Network, Weights
 from shared.data.examples import Examples
 from shared.training.keras_learner import set_threads
 
@@ -28,7 +28,12 @@ def build_model(network: Network) -> Model:
     The inputs of a `Dense` with dropout are x and a factor (N, width) for each hidden layer; its
     outputs are the logits and the output of each hidden layer.
     """
-    return keras_recurrent(network) if isinstance(network, Recurrent) else keras_dense(network)
+    if isinstance(network, Dense):
+        return keras_dense(network)
+    inputs = keras.Input((None, network.inputs), dtype=DTYPE)  # any number of steps
+    kind = layers.LSTM if network.cell == "lstm" else layers.SimpleRNN
+    state = kind(network.hidden, name="cell", recurrent_initializer="zeros", **EMPTY)(inputs)
+    return Model([inputs], [layers.Dense(CLASSES, name="output", **EMPTY)(state)])
 
 
 def keras_dense(network: Dense) -> Model:
@@ -50,14 +55,6 @@ def keras_dense(network: Dense) -> Model:
     model = Model([inputs, *factors], [logits, *hidden])
     model.keep = 1 - network.dropout  # probability that dropout keeps a value
     return model
-
-
-def keras_recurrent(network: Recurrent) -> Model:
-    """Return `Recurrent` in Keras, for any number of steps."""
-    inputs = keras.Input((None, network.inputs), dtype=DTYPE)
-    kind = layers.LSTM if network.cell == "lstm" else layers.SimpleRNN
-    state = kind(network.hidden, name="cell", recurrent_initializer="zeros", **EMPTY)(inputs)
-    return Model([inputs], [layers.Dense(CLASSES, name="output", **EMPTY)(state)])
 
 
 def load_weights(model: Model, weights: Weights) -> None:

@@ -94,23 +94,17 @@ def explain(run: FinishedRun[Config], text: str) -> Explanation:
     output = 0 if binary else int(probabilities.argmax())
     module = network_module("apps.imdb_rnn", run.config)
     embedded, gradients = module.embedding_gradients(learner.model, ids[None], output)
+    effects, pairs = np.split((embedded * gradients).sum(axis=2)[0], [len(ids)])
+    if len(pairs):  # the two words of a pair share its effect
+        effects[:-1] += pairs / 2
+        effects[1:] += pairs / 2
     return Explanation(
         words,
         int((ids == UNKNOWN).sum()),
         {texts.classes[n]: float(probabilities[n]) for n in np.argsort(-probabilities)},
         texts.classes[1 if binary else output],
-        effects_by_word((embedded * gradients).sum(axis=2)[0], len(ids)),
+        effects,
     )
-
-
-def effects_by_word(effects: NDArray[np.float64], words: int) -> NDArray[np.float64]:
-    """Return one number per word, (T,): the two words of a pair share its effect."""
-    pairs = effects[words:] / 2
-    by_word = effects[:words].copy()
-    if len(pairs):
-        by_word[:-1] += pairs
-        by_word[1:] += pairs
-    return by_word
 
 
 def exportable(network: Any) -> Any:

@@ -58,14 +58,12 @@ def measure(engine: Any, config: Config, batch: Examples) -> list[Row]:
 def ratios(rows: Sequence[Row]) -> list[Row]:
     """Return the norm at the first layer over that at the last: a column for each remedy."""
     depths = sorted(set(column(rows, "depth")))
-    keys = [
-        {"depth": depth, "activation": activation, "initialization": initialization}
-        for depth, activation, initialization in product(depths, ACTIVATIONS, INITIALIZATIONS)
-    ]
-    remedies = list(dict.fromkeys(column(rows, "network")))
-    return [
-        key | {remedy: ratio(where(rows, **key, network=remedy), NORM) for remedy in remedies} for key in keys
-    ]
+    remedies = dict.fromkeys(column(rows, "network"))
+    table = []
+    for depth, activation, initialization in product(depths, ACTIVATIONS, INITIALIZATIONS):
+        key = {"depth": depth, "activation": activation, "initialization": initialization}
+        table.append(key | {one: ratio(where(rows, **key, network=one), NORM) for one in remedies})
+    return table
 
 
 def depth_figure(rows: Sequence[Row]) -> Figure:
