@@ -16,32 +16,23 @@ from shared.training.loop import Learner
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a trained network predicts for one input.
+    """What a trained network predicts for one input."""
 
-    Attributes:
-        text: the lines to print.
-        chart: a PNG.
-        name: the file name of the chart, without its suffix.
-    """
-
-    text: str
-    chart: bytes
-    name: str = "prediction"
+    text: str  # the lines to print
+    chart: bytes  # a PNG
+    name: str = "prediction"  # of the chart's file, without its suffix
 
 
 @dataclass(frozen=True)
 class Export:
     """How an application's torch networks are written as ONNX.
 
-    Attributes:
-        input: the name of the input.
-        axes: the names of the input's first axes, those that may have any size.
-        describe: says what the input is, for a reader who has only the file.
-        prepare: takes the network; returns an equivalent one that torch can export.
+    `describe` says what the input is, for a reader who has only the file. `prepare` takes the network
+    and returns an equivalent one that torch can export.
     """
 
-    input: str = "inputs"
-    axes: tuple[str, ...] = ("batch",)
+    input: str = "inputs"  # its name
+    axes: tuple[str, ...] = ("batch",)  # names of the input's first axes, those that may have any size
     describe: Callable[["FinishedRun[Any]"], str] = lambda run: "one example of the data set per row"
     prepare: Callable[[Any], Any] = lambda network: network
 
@@ -78,19 +69,12 @@ class Application(Generic[AnyAppConfig]):
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun(Generic[AnyAppConfig]):
-    """A run that has ended well. Its data set and its network are loaded when first used.
-
-    Attributes:
-        application: the application that made it.
-        folder: the run folder.
-        config: its configuration.
-        metrics: the content of its metrics.json.
-    """
+    """A run that has ended well. Its data set and its network are loaded when first used."""
 
     application: Application[AnyAppConfig]
     folder: Path
     config: AnyAppConfig
-    metrics: dict[str, Any]
+    metrics: dict[str, Any]  # the content of its metrics.json
 
     @classmethod
     def open(cls, application: Application[AnyAppConfig], folder: Path) -> "FinishedRun[AnyAppConfig]":

@@ -40,12 +40,7 @@ Model = SingleHead | MultiHead | MeanPooling
 class Recall(SplitData):
     name: Literal["recall"]
     keys: Annotated[int, Field(ge=1, le=2_000, description="number of different keys")]
-    values: Annotated[
-        int,
-        Field(
-            ge=4, multiple_of=2, description="number of different values; half of them occur in an example"
-        ),
-    ]
+    values: Annotated[int, Field(ge=4, multiple_of=2, description="number of values; an example has half")]
     pairs: Annotated[Count, Field(description="number of pairs in an example")]
     longer: Annotated[list[Count], Field(description="numbers of pairs in additional test examples")]
 

@@ -73,8 +73,7 @@ def ids_of_pairs(names: Sequence[str], data: RecallData) -> NDArray[np.int64]:
     """Return the ids of key, value, key, value, ..., and the key that is asked for, (T,).
 
     Raises:
-        ConfigError: the names are something else, a key is in two pairs, or the key that is asked for
-            is in none.
+        ConfigError: the names are something else, or the answer is not unique.
     """
     values = data.classes
     keys = data.vocabulary[1 : -len(values)]  # without padding

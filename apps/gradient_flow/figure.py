@@ -14,25 +14,15 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with everything the page shows of it.
+    """A chart with everything the page shows of it."""
 
-    Attributes:
-        name: of its files, NAME.png and NAME.csv.
-        title: its heading.
-        caption: what to look at; its numbers come from `rows`.
-        alt: a description for people who cannot see the chart.
-        rows: the numbers, all rows with the same keys.
-        png: the chart, 1280 x 720.
-        table: rows to show below the chart.
-    """
-
-    name: str
+    name: str  # of its files, NAME.png and NAME.csv
     title: str
-    caption: str
-    alt: str
-    rows: Sequence[Row]
-    png: bytes
-    table: Sequence[Row] = ()
+    caption: str  # what to look at; its numbers come from `rows`
+    alt: str  # a description for people who cannot see the chart
+    rows: Sequence[Row]  # the numbers, all rows with the same keys
+    png: bytes  # 1280 x 720
+    table: Sequence[Row] = ()  # rows to show below the chart
 
 
 def where(rows: Sequence[Row], **values: Any) -> list[Row]:

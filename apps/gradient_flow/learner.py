@@ -34,9 +34,6 @@ class GradientLearner(NumpyLearner):
 
     The weights and the optimizer are NumPy's in every framework, so that all take the same steps;
     the framework computes gradients and logits.
-
-    Attributes:
-        best_weights: the weights after the epoch with the lowest validation loss so far.
     """
 
     def __init__(self, config: Config, method: str = "early stopping") -> None:
@@ -46,7 +43,7 @@ class GradientLearner(NumpyLearner):
         super().__init__(lambda *_: build_model(self.network), config)
         start = initial_weights(self.network, "He", 1.0, np.random.default_rng([config.seed, 3]))
         self.load_weights(start)  # the same for every method
-        self.best_weights = self.weights()
+        self.best_weights = self.weights()  # after the epoch with the lowest validation loss so far
         self.random = np.random.default_rng([config.seed, 4])  # of the dropout masks
         learner_class(config.framework)  # imports Keras quietly, and PyTorch only where that is possible
         self.engine = network_module("apps.gradient_flow", config)

@@ -24,21 +24,15 @@ class Dense:
     """`depth` hidden layers h_l = activation(norm(W_l h_(l-1) + b_l)), then a linear layer.
 
     Inputs (N, inputs) to logits (N, 10).
-
-    Attributes:
-        activation: "sigmoid", "tanh", "ReLU" or "none".
-        norm: use batch normalization, which replaces the bias.
-        residual: add its input to every layer but the first: h_l = h_(l-1) + ...
-        dropout: probability of a zero after each activation, when masks are given.
     """
 
     inputs: int
     width: int
     depth: int
-    activation: str
-    norm: bool = False
-    residual: bool = False
-    dropout: float = 0.0
+    activation: str  # "sigmoid", "tanh", "ReLU" or "none"
+    norm: bool = False  # batch normalization, which replaces the bias
+    residual: bool = False  # add its input to every layer but the first: h_l = h_(l-1) + ...
+    dropout: float = 0.0  # probability of a zero after each activation, when masks are given
 
 
 @dataclass(frozen=True)
@@ -46,12 +40,9 @@ class Recurrent:
     """An RNN (tanh) or an LSTM, then a linear layer on its last state.
 
     Inputs (N, T, inputs) to logits (N, 10).
-
-    Attributes:
-        cell: "rnn" or "lstm".
     """
 
-    cell: str
+    cell: str  # "rnn" or "lstm"
     inputs: int
     hidden: int
 
@@ -63,18 +54,13 @@ Network = Dense | Recurrent
 class Gradients:
     """The result of one backward pass.
 
-    Attributes:
-        loss: mean cross-entropy of the batch, in nats.
-        logits: of a `Dense`, (N, 10), those that the loss was computed from.
-        parameters: the gradient with respect to every weight, by name.
-        flow: of a `Dense`, the gradient with respect to the output of each hidden layer
-            (depth, N, width); of a `Recurrent`, with respect to the input of each step
-            (T, N, inputs).
+    `flow` is the gradient with respect to the output of each hidden layer of a `Dense`,
+    (depth, N, width), or to the input of each step of a `Recurrent`, (T, N, inputs).
     """
 
-    loss: float
-    logits: Array
-    parameters: Weights
+    loss: float  # mean cross-entropy of the batch, in nats
+    logits: Array  # (N, 10), those that the loss was computed from
+    parameters: Weights  # the gradient with respect to every weight
     flow: Array
 
 
