@@ -42,9 +42,7 @@ class Application(Generic[AnyAppConfig]):
     """One application; `APPLICATION` in apps/NAME/predict.py is all that the tools know of it.
 
     Attributes:
-        name: the name of its folder in apps/.
-        config: the class of its configuration.
-        load_data: returns the data set that a configuration names.
+        name: that of its folder in apps/.
         build_learner: takes a configuration and the data set of the run; returns the untrained
             network.
         test_examples: takes the data set of the run, the data set to test on (often the same) and
@@ -52,7 +50,6 @@ class Application(Generic[AnyAppConfig]):
         predict: takes a finished run and one input from the command line. It may raise a
             SuiteError. None: the application predicts nothing.
         input_help: what an input of `predict` is.
-        export: how its networks are written as ONNX.
         other_data: whether a run can be evaluated on other data than its own.
     """
 

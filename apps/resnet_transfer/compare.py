@@ -37,12 +37,7 @@ def compare(config: Config) -> dict[str, Any]:
 
     The run folder gets comparison.csv (a row per training) and comparison.png. `test_accuracy` in
     metrics.json is the mean of mode `finetune` with the last of `transfer.counts`. A resumed run
-    skips the trainings that have finished.
-
-    Raises:
-        ConfigError: a class has fewer images than `transfer.counts` asks for, or a batch does not fit.
-        DataError: the data set or the initial weights are unavailable or damaged.
-        TrainingDiverged: a loss is not finite.
+    skips the trainings that have finished. Raises as `train`.
     """
     if config.weights == "none":
         raise ConfigError("transfer.mode=compare needs pretrained weights to compare: not weights=none")

@@ -62,15 +62,9 @@ def source_config(config: Config) -> Config:
     """
     source = config.source
     optimizer = {"name": "momentum", "formula": "torch", "momentum": 0.9, "nesterov": True}
-    optimizer |= {"lr": source.lr, "weight_decay": source.weight_decay}
-    trainer = {
-        "epochs": source.epochs,
-        "batch_size": source.batch_size,
-        "schedule": "one_cycle",
-        "clip_norm": None,
-        "max_steps": None,
-        "precision": source.precision,
-    }
+    optimizer |= source.model_dump(include={"lr", "weight_decay"})
+    trainer = {"schedule": "one_cycle", "clip_norm": None, "max_steps": None}
+    trainer |= source.model_dump(include={"epochs", "batch_size", "precision"})
     changes = {
         "framework": "torch",
         "seed": source.seed,

@@ -20,12 +20,8 @@ class TorchResNet(resnet.ResNet):
     """torchvision's ResNet (He et al. 2016, arXiv:1512.03385); weights by torchvision's names.
 
     Takes images (N, H, W, 3) of 0 to 255, of any dtype, and normalizes them by the mean and
-    standard deviation of ImageNet, as torchvision's weights expect; returns logits (N, classes).
-
-    Args:
-        config: `width` is the number of channels of the first stage. `stem=small`: the first
-            convolution has stride 1 and no pooling follows.
-        classes: number of logits.
+    standard deviation of ImageNet, as torchvision's weights expect; returns logits (N, classes). With
+    `stem=small`, the first convolution has stride 1 and no pooling follows.
     """
 
     def __init__(self, config: ResNet, classes: int) -> None:
