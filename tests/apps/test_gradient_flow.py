@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -97,12 +96,8 @@ def test_a_run_writes_every_file(smoke: tuple[Path, str]) -> None:
     expected |= {"test_examples": 360, "epochs": 1, "steps": 4}
     expected |= {"parameters": 196 * 16 + 16 + 16 * 16 + 16 + 16 * 10 + 10}
     assert {key: metrics[key] for key in expected} == expected
-    needed = {"dataset_sha256", "test_accuracy", "test_loss", "train_seconds", "versions", "hardware", "git"}
-    assert needed <= metrics.keys()
     for name in CHARTS:
-        content = (folder / f"{name}.png").read_bytes()
-        assert content[:8] == b"\x89PNG\r\n\x1a\n"
-        assert struct.unpack(">II", content[16:24]) == (1280, 720), name
+        assert Image.open(folder / f"{name}.png").size == (1280, 720), name
     rows = rows_of(folder / "remedies.csv")
     assert len(rows) == (3 + 6) * 3 * 4 * 4
     assert all(float(row["gradient_of_output"]) > 0 for row in rows)
