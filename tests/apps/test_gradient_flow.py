@@ -153,7 +153,7 @@ def test_a_wrong_configuration_is_explained(override: str, message: str) -> None
     assert "\n" not in str(refused.value)
 
 
-# The gradients, compared with those of the frameworks and with finite differences
+# The gradients, compared with those of the frameworks
 
 
 def assert_same_rows(own: Sequence[Row], others: Sequence[Row]) -> None:
@@ -329,7 +329,7 @@ def test_a_clipped_norm_never_exceeds_the_limit() -> None:
 # Overfitting
 
 
-def trained(folder: Path, method: str, *overrides: str) -> tuple[GradientLearner, RunFolder]:
+def train_method(folder: Path, method: str, *overrides: str) -> tuple[GradientLearner, RunFolder]:
     config = flow_config("-", *overrides)
     place = folder / config.framework / method
     place.mkdir(parents=True)
@@ -343,7 +343,7 @@ def compare(folder: Path, *overrides: str) -> tuple[Figure, GradientLearner]:
     """Return the chart of overfitting, and the network that early stopping picked."""
     config = flow_config("-", *overrides)
     test_set = split(digits.load(), config)[2]
-    runs = {method: trained(folder, method, *overrides) for method in METHODS}
+    runs = {method: train_method(folder, method, *overrides) for method in METHODS}
     results = {
         m: (run.rows("history.csv"), evaluate(learner, test_set)) for m, (learner, run) in runs.items()
     }
@@ -351,8 +351,8 @@ def compare(folder: Path, *overrides: str) -> tuple[Figure, GradientLearner]:
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Figure, GradientLearner]:
-    return compare(tmp_path_factory.mktemp("compared"))
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> tuple[Figure, GradientLearner]:
+    return compare(tmp_path_factory.mktemp("comparison"))
 
 
 @pytest.mark.parametrize("framework", OTHERS)
@@ -363,19 +363,19 @@ def test_training_runs_equal_autograd(framework: str, tmp_path: Path) -> None:
     assert_same_rows(own.table, other.table)
 
 
-def test_every_method_narrows_the_gap(compared: tuple[Figure, Any]) -> None:
-    plain, *others = compared[0].table
+def test_every_method_narrows_the_gap(comparison: tuple[Figure, Any]) -> None:
+    plain, *others = comparison[0].table
     assert plain["training loss"] < 0.02
     assert plain[overfitting.GAP] > 0.5
     for row in others:
         assert row[overfitting.GAP] < plain[overfitting.GAP] / 2, row["method"]
         assert row["test loss"] < plain["test loss"] - 0.1, row["method"]
-    for row in compared[0].table:
+    for row in comparison[0].table:
         assert row[overfitting.GAP] == pytest.approx(row["test loss"] - row["training loss"])
 
 
-def test_early_stopping_picks_the_lowest_validation_loss(compared: tuple[Figure, GradientLearner]) -> None:
-    figure, learner = compared
+def test_early_stopping_picks_the_lowest_validation_loss(comparison: tuple[Figure, GradientLearner]) -> None:
+    figure, learner = comparison
     stopped = column(where(figure.rows, method="early stopping"), "validation_loss")
     plain = column(where(figure.rows, method="nothing"), "validation_loss")
     assert stopped == plain[: len(stopped)], "the same training run, stopped early"
@@ -396,7 +396,7 @@ def test_patience() -> None:
 def test_penalties_make_weights_smaller_and_l1_makes_them_sparse(tmp_path: Path) -> None:
     weights = {}
     for method in ("nothing", "L1", "L2"):
-        learner, _ = trained(tmp_path, method, "trainer.epochs=20", "model.hidden=32")
+        learner, _ = train_method(tmp_path, method, "trainer.epochs=20", "model.hidden=32")
         matrices = [weight.ravel() for weight in learner.weights().values() if weight.ndim == 2]
         weights[method] = np.concatenate(matrices)
     assert norm(weights["L1"]) < 0.9 * norm(weights["nothing"])
@@ -420,11 +420,11 @@ def test_training_validation_and_test_sets_are_disjoint() -> None:
 
 def test_divergence_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match=r"try a smaller optimizer\.lr"):
-        trained(tmp_path, "nothing", "optimizer.lr=1e200", "trainer.epochs=5", "model.hidden=8")
+        train_method(tmp_path, "nothing", "optimizer.lr=1e200", "trainer.epochs=5", "model.hidden=8")
 
 
 def test_max_steps_ends_training(tmp_path: Path) -> None:
-    _, run = trained(tmp_path, "dropout", "trainer.max_steps=6", "model.hidden=8")
+    _, run = train_method(tmp_path, "dropout", "trainer.max_steps=6", "model.hidden=8")
     assert len(run.rows("steps.csv")) == 6
     assert len(run.rows("history.csv")) == 2
 
@@ -633,15 +633,15 @@ def test_the_caption_of_the_learning_rates() -> None:
     assert ends["too small"] > 1
 
 
-def test_the_caption_of_overfitting(compared: tuple[Figure, Any]) -> None:
-    caption, table = compared[0].caption, compared[0].table
+def test_the_caption_of_overfitting(comparison: tuple[Figure, Any]) -> None:
+    caption, table = comparison[0].caption, comparison[0].table
     assert caption.count(", narrower;") == caption.count(", lower") == 4
     assert "not " not in caption.partition("Early stopping takes")[0]
     for row in table:
         assert number(row[overfitting.GAP]) in caption
         assert number(row["test loss"]) in caption
     worse = [row | {overfitting.GAP: 9.0, "test loss": 9.0} for row in table[1:]]
-    rewritten = overfitting.figure(compared[0].rows, [table[0], *worse], flow_config())
+    rewritten = overfitting.figure(comparison[0].rows, [table[0], *worse], flow_config())
     assert rewritten.caption.count("not narrower; test loss 9, not") == 4
 
 

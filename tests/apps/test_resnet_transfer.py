@@ -120,7 +120,9 @@ def initial(tmp_path: Path, _shallow: None) -> InitialWeights:
     return InitialWeights("a test", torch_state(network))
 
 
-def trained(config: Config, initial: InitialWeights, folder: Path) -> tuple[Any, dict[str, Any], Examples]:
+def train_on_digits(
+    config: Config, initial: InitialWeights, folder: Path
+) -> tuple[Any, dict[str, Any], Examples]:
     """Train on the digits; return the learner, its weights by torch's names, and a test set."""
     images = load_data(config)
     train_set, _, test_set = split(images, config)
@@ -138,7 +140,7 @@ def test_a_frozen_backbone_keeps_weights_and_statistics_and_runs_once_with_the_s
     for features in ("once", "each_epoch"):
         mode = ["transfer.mode=frozen", f"transfer.features={features}", f"framework={framework}"]
         config = resnet_config(tmp_path, *mode, *SHORT)
-        learner, after, test_set = trained(config, initial, tmp_path / features)
+        learner, after, test_set = train_on_digits(config, initial, tmp_path / features)
         assert learner.parameters == 64 * 5 + 5
         for name, value in transfer.backbone(initial.state).items():
             np.testing.assert_array_equal(after[name], value, err_msg=name)
@@ -156,7 +158,7 @@ def test_the_backbone_learns_at_its_own_rate(framework: str, initial: InitialWei
     moved = []
     for factor in (0.25, 1.0):
         changes = [f"transfer.backbone_rate={factor}", f"framework={framework}", "data.shift=0"]
-        _, after, _ = trained(resnet_config(tmp_path, *SHORT, *one_step, *changes), initial, tmp_path)
+        _, after, _ = train_on_digits(resnet_config(tmp_path, *SHORT, *one_step, *changes), initial, tmp_path)
         moved.append(after)
     slow, fast = (after["conv1.weight"] - initial.state["conv1.weight"] for after in moved)
     assert np.abs(fast).max() > 1e-4

@@ -38,18 +38,18 @@ def measure(results: Mapping[str, tuple[list[Row], Evaluation]]) -> tuple[list[R
 def figure(rows: Sequence[Row], table: Sequence[Row], config: Config) -> Figure:
     """Return the chart; its caption compares each method's gap and test loss with those of nothing."""
     plain, *others = table
-    compared = {}
+    comparisons = {}
     for row in others:
         narrower = "narrower" if row[GAP] < plain[GAP] else "not narrower"
         lower = "lower" if row["test loss"] < plain["test loss"] else "not lower"
         losses = f"gap {number(row[GAP])}, {narrower}; test loss {number(row['test loss'])}, {lower}"
-        compared[row["method"]] = losses
+        comparisons[row["method"]] = losses
     wrong = config.data.wrong_labels
     noise = f", {wrong:.0%} of their labels drawn at random" if wrong else ""
     caption = (
         f"Networks trained on {config.data.train_examples} digits{noise}. With nothing against "
         f"overfitting, the training loss ends at {number(plain['training loss'])} and the test loss at "
-        f"{number(plain['test loss'])}: a gap of {number(plain[GAP])}. {listing(compared)}. Early "
+        f"{number(plain['test loss'])}: a gap of {number(plain[GAP])}. {listing(comparisons)}. Early "
         f"stopping takes the weights of epoch {others[0]['epoch taken']}, where the validation "
         "loss was lowest. No method sees the test set before the end."
     )
