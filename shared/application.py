@@ -15,32 +15,23 @@ from shared.training.loop import Learner
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a trained network predicts for one input.
+    """What a trained network predicts for one input."""
 
-    Attributes:
-        text: the lines to print.
-        chart: a PNG.
-        name: the file name of the chart, without its suffix.
-    """
-
-    text: str
-    chart: bytes
-    name: str = "prediction"
+    text: str  # the lines to print
+    chart: bytes  # a PNG
+    name: str = "prediction"  # of the chart's file, without its suffix
 
 
 @dataclass(frozen=True)
 class Export:
     """How an application's torch networks are written as ONNX.
 
-    Attributes:
-        input: the name of the input.
-        axes: the names of the input's first axes, those that may have any size.
-        describe: says what the input is, for a reader who has only the file.
-        prepare: takes the network; returns an equivalent one that torch can export.
+    `describe` says what the input is, for a reader who has only the file. `prepare` takes the network
+    and returns an equivalent one that torch can export.
     """
 
-    input: str = "inputs"
-    axes: tuple[str, ...] = ("batch",)
+    input: str = "inputs"  # its name
+    axes: tuple[str, ...] = ("batch",)  # names of the input's first axes, those that may have any size
     describe: Callable[["FinishedRun[Any]"], str] = lambda run: "one example of the data set per row"
     prepare: Callable[[Any], Any] = lambda network: network
 
@@ -50,9 +41,7 @@ class Application(Generic[AnyAppConfig]):
     """One application; `APPLICATION` in apps/NAME/predict.py is all that the tools know of it.
 
     Attributes:
-        name: the name of its folder in apps/.
-        config: the class of its configuration.
-        load_data: returns the data set that a configuration names.
+        name: that of its folder in apps/.
         build_learner: takes a configuration and the data set of the run; returns the untrained
             network.
         test_examples: takes the data set of the run, the data set to test on (often the same) and
@@ -60,7 +49,6 @@ class Application(Generic[AnyAppConfig]):
         predict: takes a finished run and one input from the command line. It may raise a
             SuiteError. None: the application predicts nothing.
         input_help: what an input of `predict` is.
-        export: how its networks are written as ONNX.
         other_data: whether a run can be evaluated on other data than its own.
     """
 
@@ -77,19 +65,12 @@ class Application(Generic[AnyAppConfig]):
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun(Generic[AnyAppConfig]):
-    """A run that has ended well. Its data set and its network are loaded when first used.
-
-    Attributes:
-        application: the application that made it.
-        folder: the run folder.
-        config: its configuration.
-        metrics: the content of its metrics.json.
-    """
+    """A run that has ended well. Its data set and its network are loaded when first used."""
 
     application: Application[AnyAppConfig]
     folder: Path
     config: AnyAppConfig
-    metrics: dict[str, Any]
+    metrics: dict[str, Any]  # the content of its metrics.json
 
     @classmethod
     def open(cls, application: Application[AnyAppConfig], folder: Path) -> "FinishedRun[AnyAppConfig]":

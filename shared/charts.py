@@ -79,7 +79,7 @@ def log_scale(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def curve(axes: Axes, number: int, x: Sequence[Any], y: Sequence[float], label: str = "") -> None:
+def curve(axes: Axes, number: int, x: Any, y: Any, label: str = "") -> None:
     """Draw a curve in style `number` of `STYLES`, with about ten markers."""
     color, style, marker = STYLES[number % len(STYLES)]
     every = max(1, len(x) // 10)
@@ -93,59 +93,32 @@ def legend_below(chart: Figure, axes: Axes, columns: int) -> None:
     chart.legend(handles, labels, loc=place, ncols=columns, frameon=False, handlelength=3.5)
 
 
-def show_image(axes: Axes, image: NDArray[np.uint8], title: str = "") -> None:
-    """Draw an image (H, W) or, in color, (H, W, 3), with a title and no ticks."""
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_title(title, parse_math=False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
-def class_bars(axes: Axes, classes: Sequence[str], probabilities: NDArray[np.float64]) -> None:
-    """Draw a bar for the probability (0 to 1) of each class; the first class, on top, is blue."""
-    colors = [BLUE, *[GRAY] * (len(classes) - 1)]
-    bars = axes.barh(range(len(classes)), 100 * probabilities, color=colors)
-    axes.bar_label(bars, fmt="%.1f %%", padding=4)
-    axes.set_yticks(range(len(classes)), classes, fontsize=FONT_SIZE, parse_math=False)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 125)
-    axes.set_xticks([0, 50, 100])
-    axes.set_xlabel("probability (%)")
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def learning_curves(
     steps: Sequence[dict[str, Any]],
     history: Sequence[dict[str, Any]],
     title: str,
-    test: dict[str, float] | None = None,
+    test: tuple[float, float] | None = None,
     loss: str = "cross-entropy (nats)",
 ) -> bytes:
-    """Return a PNG of loss and accuracy by epoch.
+    """Return a PNG of loss and accuracy by epoch, from the rows of steps.csv and history.csv.
 
-    Args:
-        steps: rows of steps.csv.
-        history: rows of history.csv.
-        title: what was trained.
-        test: `loss` and `accuracy` on the test set, drawn as a star at the last epoch.
-        loss: name and unit of the loss.
+    `test`, loss and accuracy on the test set, is drawn as a star at the last epoch.
     """
     chart = figure(title, (12, 5))
-    panels = dict(zip(("loss", "accuracy"), chart.subplots(1, 2), strict=True))
+    left, right = chart.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     if steps:
-        _draw_step_losses(panels["loss"], steps)
-    for metric, axes in panels.items():
-        scale = 100 if metric == "accuracy" else 1
-        if metric == "accuracy":
-            values = [scale * row["train_accuracy"] for row in history]
-            axes.plot(epochs, values, "o-", color=BLUE, label="training, while it learns")
+        _draw_step_losses(left, steps)
+    accuracies = [100 * row["train_accuracy"] for row in history]
+    right.plot(epochs, accuracies, "o-", color=BLUE, label="training, while it learns")
+    panels = [(left, "loss", 1, loss), (right, "accuracy", 100, "accuracy (%)")]
+    for number, (axes, metric, scale, y_label) in enumerate(panels):
         if history and f"validation_{metric}" in history[0]:
             values = [scale * row[f"validation_{metric}"] for row in history]
             axes.plot(epochs, values, "s-", color=VERMILLION, label="validation")
         if test and epochs:
-            axes.plot(epochs[-1], scale * test[metric], "*", color=GREEN, markersize=16, label="test")
-        label_axes(axes, "epoch", "accuracy (%)" if metric == "accuracy" else loss)
+            axes.plot(epochs[-1], scale * test[number], "*", color=GREEN, markersize=16, label="test")
+        label_axes(axes, "epoch", y_label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
     return png(chart)
@@ -182,7 +155,7 @@ def decision_surface(
         surface: the probability of class 1 at each point of the grid, (n, n): row y, column x.
         points: the examples, (N, 2).
         labels: their classes, 0 or 1, (N,).
-        title: what was trained.
+        title: of the chart.
         legend: matplotlib's name of a place away from the points.
     """
     chart = figure(size=(8, 6.5))
@@ -201,21 +174,14 @@ def decision_surface(
 def log_curves(
     x: NDArray[Any], series: Mapping[str, NDArray[np.float64]], title: str, x_label: str, y_label: str
 ) -> bytes:
-    """Return a PNG of several curves over the same x, on a logarithmic scale.
+    """Return a PNG of curves over the same x, (n,), on a logarithmic scale.
 
-    Args:
-        x: shape (n,).
-        series: the values (n,) of each curve by its label, all above 0; the first is the reference.
-        title: what is compared.
-        x_label: name and unit of x.
-        y_label: name and unit of the values.
+    `series` has the values (n,) of each curve by its label, all above 0.
     """
     chart = figure(size=(11, 6))
     axes = chart.subplots()
-    styles = ["-", "--", "-.", ":", "-"]
-    colors = [GRAY, VERMILLION, BLUE, GREEN, BLACK]
     for number, (label, values) in enumerate(series.items()):
-        axes.plot(x, values, styles[number % 5], color=colors[number % 5], lw=2.5, label=label)
+        curve(axes, number, x, values, label)
     axes.set_yscale("log")
     label_axes(axes, x_label, y_label, title)
     axes.legend()
@@ -257,19 +223,27 @@ def prediction(
     probabilities: NDArray[np.float64],
     title: str,
 ) -> bytes:
-    """Return a PNG of the input images of a network beside the probabilities of the classes.
+    """Return a PNG of a network's input images beside a bar for the probability of each class.
 
     Args:
         images: (H, W) or, in color, (H, W, 3), by the title of each.
         classes: their names, the most probable first.
         probabilities: theirs, (len(classes),), 0 to 1.
-        title: the file and what was predicted.
+        title: of the chart.
     """
     chart = figure(title, (4.6 * (len(images) + 1), 5))
     panels = chart.subplots(1, len(images) + 1)
     for axes, (label, image) in zip(panels, images.items(), strict=False):
-        show_image(axes, image, label)
-    class_bars(panels[-1], classes, probabilities)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(label, parse_math=False)
+        axes.set(xticks=[], yticks=[])
+    colors = [BLUE, *[GRAY] * (len(classes) - 1)]
+    bars = panels[-1].barh(range(len(classes)), 100 * probabilities, color=colors)
+    panels[-1].bar_label(bars, fmt="%.1f %%", padding=4)
+    panels[-1].set_yticks(range(len(classes)), classes, fontsize=FONT_SIZE, parse_math=False)
+    panels[-1].invert_yaxis()
+    panels[-1].set(xlim=(0, 125), xticks=[0, 50, 100], xlabel="probability (%)")
+    panels[-1].spines[["top", "right"]].set_visible(False)
     return png(chart)
 
 
@@ -284,14 +258,9 @@ class ColoredText(NamedTuple):
 def word_colors(texts: Sequence[ColoredText], title: str, label: str, signed: bool = False) -> bytes:
     """Return a PNG of texts in which the color behind each word stands for its number.
 
-    Of a long text, the last `TEXT_LINES` lines are shown.
-
-    Args:
-        texts: at least one.
-        title: what is shown.
-        label: name and unit of the numbers.
-        signed: use two colors for numbers below and above 0, and white for 0; otherwise the numbers
-            start at 0 and the color goes from light to dark.
+    Of a long text, the last `TEXT_LINES` lines are shown. `label` is name and unit of the numbers. If
+    they are `signed`, those below and above 0 have two colors, and 0 is white; otherwise they start at
+    0, and the color goes from light to dark.
     """
     places = [_word_places(text.words) for text in texts]
     counts = [of_text[-1][0] + 1 for of_text in places]  # lines of each text

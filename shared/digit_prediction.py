@@ -24,12 +24,8 @@ def predict_digit(
     """Return the most probable classes of the digit on a picture, and a chart of what the network saw.
 
     The picture has one digit, dark on light or light on dark, of any size, with some paper around
-    it; it is brought to MNIST's form first (data/handwriting.py).
-
-    Args:
-        run: the run whose network predicts.
-        file: the picture.
-        to_inputs: takes the digit in MNIST's form, (28, 28); returns a batch of it for the network.
+    it; it is brought to MNIST's form first (data/handwriting.py). `to_inputs` takes the digit in that
+    form, (28, 28), and returns a batch of it for the network.
 
     Raises:
         DataError: the file is not a picture, is damaged, or shows nothing.

@@ -22,14 +22,10 @@ SHORT_REVIEW, LONG_REVIEW = 24, 90  # tokens of a review drawn as a heat map, an
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Attention weights, (rows, columns), and the labels of its axes.
+    """Attention weights, (rows, columns), with a label for each row and column.
 
-    Attributes:
-        weights: each row sums to 1 if all of its columns are shown.
-        rows: the label of each row; empty for a single row that needs none.
-        columns: the label of each column.
-        title: shown above.
-        marked: the column to outline in each row; empty outlines none.
+    `rows` is empty for a single row that needs no label. `marked` is the column to outline in each
+    row; empty outlines none.
     """
 
     weights: NDArray[np.float64]
@@ -47,15 +43,9 @@ def heat_maps(
     highest: float = 1.0,
     wide: bool = False,
 ) -> bytes:
-    """Return a PNG of one or more heat maps on one color scale.
+    """Return a PNG of one or more heat maps on one color scale, whose darkest color is for `highest`.
 
-    Args:
-        maps: at least one.
-        title: what they show.
-        x_label: what a column is.
-        y_label: what a row is.
-        highest: the weight that the darkest color stands for.
-        wide: one map below the other, each as wide as the chart; otherwise two side by side.
+    `wide` maps are one below the other, each as wide as the chart; otherwise two are side by side.
     """
     columns = 1 if wide or len(maps) == 1 else 2
     rows = -(-len(maps) // columns)

@@ -7,24 +7,21 @@ from pydantic import Field, model_validator
 from shared.config import AppConfig, Count, Positive, Probability, Section, SplitData
 from shared.data.config import Imdb, Reviews, TextFolder
 
-Embedding = Annotated[Count, Field(description="size of the embedding of a token")]
-Std = Annotated[Positive, Field(description="standard deviation of the initial embeddings")]
-Dropout = Annotated[Probability, Field(description="probability of dropout before the last layer")]
+
+class Network(Section):
+    name: str
+    embedding: Annotated[Count, Field(description="size of the embedding of a token")]
+    std: Annotated[Positive, Field(description="standard deviation of the initial embeddings")]
+    dropout: Annotated[Probability, Field(description="probability of dropout before the last layer")]
 
 
-class SingleHead(Section):
+class SingleHead(Network):
     name: Literal["single_head"]
-    embedding: Embedding
-    std: Std
-    dropout: Dropout
 
 
-class MultiHead(Section):
+class MultiHead(Network):
     name: Literal["multi_head"]
-    embedding: Embedding
-    std: Std
     heads: Annotated[Count, Field(description="number of heads, which share the embedding equally")]
-    dropout: Dropout
 
     @model_validator(mode="after")
     def _heads_divide_the_embedding(self) -> "MultiHead":
@@ -33,11 +30,8 @@ class MultiHead(Section):
         return self
 
 
-class MeanPooling(Section):
+class MeanPooling(Network):
     name: Literal["mean_pooling"]
-    embedding: Embedding
-    std: Std
-    dropout: Dropout
 
 
 Model = SingleHead | MultiHead | MeanPooling
@@ -46,12 +40,7 @@ Model = SingleHead | MultiHead | MeanPooling
 class Recall(SplitData):
     name: Literal["recall"]
     keys: Annotated[int, Field(ge=1, le=2_000, description="number of different keys")]
-    values: Annotated[
-        int,
-        Field(
-            ge=4, multiple_of=2, description="number of different values; half of them occur in an example"
-        ),
-    ]
+    values: Annotated[int, Field(ge=4, multiple_of=2, description="number of values; an example has half")]
     pairs: Annotated[Count, Field(description="number of pairs in an example")]
     longer: Annotated[list[Count], Field(description="numbers of pairs in additional test examples")]
 

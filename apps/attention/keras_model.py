@@ -54,14 +54,14 @@ def mean_pooling(items: Any, mask: Any) -> Any:
     """Return what `TorchMeanPooling` mixes, (N, 1, E)."""
     size = items.shape[-1]
     weights = ops.cast(mask, items.dtype)
-    weights = named(weights / ops.sum(weights, axis=-1, keepdims=True))
+    weights = name_weights(weights / ops.sum(weights, axis=-1, keepdims=True))
     return ops.matmul(weights, dense(size, size, "value")(items))
 
 
 def attention(query: Any, key: Any, value: Any, mask: Any) -> tuple[Any, Any]:
     """Return the mixture of the values and the weights; see torch_model.py."""
     scores = ops.matmul(query, ops.swapaxes(key, -2, -1)) / math.sqrt(query.shape[-1])
-    weights = named(ops.softmax(ops.where(mask, scores, -math.inf), axis=-1))
+    weights = name_weights(ops.softmax(ops.where(mask, scores, -math.inf), axis=-1))
     return ops.matmul(weights, value), weights
 
 
@@ -70,7 +70,7 @@ def dense(size: int, outputs: int, name: str) -> layers.Dense:
     return layers.Dense(outputs, name=name, **torch_initializers(size))
 
 
-def named(weights: Any) -> Any:
+def name_weights(weights: Any) -> Any:
     """Return the weights as they are, from a layer with a name at which they can be found."""
     return layers.Identity(name="weights")(weights)
 

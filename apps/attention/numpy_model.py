@@ -137,15 +137,15 @@ def attention_weights(model: NumpyNetwork, ids: NDArray[np.int64]) -> NDArray[np
     return weights[:, :, 0].astype(np.float64)
 
 
+NETWORKS: dict[str, Any] = {
+    "single_head": NumpySingleHead,
+    "multi_head": NumpyMultiHead,
+    "mean_pooling": NumpyMeanPooling,
+}
+
+
 def build_model(
     config: Model, dtype: type, rng: np.random.Generator, tokens: int, outputs: int, paired: bool
 ) -> Module:
     """Return the network that `config.name` names; see torch_model.py."""
-    sizes = (tokens, outputs, paired, dtype, rng)
-    match config:
-        case SingleHead():
-            return NumpySingleHead(config, *sizes)
-        case MultiHead():
-            return NumpyMultiHead(config, *sizes)
-        case MeanPooling():
-            return NumpyMeanPooling(config, *sizes)
+    return NETWORKS[config.name](config, tokens, outputs, paired, dtype, rng)

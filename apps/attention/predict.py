@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.attention.config import Config
-from apps.attention.data import Data, load_data, split
+from apps.attention.data import load_data, split
 from apps.attention.train import build_learner
 from shared.application import Application, Export, FinishedRun, Prediction
 from shared.data.config import Texts
-from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.sequences import UNKNOWN
 from shared.data.text import tokenizer
@@ -26,16 +25,31 @@ SHOWN = 8  # words or pairs that are printed
 
 
 def predict(run: FinishedRun[Config], text: str) -> Prediction:
-    """Return the most probable class of pairs and a key, or of a text, and a chart of the weights.
+    """Return the probability of each class of a text, or the value of a key, and a chart of the weights.
+
+    The weight of a word is its mean over the heads.
 
     Raises:
         ConfigError: they are not pairs and one of their keys; or the text has no words, or none
             that the network knows.
     """
+    from shared import charts  # matplotlib takes a second to import
+
     if run.config.data.name == "recall":
         return predict_value(run, text)
     tokenizer()  # imports torch, which must be imported before Keras (shared/parity/__init__.py)
-    return predict_class(run, text)
+    data = run.config.data
+    assert isinstance(data, Texts)
+    words, ids = known_words(text, run.data.vocabulary, data)
+    probabilities, by_head = probabilities_and_weights(run, ids)
+    weights, classes = by_head.mean(axis=0), run.data.classes
+    lines = [f"{classes[n]}: probability {probabilities[n]:.1%}" for n in np.argsort(-probabilities)]
+    colored = charts.ColoredText(words, 100 * weights, lines[0])
+    if unknown := int((ids == UNKNOWN).sum()):
+        lines.append(f"{unknown} of {len(words)} words are not in the vocabulary")
+    lines.append(f"weight: {heaviest(words, weights)}")
+    chart = charts.word_colors([colored], "Attention weight of each word", "weight (%)")
+    return Prediction("\n".join(lines), chart)
 
 
 def predict_value(run: FinishedRun[Config], text: str) -> Prediction:
@@ -50,12 +64,8 @@ def predict_value(run: FinishedRun[Config], text: str) -> Prediction:
     rows = [f"head {head + 1}" for head in range(len(weights))] if len(weights) > 1 else ["weight"]
     lines = [f"{row}: {heaviest(pairs, own)}" for row, own in zip(rows, weights, strict=True)]
     marked = [names[:-1:2].index(names[-1])] * len(rows)
-    chart = charts.heat_maps(
-        [charts.HeatMap(weights, rows, pairs, "", marked)],
-        answer,
-        "pair of key and value; outlined: the pair with the answer",
-        wide=True,
-    )
+    x_label = "pair of key and value; outlined: the pair with the answer"
+    chart = charts.heat_maps([charts.HeatMap(weights, rows, pairs, "", marked)], answer, x_label, wide=True)
     return Prediction("\n".join([answer, *lines]), chart)
 
 
@@ -63,8 +73,7 @@ def ids_of_pairs(names: Sequence[str], data: RecallData) -> NDArray[np.int64]:
     """Return the ids of key, value, key, value, ..., and the key that is asked for, (T,).
 
     Raises:
-        ConfigError: the names are something else, a key is in two pairs, or the key that is asked for
-            is in none.
+        ConfigError: the names are something else, or the answer is not unique.
     """
     values = data.classes
     keys = data.vocabulary[1 : -len(values)]  # without padding
@@ -83,24 +92,6 @@ def ids_of_pairs(names: Sequence[str], data: RecallData) -> NDArray[np.int64]:
     return np.array([data.vocabulary.index(name) for name in names], np.int64)
 
 
-def predict_class(run: FinishedRun[Config], text: str) -> Prediction:
-    """Return the probability of each class, and the weight of each word, its mean over the heads."""
-    from shared import charts  # matplotlib takes a second to import
-
-    data = run.config.data
-    assert isinstance(data, Texts)
-    words, ids = known_words(text, run.data.vocabulary, data)
-    probabilities, by_head = probabilities_and_weights(run, ids)
-    weights, classes = by_head.mean(axis=0), run.data.classes
-    lines = [f"{classes[n]}: probability {probabilities[n]:.1%}" for n in np.argsort(-probabilities)]
-    colored = charts.ColoredText(words, 100 * weights, lines[0])
-    if unknown := int((ids == UNKNOWN).sum()):
-        lines.append(f"{unknown} of {len(words)} words are not in the vocabulary")
-    lines.append(f"weight: {heaviest(words, weights)}")
-    chart = charts.word_colors([colored], "Attention weight of each word", "weight (%)")
-    return Prediction("\n".join(lines), chart)
-
-
 def probabilities_and_weights(
     run: FinishedRun[Config], ids: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -114,13 +105,6 @@ def heaviest(names: Sequence[str], weights: NDArray[np.float64]) -> str:
     """Return the names with the largest weights (S,), and these weights."""
     order = np.argsort(-weights, kind="stable")[:SHOWN]
     return ", ".join(f"{names[number]} {weights[number]:.1%}" for number in order)
-
-
-def test_examples(own: Data, data: Data, config: Config) -> Examples:
-    """Return the test examples of `data`."""
-    if isinstance(data, RecallData):
-        return data.test.take(slice(config.data.test_limit))
-    return split(data, config)[2]
 
 
 def describe_input(run: FinishedRun[Config]) -> str:
@@ -139,7 +123,7 @@ APPLICATION = Application(
     Config,
     load_data,
     build_learner,
-    test_examples,
+    lambda own, data, config: split(data, config)[2],
     predict,
     input_help="pairs and a key, or a text; - reads a text from standard input",
     export=Export("ids", ("batch", "length"), describe_input),

@@ -36,8 +36,7 @@ class TorchNetwork(nn.Module, ABC):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         question, items, mask = self.read(ids)
         mixed, _ = self.mix(question, items, mask)
-        logits: torch.Tensor = self.fc(self.dropout((question + mixed)[:, 0]))
-        return logits
+        return self.fc(self.dropout((question + mixed)[:, 0]))
 
     def read(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the question (N, 1, E), the items (N, S, E), and the mask (N, 1, S), False for padding."""
@@ -115,19 +114,16 @@ def attention_weights(model: TorchNetwork, ids: NDArray[np.int64]) -> NDArray[np
     return weights[:, :, 0].cpu().double().numpy()
 
 
-def build_model(config: Model, tokens: int, outputs: int, paired: bool) -> nn.Module:
-    """Return the network that `config.name` names.
+NETWORKS: dict[str, type[TorchNetwork]] = {
+    "single_head": TorchSingleHead,
+    "multi_head": TorchMultiHead,
+    "mean_pooling": TorchMeanPooling,
+}
 
-    Args:
-        config: its sizes.
-        tokens: number of ids, padding included.
-        outputs: how many logits; one tells two classes apart.
-        paired: whether ids are pairs and a question, or all items.
+
+def build_model(config: Model, tokens: int, outputs: int, paired: bool) -> nn.Module:
+    """Return the network that `config.name` names, for `tokens` ids, padding included.
+
+    One logit tells two classes apart. `paired`: whether ids are pairs and a question, or all items.
     """
-    match config:
-        case SingleHead():
-            return TorchSingleHead(config, tokens, outputs, paired)
-        case MultiHead():
-            return TorchMultiHead(config, tokens, outputs, paired)
-        case MeanPooling():
-            return TorchMeanPooling(config, tokens, outputs, paired)
+    return NETWORKS[config.name](config, tokens, outputs, paired)

@@ -18,7 +18,6 @@ from shared.runs.folder import RunFolder
 from shared.runs.progress import announcement, conclusion
 from shared.runs.reader import read_metrics, read_status
 from shared.training import frameworks
-from shared.training.frameworks import network_module, resolve_auto
 from shared.training.loop import Evaluation, Learner, evaluate, fit
 from shared.training.losses import Loss
 from shared.training.run_state import save_weights
@@ -38,13 +37,11 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set is not available.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = resolve_auto(config)
+    config = frameworks.resolve_auto(config)
     data = load_data(config)
     train_set, validation_set, test_set = split(data, config)
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(
-        config, data, train=len(train_set), validation=len(validation_set), test=len(test_set)
-    )
+    run.metrics |= initial_metrics(config, data, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, data)
         run.metrics["parameters"] = learner.parameters
@@ -130,13 +127,12 @@ def write_charts(
     from shared import charts
 
     title = chart_title(config, data)
-    last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
-    run.write("curves.png", curves)
+    steps, history = run.rows("steps.csv"), run.rows("history.csv")
+    run.write("curves.png", charts.learning_curves(steps, history, title, (test.loss, test.accuracy)))
     correct = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test examples correct"
     confusion = charts.confusion_matrix(test_set.labels, test.predictions, data.classes, correct)
     run.write("confusion.png", confusion)
-    weights_of = partial(network_module("apps.attention", config).attention_weights, learner.model)
+    weights_of = partial(frameworks.network_module("apps.attention", config).attention_weights, learner.model)
     if isinstance(data, RecallData):
         run.write("attention.png", own.recall_weights(weights_of, data, title))
     else:

@@ -58,9 +58,7 @@ def pixels(images: NDArray[np.uint8]) -> Array:
 def gradient_batches(data: ImageData, config: Config) -> tuple[Examples, Examples]:
     """Return the batch whose gradients are shown, standardized by its own mean and deviation.
 
-    Returns:
-        The batch for dense networks (N, 196), and for recurrent ones, which read an image row by
-        row, (N, 28 steps, 28 pixels).
+    It is (N, 196) for dense networks, and (N, 28 steps, 28 pixels) for recurrent ones, which read rows.
     """
     images, labels = data.train_images[: config.data.batch], data.train_labels[: config.data.batch]
     flat, rows = pixels(images), images / 255

@@ -5,17 +5,8 @@ import numpy as np
 import tensorflow as tf
 from keras import Model, layers
 
-from apps.gradient_flow.networks import (
-    CLASSES,
-    Array,
-    Dense,
-    Gradients,
-    Labels,
-    Masks,
-    Network,
-    Recurrent,
-    Weights,
-)
+from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Masks, Network, Weights
+from shared.data.examples import Examples
 from shared.training.keras_learner import set_threads
 
 ACTIVATIONS = {"sigmoid": "sigmoid", "tanh": "tanh", "ReLU": "relu"}
@@ -37,7 +28,12 @@ def build_model(network: Network) -> Model:
     The inputs of a `Dense` with dropout are x and a factor (N, width) for each hidden layer; its
     outputs are the logits and the output of each hidden layer.
     """
-    return keras_recurrent(network) if isinstance(network, Recurrent) else keras_dense(network)
+    if isinstance(network, Dense):
+        return keras_dense(network)
+    inputs = keras.Input((None, network.inputs), dtype=DTYPE)  # any number of steps
+    kind = layers.LSTM if network.cell == "lstm" else layers.SimpleRNN
+    state = kind(network.hidden, name="cell", recurrent_initializer="zeros", **EMPTY)(inputs)
+    return Model([inputs], [layers.Dense(CLASSES, name="output", **EMPTY)(state)])
 
 
 def keras_dense(network: Dense) -> Model:
@@ -61,14 +57,6 @@ def keras_dense(network: Dense) -> Model:
     return model
 
 
-def keras_recurrent(network: Recurrent) -> Model:
-    """Return `Recurrent` in Keras, for any number of steps."""
-    inputs = keras.Input((None, network.inputs), dtype=DTYPE)
-    kind = layers.LSTM if network.cell == "lstm" else layers.SimpleRNN
-    state = kind(network.hidden, name="cell", recurrent_initializer="zeros", **EMPTY)(inputs)
-    return Model([inputs], [layers.Dense(CLASSES, name="output", **EMPTY)(state)])
-
-
 def load_weights(model: Model, weights: Weights) -> None:
     """Copy the weights into the network; running statistics stay as they are."""
     if SECOND_BIAS in weights:
@@ -82,15 +70,15 @@ def keras_order(weights: Weights) -> list[str]:
     return [name for name in weights if name != SECOND_BIAS]
 
 
-def gradients(model: Model, weights: Weights, inputs: Array, labels: Labels, masks: Masks = ()) -> Gradients:
+def gradients(model: Model, weights: Weights, batch: Examples, masks: Masks = ()) -> Gradients:
     """Return loss and gradients of a batch, by a gradient tape; see numpy_model.py."""
     load_weights(model, weights)
-    x = tf.constant(inputs)
+    x = tf.constant(batch.inputs)
     with tf.GradientTape() as tape:
         tape.watch(x)
         factors = [tf.constant(mask / model.keep) for mask in masks]
         logits, *hidden = outputs(model, [x, *factors], training=True)
-        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, logits))
     variables = model.trainable_variables
     found = [np.asarray(g) for g in tape.gradient(loss, [*variables, *(hidden or [x])])]
     parameters = {name: g.T for name, g in zip(keras_order(weights), found, strict=False)}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from apps.gradient_flow.config import Config
 from apps.gradient_flow.data import PIXELS
-from apps.gradient_flow.networks import Array, Dense, Weights, engine
+from apps.gradient_flow.networks import Array, Dense, Weights
 from apps.gradient_flow.numpy_model import build_model
 from apps.gradient_flow.weights import initial_weights
 from shared.backprop import NaNError, l1_penalty, l2_penalty
@@ -18,6 +18,7 @@ from shared.data.examples import Examples
 from shared.errors import TrainingDiverged
 from shared.runs.environment import available_cores
 from shared.runs.folder import RunFolder
+from shared.training.frameworks import learner_class, network_module
 from shared.training.loop import Evaluation
 from shared.training.losses import example_losses, predicted_classes
 from shared.training.numpy_learner import NumpyLearner
@@ -33,9 +34,6 @@ class GradientLearner(NumpyLearner):
 
     The weights and the optimizer are NumPy's in every framework, so that all take the same steps;
     the framework computes gradients and logits.
-
-    Attributes:
-        best_weights: the weights after the epoch with the lowest validation loss so far.
     """
 
     def __init__(self, config: Config, method: str = "early stopping") -> None:
@@ -45,29 +43,30 @@ class GradientLearner(NumpyLearner):
         super().__init__(lambda *_: build_model(self.network), config)
         start = initial_weights(self.network, "He", 1.0, np.random.default_rng([config.seed, 3]))
         self.load_weights(start)  # the same for every method
-        self.best_weights = self.weights()
+        self.best_weights = self.weights()  # after the epoch with the lowest validation loss so far
         self.random = np.random.default_rng([config.seed, 4])  # of the dropout masks
-        self.engine = engine(config.framework)
+        learner_class(config.framework)  # imports Keras quietly, and PyTorch only where that is possible
+        self.engine = network_module("apps.gradient_flow", config)
         self.engine.prepare(config.trainer.threads or available_cores())
         self.engine_model = self.engine.build_model(self.network)
 
     def step(self, examples: Examples, batch: Indices, lr: float) -> tuple[float, int]:
         """Take one step; return the batch's mean loss, without penalty, and correct predictions."""
-        inputs, labels = examples.inputs[batch], examples.labels[batch]
+        chosen = examples.take(batch)
         masks: list[NDArray[np.bool_]] = []
         if self.network.dropout:
             shape = (len(batch), self.network.width)
             masks = [self.random.random(shape) >= self.network.dropout for _ in range(LAYERS)]
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # the loop reports a loss of NaN
-                found = self.engine.gradients(self.engine_model, self.model.params, inputs, labels, masks)
+                found = self.engine.gradients(self.engine_model, self.model.params, chosen, masks)
         except NaNError:  # an earlier step left NaN in the weights
             return math.nan, 0
         penalty = self.penalty_gradients()
         (optimizer,) = self.optimizers.values()
         optimizer.lr = float(lr)
         optimizer.step({name: g + penalty.get(name, 0) for name, g in found.parameters.items()})
-        return found.loss, int((found.logits.argmax(axis=1) == labels).sum())
+        return found.loss, int((found.logits.argmax(axis=1) == chosen.labels).sum())
 
     def penalty_gradients(self) -> Weights:
         """Return the gradient of the penalty on the matrices; biases are not penalized."""
@@ -101,11 +100,7 @@ def fit(
     """Train like `shared.training.loop.fit`, but score the training set after each epoch as well.
 
     Early stopping ends after `model.patience` epochs without a lower validation loss, and restores
-    the best weights. A resumed run continues from its last checkpoint; a finished one takes no step.
-
-    Raises:
-        TrainingDiverged: a loss is not finite.
-        DataError: the checkpoints are damaged, or were made with other data.
+    the best weights. A finished run that is resumed takes no step.
     """
     stop_early = learner.method == "early stopping"
     plan = Plan(config, partial(shuffled_batches, len(train_set), config.trainer.batch_size, config.seed))

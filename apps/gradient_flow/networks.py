@@ -4,7 +4,6 @@
 PyTorch's names (weights.py), so that every framework computes with the same numbers.
 """
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.training.frameworks import learner_class
-
 Array = NDArray[np.float64]
-Labels = NDArray[np.int64]
 Masks = Sequence[NDArray[np.bool_]]  # of dropout, one (N, width) for each hidden layer: True keeps a value
 Weights = dict[str, Array]  # by PyTorch's names
 
@@ -28,21 +24,15 @@ class Dense:
     """`depth` hidden layers h_l = activation(norm(W_l h_(l-1) + b_l)), then a linear layer.
 
     Inputs (N, inputs) to logits (N, 10).
-
-    Attributes:
-        activation: "sigmoid", "tanh", "ReLU" or "none".
-        norm: use batch normalization, which replaces the bias.
-        residual: add its input to every layer but the first: h_l = h_(l-1) + ...
-        dropout: probability of a zero after each activation, when masks are given.
     """
 
     inputs: int
     width: int
     depth: int
-    activation: str
-    norm: bool = False
-    residual: bool = False
-    dropout: float = 0.0
+    activation: str  # "sigmoid", "tanh", "ReLU" or "none"
+    norm: bool = False  # batch normalization, which replaces the bias
+    residual: bool = False  # add its input to every layer but the first: h_l = h_(l-1) + ...
+    dropout: float = 0.0  # probability of a zero after each activation, when masks are given
 
 
 @dataclass(frozen=True)
@@ -50,12 +40,9 @@ class Recurrent:
     """An RNN (tanh) or an LSTM, then a linear layer on its last state.
 
     Inputs (N, T, inputs) to logits (N, 10).
-
-    Attributes:
-        cell: "rnn" or "lstm".
     """
 
-    cell: str
+    cell: str  # "rnn" or "lstm"
     inputs: int
     hidden: int
 
@@ -67,31 +54,14 @@ Network = Dense | Recurrent
 class Gradients:
     """The result of one backward pass.
 
-    Attributes:
-        loss: mean cross-entropy of the batch, in nats.
-        logits: of a `Dense`, (N, 10), those that the loss was computed from.
-        parameters: the gradient with respect to every weight, by name.
-        flow: of a `Dense`, the gradient with respect to the output of each hidden layer
-            (depth, N, width); of a `Recurrent`, with respect to the input of each step
-            (T, N, inputs).
+    `flow` is the gradient with respect to the output of each hidden layer of a `Dense`,
+    (depth, N, width), or to the input of each step of a `Recurrent`, (T, N, inputs).
     """
 
-    loss: float
-    logits: Array
-    parameters: Weights
+    loss: float  # mean cross-entropy of the batch, in nats
+    logits: Array  # (N, 10), those that the loss was computed from
+    parameters: Weights  # the gradient with respect to every weight
     flow: Array
-
-
-def engine(framework: str) -> Any:
-    """Return the module that computes in `torch`, `keras` or `numpy`; import no other framework.
-
-    All three have the functions that numpy_model.py describes.
-
-    Raises:
-        ConfigError: PyTorch is asked for in a process in which TensorFlow runs.
-    """
-    learner_class(framework)  # imports Keras quietly, and PyTorch only where that is possible
-    return importlib.import_module(f"apps.gradient_flow.{framework}_model")
 
 
 def norm(values: NDArray[Any]) -> float:

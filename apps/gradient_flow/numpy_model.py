@@ -3,18 +3,20 @@
 import numpy as np
 import threadpoolctl
 
-from apps.gradient_flow.networks import (
-    CLASSES,
-    Array,
-    Dense,
-    Gradients,
-    Labels,
-    Masks,
-    Network,
-    Recurrent,
-    Weights,
+from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Masks, Network, Recurrent, Weights
+from shared.backprop import (
+    LSTM,
+    RNN,
+    BatchNorm1d,
+    CrossEntropyLoss,
+    Linear,
+    Module,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tanh,
 )
-from shared.backprop import LSTM, RNN, BatchNorm1d, CrossEntropyLoss, Linear, Module, ReLU, Sigmoid, Tanh
+from shared.data.examples import Examples
 
 ACTIVATIONS: dict[str, type[Module]] = {"sigmoid": Sigmoid, "tanh": Tanh, "ReLU": ReLU}
 
@@ -27,7 +29,7 @@ class NumpyDense(Module):
         self.network = network
         self.dropout: list[Array] = []  # factors for each hidden layer's output, (N, width)
         self.flow: list[Array] = []
-        self.hidden: list[list[Module]] = []  # what each hidden layer consists of
+        self.hidden: list[Sequential] = []
         inputs = network.inputs
         for layer in range(1, network.depth + 1):
             bias = not network.norm
@@ -37,15 +39,13 @@ class NumpyDense(Module):
             if network.activation != "none":
                 parts["activation"] = ACTIVATIONS[network.activation]()
             self._add(**{f"{name}{layer}": part for name, part in parts.items()})
-            self.hidden.append(list(parts.values()))
+            self.hidden.append(Sequential(*parts.values()))
             inputs = network.width
         self._add(output=Linear(inputs, CLASSES, dtype=float))
 
     def forward(self, x: Array) -> Array:
         for layer, parts in enumerate(self.hidden):
-            y = x
-            for part in parts:
-                y = part.forward(y)
+            y = parts.forward(x)
             if self.dropout:
                 y = y * self.dropout[layer]
             x = x + y if self.network.residual and layer else y
@@ -56,9 +56,7 @@ class NumpyDense(Module):
         self.flow = []
         for layer, parts in reversed(list(enumerate(self.hidden))):
             self.flow.insert(0, dx)
-            dy = dx * self.dropout[layer] if self.dropout else dx
-            for part in reversed(parts):
-                dy = part.backward(dy)
+            dy = parts.backward(dx * self.dropout[layer] if self.dropout else dx)
             dx = dx + dy if self.network.residual and layer else dy
         self._collect()
         return np.asarray(dx)
@@ -108,15 +106,15 @@ def load_weights(model: Module, weights: Weights) -> None:
         model.params[name][...] = value
 
 
-def gradients(model: Model, weights: Weights, inputs: Array, labels: Labels, masks: Masks = ()) -> Gradients:
+def gradients(model: Model, weights: Weights, batch: Examples, masks: Masks = ()) -> Gradients:
     """Return loss and gradients of a batch; dropout needs masks."""
     load_weights(model, weights)
     model.train()
     if isinstance(model, NumpyDense):
         model.dropout = [mask * np.float64(1 / (1 - model.network.dropout)) for mask in masks]
     criterion = CrossEntropyLoss()
-    logits = model.forward(inputs)
-    loss = criterion.forward(logits, labels)
+    logits = model.forward(batch.inputs)
+    loss = criterion.forward(logits, batch.labels)
     model.backward(criterion.backward())
     parameters = {name: model.grads[name] for name in weights}
     return Gradients(float(loss), logits, parameters, np.asarray(model.flow))

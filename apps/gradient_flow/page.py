@@ -1,14 +1,35 @@
 """The page with all charts: one HTML file without scripts that loads nothing from the network."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
-from apps.gradient_flow.figures.figure import Figure, Row, number
+from apps.gradient_flow.config import Config
+from apps.gradient_flow.data import gradient_batches
+from apps.gradient_flow.figure import Figure, Row, number
+from apps.gradient_flow.figures import activations, clipping, depth, overfitting, parabola, recurrent, valley
+from shared.data.images import ImageData
+from shared.training.frameworks import network_module
 
 TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def figures(config: Config, data: ImageData, results: Mapping[str, Any]) -> Iterator[Figure]:
+    """Yield every chart in the order of the page; `results` are those that `overfitting.measure` takes."""
+    engine = network_module("apps.gradient_flow", config)
+    flat, rows = gradient_batches(data, config)
+    yield activations.figure(activations.measure())
+    by_layer = depth.measure(engine, config, flat)
+    yield depth.depth_figure(by_layer)
+    yield depth.remedies_figure(by_layer)
+    yield recurrent.figure(recurrent.measure(engine, config, rows))
+    yield clipping.figure(clipping.measure(engine, config, rows), config.trainer.clip_norm)
+    yield parabola.figure(parabola.measure())
+    yield valley.figure(valley.measure())
+    yield overfitting.figure(*overfitting.measure(results), config)
 
 
 def page(figures: Sequence[Figure], framework: str, seed: int) -> str:

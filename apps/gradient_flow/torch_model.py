@@ -7,18 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.gradient_flow.networks import (
-    CLASSES,
-    Array,
-    Dense,
-    Gradients,
-    Labels,
-    Masks,
-    Network,
-    Recurrent,
-    Weights,
-)
+from apps.gradient_flow.networks import CLASSES, Array, Dense, Gradients, Masks, Network, Recurrent, Weights
 from shared import distributed
+from shared.data.examples import Examples
 from shared.torch_distributed import Shard, all_reduce_sum
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "ReLU": torch.relu}
@@ -99,23 +90,23 @@ def load_weights(model: nn.Module, weights: Weights) -> None:
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
 
 
-def gradients(model: Model, weights: Weights, inputs: Array, labels: Labels, masks: Masks = ()) -> Gradients:
+def gradients(model: Model, weights: Weights, batch: Examples, masks: Masks = ()) -> Gradients:
     """Return loss and gradients of a batch, by autograd; see numpy_model.py."""
     load_weights(model, weights)
     model.train()
-    rows = model.shard.select(len(inputs))
+    rows = model.shard.select(len(batch))
     row_masks = [torch.from_numpy(mask[rows]) for mask in masks]
-    logits, watched = model.forward_with_flow(torch.from_numpy(inputs[rows]), row_masks)
-    loss = F.cross_entropy(logits, torch.from_numpy(labels[rows])) * model.shard.weight
-    named = dict(model.named_parameters())
-    found = torch.autograd.grad(loss, [*(named[name] for name in weights), *watched])
-    loss, *parameters = (summed(tensor) for tensor in (loss.detach(), *found[: len(weights)]))
+    logits, watched = model.forward_with_flow(torch.from_numpy(batch.inputs[rows]), row_masks)
+    loss = F.cross_entropy(logits, torch.from_numpy(batch.labels[rows])) * model.shard.weight
+    parameters = [model.get_parameter(name) for name in weights]
+    found = torch.autograd.grad(loss, [*parameters, *watched])
+    loss, *sums = (sum_over_ranks(tensor) for tensor in (loss.detach(), *found[: len(weights)]))
     logits, *flow = (whole_batch(tensor, model.shard) for tensor in (logits.detach(), *found[len(weights) :]))
-    by_name = {name: gradient.numpy() for name, gradient in zip(weights, parameters, strict=True)}
+    by_name = {name: gradient.numpy() for name, gradient in zip(weights, sums, strict=True)}
     return Gradients(loss.item(), logits.numpy(), by_name, torch.stack(flow).numpy())
 
 
-def summed(tensor: Tensor) -> Tensor:
+def sum_over_ranks(tensor: Tensor) -> Tensor:
     """Return the sum of a tensor over all processes."""
     return tensor if distributed.world_size() == 1 else all_reduce_sum(tensor.contiguous())
 
@@ -125,7 +116,7 @@ def whole_batch(rows: Tensor, shard: Shard) -> Tensor:
     batch = rows.new_zeros(shard.batch_size, *rows.shape[1:])
     if shard.weight:
         batch[shard.rows] = rows
-    return summed(batch)
+    return sum_over_ranks(batch)
 
 
 def logits(model: nn.Module, weights: Weights, inputs: Array) -> Array:

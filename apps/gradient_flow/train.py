@@ -1,23 +1,11 @@
 """Train a network with early stopping, compare it with others, and chart what gradients do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from apps.gradient_flow.config import Config
-from apps.gradient_flow.data import gradient_batches, load_data, split
-from apps.gradient_flow.figures import (
-    activations,
-    clipping,
-    depth,
-    learning_rates,
-    overfitting,
-    recurrent,
-    valley,
-)
-from apps.gradient_flow.figures.figure import Figure, Row
+from apps.gradient_flow.data import load_data, split
 from apps.gradient_flow.learner import METHODS, GradientLearner, best_epoch, fit, validation_losses
-from apps.gradient_flow.networks import engine
-from apps.gradient_flow.page import page
 from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.runs.environment import initial_metrics
@@ -26,9 +14,10 @@ from shared.runs.progress import announcement, conclusion
 from shared.training.loop import Evaluation, evaluate
 from shared.training.run_state import save_weights
 
-Sets = tuple[Examples, Examples, Examples]  # to train, to validate and to test
 PAGE = "gradient_flow.html"
-Results = Mapping[str, tuple[list[Row], Evaluation]]  # by method: rows of history.csv, test scores
+
+Sets = tuple[Examples, Examples, Examples]  # to train, to validate and to test
+Result = tuple[list[dict[str, Any]], Evaluation]  # rows of history.csv, and scores of the test set
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -44,9 +33,7 @@ def train(config: Config) -> dict[str, Any]:
     data = load_data(config)
     train_set, validation_set, test_set = sets = split(data, config)
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(
-        config, data, train=len(train_set), validation=len(validation_set), test=len(test_set)
-    )
+    run.metrics |= initial_metrics(config, data, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, data)
         run.metrics["parameters"] = learner.parameters
@@ -70,7 +57,7 @@ def build_learner(config: Config, data: ImageData) -> GradientLearner:
     return GradientLearner(config)
 
 
-def train_method(method: str, sets: Sets, config: Config, run: RunFolder) -> tuple[list[Row], Evaluation]:
+def train_method(method: str, sets: Sets, config: Config, run: RunFolder) -> Result:
     """Train with another method, in trainings/METHOD of the run folder; return history and test scores."""
     train_set, validation_set, test_set = sets
     learner = GradientLearner(config, method)
@@ -80,24 +67,10 @@ def train_method(method: str, sets: Sets, config: Config, run: RunFolder) -> tup
     return folder.rows("history.csv"), evaluate(learner, test_set)
 
 
-def figures(config: Config, data: ImageData, results: Results) -> Iterator[Figure]:
-    """Yield every chart in the order of the page."""
-    backend = engine(config.framework)
-    flat, rows = gradient_batches(data, config)
-    yield activations.figure(activations.measure())
-    by_layer = depth.measure(backend, config, flat)
-    yield depth.depth_figure(by_layer)
-    yield depth.remedies_figure(by_layer)
-    yield recurrent.figure(recurrent.measure(backend, config, rows))
-    yield clipping.figure(clipping.measure(backend, config, rows), config.trainer.clip_norm)
-    yield learning_rates.figure(learning_rates.measure())
-    yield valley.figure(valley.measure())
-    yield overfitting.figure(*overfitting.measure(results), config)
-
-
-def write_charts(run: RunFolder, config: Config, data: ImageData, results: Results) -> None:
+def write_charts(run: RunFolder, config: Config, data: ImageData, results: Mapping[str, Result]) -> None:
     """Write every chart with its numbers, the page with all of them, and curves.png."""
-    from shared import charts
+    from apps.gradient_flow.page import figures, page
+    from shared import charts  # matplotlib takes a second to import
 
     drawn = []
     for figure in figures(config, data, results):
@@ -111,5 +84,5 @@ def write_charts(run: RunFolder, config: Config, data: ImageData, results: Resul
     print(f"page: {run.path / PAGE}", flush=True)
     history, test = results["early stopping"]
     title = f"Early stopping: tested with the weights of epoch {best_epoch(validation_losses(run))}"
-    scores = {"loss": test.loss, "accuracy": test.accuracy}
+    scores = test.loss, test.accuracy
     run.write("curves.png", charts.learning_curves(run.rows("steps.csv"), history, title, scores))

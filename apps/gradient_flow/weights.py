@@ -29,17 +29,12 @@ def matrix(shape: tuple[int, ...], initialization: str, deviation: float, rng: n
     He: N(0, 2 / inputs) (He et al. 2015, arXiv:1502.01852, equation 10).
     orthogonal: orthonormal rows, or columns if there are fewer of them (Saxe et al. 2014,
     arXiv:1312.6120, section 3); the signs make the distribution uniform (Mezzadri 2007).
-
-    Raises:
-        ValueError: there is no initialization of this name.
     """
     outputs, inputs = shape
     random = rng.standard_normal(shape)
     deviations = {"normal": deviation, "Glorot": (2 / (inputs + outputs)) ** 0.5, "He": (2 / inputs) ** 0.5}
     if initialization in deviations:
         return np.asarray(deviations[initialization] * random)
-    if initialization != "orthogonal":
-        raise ValueError(f"expected an initialization of {INITIALIZATIONS}, given {initialization}")
     q, r = np.linalg.qr(random if outputs >= inputs else random.T)
     q = q * np.sign(np.diag(r))
     return np.ascontiguousarray(q if outputs >= inputs else q.T)
@@ -50,11 +45,8 @@ def recurrent_weights(
 ) -> Weights:
     """Return weights from U(-1/sqrt(hidden), 1/sqrt(hidden)), PyTorch's range; biases 0.
 
-    Args:
-        network: the network to initialize.
-        rng: the generator to draw from.
-        forget_bias: added to the forget gate of an LSTM (Gers et al. 2000, section 4).
-        gain: use `gain` times an orthogonal matrix as the recurrent weights.
+    `forget_bias` is that of the forget gate of an LSTM (Gers et al. 2000, section 4). With `gain`, the
+    recurrent weights are `gain` times an orthogonal matrix.
     """
     bound = network.hidden**-0.5
     weights = build_model(network).params

@@ -11,29 +11,26 @@ from shared.data.config import TextChoice
 # are too rare to learn, and their initial values remain as noise.
 EMBEDDING_STD = 0.1
 
-Embedding = Annotated[Count, Field(description="size of the embedding of a word")]
-Dropout = Annotated[Probability, Field(description="probability of dropout before the last layer")]
+
+class Network(Section):
+    name: str
+    embedding: Annotated[Count, Field(description="size of the embedding of a word")]
+    dropout: Annotated[Probability, Field(description="probability of dropout before the last layer")]
 
 
-class Lstm(Section):
+class Lstm(Network):
     name: Literal["lstm"]
-    embedding: Embedding
     hidden: Annotated[Count, Field(description="size of the state")]
-    dropout: Dropout
 
 
-class Rnn(Section):
+class Rnn(Network):
     name: Literal["rnn"]
-    embedding: Embedding
     hidden: Annotated[Count, Field(description="size of the state")]
-    dropout: Dropout
 
 
-class Bow(Section):
+class Bow(Network):
     name: Literal["bow"]
-    embedding: Embedding
     buckets: Annotated[Count, Field(description="number of embeddings that all pairs of words share")]
-    dropout: Dropout
 
 
 class Config(AppConfig):

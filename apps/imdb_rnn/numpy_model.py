@@ -120,10 +120,11 @@ def head(size: int, dropout: float, outputs: int, dtype: type, rng: np.random.Ge
     return Sequential(dropout=Dropout(dropout, rng=rng), fc=Linear(size, outputs, dtype=dtype, rng=rng))
 
 
+NETWORKS: dict[str, Any] = {"lstm": NumpyLstm, "rnn": NumpyRnn, "bow": NumpyBow}
+
+
 def build_model(
     config: Lstm | Rnn | Bow, dtype: type, rng: np.random.Generator, tokens: int, outputs: int = 1
 ) -> Module:
     """Return the network that `config.name` names; see torch_model.py."""
-    networks: dict[type, Any] = {Lstm: NumpyLstm, Rnn: NumpyRnn, Bow: NumpyBow}
-    network: Module = networks[type(config)](config, tokens, outputs, dtype, rng)
-    return network
+    return NETWORKS[config.name](config, tokens, outputs, dtype, rng)

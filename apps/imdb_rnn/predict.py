@@ -51,10 +51,16 @@ def predict(run: FinishedRun[Config], text: str) -> Prediction:
     """
     from shared import charts  # matplotlib takes a second to import
 
-    explanation = explain(run, text)
-    lines = describe(explanation)
-    colored = charts.ColoredText(explanation.words, explanation.effects, lines[0])
-    label = f"against (< 0) and towards (> 0) {explanation.towards}, in logits"
+    words, unknown, probabilities, towards, effects = explain(run, text)
+    lines = [f"{name}: probability {probability:.1%}" for name, probability in probabilities.items()]
+    colored = charts.ColoredText(words, effects, lines[0])
+    if unknown:
+        lines.append(f"{unknown} of {len(words)} words are not in the vocabulary")
+    order = np.argsort(effects)
+    for direction, positions, sign in (("towards", order[::-1], 1), ("against", order, -1)):
+        moved = [f"{words[n]} {effects[n]:+.2f}" for n in positions[:SHOWN] if sign * effects[n] > 0]
+        lines.append(f"{direction} {towards}: {', '.join(moved) or 'no word'}")
+    label = f"against (< 0) and towards (> 0) {towards}, in logits"
     chart = charts.word_colors([colored], "Effect of each word: gradient times input", label, signed=True)
     return Prediction("\n".join(lines), chart)
 
@@ -88,36 +94,17 @@ def explain(run: FinishedRun[Config], text: str) -> Explanation:
     output = 0 if binary else int(probabilities.argmax())
     module = network_module("apps.imdb_rnn", run.config)
     embedded, gradients = module.embedding_gradients(learner.model, ids[None], output)
+    effects, pairs = np.split((embedded * gradients).sum(axis=2)[0], [len(ids)])
+    if len(pairs):  # the two words of a pair share its effect
+        effects[:-1] += pairs / 2
+        effects[1:] += pairs / 2
     return Explanation(
         words,
         int((ids == UNKNOWN).sum()),
         {texts.classes[n]: float(probabilities[n]) for n in np.argsort(-probabilities)},
         texts.classes[1 if binary else output],
-        effects_by_word((embedded * gradients).sum(axis=2)[0], len(ids)),
+        effects,
     )
-
-
-def effects_by_word(effects: NDArray[np.float64], words: int) -> NDArray[np.float64]:
-    """Return one number per word, (T,): the two words of a pair share its effect."""
-    pairs = effects[words:] / 2
-    summed = effects[:words].copy()
-    if len(pairs):
-        summed[:-1] += pairs
-        summed[1:] += pairs
-    return summed
-
-
-def describe(explanation: Explanation) -> list[str]:
-    """Return the lines to print."""
-    words, unknown, probabilities, towards, effects = explanation
-    lines = [f"{name}: probability {probability:.1%}" for name, probability in probabilities.items()]
-    if unknown:
-        lines.append(f"{unknown} of {len(words)} words are not in the vocabulary")
-    order = np.argsort(effects)
-    for direction, positions, sign in (("towards", order[::-1], 1), ("against", order, -1)):
-        moved = [f"{words[n]} {effects[n]:+.2f}" for n in positions[:SHOWN] if sign * effects[n] > 0]
-        lines.append(f"{direction} {towards}: {', '.join(moved) or 'no word'}")
-    return lines
 
 
 def exportable(network: Any) -> Any:

@@ -33,8 +33,7 @@ class TorchReader(nn.Module, ABC):
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the embedded words, (N, T, embedding)."""
-        embedded: torch.Tensor = self.embedding(ids)
-        return embedded
+        return self.embedding(ids)
 
     @abstractmethod
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -53,8 +52,7 @@ class TorchLstm(TorchReader):
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         states, _ = self.lstm(embedded)
         largest = states.masked_fill((ids == PAD)[:, :, None], NOTHING).amax(dim=1)
-        logits: torch.Tensor = self.fc(self.dropout(largest))
-        return logits
+        return self.fc(self.dropout(largest))
 
 
 class TorchRnn(TorchReader):
@@ -70,8 +68,7 @@ class TorchRnn(TorchReader):
         states, _ = self.rnn(embedded)
         last = (ids != PAD).sum(dim=1) - 1
         state = states[torch.arange(ids.shape[0], device=ids.device), last]
-        logits: torch.Tensor = self.fc(self.dropout(state))
-        return logits
+        return self.fc(self.dropout(state))
 
 
 class TorchBow(TorchReader):
@@ -90,8 +87,7 @@ class TorchBow(TorchReader):
         mean = nn.functional.embedding_bag(
             self.rows(ids), self.embedding.weight, per_sample_weights=self.shares(ids), mode="sum"
         )
-        logits: torch.Tensor = self.fc(self.dropout(mean))
-        return logits
+        return self.fc(self.dropout(mean))
 
     def rows(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the rows of the T words, then of the T - 1 pairs, (N, 2 T - 1)."""
@@ -108,22 +104,16 @@ class TorchBow(TorchReader):
 
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         mean = (embedded * self.shares(ids)[:, :, None]).sum(dim=1)
-        logits: torch.Tensor = self.fc(self.dropout(mean))
-        return logits
+        return self.fc(self.dropout(mean))
 
 
 def embedding_gradients(
     model: TorchReader, ids: NDArray[np.int64], output: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the embedded words, and the gradient of each text's logit with respect to them.
+    """Return the embedded words of ids (N, T), and the gradient of a logit with respect to them.
 
-    Args:
-        model: the network; it is left in evaluation mode.
-        ids: the words, (N, T).
-        output: which logit.
-
-    Returns:
-        Two arrays (N, T, embedding); of a bag of words (N, 2 T - 1, embedding): words, then pairs.
+    The network is left in evaluation mode. Both are (N, T, embedding); of a bag of words
+    (N, 2 T - 1, embedding): words, then pairs.
     """
     model.eval()
     batch = torch.from_numpy(ids).to(model.embedding.weight.device)
@@ -139,12 +129,9 @@ def one_bias(layer: nn.RNNBase) -> None:
     layer.bias_hh_l0 = nn.Parameter(torch.zeros(size), requires_grad=False)
 
 
+NETWORKS: dict[str, Any] = {"lstm": TorchLstm, "rnn": TorchRnn, "bow": TorchBow}
+
+
 def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> TorchReader:
     """Return the network that `config.name` names, for a vocabulary of `tokens` tokens."""
-    match config:
-        case Lstm():
-            return TorchLstm(config, tokens, outputs)
-        case Rnn():
-            return TorchRnn(config, tokens, outputs)
-        case Bow():
-            return TorchBow(config, tokens, outputs)
+    return NETWORKS[config.name](config, tokens, outputs)

@@ -13,7 +13,6 @@ from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.runs.progress import announcement, conclusion
 from shared.training import frameworks
-from shared.training.frameworks import resolve_auto
 from shared.training.loop import Evaluation, Learner, evaluate, fit
 from shared.training.losses import Loss
 from shared.training.run_state import save_weights
@@ -27,13 +26,11 @@ def train(config: Config) -> dict[str, Any]:
         DataError: the data set is not available.
         TrainingDiverged: the loss is no longer finite.
     """
-    config = resolve_auto(config)
+    config = frameworks.resolve_auto(config)
     texts = load_data(config)
     train_set, validation_set, test_set = split(texts, config)
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(
-        config, texts, train=len(train_set), validation=len(validation_set), test=len(test_set)
-    )
+    run.metrics |= initial_metrics(config, texts, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, texts)
         run.metrics["parameters"] = learner.parameters
@@ -68,9 +65,8 @@ def write_charts(run: RunFolder, texts: TextData, test: Evaluation, test_set: Ex
     from shared import charts  # matplotlib takes a second to import
 
     title = f"{run.metrics['model']} in {run.metrics['framework']} on {texts.name}"
-    last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
-    run.write("curves.png", curves)
+    steps, history = run.rows("steps.csv"), run.rows("history.csv")
+    run.write("curves.png", charts.learning_curves(steps, history, title, (test.loss, test.accuracy)))
     title = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test reviews correct"
     confusion = charts.confusion_matrix(test_set.labels, test.predictions, texts.classes, title)
     run.write("confusion.png", confusion)

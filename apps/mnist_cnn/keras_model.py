@@ -74,5 +74,4 @@ NETWORKS: dict[str, Any] = {"cnn": keras_cnn, "fast_cnn": keras_fast_cnn, "mlp":
 
 def build_model(config: Any) -> keras.Model:
     """Return the network that `config.name` names; its weights are drawn from torch's distributions."""
-    network: keras.Model = NETWORKS[config.name](config)
-    return network
+    return NETWORKS[config.name](config)

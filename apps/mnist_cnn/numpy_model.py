@@ -80,5 +80,4 @@ NETWORKS: dict[str, Any] = {"cnn": numpy_cnn, "fast_cnn": numpy_fast_cnn, "mlp":
 
 def build_model(config: Any, dtype: type, rng: np.random.Generator) -> nn.Module:
     """Return the network that `config.name` names; `rng` draws weights from torch's distributions."""
-    network: nn.Module = NETWORKS[config.name](config, dtype, rng)
-    return network
+    return NETWORKS[config.name](config, dtype, rng)

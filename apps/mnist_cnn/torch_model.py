@@ -37,8 +37,7 @@ class TorchCnn(nn.Module):
         x = F.relu_(x)  # after pooling: the same result from a quarter of the values
         x = self.dropout1(x.flatten(1))
         x = self.dropout2(F.relu_(self.fc1(x)))
-        logits: torch.Tensor = self.fc2(x)
-        return logits
+        return self.fc2(x)
 
 
 class TorchFastCnn(nn.Module):
@@ -63,8 +62,7 @@ class TorchFastCnn(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = F.relu_(self.norm1(F.max_pool2d(self.conv1(images[:, None]), 2)))
         x = F.relu_(self.norm2(conv_max_pool(self.conv2, x, self.pooling)))
-        logits: torch.Tensor = self.fc2(F.relu_(self.fc1(x.flatten(1))))
-        return logits
+        return self.fc2(F.relu_(self.fc1(x.flatten(1))))
 
 
 class TorchMlp(nn.Module):
@@ -80,8 +78,7 @@ class TorchMlp(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.fc1(images.flatten(1)))
         x = F.relu(self.fc2(x))
-        logits: torch.Tensor = self.fc3(x)
-        return logits
+        return self.fc3(x)
 
 
 NETWORKS: dict[str, type[nn.Module]] = {"cnn": TorchCnn, "fast_cnn": TorchFastCnn, "mlp": TorchMlp}

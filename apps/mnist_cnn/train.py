@@ -25,9 +25,7 @@ def train(config: Config) -> dict[str, Any]:
     images = load_data(config)
     train_set, validation_set, test_set = split(images, config)
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(
-        config, images, train=len(train_set), validation=len(validation_set), test=len(test_set)
-    )
+    run.metrics |= initial_metrics(config, images, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, images)
         run.metrics["parameters"] = learner.parameters
@@ -54,9 +52,8 @@ def write_charts(run: RunFolder, images: ImageData, test: Evaluation) -> None:
     from shared import charts  # matplotlib takes a second to import
 
     title = f"{run.metrics['model']} in {run.metrics['framework']} on {images.name}"
-    last = {"loss": test.loss, "accuracy": test.accuracy}
-    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last)
-    run.write("curves.png", curves)
+    steps, history = run.rows("steps.csv"), run.rows("history.csv")
+    run.write("curves.png", charts.learning_curves(steps, history, title, (test.loss, test.accuracy)))
     title = f"{title}: {test.accuracy:.2%} of {len(images.test_labels):,} test images right"
     confusion = charts.confusion_matrix(images.test_labels, test.predictions, images.classes, title)
     run.write("confusion.png", confusion)

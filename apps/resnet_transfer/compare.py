@@ -37,12 +37,7 @@ def compare(config: Config) -> dict[str, Any]:
 
     The run folder gets comparison.csv (a row per training) and comparison.png. `test_accuracy` in
     metrics.json is the mean of mode `finetune` with the last of `transfer.counts`. A resumed run
-    skips the trainings that have finished.
-
-    Raises:
-        ConfigError: a class has fewer images than `transfer.counts` asks for, or a batch does not fit.
-        DataError: the data set or the initial weights are unavailable or damaged.
-        TrainingDiverged: a loss is not finite.
+    skips the trainings that have finished. Raises as `train`.
     """
     if config.weights == "none":
         raise ConfigError("transfer.mode=compare needs pretrained weights to compare: not weights=none")
@@ -52,24 +47,22 @@ def compare(config: Config) -> dict[str, Any]:
         for count, mode in itertools.product(config.transfer.counts, MODES)
     }
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(config, images, train=len(images.train_images))
+    run.metrics |= initial_metrics(config, images, images.train_images)
     with run.session():
         initial = initial_weights(config, images, run)
         run.metrics |= {"mode": "compare", "weights": initial.name, "classes": list(images.classes)}
         print(f"run folder: {run.path}", flush=True)
-        results: dict[tuple[str, int | None], list[Row]] = {}
+        results: dict[str, list[Row]] = {}
         for (count, mode), configs in groups.items():
-            results[mode, count] = []
+            rows = results[f"{mode}_{count or 'all'}"] = []
             for one in configs:
-                results[mode, count].append(row := run_training(one, initial, images, run))
-                run.add_row("comparison.csv", row)
+                rows.append(run_training(one, initial, images, run))
+                run.add_row("comparison.csv", rows[-1])
                 run.write_rows("comparison.csv")
-            print(summary(results[mode, count]), flush=True)
-        best = results["finetune", config.transfer.counts[-1]]
+            print(summary(rows), flush=True)
+        best = results[f"finetune_{config.transfer.counts[-1] or 'all'}"]
         run.metrics |= {
-            "comparison": {
-                f"{mode}_{rows[0]['per_class']}": spread(rows) for (mode, _), rows in results.items()
-            },
+            "comparison": {name: spread(rows) for name, rows in results.items()},
             "epochs": None,
             "test_accuracy": statistics.mean(row["test_accuracy"] for row in best),
             "test_loss": statistics.mean(row["test_loss"] for row in best),

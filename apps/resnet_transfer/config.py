@@ -15,7 +15,6 @@ BLOCKS = {
     "resnet34": ("BasicBlock", (3, 4, 6, 3)),
     "resnet50": ("Bottleneck", (3, 4, 6, 3)),
 }
-EXPANSION = {"BasicBlock": 1, "Bottleneck": 4}  # output channels of a block, times its width
 IMAGENET_WIDTH = 64
 
 # Mean and standard deviation of ImageNet's pixels (red, green, blue; 0 to 1), which torchvision's
@@ -162,4 +161,4 @@ def block_convolutions(kind: str, width: int, stride: int) -> list[tuple[int, in
     """Return output channels, kernel size and stride of each convolution of a block."""
     if kind == "BasicBlock":
         return [(width, 3, stride), (width, 3, 1)]
-    return [(width, 1, 1), (width, 3, stride), (width * EXPANSION[kind], 1, 1)]
+    return [(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)]

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from apps.resnet_transfer.config import BLOCKS, EXPANSION, MEAN, STD, ResNet, block_convolutions
+from apps.resnet_transfer.config import BLOCKS, MEAN, STD, ResNet, block_convolutions
 from shared.training.keras_initializers import torch_initializers
 
 
@@ -38,8 +38,8 @@ def norm(x: Any, name: str) -> Any:
 
 def block(x: Any, kind: str, width: int, stride: int, name: str) -> Any:
     """Return ReLU(layers(x) + shortcut(x)): torchvision's `BasicBlock` or `Bottleneck`."""
-    outputs = width * EXPANSION[kind]
     plan = block_convolutions(kind, width, stride)
+    outputs = plan[-1][0]
     y = x
     for number, (channels, size, step) in enumerate(plan, start=1):
         y = norm(conv(y, channels, size, step, f"{name}.conv{number}"), f"{name}.bn{number}")

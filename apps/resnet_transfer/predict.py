@@ -26,7 +26,7 @@ def predict(run: FinishedRun[Config], file: str) -> Prediction:
 
     Raises:
         ConfigError: the run compares many networks and keeps none.
-        DataError: the file is not a picture, or picture or weights are damaged.
+        DataError: the file is not a picture, picture or weights are damaged, or the weights do not fit.
     """
     from shared import charts  # matplotlib is slow to import
 
@@ -44,19 +44,15 @@ def predict(run: FinishedRun[Config], file: str) -> Prediction:
 
 @cache
 def load_network(run: FinishedRun[Config]) -> Any:
-    """Return the network of a run of any framework in torch, without loading its data set.
-
-    Raises:
-        ConfigError: the run compares many networks and keeps none.
-        DataError: the weights are damaged, or do not fit the configuration.
-    """
+    """Return the network of a run of any framework in torch, without its data set; raises as `predict`."""
     refuse_comparison(run.config)
     torch_model = importlib.import_module("apps.resnet_transfer.torch_model")
     weights = torch_weights(read_weights(run.folder, run.metrics))
     try:
         return torch_model.load_network(run.config.model, weights, len(run.metrics["classes"]))
-    except ValueError as error:
-        raise DataError(f"{run.folder}: its weights do not fit its configuration ({error})") from error
+    except RuntimeError as error:
+        problem = str(error).splitlines()[-1].strip()
+        raise DataError(f"{run.folder}: its weights do not fit its configuration ({problem})") from error
 
 
 def overlay(image: NDArray[np.uint8], heat: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from shared.config import Momentum
 from shared.data.images import ImageData
 from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
-from shared.files import read_verified, sha256_of, write_atomically
+from shared.files import read_verified, sha256_of, write_atomically, write_json
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import resolve_auto
 from shared.training.loop import evaluate
@@ -62,15 +62,9 @@ def source_config(config: Config) -> Config:
     """
     source = config.source
     optimizer = {"name": "momentum", "formula": "torch", "momentum": 0.9, "nesterov": True}
-    optimizer |= {"lr": source.lr, "weight_decay": source.weight_decay}
-    trainer = {
-        "epochs": source.epochs,
-        "batch_size": source.batch_size,
-        "schedule": "one_cycle",
-        "clip_norm": None,
-        "max_steps": None,
-        "precision": source.precision,
-    }
+    optimizer |= source.model_dump(include={"lr", "weight_decay"})
+    trainer = {"schedule": "one_cycle", "clip_norm": None, "max_steps": None}
+    trainer |= source.model_dump(include={"epochs", "batch_size", "precision"})
     changes = {
         "framework": "torch",
         "seed": source.seed,
@@ -150,6 +144,6 @@ def write_cache(path: Path, state: State, facts: dict[str, Any]) -> None:
     facts["sha256"] = sha256_of(content)
     try:
         write_atomically(path, content)
-        write_atomically(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+        write_json(path.with_suffix(".json"), facts)
     except OSError as error:
         print(f"{path}: cannot be written ({error.strerror}); the source task is trained again next time")

@@ -20,12 +20,8 @@ class TorchResNet(resnet.ResNet):
     """torchvision's ResNet (He et al. 2016, arXiv:1512.03385); weights by torchvision's names.
 
     Takes images (N, H, W, 3) of 0 to 255, of any dtype, and normalizes them by the mean and
-    standard deviation of ImageNet, as torchvision's weights expect; returns logits (N, classes).
-
-    Args:
-        config: `width` is the number of channels of the first stage. `stem=small`: the first
-            convolution has stride 1 and no pooling follows.
-        classes: number of logits.
+    standard deviation of ImageNet, as torchvision's weights expect; returns logits (N, classes). With
+    `stem=small`, the first convolution has stride 1 and no pooling follows.
     """
 
     def __init__(self, config: ResNet, classes: int) -> None:
@@ -64,16 +60,14 @@ class TorchResNet(resnet.ResNet):
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the mean of each map, (N, C)."""
-        features: torch.Tensor = self.avgpool(maps).flatten(1)
-        return features
+        return self.avgpool(maps).flatten(1)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the inputs of the last layer, (N, 512) in a resnet18 of width 64."""
         return self.pool(self.stages(images)[-1])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.fc(self.features(images))
-        return logits
+        return self.fc(self.features(images))
 
 
 def build_model(config: ResNet, classes: int) -> nn.Module:
@@ -97,13 +91,9 @@ def features(learner: Any, images: NDArray[Any]) -> NDArray[Any]:
 def shift_and_mirror(images: Any, random: np.random.Generator, pixels: int, mirror: bool) -> torch.Tensor:
     """Shift each image at random by up to `pixels` in each direction and mirror half of them.
 
-    torchvision's transforms (v2), with the effect of shared/data/augment.py but other random numbers.
-
-    Args:
-        images: uint8 (N, height, width, 3), an array or tensor; edge pixels are repeated to fill gaps.
-        random: seeds torch's generator.
-        pixels: largest shift; 0 shifts nothing.
-        mirror: whether to mirror at all.
+    torchvision's transforms (v2), with the effect of shared/data/augment.py but other random numbers;
+    `random` seeds torch's generator. Images are uint8 (N, height, width, 3), an array or tensor; edge
+    pixels are repeated to fill gaps.
     """
     steps = [v2.RandomCrop(tuple(images.shape[1:3]))] if pixels else []
     transform = v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if mirror else [])])
@@ -117,18 +107,15 @@ def shift_and_mirror(images: Any, random: np.random.Generator, pixels: int, mirr
 
 
 def load_network(config: ResNet, weights: Mapping[str, NDArray[Any]], classes: int) -> TorchResNet:
-    """Return the network with weights of any framework under torchvision's names, in evaluation mode.
+    """Return the network in evaluation mode, with weights of any framework under torchvision's names.
 
     Raises:
-        ValueError: they are the weights of another network.
+        RuntimeError: they are the weights of another network.
     """
     network = TorchResNet(config, classes)
     state = {name: torch.tensor(value) for name, value in weights.items()}
     counters = {name: value for name, value in network.state_dict().items() if name.endswith("_tracked")}
-    try:
-        network.load_state_dict(counters | state)  # Keras does not count batches
-    except RuntimeError as error:
-        raise ValueError(str(error).splitlines()[-1].strip()) from error
+    network.load_state_dict(counters | state)  # Keras does not count batches
     return network.eval()
 
 
@@ -139,14 +126,11 @@ def explain(
 
     The paper uses the maps of the last stage, which are a single pixel for a small image: this uses
     the last stage with at least 4x4 pixels or, if no pixel of its map is positive, a later one with
-    2x2.
-
-    Args:
-        network: in evaluation mode; its parameters get requires_grad=False.
-        image: uint8 (size, size, 3).
+    2x2. The network is in evaluation mode; its parameters get requires_grad=False.
 
     Returns:
-        Probabilities (classes,), the map (h, w) from 0 to 1, and the name of the stage.
+        For an image, uint8 (size, size, 3): probabilities (classes,), the map (h, w) from 0 to 1, and
+        the name of the stage.
     """
     network.requires_grad_(False)
     with torch.no_grad():

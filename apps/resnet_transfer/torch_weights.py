@@ -19,8 +19,7 @@ TIMEOUT = 5.0  # seconds for the server to answer
 
 def imagenet_url(model: str) -> str:
     """Return the URL of torchvision's weights; the file name ends with digits of its SHA-256 digest."""
-    url: str = models.get_model_weights(model).IMAGENET1K_V1.url
-    return url
+    return models.get_model_weights(model).IMAGENET1K_V1.url
 
 
 def imagenet(model: str) -> tuple[Path, str]:

@@ -33,9 +33,7 @@ def train(config: Config) -> dict[str, Any]:
     train_set, validation_set, test_set = split(images, config)
     check_batches(config, len(train_set))
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(
-        config, images, train=len(train_set), validation=len(validation_set), test=len(test_set)
-    )
+    run.metrics |= initial_metrics(config, images, train_set, validation_set, test_set)
     with run.session():
         initial = initial_weights(config, images, run)
         count = config.data.per_class or "all"
@@ -64,7 +62,7 @@ def write_charts(run: RunFolder, images: ImageData, test: Evaluation, test_set: 
 
     title = f"{run.metrics['model']}, in {run.metrics['framework']}"
     steps, history = run.rows("steps.csv"), run.rows("history.csv")
-    scores = {"loss": test.loss, "accuracy": test.accuracy}
+    scores = test.loss, test.accuracy
     run.write("curves.png", charts.learning_curves(steps, history, f"{title} on {images.name}", scores))
     title += f":\n{test.accuracy:.2%} of {len(test_set):,} test images correct"
     confusion = charts.confusion_matrix(test_set.labels, test.predictions, images.classes, title)

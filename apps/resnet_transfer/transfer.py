@@ -1,10 +1,8 @@
 """Transfer learning: load a pretrained backbone, then train in the mode of `config.transfer`."""
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,12 +14,13 @@ from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
 from shared.runs.folder import RunFolder
-from shared.training.frameworks import learner_class
+from shared.training import frameworks
 from shared.training.loop import EVALUATION_BATCH, Augment, Learner, fit
 from shared.training.schedule import LrScales
 
 State = Mapping[str, NDArray[Any]]  # weights by torchvision's names, unless said otherwise
 
+PACKAGE = "apps.resnet_transfer"
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 HEAD = "fc"
 KERAS_NAMES = {
@@ -45,12 +44,6 @@ class InitialWeights:
 RANDOM = InitialWeights("none", {})
 
 
-def model_module(framework: str) -> ModuleType:
-    """Return this application's model module; no other framework is imported."""
-    learner_class(framework)
-    return importlib.import_module(f"apps.resnet_transfer.{framework}_model")
-
-
 def build_learner(config: Config, images: ImageData, initial: InitialWeights = RANDOM) -> Learner:
     """Return the network for the classes of `images`, its backbone with `initial` weights, and its optimizer.
 
@@ -59,8 +52,9 @@ def build_learner(config: Config, images: ImageData, initial: InitialWeights = R
         DataError: the weights belong to another network.
     """
     refuse_comparison(config)
-    build = partial(model_module(config.framework).build_model, classes=len(images.classes))
-    learner = learner_class(config.framework)(build, config, lr_scales=lr_scales(config))
+    learner = frameworks.build_learner(
+        PACKAGE, config, lr_scales=lr_scales(config), classes=len(images.classes)
+    )
     if initial is not RANDOM:
         load_backbone(learner, initial, config)
     return learner
@@ -78,11 +72,9 @@ def load_backbone(learner: Learner, initial: InitialWeights, config: Config) -> 
     wanted, given = backbone(torch_weights(own)), backbone(initial.state)
     problems = [f"{name} is missing" for name in wanted if name not in given]
     problems += [f"{name} is unexpected" for name in given if name not in wanted]
-    problems += [
-        f"{name} has the shape {given[name].shape}, expected {value.shape}"
-        for name, value in wanted.items()
-        if name in given and given[name].shape != value.shape
-    ]
+    for name, value in wanted.items():
+        if name in given and given[name].shape != value.shape:
+            problems.append(f"{name} has the shape {given[name].shape}, expected {value.shape}")
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise DataError(
@@ -165,9 +157,10 @@ def fit_head(
     (classes,) = (len(value) for value in own.values() if value.ndim == 1)  # the bias
     train_features = with_features(learner, train_set, config)
     validation_features = validation_set and with_features(learner, validation_set, config)
-    count = train_features.inputs.shape[1]
-    build = partial(model_module(config.framework).build_head, features=count, classes=classes)
-    head = learner_class(config.framework)(build, config, lr_scales={"": config.transfer.frozen_rate})
+    sizes = {"features": train_features.inputs.shape[1], "classes": classes}
+    build = partial(frameworks.network_module(PACKAGE, config).build_head, **sizes)
+    scales = {"": config.transfer.frozen_rate}
+    head = frameworks.learner_class(config.framework)(build, config, lr_scales=scales)
     head.load_weights(own)
     fit(head, train_features, validation_features, config, run)
     learner.load_weights(learner.weights() | head.weights())
@@ -175,7 +168,7 @@ def fit_head(
 
 def with_features(learner: Learner, examples: Examples, config: Config) -> Examples:
     """Return the examples with the backbone's features (N, F) as inputs."""
-    features = model_module(config.framework).features
+    features = frameworks.network_module(PACKAGE, config).features
     batches = [
         features(learner, examples.inputs[first : first + EVALUATION_BATCH])
         for first in range(0, len(examples), EVALUATION_BATCH)
@@ -188,5 +181,5 @@ def augmentation(config: Config) -> Augment | None:
     data = config.data
     if config.transfer.mode == "frozen" or not (data.shift or data.mirror):
         return None
-    module: Any = model_module("torch") if config.framework == "torch" else pictures
+    module: Any = frameworks.network_module(PACKAGE, config) if config.framework == "torch" else pictures
     return partial(module.shift_and_mirror, pixels=data.shift, mirror=data.mirror)

@@ -9,7 +9,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from apps.resnet_transfer.config import IMAGENET_WIDTH, Config
+from apps.resnet_transfer.config import IMAGENET_WIDTH, WEIGHTS, Config
 from apps.resnet_transfer.source_task import source_task
 from apps.resnet_transfer.transfer import RANDOM, InitialWeights
 from shared.data.images import ImageData
@@ -23,43 +23,41 @@ LARGEST = np.finfo(np.float32).max
 def initial_weights(config: Config, target: ImageData, run: RunFolder) -> InitialWeights:
     """Return the weights that `config.weights` names, by torchvision's names.
 
-    Args:
-        config: the run's.
-        target: images of the target task; the source task has none of its classes.
-        run: if the source task has to be trained, its history goes to the folder `source` in it.
+    If the source task has to be trained, on classes that `target` does not have, its history goes to
+    the folder `source` inside the run folder.
 
     Raises:
         DataError: the weights are unavailable, damaged, or not the weights of a network.
     """
     if config.transfer.mode == "scratch" or config.weights == "none":
         return RANDOM
-    if config.weights == "source_task":
-        return source_task(config, target, run)
-    if config.weights not in ("auto", "imagenet"):
+    if config.weights not in WEIGHTS:
         return InitialWeights(config.weights, read_weights(Path(config.weights), config.weights_sha256))
-    try:
-        if config.model.width != IMAGENET_WIDTH:
-            raise DataError(f"ImageNet weights need model.width={IMAGENET_WIDTH}")
-        path, sha256 = importlib.import_module("apps.resnet_transfer.torch_weights").imagenet(
-            config.model.name
-        )
-        weights = InitialWeights("imagenet", read_weights(path, sha256))
-    except DataError as error:
-        if config.weights == "imagenet":
-            raise
-        print(f"{error}\nweights=auto falls back to weights=source_task", flush=True)
-        return source_task(config, target, run)
+    if config.weights == "imagenet":
+        return imagenet_weights(config)
     if config.weights == "auto":
-        print("weights=auto uses ImageNet weights", flush=True)
-    return weights
+        try:
+            weights = imagenet_weights(config)
+            print("weights=auto uses ImageNet weights", flush=True)
+            return weights
+        except DataError as error:
+            print(f"{error}\nweights=auto falls back to weights=source_task", flush=True)
+    return source_task(config, target, run)
+
+
+def imagenet_weights(config: Config) -> InitialWeights:
+    """Return torchvision's weights for the configured network."""
+    if config.model.width != IMAGENET_WIDTH:
+        raise DataError(f"ImageNet weights need model.width={IMAGENET_WIDTH}")
+    torch_weights = importlib.import_module("apps.resnet_transfer.torch_weights")
+    path, sha256 = torch_weights.imagenet(config.model.name)
+    return InitialWeights("imagenet", read_weights(path, sha256))
 
 
 def read_weights(path: Path, sha256: str | None = None) -> dict[str, NDArray[Any]]:
     """Return the weights in a file of safetensors or one written by torch.save; no code in it is run.
 
-    Args:
-        path: the file.
-        sha256: its SHA-256 digest or the digest's first digits; None accepts any.
+    `sha256` is the file's SHA-256 digest or the digest's first digits; None accepts any.
 
     Raises:
         DataError: the file is missing, has another digest, or does not hold finite, real arrays.

@@ -50,7 +50,7 @@ def write_corrections(run: RunFolder) -> None:
         print(f"  {error[-1]:.6f}  {label}", flush=True)
 
 
-def squared_errors(network: dict[str, Any], lr: float, steps: int = STEPS) -> NDArray[np.float64]:
+def squared_errors(network: dict[str, Any], lr: float) -> NDArray[np.float64]:
     """Return the mean of (probability - label)^2 before training and after every tenth step."""
     config = TwoLayer(name="two_layer", published_seed=1, **network)
     model = build_model(config, np.float64, np.random.default_rng(0))
@@ -58,7 +58,7 @@ def squared_errors(network: dict[str, Any], lr: float, steps: int = STEPS) -> ND
     loss, measured = build_loss(config.loss), build_loss("squared_error")
     optimizer = SGD(model.params, lr=lr)
     errors = []
-    for step in range(steps + 1):
+    for step in range(STEPS + 1):
         logits = model.forward(rows.inputs)
         if step % EVERY == 0:
             errors.append(float(measured.forward(logits, rows.labels)))

@@ -16,7 +16,7 @@ def predict(run: FinishedRun[Config], text: str) -> Prediction:
     """Return class and probability of a row given as text, and a chart of the surface around it.
 
     Raises:
-        ConfigError: the text is not a row.
+        ConfigError: the text is not two numbers, or they are too large.
     """
     from shared import charts  # matplotlib takes a second to import
 
@@ -33,11 +33,7 @@ def predict(run: FinishedRun[Config], text: str) -> Prediction:
 
 
 def parse_row(text: str) -> NDArray[np.float64]:
-    """Return the two numbers of a row, (2,).
-
-    Raises:
-        ConfigError: the text is not two numbers, or they are too large.
-    """
+    """Return the two numbers of a row, (2,); raises as `predict`."""
     try:
         row = [float(word) for word in text.split(",")]
     except ValueError:

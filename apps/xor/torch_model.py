@@ -16,8 +16,7 @@ class TorchTwoLayer(nn.Module):
         self.fc2 = nn.Linear(config.hidden, 1, bias=config.bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.fc2(torch.sigmoid(self.fc1(inputs)))
-        return logits
+        return self.fc2(torch.sigmoid(self.fc1(inputs)))
 
 
 def build_model(config: TwoLayer) -> nn.Module:

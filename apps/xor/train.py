@@ -30,7 +30,7 @@ def train(config: Config) -> dict[str, Any]:
     table = load_data(config)
     train_set, validation_set, test_set = split(table, config)
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(config, table, train=len(train_set), test=len(test_set))
+    run.metrics |= initial_metrics(config, table, train_set, None, test_set)
     with run.session():
         learner = build_learner(config, table)
         run.metrics["parameters"] = learner.parameters
@@ -71,9 +71,9 @@ def write_charts(run: RunFolder, learner: Learner, config: Config) -> None:
     from shared import charts  # matplotlib takes a second to import
 
     title = f"{config.model.name} in {config.framework} on XOR"
-    last = {"loss": run.metrics["test_loss"], "accuracy": run.metrics["test_accuracy"]}
+    scores = run.metrics["test_loss"], run.metrics["test_accuracy"]
     loss = config.model.loss.replace("_", " ")
-    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, last, loss)
+    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, scores, loss)
     run.write("curves.png", curves)
     side = np.linspace(-0.5, 1.5, 101)
     points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sized
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,19 @@ CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"], "numpy": []}
 
 
-def initial_metrics(config: AppConfig, data: Any, **examples: int) -> dict[str, Any]:
+def initial_metrics(
+    config: AppConfig, data: Any, train: Sized, validation: Sized | None = None, test: Sized | None = None
+) -> dict[str, Any]:
     """Return what metrics.json holds before training starts.
 
     Args:
         config: the run's configuration.
         data: its data set, with `name`, `source`, `sha256` and `embedded`.
-        examples: their number by kind: train=, validation=, test=.
+        train: its training examples.
+        validation: its validation examples.
+        test: its test examples.
     """
+    sets = {"train": train, "validation": validation, "test": test}
     return {
         "app": config.app,
         "framework": config.framework,
@@ -34,7 +40,7 @@ def initial_metrics(config: AppConfig, data: Any, **examples: int) -> dict[str, 
         "dataset_sha256": data.sha256,
         "embedded": data.embedded,
         "seed": config.seed,
-        **{f"{kind}_examples": count for kind, count in examples.items()},
+        **{f"{name}_examples": len(one) for name, one in sets.items() if one is not None},
         **environment(config.framework, config.trainer.threads or available_cores()),
     }
 

@@ -1,6 +1,6 @@
 """Whether the networks of an application in torch, Keras and NumPy compute the same."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -24,6 +24,14 @@ class Networks(NamedTuple):
     torch: Any
     keras: Any
     numpy: Any
+
+    def logits(self) -> dict[str, Callable[[Array], Array]]:
+        """Return for each framework the function from inputs to logits, in evaluation mode."""
+        return {
+            "torch": lambda inputs: self.torch.eval()(torch.from_numpy(inputs)).detach().numpy(),
+            "keras": lambda inputs: np.asarray(self.keras(inputs, training=False)),
+            "numpy": lambda inputs: self.numpy.eval().forward(inputs),
+        }
 
 
 def build_networks(modules: Sequence[ModuleType], config: Any, **sizes: Any) -> Networks:
@@ -49,16 +57,16 @@ def assert_close(actual: Any, expected: Any, what: str, relative: float = RELATI
 
 
 def assert_same_gradients(
-    networks: Networks, ids: Array, upstream: Array, zero: Collection[str] = ()
+    networks: Networks, inputs: Array, upstream: Array, zero: Collection[str] = (), relative: float = RELATIVE
 ) -> None:
     """Compare logits and all gradients; those of the parameters `zero` are 0, up to rounding."""
-    logits = networks.torch(torch.from_numpy(ids))
+    logits = networks.torch(torch.from_numpy(inputs))
     logits.backward(torch.from_numpy(upstream))
-    assert_close(networks.numpy.forward(ids), logits.detach(), "NumPy")
+    assert_close(networks.numpy.forward(inputs), logits.detach(), "NumPy", relative)
     networks.numpy.backward(upstream)
     with tf.GradientTape() as tape:
-        of_keras = networks.keras(ids, training=True)
-    assert_close(of_keras, logits.detach(), "Keras")
+        of_keras = networks.keras(inputs, training=True)
+    assert_close(of_keras, logits.detach(), "Keras", relative)
     variables = networks.keras.trainable_variables
     # To have torch's names, Keras's gradients are assigned to the weights and converted like them.
     for variable, gradient in zip(variables, tape.gradient(of_keras, variables, upstream), strict=True):
@@ -70,14 +78,15 @@ def assert_same_gradients(
                 np.testing.assert_allclose(gradients[name], 0, atol=1e-14)
                 np.testing.assert_allclose(parameter.grad, 0, atol=1e-14)
             else:
-                assert_close(gradients[name], parameter.grad, name)
+                assert_close(gradients[name], parameter.grad, name, relative)
 
 
-def assert_same_steps(learners: dict[str, Any], data: Examples) -> list[float]:
-    """Compare losses and weights after ten steps, and the number of parameters; return torch's losses."""
-    random = np.random.default_rng(1)
-    count = len(data)
-    steps = [(random.permutation(count)[: count // 2], 0.01 / (1 + step)) for step in range(10)]
+def assert_same_steps(
+    learners: dict[str, Any], data: Examples, steps: Any = None, relative: float = 1e-8
+) -> list[float]:
+    """Compare losses, weights and their number after `steps`, ten by default; return torch's losses."""
+    random, count = np.random.default_rng(1), len(data)
+    steps = steps or [(random.permutation(count)[: count // 2], 0.01 / (1 + step)) for step in range(10)]
     torch_to_keras(learners["torch"].model, learners["keras"].model)
     torch_to_numpy(learners["torch"].model, learners["numpy"].model)
     losses = {
@@ -86,10 +95,10 @@ def assert_same_steps(learners: dict[str, Any], data: Examples) -> list[float]:
     assert len({learner.parameters for learner in learners.values()}) == 1
     expected = torch_state(learners["torch"].model)
     of_keras = keras_state(learners["keras"].model, expected)
-    assert_close(losses["keras"], losses["torch"], "Keras's losses")
-    assert_close(losses["numpy"], losses["torch"], "NumPy's losses")
+    assert_close(losses["keras"], losses["torch"], "Keras's losses", relative / 10)
+    assert_close(losses["numpy"], losses["torch"], "NumPy's losses", relative / 10)
     for name, value in learners["numpy"].weights().items():
-        allowed = 1e-8 * max(np.abs(value).max(), 1e-12)
+        allowed = relative * max(np.abs(value).max(), 1e-12)
         np.testing.assert_allclose(expected[name], value, rtol=0, atol=allowed, err_msg=name)
         np.testing.assert_allclose(of_keras[name], value, rtol=0, atol=allowed, err_msg=name)
     return [float(loss) for loss in losses["torch"]]

@@ -1,12 +1,12 @@
 """Its gradients equal those of the frameworks, and its captions say what its numbers show."""
 
 import csv
+import importlib
 import itertools
 import json
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -18,22 +18,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from apps.gradient_flow import numpy_model
 from apps.gradient_flow import train as app
 from apps.gradient_flow.config import Config
 from apps.gradient_flow.data import gradient_batches, split
-from apps.gradient_flow.figures import (
-    activations,
-    clipping,
-    depth,
-    learning_rates,
-    overfitting,
-    recurrent,
-    valley,
-)
-from apps.gradient_flow.figures.figure import Figure, Row, change, column, number, where
+from apps.gradient_flow.figure import Figure, Row, change, column, number, where
+from apps.gradient_flow.figures import activations, clipping, depth, overfitting, parabola, recurrent, valley
 from apps.gradient_flow.learner import METHODS, GradientLearner, best_epoch, fit, out_of_patience, score
-from apps.gradient_flow.networks import Dense, Gradients, Network, Recurrent, engine, norm
-from apps.gradient_flow.numpy_model import build_model
+from apps.gradient_flow.networks import Dense, Gradients, Network, Recurrent, norm
 from apps.gradient_flow.predict import APPLICATION, predict
 from apps.gradient_flow.weights import INITIALIZATIONS, initial_weights, matrix, recurrent_weights
 from shared.application import FinishedRun
@@ -62,14 +54,17 @@ def random_batch(count: int, *shape: int) -> Examples:
     return Examples(random.normal(size=(count, *shape)), random.integers(0, 10, count))
 
 
+def engine(framework: str) -> Any:
+    return importlib.import_module(f"apps.gradient_flow.{framework}_model")
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with open(path) as file:
         return list(csv.DictReader(file))
 
 
 def numpy_gradients(network: Network, weights: dict[str, np.ndarray], batch: Examples) -> Gradients:
-    backend = engine("numpy")
-    return backend.gradients(backend.build_model(network), weights, batch.inputs, batch.labels)
+    return numpy_model.gradients(numpy_model.build_model(network), weights, batch)
 
 
 # The command
@@ -101,12 +96,8 @@ def test_a_run_writes_every_file(smoke: tuple[Path, str]) -> None:
     expected |= {"test_examples": 360, "epochs": 1, "steps": 4}
     expected |= {"parameters": 196 * 16 + 16 + 16 * 16 + 16 + 16 * 10 + 10}
     assert {key: metrics[key] for key in expected} == expected
-    needed = {"dataset_sha256", "test_accuracy", "test_loss", "train_seconds", "versions", "hardware", "git"}
-    assert needed <= metrics.keys()
     for name in CHARTS:
-        content = (folder / f"{name}.png").read_bytes()
-        assert content[:8] == b"\x89PNG\r\n\x1a\n"
-        assert struct.unpack(">II", content[16:24]) == (1280, 720), name
+        assert Image.open(folder / f"{name}.png").size == (1280, 720), name
     rows = rows_of(folder / "remedies.csv")
     assert len(rows) == (3 + 6) * 3 * 4 * 4
     assert all(float(row["gradient_of_output"]) > 0 for row in rows)
@@ -143,14 +134,6 @@ def test_a_finished_run_evaluates_and_predicts(smoke: tuple[Path, str], tmp_path
     assert prediction.chart[:4] == b"\x89PNG"
 
 
-@pytest.mark.slow
-def test_the_same_seed_gives_the_same_bits(smoke: tuple[Path, str], tmp_path: Path) -> None:
-    app.train(flow_config(tmp_path, "debug=smoke"))
-    for name in FILES - {"metrics.json", "config.yaml", "history.csv", "curves.png", "trainings"}:
-        if not name.endswith(".png"):  # the page contains them
-            assert (tmp_path / name).read_bytes() == (smoke[0] / name).read_bytes(), name
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -170,7 +153,7 @@ def test_a_wrong_configuration_is_explained(override: str, message: str) -> None
     assert "\n" not in str(refused.value)
 
 
-# The gradients, compared with those of the frameworks and with finite differences
+# The gradients, compared with those of the frameworks
 
 
 def assert_same_rows(own: Sequence[Row], others: Sequence[Row]) -> None:
@@ -189,10 +172,10 @@ def assert_same_rows(own: Sequence[Row], others: Sequence[Row]) -> None:
 def test_norms_by_layer_and_step_equal_autograd(framework: str) -> None:
     depths = [2, 7] if framework == "torch" else [3]  # Keras is slow to build a network
     config = flow_config("-", f"model.depths={depths}", "model.width=12", "model.recurrent=9")
-    own = depth.measure(engine("numpy"), config, random_batch(16, 20))
+    own = depth.measure(numpy_model, config, random_batch(16, 20))
     assert len(own) == sum(depths) * 3 * 4 * 4
     assert_same_rows(own, depth.measure(engine(framework), config, random_batch(16, 20)))
-    own = recurrent.measure(engine("numpy"), config, random_batch(8, 15, 4))
+    own = recurrent.measure(numpy_model, config, random_batch(8, 15, 4))
     assert len(own) == 15 * len(recurrent.CASES)
     assert_same_rows(own, recurrent.measure(engine(framework), config, random_batch(8, 15, 4)))
 
@@ -230,44 +213,23 @@ NETWORKS: list[Network] = [
 ]
 
 
+@pytest.mark.parametrize("framework", OTHERS)
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_gradients_equal_finite_differences(network: Network) -> None:
+def test_gradients_equal_autograd(network: Network, framework: str) -> None:
+    """Each number of the flow and of each weight's gradient, for random weights and biases."""
     rng = np.random.default_rng(1)
-    is_recurrent = isinstance(network, Recurrent)
-    batch = random_batch(6, *((7, 3) if is_recurrent else (5,)))
-    weights = {name: rng.normal(size=w.shape) for name, w in build_model(network).params.items()}
-    found = numpy_gradients(network, weights, batch)
-
-    def slope(move: Callable[[float], tuple[dict[str, np.ndarray], np.ndarray]]) -> float:
-        losses = []
-        for step in (1e-5, -1e-5):
-            moved, inputs = move(step)
-            losses.append(numpy_gradients(network, moved, Examples(inputs, batch.labels)).loss)
-        return (losses[0] - losses[1]) / 2e-5
-
+    batch = random_batch(6, *((7, 3) if isinstance(network, Recurrent) else (5,)))
+    weights = {name: rng.normal(size=w.shape) for name, w in numpy_model.build_model(network).params.items()}
+    own = numpy_gradients(network, weights, batch)
+    other = engine(framework).gradients(engine(framework).build_model(network), weights, batch)
+    assert own.loss == pytest.approx(other.loss, rel=1e-12)
+    np.testing.assert_allclose(own.flow, other.flow, rtol=1e-9, atol=1e-12)
     for name in weights:
-        direction = rng.normal(size=weights[name].shape)
-        expected = slope(lambda h: (weights | {name: weights[name] + h * direction}, batch.inputs))  # noqa: B023
-        assert (found.parameters[name] * direction).sum() == pytest.approx(expected, abs=1e-8)
-    if is_recurrent:
-        direction = rng.normal(size=batch.inputs.shape)
-        expected = slope(lambda h: (weights, batch.inputs + h * direction))
-        assert (found.flow * direction.swapaxes(0, 1)).sum() == pytest.approx(expected, abs=1e-8)
+        np.testing.assert_allclose(own.parameters[name], other.parameters[name], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("residual", [False, True])
-def test_flow_is_the_gradient_of_a_layers_output(residual: bool) -> None:
-    # without an activation, the bias is added to a layer's output and has the same gradient
-    network = Dense(6, 6, 4, "none", residual=residual)
-    weights = initial_weights(network, "Glorot", 1.0, np.random.default_rng(0))
-    found = numpy_gradients(network, weights, random_batch(9, 6))
-    for layer in range(1, 5):
-        bias = found.parameters[f"linear{layer}.bias"]
-        np.testing.assert_allclose(found.flow[layer - 1].sum(axis=0), bias, rtol=1e-10)
-
-
-def norms_by_layer(network: Dense, initialization: str, seed: int = 0) -> list[float]:
-    weights = initial_weights(network, initialization, 1.0, np.random.default_rng(seed))
+def norms_by_layer(network: Dense, initialization: str) -> list[float]:
+    weights = initial_weights(network, initialization, 1.0, np.random.default_rng(0))
     found = numpy_gradients(network, weights, random_batch(32, network.inputs))
     return [norm(gradient) for gradient in found.flow]
 
@@ -277,10 +239,9 @@ def test_orthogonal_weights_keep_the_norm_exactly() -> None:
     np.testing.assert_allclose(norms, norms[-1], rtol=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_he_keeps_the_gradient_of_relu_and_glorot_halves_its_square(seed: int) -> None:
+def test_he_keeps_the_gradient_of_relu_and_glorot_halves_its_square() -> None:
     network = Dense(256, 256, 20, "ReLU")
-    he, glorot = norms_by_layer(network, "He", seed), norms_by_layer(network, "Glorot", seed)
+    he, glorot = norms_by_layer(network, "He"), norms_by_layer(network, "Glorot")
     assert 1 / 3 < he[0] / he[-1] < 3
     # the same numbers, smaller by sqrt(2): there are 19 layers between the first and the last
     rate = (glorot[0] / glorot[-1]) / (he[0] / he[-1])
@@ -302,8 +263,6 @@ def test_initial_weights_have_the_documented_deviation(shape: tuple[int, int]) -
     square = matrix(shape, "orthogonal", 0.3, np.random.default_rng(0))
     gram = square @ square.T if shape[0] <= shape[1] else square.T @ square
     np.testing.assert_allclose(gram, np.eye(min(shape)), atol=1e-12)
-    with pytest.raises(ValueError, match="expected an initialization"):
-        matrix(shape, "zeros", 1.0, np.random.default_rng(0))
 
 
 def test_the_forget_gate_decides_how_far_back_the_gradient_reaches() -> None:
@@ -323,15 +282,15 @@ def test_the_forget_gate_decides_how_far_back_the_gradient_reaches() -> None:
 
 
 def test_descent_on_a_parabola_diverges_exactly_beyond_two_over_the_curvature() -> None:
-    limit = learning_rates.LIMIT
+    limit = parabola.LIMIT
     for rate in (0.001, 0.5 * limit, 0.999 * limit):
-        assert abs(learning_rates.descend(rate, 2000)[-1]) < 0.1
-    assert abs(learning_rates.descend(limit, 2000)[-1]) == learning_rates.START
-    assert abs(learning_rates.descend(1.001 * limit, 2000)[-1]) > 100
-    for rate in learning_rates.RATES.values():
-        steps = np.arange(learning_rates.STEPS + 1)
-        expected = learning_rates.START * (1 - learning_rates.CURVATURE * rate) ** steps
-        np.testing.assert_allclose(learning_rates.descend(rate), expected, rtol=1e-9)
+        assert abs(parabola.descend(rate, 2000)[-1]) < 0.1
+    assert abs(parabola.descend(limit, 2000)[-1]) == parabola.START
+    assert abs(parabola.descend(1.001 * limit, 2000)[-1]) > 100
+    for rate in parabola.RATES.values():
+        steps = np.arange(parabola.STEPS + 1)
+        expected = parabola.START * (1 - parabola.CURVATURE * rate) ** steps
+        np.testing.assert_allclose(parabola.descend(rate), expected, rtol=1e-9)
 
 
 def test_the_gradient_of_the_valley_equals_finite_differences() -> None:
@@ -358,19 +317,19 @@ def test_every_optimizer_uses_its_best_rate() -> None:
 def test_a_clipped_norm_never_exceeds_the_limit() -> None:
     config, batch = flow_config("-", "model.recurrent=16", "model.clip_steps=30"), random_batch(16, 28, 6)
     for limit in (0.1, 1.0):
-        rows = clipping.descend(engine("numpy"), config, batch, limit)
+        rows = clipping.descend(numpy_model, config, batch, limit)
         assert max(column(rows, "norm_used")) <= limit
         assert max(column(rows, "norm")) > limit
         for row in rows:
             assert row["norm_used"] == pytest.approx(min(limit, row["norm"]), rel=2e-5)
-    free = clipping.descend(engine("numpy"), config, batch, None)
+    free = clipping.descend(numpy_model, config, batch, None)
     assert column(free, "norm_used") == column(free, "norm")
 
 
 # Overfitting
 
 
-def trained(folder: Path, method: str, *overrides: str) -> tuple[GradientLearner, RunFolder]:
+def train_method(folder: Path, method: str, *overrides: str) -> tuple[GradientLearner, RunFolder]:
     config = flow_config("-", *overrides)
     place = folder / config.framework / method
     place.mkdir(parents=True)
@@ -384,7 +343,7 @@ def compare(folder: Path, *overrides: str) -> tuple[Figure, GradientLearner]:
     """Return the chart of overfitting, and the network that early stopping picked."""
     config = flow_config("-", *overrides)
     test_set = split(digits.load(), config)[2]
-    runs = {method: trained(folder, method, *overrides) for method in METHODS}
+    runs = {method: train_method(folder, method, *overrides) for method in METHODS}
     results = {
         m: (run.rows("history.csv"), evaluate(learner, test_set)) for m, (learner, run) in runs.items()
     }
@@ -392,8 +351,8 @@ def compare(folder: Path, *overrides: str) -> tuple[Figure, GradientLearner]:
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Figure, GradientLearner]:
-    return compare(tmp_path_factory.mktemp("compared"))
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> tuple[Figure, GradientLearner]:
+    return compare(tmp_path_factory.mktemp("comparison"))
 
 
 @pytest.mark.parametrize("framework", OTHERS)
@@ -404,19 +363,19 @@ def test_training_runs_equal_autograd(framework: str, tmp_path: Path) -> None:
     assert_same_rows(own.table, other.table)
 
 
-def test_every_method_narrows_the_gap(compared: tuple[Figure, Any]) -> None:
-    plain, *others = compared[0].table
+def test_every_method_narrows_the_gap(comparison: tuple[Figure, Any]) -> None:
+    plain, *others = comparison[0].table
     assert plain["training loss"] < 0.02
     assert plain[overfitting.GAP] > 0.5
     for row in others:
         assert row[overfitting.GAP] < plain[overfitting.GAP] / 2, row["method"]
         assert row["test loss"] < plain["test loss"] - 0.1, row["method"]
-    for row in compared[0].table:
+    for row in comparison[0].table:
         assert row[overfitting.GAP] == pytest.approx(row["test loss"] - row["training loss"])
 
 
-def test_early_stopping_picks_the_lowest_validation_loss(compared: tuple[Figure, GradientLearner]) -> None:
-    figure, learner = compared
+def test_early_stopping_picks_the_lowest_validation_loss(comparison: tuple[Figure, GradientLearner]) -> None:
+    figure, learner = comparison
     stopped = column(where(figure.rows, method="early stopping"), "validation_loss")
     plain = column(where(figure.rows, method="nothing"), "validation_loss")
     assert stopped == plain[: len(stopped)], "the same training run, stopped early"
@@ -437,7 +396,7 @@ def test_patience() -> None:
 def test_penalties_make_weights_smaller_and_l1_makes_them_sparse(tmp_path: Path) -> None:
     weights = {}
     for method in ("nothing", "L1", "L2"):
-        learner, _ = trained(tmp_path, method, "trainer.epochs=20", "model.hidden=32")
+        learner, _ = train_method(tmp_path, method, "trainer.epochs=20", "model.hidden=32")
         matrices = [weight.ravel() for weight in learner.weights().values() if weight.ndim == 2]
         weights[method] = np.concatenate(matrices)
     assert norm(weights["L1"]) < 0.9 * norm(weights["nothing"])
@@ -461,11 +420,11 @@ def test_training_validation_and_test_sets_are_disjoint() -> None:
 
 def test_divergence_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match=r"try a smaller optimizer\.lr"):
-        trained(tmp_path, "nothing", "optimizer.lr=1e200", "trainer.epochs=5", "model.hidden=8")
+        train_method(tmp_path, "nothing", "optimizer.lr=1e200", "trainer.epochs=5", "model.hidden=8")
 
 
 def test_max_steps_ends_training(tmp_path: Path) -> None:
-    _, run = trained(tmp_path, "dropout", "trainer.max_steps=6", "model.hidden=8")
+    _, run = train_method(tmp_path, "dropout", "trainer.max_steps=6", "model.hidden=8")
     assert len(run.rows("steps.csv")) == 6
     assert len(run.rows("history.csv")) == 2
 
@@ -529,17 +488,9 @@ def ctrl_c(*arguments: Any) -> Any:
     signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize(
-    ("action", "stops"),
-    [(ctrl_c, [1]), (ctrl_c, [12]), (ctrl_c, [41, 20, 31]), (crash, [12]), (crash, [30, 3])],
-)
+@pytest.mark.parametrize(("action", "stops"), [(ctrl_c, [12]), (ctrl_c, [41, 20, 31]), (crash, [30, 3])])
 def test_an_interrupted_run_resumes_with_the_same_bits(
-    action: Callable[[], None],
-    stops: list[int],
-    whole: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    action: Callable[[], None], stops: list[int], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_dir = tmp_path / "run"
     resume: list[str] = []
@@ -553,13 +504,11 @@ def test_an_interrupted_run_resumes_with_the_same_bits(
         assert status == ("interrupted" if action is ctrl_c else "failed")
     taken: list[int] = []
     count_steps(monkeypatch, taken.append)
-    capsys.readouterr()
     app.train(flow_config(run_dir, *SMALL, *resume))
     assert content(run_dir) == content(whole)
     # a step during which Ctrl-C is pressed is taken, one that crashes is not
     before = sum(stops) if action is ctrl_c else sum(after - 1 for after in stops)
     assert len(taken) == 12 + 4 * 28 - before, "no step is taken twice"
-    assert ("resuming after step" in capsys.readouterr().out) == (before > 0)
 
 
 def test_ctrl_c_after_training_loses_no_step(
@@ -593,7 +542,7 @@ def digit_batches(count: int) -> tuple[Examples, Examples]:
 
 @pytest.fixture(scope="module")
 def by_layer() -> list[Row]:
-    return depth.measure(engine("numpy"), flow_config("-", "model.depths=[50]"), digit_batches(64)[0])
+    return depth.measure(numpy_model, flow_config("-", "model.depths=[50]"), digit_batches(64)[0])
 
 
 def test_the_caption_by_layer(by_layer: list[Row]) -> None:
@@ -643,7 +592,7 @@ def test_batch_normalization_cancels_the_size_of_the_weights(with_norm: bool) ->
 
 
 def test_the_caption_by_time_step() -> None:
-    rows = recurrent.measure(engine("numpy"), flow_config(), digit_batches(32)[1])
+    rows = recurrent.measure(numpy_model, flow_config(), digit_batches(32)[1])
     caption = recurrent.figure(rows).caption
     for claim in (
         "RNN, torch's weights: vanishes",
@@ -661,7 +610,7 @@ def test_the_caption_by_time_step() -> None:
 
 def test_the_caption_of_clipping() -> None:
     config = flow_config("-", "model.clip_steps=60")
-    rows = clipping.measure(engine("numpy"), config, digit_batches(128)[1])
+    rows = clipping.measure(numpy_model, config, digit_batches(128)[1])
     caption = clipping.figure(rows, 1.0).caption
     off, on = where(rows, clipping="off"), where(rows, clipping="on")
     assert max(column(off, "norm")) > 100
@@ -673,26 +622,26 @@ def test_the_caption_of_clipping() -> None:
 
 
 def test_the_caption_of_the_learning_rates() -> None:
-    rows = learning_rates.measure()
-    caption = learning_rates.figure(rows).caption
+    rows = parabola.measure()
+    caption = parabola.figure(rows).caption
     assert "too small, 0.01: falls" in caption
     assert "nearly too large, 0.97: falls" in caption
     assert "; too large, 1.03: grows" in caption
-    ends = {name: where(rows, rate=name)[-1]["f"] for name in learning_rates.RATES}
+    ends = {name: where(rows, rate=name)[-1]["f"] for name in parabola.RATES}
     assert all(f"to {number(end)}," in caption for end in ends.values())
     assert min(ends, key=lambda name: ends[name]) == "right"
     assert ends["too small"] > 1
 
 
-def test_the_caption_of_overfitting(compared: tuple[Figure, Any]) -> None:
-    caption, table = compared[0].caption, compared[0].table
+def test_the_caption_of_overfitting(comparison: tuple[Figure, Any]) -> None:
+    caption, table = comparison[0].caption, comparison[0].table
     assert caption.count(", narrower;") == caption.count(", lower") == 4
     assert "not " not in caption.partition("Early stopping takes")[0]
     for row in table:
         assert number(row[overfitting.GAP]) in caption
         assert number(row["test loss"]) in caption
     worse = [row | {overfitting.GAP: 9.0, "test loss": 9.0} for row in table[1:]]
-    rewritten = overfitting.figure(compared[0].rows, [table[0], *worse], flow_config())
+    rewritten = overfitting.figure(comparison[0].rows, [table[0], *worse], flow_config())
     assert rewritten.caption.count("not narrower; test loss 9, not") == 4
 
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,16 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.data import load_data, split
 from apps.mnist_cnn.train import build_learner, train
 from shared.data import digits
 from shared.errors import ConfigError, TrainingDiverged
 from shared.runs.reader import load_weights
 from shared.training.loop import evaluate
+from shared.training.schedule import learning_rates, shuffled_batches
+from tests.apps.agreement import FRAMEWORKS, assert_same_steps
 from tests.helpers import ROOT, mnist_config, run_mnist, take_steps
 
-FRAMEWORKS = ["torch", "keras", "numpy"]
 MODELS = ["cnn", "mlp", "fast_cnn"]
 METRICS = (
     "app framework model dataset dataset_sha256 embedded seed epochs test_accuracy test_loss test_examples "
@@ -67,41 +66,28 @@ def test_the_split_keeps_the_test_set_out_and_uses_everything_else_once(tmp_path
     assert not np.array_equal(other[1].labels, validation_set.labels)
 
 
-@pytest.fixture(scope="module", params=product(MODELS, FRAMEWORKS), ids="-".join)
-def finished(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Config, dict[str, Any]]:
-    """A run of each network in each framework: its configuration and its metrics."""
-    model, framework = request.param
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_leaves_everything_behind(framework: str, model: str, tmp_path: Path) -> None:
+    """Its files, its metrics, and weights that give these metrics again."""
     words = ["debug=smoke", f"framework={framework}", f"model={model}", "trainer.precision=float32"]
-    config = mnist_config(tmp_path_factory.mktemp("run"), *words)
-    return config, train(config)
-
-
-def test_a_run_leaves_everything_behind(finished: tuple[Config, dict[str, Any]]) -> None:
-    config, metrics = finished
-    folder = Path(config.run_dir)
-    assert {path.name for path in folder.iterdir()} == set(FILES.split())
-    assert metrics == json.loads((folder / "metrics.json").read_text())
+    config = mnist_config(tmp_path, *words)
+    metrics = train(config)
+    assert {path.name for path in tmp_path.iterdir()} == set(FILES.split())
+    assert metrics == json.loads((tmp_path / "metrics.json").read_text())
     assert set(metrics) >= set(METRICS.split())
-    expected = config.app, config.framework, config.model.name, "digits", True, 0, 1, 256, 435, "done"
+    expected = "mnist_cnn", framework, model, "digits", True, 0, 1, 256, 435, "done"
     names = "app framework model dataset embedded seed epochs test_examples train_examples status"
     assert tuple(metrics[name] for name in names.split()) == expected
-    assert config.app == "mnist_cnn"
-    assert 1 <= metrics["steps"] == len(losses(folder)) <= 5
-    weights = safetensors.numpy.load_file(folder / "weights.safetensors")
+    assert 1 <= metrics["steps"] == len(losses(tmp_path)) <= 5
+    weights = safetensors.numpy.load_file(tmp_path / "weights.safetensors")
     untrained = re.compile("running_|moving_|num_batches")
     trained = sum(value.size for name, value in weights.items() if not untrained.search(name))
     assert trained == metrics["parameters"]
-    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_saved_weights_give_the_recorded_metrics(finished: tuple[Config, dict[str, Any]]) -> None:
-    config, metrics = finished
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     fresh = build_learner(config.model_copy(update={"seed": 1}))
-    load_weights(fresh, Path(config.run_dir), metrics)
-    _, _, test_set = split(load_data(config), config)
-    again = evaluate(fresh, test_set)
+    load_weights(fresh, tmp_path, metrics)
+    again = evaluate(fresh, split(load_data(config), config)[2])
     assert again.accuracy == metrics["test_accuracy"]
     assert again.loss == pytest.approx(metrics["test_loss"], rel=1e-6)
 
@@ -116,6 +102,22 @@ def test_every_parameter_moves_in_the_first_step(framework: str, model: str, tmp
     list(take_steps(learner, train_set, [(np.arange(64), 0.01)]))
     for name, value in learner.weights().items():
         assert not np.array_equal(value, before[name]), f"{name} has not moved"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("keras_float64")
+@pytest.mark.parametrize("model", ["model=cnn model.dropout=[0.0,0.0]", "model=mlp"])
+def test_three_frameworks_take_the_same_hundred_steps(model: str, tmp_path: Path) -> None:
+    """Full size, float64, dropout off, real digits, the application's optimizer and schedule."""
+    words = [*model.split(), "trainer.precision=float64"]
+    configs = [mnist_config(tmp_path, f"framework={name}", *words) for name in FRAMEWORKS]
+    data, _, _ = split(load_data(configs[0]), configs[0])
+    batches = [b for epoch in (1, 2) for b in shuffled_batches(len(data), 16, 0, epoch)][:100]
+    rates = learning_rates("one_cycle", configs[0].optimizer.lr, 100, np.arange(100))
+    learners = dict(zip(FRAMEWORKS, map(build_learner, configs), strict=True))
+    steps = list(zip(batches, rates.tolist(), strict=True))
+    losses = assert_same_steps(learners, data, steps, relative=1e-7)
+    assert losses[-1] < losses[0] / 2
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

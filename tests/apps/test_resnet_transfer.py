@@ -9,12 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import safetensors.numpy
 import safetensors.torch
-import tensorflow as tf
 import torch
 import torchvision  # type: ignore[import-untyped]
 from PIL import Image
@@ -27,17 +25,16 @@ from apps.resnet_transfer.train import train
 from apps.resnet_transfer.transfer import InitialWeights
 from apps.resnet_transfer.weights import initial_weights, read_weights
 from shared.application import FinishedRun
-from shared.backprop import CrossEntropyLoss
 from shared.data.examples import Examples
 from shared.errors import ConfigError, DataError
 from shared.files import sha256_of
 from shared.parity.weights import torch_state, torch_to_keras, torch_to_numpy
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate
+from tests.apps.agreement import FRAMEWORKS, assert_close, assert_same_gradients, build_networks
 from tests.helpers import app_config
 from tools.predict import main
 
-FRAMEWORKS = ["torch", "keras", "numpy"]
 QUICK = ["debug=smoke", "data.size=32", "source.per_class=20"]
 SHORT = ["data.per_class=12", "trainer.batch_size=20", "trainer.epochs=2", "trainer.precision=float32"]
 FILES = {"config.yaml", "metrics.json", "history.csv", "steps.csv", "weights.safetensors"}
@@ -48,15 +45,6 @@ def resnet_config(run_dir: Path, *overrides: str) -> Config:
     small = ["data=digit_pictures", "model.width=8", f"cache={run_dir.parent / 'weights'}"]
     config: Config = app_config("resnet_transfer", run_dir, *small, "trainer.threads=1", *overrides)
     return config
-
-
-@pytest.fixture
-def _double_precision() -> object:
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture
@@ -75,14 +63,7 @@ def randomize_normalization(network: torch.nn.Module) -> None:
                 value.sub_(1.0)
 
 
-def assert_close(actual: Any, expected: torch.Tensor, name: str) -> None:
-    wanted = expected.detach().numpy()
-    allowed = 1e-7 * np.abs(wanted).max()
-    assert allowed > 0, name
-    np.testing.assert_allclose(np.asarray(actual), wanted, rtol=0, atol=allowed, err_msg=name)
-
-
-@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.usefixtures("keras_float64")
 @pytest.mark.parametrize(
     ("model", "stem", "size"),
     [
@@ -96,35 +77,19 @@ def test_the_same_weights_give_the_same_logits_gradients_and_statistics(
     model: str, stem: str, size: int, tmp_path: Path
 ) -> None:
     config = resnet_config(tmp_path, f"model={model}", "model.width=4", f"model.stem={stem}").model
-    torch.manual_seed(0)
-    in_torch = torch_model.build_model(config, 5).double()
+    networks = build_networks((torch_model, keras_model, numpy_model), config, classes=5)
+    in_torch, in_keras, in_numpy = networks
     randomize_normalization(in_torch)
-    in_keras = keras_model.build_model(config, 5)
-    in_numpy = numpy_model.build_model(config, np.float64, np.random.default_rng(0), 5)
     torch_to_keras(in_torch, in_keras)
     torch_to_numpy(in_torch, in_numpy)
-    images = np.random.default_rng(1).integers(0, 256, (3, size, size, 3)).astype(np.float64)
-    labels = np.array([0, 4, 2])
-    loss = CrossEntropyLoss()
-    for training in (False, True):
-        in_torch.zero_grad()
-        logits = in_torch.train(training)(torch.from_numpy(images))
-        torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)).backward()
-        numpy_logits = in_numpy.train(training).forward(images)
-        loss.forward(numpy_logits, labels)
-        in_numpy.backward(loss.backward())
-        with tf.GradientTape() as tape:
-            keras_logits = in_keras(images, training=training)
-            mean = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, keras_logits))
-        variables = in_keras.trainable_variables
-        gradients = zip(variables, tape.gradient(mean, variables), strict=True)
-        keras_grads = transfer.torch_weights({v.path: np.asarray(gradient) for v, gradient in gradients})
-        assert_close(numpy_logits, logits, "logits in NumPy")
-        assert_close(keras_logits, logits, "logits in Keras")
-        for name, parameter in in_torch.named_parameters():
-            assert parameter.grad is not None
-            assert_close(in_numpy.grads[name], parameter.grad, name)
-            assert_close(keras_grads[name], parameter.grad, name)
+    random = np.random.default_rng(1)
+    images = random.integers(0, 256, (3, size, size, 3)).astype(np.float64)
+    of_torch, *others = (logits(images) for logits in networks.logits().values())
+    for other in others:
+        assert_close(other, of_torch, "logits in evaluation")
+    in_torch.train()
+    in_numpy.train()
+    assert_same_gradients(networks, images, random.normal(size=(3, 5)), relative=1e-7)
     after = torch_state(in_torch)
     for name, value in in_numpy.buffers.items():
         np.testing.assert_allclose(value, after[name], rtol=1e-9, atol=1e-12, err_msg=name)
@@ -155,7 +120,9 @@ def initial(tmp_path: Path, _shallow: None) -> InitialWeights:
     return InitialWeights("a test", torch_state(network))
 
 
-def trained(config: Config, initial: InitialWeights, folder: Path) -> tuple[Any, dict[str, Any], Examples]:
+def train_on_digits(
+    config: Config, initial: InitialWeights, folder: Path
+) -> tuple[Any, dict[str, Any], Examples]:
     """Train on the digits; return the learner, its weights by torch's names, and a test set."""
     images = load_data(config)
     train_set, _, test_set = split(images, config)
@@ -173,7 +140,7 @@ def test_a_frozen_backbone_keeps_weights_and_statistics_and_runs_once_with_the_s
     for features in ("once", "each_epoch"):
         mode = ["transfer.mode=frozen", f"transfer.features={features}", f"framework={framework}"]
         config = resnet_config(tmp_path, *mode, *SHORT)
-        learner, after, test_set = trained(config, initial, tmp_path / features)
+        learner, after, test_set = train_on_digits(config, initial, tmp_path / features)
         assert learner.parameters == 64 * 5 + 5
         for name, value in transfer.backbone(initial.state).items():
             np.testing.assert_array_equal(after[name], value, err_msg=name)
@@ -191,7 +158,7 @@ def test_the_backbone_learns_at_its_own_rate(framework: str, initial: InitialWei
     moved = []
     for factor in (0.25, 1.0):
         changes = [f"transfer.backbone_rate={factor}", f"framework={framework}", "data.shift=0"]
-        _, after, _ = trained(resnet_config(tmp_path, *SHORT, *one_step, *changes), initial, tmp_path)
+        _, after, _ = train_on_digits(resnet_config(tmp_path, *SHORT, *one_step, *changes), initial, tmp_path)
         moved.append(after)
     slow, fast = (after["conv1.weight"] - initial.state["conv1.weight"] for after in moved)
     assert np.abs(fast).max() > 1e-4

@@ -14,13 +14,12 @@ from apps.xor.corrections import EVERY, STEPS, VARIANTS
 from apps.xor.data import examples
 from apps.xor.train import build_learner, train
 from shared.backprop.activations import sigmoid
-from shared.errors import ConfigError
 from shared.runs.reader import load_weights
+from tests.apps.agreement import FRAMEWORKS
 from tests.forks import Forks
 from tests.helpers import PUBLISHED_LOSSES, PUBLISHED_OUTPUTS, ROOT, TIMEOUT, app_config, take_steps
 from tools.evaluate import main
 
-FRAMEWORKS = ["torch", "keras", "numpy"]
 FILES = "config.yaml metrics.json history.csv steps.csv curves.png decision.png weights.safetensors"
 
 
@@ -28,11 +27,6 @@ def xor_config(run_dir: Path, *overrides: str) -> Config:
     # As many threads as TensorFlow may have started with: one process has one number.
     config: Config = app_config("xor", run_dir, "trainer.threads=null", *overrides)
     return config
-
-
-def run_xor(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "apps.xor", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -62,42 +56,12 @@ def test_the_published_trace_is_reproduced(framework: str, steps: int, tmp_path:
         np.testing.assert_allclose(outputs, PUBLISHED_OUTPUTS, rtol=0, atol=0.51e-8)
 
 
-def published_program(steps: int) -> tuple[list[float], np.ndarray]:
-    """Repeat document D's program, whose gradient is not that of its loss."""
-    random = np.random.RandomState(1)
-    first, first_bias = random.rand(3, 4), random.rand(1, 4)
-    second, second_bias = random.rand(4, 1), random.rand(1, 1)
-    inputs = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1.0]])
-    targets = np.array([[0], [1], [1], [0]])
-    losses = []
-    for _ in range(steps):
-        hidden = 1 / (1 + np.exp(-(inputs @ first + first_bias)))
-        output = 1 / (1 + np.exp(-(hidden @ second + second_bias)))
-        losses.append(float(np.mean((output - targets) ** 2)))
-        doutput = (output - targets) * output * (1 - output)  # without the factor 2 / 4
-        dhidden = doutput @ second.T * hidden * (1 - hidden)
-        second -= 0.1 * hidden.T @ doutput
-        second_bias -= 0.1 * doutput.sum(axis=0)
-        first -= 0.1 * inputs.T @ dhidden
-        first_bias -= 0.1 * dhidden.sum(axis=0)
-    return losses, output[:, 0]
-
-
-def test_the_right_gradient_at_twice_the_rate_takes_the_same_steps(tmp_path: Path) -> None:
-    """Compare every loss and output to all digits, not only the printed ones."""
-    losses, outputs = published_program(3000)
-    config = xor_config(tmp_path, "model=published", "framework=numpy")
-    learner, rows = build_learner(config), examples(3)
-    results = list(take_steps(learner, rows, [(np.arange(4), 0.2)] * 2999))
-    np.testing.assert_allclose([loss for loss, _ in results], losses[:-1], rtol=1e-10)
-    np.testing.assert_allclose(sigmoid(learner.logits(rows.inputs))[:, 0], outputs, rtol=1e-10)
-
-
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a run by the command line, and what it printed."""
     folder = tmp_path_factory.mktemp("command")
-    result = run_xor("framework=numpy", f"hydra.run.dir={folder}")
+    words = [sys.executable, "-m", "apps.xor", "framework=numpy", f"hydra.run.dir={folder}"]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
     assert result.returncode == 0, result.stderr
     return folder, result.stdout
 
@@ -155,6 +119,7 @@ def test_the_default_recipe_learns_from_every_start(tmp_path: Path) -> None:
         ("framework=numpy trainer.precision=bfloat16", "needs framework=torch or keras"),
         ("optimizer.formula=keras", "optimizer.formula=keras needs framework=keras or numpy"),
         ("data.train_limit=3", "unknown key 'data.train_limit'"),
+        ("model.loss=hinge", "model.loss"),
     ],
 )
 def test_a_wrong_command_is_explained(argument: str, said: str, tmp_path: Path, forks: Forks) -> None:
@@ -172,15 +137,3 @@ def test_there_is_no_other_data_to_evaluate_on(tmp_path: Path, capsys: pytest.Ca
     assert main([str(tmp_path), "data.repeats=2"]) == 2
     said = capsys.readouterr().err
     assert said == "error: data.repeats=2: xor has no other data to be evaluated on\n"
-
-
-def test_divergence_is_reported(tmp_path: Path) -> None:
-    words = ["framework=numpy", "optimizer.lr=1e308", "trainer.precision=float64"]
-    result = run_xor(*words, f"hydra.run.dir={tmp_path}")
-    assert result.returncode == 4, result.stdout
-    assert "try a smaller optimizer.lr" in result.stderr
-
-
-def test_an_unknown_loss_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model\.loss"):
-        xor_config(tmp_path, "model.loss=hinge")

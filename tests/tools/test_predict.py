@@ -17,7 +17,7 @@ from shared.data import digits, handwriting
 from shared.data.pictures import decode_whole
 from shared.errors import DataError
 from shared.runs.reader import read_metrics
-from tests.apps.test_mnist_accuracy import MNIST, NEEDS_MNIST
+from tests.apps.test_accuracy import OFFLINE, needs
 from tests.helpers import trained
 from tools.predict import main
 
@@ -82,10 +82,10 @@ def accuracies(folder: Path, files: Path, count: int) -> tuple[float, float]:
     return right[0] / count, right[1] / count
 
 
-@NEEDS_MNIST
+@needs("mnist")
 def test_digits_on_pictures_are_recognized_as_well_as_those_of_the_test_set(tmp_path: Path) -> None:
     words = ["model=mlp", "trainer.epochs=2", "data.train_limit=10000", "data.test_limit=200"]
-    run = trained("mnist_cnn", tmp_path / "run", *MNIST, *NUMPY, *words)
+    run = trained("mnist_cnn", tmp_path / "run", *OFFLINE, *NUMPY, *words)
     plain, on_pictures = accuracies(run, tmp_path, 200)
     assert plain == pytest.approx(read_metrics(run)["test_accuracy"])
     assert plain > 0.88, "a trained network"

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from apps.gradient_flow.figures.figure import Figure, Row, column, number, where
+from apps.gradient_flow.figure import Figure, Row, column, number, where
+from shared import charts
 from shared.backprop import GELU, Module, ReLU, Sigmoid, Tanh
 
 FUNCTIONS: dict[str, type[Module]] = {"sigmoid": Sigmoid, "tanh": Tanh, "ReLU": ReLU, "GELU": GELU}
@@ -41,13 +42,11 @@ def figure(rows: Sequence[Row]) -> Figure:
     )
     title = "The activation functions and their derivatives"
     alt = "Four panels, for sigmoid, tanh, ReLU and GELU: function and derivative for x from -5 to 5."
-    return Figure("activations", title, caption, alt, list(rows), draw(rows), table)
+    return Figure("activations", title, caption, alt, rows, draw(rows), table)
 
 
 def draw(rows: Sequence[Row]) -> bytes:
     """Draw a panel for each function."""
-    from shared import charts
-
     chart = charts.figure("Activation functions, and what they multiply the gradient by")
     for index, (axes, name) in enumerate(
         zip(chart.subplots(2, 2, sharex=True).ravel(), FUNCTIONS, strict=True)

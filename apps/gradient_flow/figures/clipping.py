@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from apps.gradient_flow.config import Config
-from apps.gradient_flow.figures.figure import Figure, Row, column, draw_curves, number, where
+from apps.gradient_flow.figure import Figure, Row, column, draw_curves, number, where
 from apps.gradient_flow.networks import Recurrent, total_norm
 from apps.gradient_flow.weights import recurrent_weights
+from shared import charts
 from shared.backprop import SGD, NaNError, clip_grad_norm_
 from shared.data.examples import Examples
 
@@ -29,7 +30,7 @@ def descend(engine: Any, config: Config, batch: Examples, limit: float | None) -
     rows: list[Row] = []
     for step in range(config.model.clip_steps):
         try:
-            found = engine.gradients(model, weights, batch.inputs, batch.labels)
+            found = engine.gradients(model, weights, batch)
         except NaNError:
             break
         if not np.isfinite(found.loss):
@@ -64,13 +65,11 @@ def figure(rows: Sequence[Row], limit: float | None) -> Figure:
     )
     title = "Exploding gradients, with and without clipping"
     alt = "Two panels, the norm of the gradient and the loss by step, each with clipping and without."
-    return Figure("clipping", title, caption, alt, list(rows), draw(rows))
+    return Figure("clipping", title, caption, alt, rows, draw(rows))
 
 
 def draw(rows: Sequence[Row]) -> bytes:
     """Draw norms and losses by step."""
-    from shared import charts
-
     chart = charts.figure("Exploding gradients in an RNN, with and without clipping by norm")
     left, right = chart.subplots(1, 2)
     on = where(rows, clipping="on")

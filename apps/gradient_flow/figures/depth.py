@@ -8,19 +8,10 @@ from typing import Any
 import numpy as np
 
 from apps.gradient_flow.config import Config
-from apps.gradient_flow.figures.figure import (
-    Figure,
-    Row,
-    change,
-    column,
-    draw_curves,
-    joined,
-    number,
-    ratio,
-    where,
-)
+from apps.gradient_flow.figure import Figure, Row, change, column, draw_curves, listing, number, ratio, where
 from apps.gradient_flow.networks import ACTIVATIONS, Dense, norm
 from apps.gradient_flow.weights import INITIALIZATIONS, initial_weights
+from shared import charts
 from shared.data.examples import Examples
 
 REMEDIES = {  # batch norm, residual sums
@@ -48,7 +39,7 @@ def measure(engine: Any, config: Config, batch: Examples) -> list[Row]:
         for initialization in INITIALIZATIONS:
             rng = np.random.default_rng([config.seed, 6, depth])  # the same numbers for all
             weights = initial_weights(network, initialization, config.model.deviation, rng)
-            found = engine.gradients(model, weights, batch.inputs, batch.labels)
+            found = engine.gradients(model, weights, batch)
             rows += [
                 {
                     "depth": depth,
@@ -67,14 +58,12 @@ def measure(engine: Any, config: Config, batch: Examples) -> list[Row]:
 def ratios(rows: Sequence[Row]) -> list[Row]:
     """Return the norm at the first layer over that at the last: a column for each remedy."""
     depths = sorted(set(column(rows, "depth")))
-    keys = [
-        {"depth": depth, "activation": activation, "initialization": initialization}
-        for depth, activation, initialization in product(depths, ACTIVATIONS, INITIALIZATIONS)
-    ]
-    remedies = list(dict.fromkeys(column(rows, "network")))
-    return [
-        key | {remedy: ratio(where(rows, **key, network=remedy), NORM) for remedy in remedies} for key in keys
-    ]
+    remedies = dict.fromkeys(column(rows, "network"))
+    table = []
+    for depth, activation, initialization in product(depths, ACTIVATIONS, INITIALIZATIONS):
+        key = {"depth": depth, "activation": activation, "initialization": initialization}
+        table.append(key | {one: ratio(where(rows, **key, network=one), NORM) for one in remedies})
+    return table
 
 
 def depth_figure(rows: Sequence[Row]) -> Figure:
@@ -89,7 +78,7 @@ def depth_figure(rows: Sequence[Row]) -> Figure:
     caption = (
         "Read each curve from right to left: the gradient enters at the last layer and travels to "
         "the first. A straight slope on this scale is a constant factor per layer. On its way "
-        f"from layer {ends[-1]} to layer 1, the gradient does the following. {joined(changes)}. No "
+        f"from layer {ends[-1]} to layer 1, the gradient does the following. {listing(changes)}. No "
         "network has been trained."
     )
     alt = "The norm of the gradient by layer, one curve per initialization: panels by activation and depth."
@@ -111,7 +100,7 @@ def remedies_figure(rows: Sequence[Row]) -> Figure:
         spans[remedy] = high / low if low else math.inf  # a gradient that vanished altogether
     caption = (
         "The norm at the first layer over that at the last, lowest to highest of all activations and "
-        f"initializations, {table[0]['depth']} layers: {joined(ranges)}. The closer to 1, the more "
+        f"initializations, {table[0]['depth']} layers: {listing(ranges)}. The closer to 1, the more "
         f"evenly the layers learn; the narrowest range is that of: {min(spans, key=spans.__getitem__)}. "
         "Batch normalization cancels the size of the weights; a residual sum lets the gradient bypass "
         "each layer and adds what has passed through it. Each panel has its own scale."
@@ -120,15 +109,13 @@ def remedies_figure(rows: Sequence[Row]) -> Figure:
     title = "Batch norm and residual sums: gradient by layer, before training"
     png = draw(deepest, title, "initialization", "weights", "network", ["normal", "He"], False)
     title = "By layer: with and without batch normalization and residual sums"
-    return Figure("remedies", title, caption, alt, list(rows), png, table)
+    return Figure("remedies", title, caption, alt, rows, png, table)
 
 
 def draw(
     rows: Sequence[Row], title: str, key: str, label: str, by: str, values: Sequence[Any], sharey: Any
 ) -> bytes:
     """Draw a row of panels for each of `values` of column `key`, a panel for each activation."""
-    from shared import charts
-
     chart = charts.figure(title)
     panels = chart.subplots(len(values), len(ACTIVATIONS), sharey=sharey, squeeze=False)
     for axes, (value, activation) in zip(panels.flat, product(values, ACTIVATIONS), strict=True):

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from apps.gradient_flow.config import Config
-from apps.gradient_flow.figures.figure import Figure, Row, column, joined, number, where
+from apps.gradient_flow.figure import Figure, Row, column, listing, number, where
 from apps.gradient_flow.learner import best_epoch
+from shared import charts
 from shared.training.loop import Evaluation
 
 GAP = "gap: test minus training loss"
@@ -37,30 +38,28 @@ def measure(results: Mapping[str, tuple[list[Row], Evaluation]]) -> tuple[list[R
 def figure(rows: Sequence[Row], table: Sequence[Row], config: Config) -> Figure:
     """Return the chart; its caption compares each method's gap and test loss with those of nothing."""
     plain, *others = table
-    compared = {}
+    comparisons = {}
     for row in others:
         narrower = "narrower" if row[GAP] < plain[GAP] else "not narrower"
         lower = "lower" if row["test loss"] < plain["test loss"] else "not lower"
         losses = f"gap {number(row[GAP])}, {narrower}; test loss {number(row['test loss'])}, {lower}"
-        compared[row["method"]] = losses
+        comparisons[row["method"]] = losses
     wrong = config.data.wrong_labels
     noise = f", {wrong:.0%} of their labels drawn at random" if wrong else ""
     caption = (
         f"Networks trained on {config.data.train_examples} digits{noise}. With nothing against "
         f"overfitting, the training loss ends at {number(plain['training loss'])} and the test loss at "
-        f"{number(plain['test loss'])}: a gap of {number(plain[GAP])}. {joined(compared)}. Early "
+        f"{number(plain['test loss'])}: a gap of {number(plain[GAP])}. {listing(comparisons)}. Early "
         f"stopping takes the weights of epoch {others[0]['epoch taken']}, where the validation "
         "loss was lowest. No method sees the test set before the end."
     )
     title = "Overfitting, and L1, L2, dropout and early stopping against it"
     alt = "Training and validation loss by epoch, in four panels: nothing, L1, L2 and dropout."
-    return Figure("overfitting", title, caption, alt, list(rows), draw(rows), list(table))
+    return Figure("overfitting", title, caption, alt, rows, draw(rows), table)
 
 
 def draw(rows: Sequence[Row]) -> bytes:
     """Draw both losses by epoch, a panel for each training run."""
-    from shared import charts
-
     chart = charts.figure("Memorizing: loss by epoch, and what prevents it")
     panels = chart.subplots(2, 2, sharex=True, sharey=True).ravel()
     titles = {"nothing": "nothing, and early stopping", "L1": "L1", "L2": "L2", "dropout": "dropout"}

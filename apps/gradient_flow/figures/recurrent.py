@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from apps.gradient_flow.config import Config
-from apps.gradient_flow.figures.figure import Figure, Row, change, column, draw_curves, joined, ratio, where
+from apps.gradient_flow.figure import Figure, Row, change, column, draw_curves, listing, ratio, where
 from apps.gradient_flow.networks import Recurrent, norm
 from apps.gradient_flow.weights import recurrent_weights
+from shared import charts
 from shared.data.examples import Examples
 
 CASES: dict[str, tuple[str, float, float | None]] = {  # cell, forget bias, gain
@@ -28,7 +29,7 @@ def measure(engine: Any, config: Config, batch: Examples) -> list[Row]:
     for case, (cell, forget_bias, gain) in CASES.items():
         network = Recurrent(cell, batch.inputs.shape[2], config.model.recurrent)
         weights = recurrent_weights(network, np.random.default_rng([config.seed, 1]), forget_bias, gain)
-        found = engine.gradients(engine.build_model(network), weights, batch.inputs, batch.labels)
+        found = engine.gradients(engine.build_model(network), weights, batch)
         rows += [
             {"network": case, "step": step, NORM: norm(gradient)}
             for step, gradient in enumerate(found.flow, start=1)
@@ -47,18 +48,16 @@ def figure(rows: Sequence[Row]) -> Figure:
     caption = (
         f"Each network reads an image in {max(column(rows, 'step'))} rows and answers after the last. "
         "Read each curve from right to left, from the answer back in time. On its way to the first "
-        f"step, the gradient does the following. {joined(changes)}. An LSTM multiplies its memory by "
+        f"step, the gradient does the following. {listing(changes)}. An LSTM multiplies its memory by "
         "the forget gate at every step, forward and backward: a bias moves this factor towards 1."
     )
     alt = "The norm of the gradient of each time step's input: a panel for the RNN and one for the LSTM."
     table = [{"network": case, "first over last step": value} for case, value in ratios(rows).items()]
-    return Figure("time", "By time step: RNN and LSTM", caption, alt, list(rows), draw(rows), table)
+    return Figure("time", "By time step: RNN and LSTM", caption, alt, rows, draw(rows), table)
 
 
 def draw(rows: Sequence[Row]) -> bytes:
     """Draw RNN and LSTM side by side."""
-    from shared import charts
-
     chart = charts.figure("How far back does the gradient reach? Before training")
     for axes, kind in zip(chart.subplots(1, 2, sharey=True), ("RNN", "LSTM"), strict=True):
         own = [row for row in rows if row["network"].startswith(kind)]

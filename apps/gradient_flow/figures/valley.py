@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.gradient_flow.figures.figure import Figure, Row, column, number, where
+from apps.gradient_flow.figure import Figure, Row, column, number, where
+from shared import charts
 from shared.backprop import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 STEEPNESS = 10.0
@@ -80,13 +81,11 @@ def figure(rows: Sequence[Row]) -> Figure:
     )
     title = "The path of every optimizer through one valley"
     alt = "The path of each of seven optimizers over a curved valley, and the function's value by step."
-    return Figure("valley", title, caption, alt, list(rows), draw(rows), ends)
+    return Figure("valley", title, caption, alt, rows, draw(rows), ends)
 
 
 def draw(rows: Sequence[Row]) -> bytes:
     """Draw a panel for each path, and the values by step."""
-    from shared import charts
-
     chart = charts.figure("Every optimizer through one valley, each with its best learning rate")
     *panels, last = chart.subplots(2, 4).ravel()
     grid = np.meshgrid(np.linspace(-2, 2, 161), np.linspace(-1, 3, 161))

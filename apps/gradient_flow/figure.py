@@ -1,38 +1,28 @@
 """What all charts have in common: a chart with its numbers, caption and table, and helpers for these."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
-if TYPE_CHECKING:  # matplotlib takes a second to import
-    from matplotlib.axes import Axes
+from shared import charts
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with everything the page shows of it.
+    """A chart with everything the page shows of it."""
 
-    Attributes:
-        name: of its files, NAME.png and NAME.csv.
-        title: its heading.
-        caption: what to look at; its numbers come from `rows`.
-        alt: a description for people who cannot see the chart.
-        rows: the numbers, all rows with the same keys.
-        png: the chart, 1280 x 720.
-        table: rows to show below the chart.
-    """
-
-    name: str
+    name: str  # of its files, NAME.png and NAME.csv
     title: str
-    caption: str
-    alt: str
-    rows: list[Row]
-    png: bytes
-    table: list[Row] = field(default_factory=list)
+    caption: str  # what to look at; its numbers come from `rows`
+    alt: str  # a description for people who cannot see the chart
+    rows: Sequence[Row]  # the numbers, all rows with the same keys
+    png: bytes  # 1280 x 720
+    table: Sequence[Row] = ()  # rows to show below the chart
 
 
 def where(rows: Sequence[Row], **values: Any) -> list[Row]:
@@ -51,11 +41,9 @@ def ratio(rows: Sequence[Row], key: str) -> float:
 
 
 def draw_curves(
-    axes: "Axes", rows: Sequence[Row], by: str, x: str, y: str, label: Callable[[Any], str] = str
+    axes: Axes, rows: Sequence[Row], by: str, x: str, y: str, label: Callable[[Any], str] = str
 ) -> None:
     """Draw column `y` over column `x`, one curve for each value of column `by`."""
-    from shared import charts
-
     for number, value in enumerate(dict.fromkeys(column(rows, by))):
         chosen = where(rows, **{by: value})
         charts.curve(axes, number, column(chosen, x), column(chosen, y), label(value))
@@ -78,6 +66,6 @@ def change(ratio: float) -> str:
     return f"{verb} (to {number(ratio)} times its norm)"
 
 
-def joined(texts: Mapping[str, str]) -> str:
+def listing(texts: Mapping[str, str]) -> str:
     """Return "name: text; name: text"."""
     return "; ".join(f"{name}: {text}" for name, text in texts.items())

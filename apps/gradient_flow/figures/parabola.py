@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from apps.gradient_flow.figures.figure import Figure, Row, column, draw_curves, joined, number, where
+from apps.gradient_flow.figure import Figure, Row, column, draw_curves, listing, number, where
+from shared import charts
 from shared.backprop import SGD
 
 CURVATURE = 2.0  # of f(x) = x^2: f'(x) = 2 x
@@ -44,19 +45,17 @@ def figure(rows: Sequence[Row]) -> Figure:
         ends[f"{name}, {one[0]['lr']}"] = f"{verdict} to {number(one[-1]['f'])}, {sides}"
     start, steps = rows[0]["f"], max(column(rows, "step"))
     caption = (
-        f"Gradient descent on f(x) = x^2, {steps} steps from f = {number(start)}. {joined(ends)}. "
+        f"Gradient descent on f(x) = x^2, {steps} steps from f = {number(start)}. {listing(ends)}. "
         f"Each step multiplies x by 1 - 2 lr, so at every rate above {number(LIMIT)} "
         "(2 over the curvature) the value grows, however slowly."
     )
     title = "The learning rate: too small, right, too large"
     alt = "The parabola x squared with the first steps at each of four rates, and its value by step."
-    return Figure("learning_rates", title, caption, alt, list(rows), draw(rows))
+    return Figure("learning_rates", title, caption, alt, rows, draw(rows))
 
 
 def draw(rows: Sequence[Row]) -> bytes:
     """Draw the parabola with the steps on it, and the value by step."""
-    from shared import charts
-
     chart = charts.figure("One function, four learning rates: gradient descent on x²")
     left, right = chart.subplots(1, 2)
     side = np.linspace(-6.2, 6.2, 201)
