@@ -1,8 +1,11 @@
-"""The registry of layers, and helpers that build a case in torch and Keras."""
+"""The registry of everything that is checked, and helpers that build a case in torch and Keras."""
 
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import shared.parity  # noqa: F401  (before TensorFlow)
@@ -13,27 +16,60 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from tools.gradcheck.comparison import Case, Side, copies, forward
+from tools.gradcheck.comparison import Case, Difference, Side, compare, copies, forward, side_effects
 
 Options = dict[str, Any]
 Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A layer: the options that Hypothesis draws, and the case that they make.
+class Outcome:
+    """The differences found in one case, and why some references were left out."""
+
+    found: list[Difference]
+    lacking: list[str] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Entry(ABC):
+    """A layer, loss, optimizer or function that is checked.
 
     Attributes:
-        build: (package, rng, **options) -> case without weights, where the package is
-            `shared.backprop` or a copy of it with a planted fault.
+        options: how Hypothesis draws the options of a case.
+        examples: number of cases that are drawn.
         always: options that are tried in addition to those drawn.
     """
 
     name: str
     options: st.SearchStrategy[Options]
+    examples: int = 36
+    always: Sequence[Options] = ()
+
+    @abstractmethod
+    def compare(self, library: Any, options: Options, seed: int, references: Sequence[str]) -> Outcome:
+        """Compare one case with the references.
+
+        Args:
+            library: `shared.backprop`, or a copy of it with a planted fault.
+            options: the options of the case.
+            seed: seed of its random numbers.
+            references: of "torch", "Keras" and "finite differences".
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerEntry(Entry):
+    """A layer, loss or penalty; `build` makes a case without weights of (library, rng, **options)."""
+
     build: Callable[..., Case]
-    examples: int
-    always: tuple[Options, ...]
+
+    def compare(self, library: Any, options: Options, seed: int, references: Sequence[str]) -> Outcome:
+        case = self.case(library, options, seed)
+        lacking = [why for why in (case.torch, case.keras) if isinstance(why, str) and why]
+        if case.finite not in ("complex", "central"):
+            lacking.append(f"finite differences: {case.finite}")
+        return Outcome([*compare(case, references), *side_effects(case)], lacking, case.note)
 
     def case(self, library: Any, options: Options, seed: int) -> Case:
         """Return the case with random weights, and a random gradient for each output."""
@@ -57,10 +93,17 @@ ENTRIES: dict[str, Entry] = {}
 def entry(
     name: str, examples: int = 15, always: Sequence[Options] = (), **options: st.SearchStrategy[Any]
 ) -> Callable[[Callable[..., Case]], Callable[..., Case]]:
-    """Register a function that builds cases of the layer `name` from `options`."""
+    """Register a function that builds cases of the layer `name`.
+
+    Its arguments after the first two are the options. The annotation of an argument without a default
+    says how it is drawn, unless `options` does: `Annotated[int, st.integers(1, 4)]`.
+    """
 
     def register(build: Callable[..., Case]) -> Callable[..., Case]:
-        ENTRIES[name] = Entry(name, st.fixed_dictionaries(options), build, examples, tuple(always))
+        _, _, *arguments = inspect.signature(build).parameters.values()
+        drawn = {one.name: st.from_type(one.annotation) for one in arguments if one.default is one.empty}
+        strategy = st.fixed_dictionaries(drawn | options)
+        ENTRIES[name] = LayerEntry(name, strategy, examples, always, build=build)
         return build
 
     return register
@@ -77,6 +120,36 @@ def double_precision() -> Iterator[None]:
     finally:
         keras.config.set_floatx(floatx)
         keras.config.set_dtype_policy(policy)
+
+
+def layer_case(
+    kind: Any,
+    arguments: Sequence[Any],
+    x: Any,
+    keras_side: Side | str,
+    options: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Case:
+    """Return the case of a layer with one input x, which torch.nn builds from the same arguments.
+
+    Args:
+        kind: the NumPy layer.
+        arguments: its positional arguments.
+        x: the input.
+        keras_side: see `Case`.
+        options: its keyword arguments without the dtype.
+        fields: other fields of the case.
+    """
+    make = partial(kind, *arguments, **(options or {}))
+    typed = "dtype" in inspect.signature(kind).parameters
+    module = getattr(torch.nn, kind.__name__)(*arguments, **(options or {}))
+    return Case(
+        lambda dtype: make(dtype=dtype) if typed else make(),
+        {"x": x},
+        in_torch(module.double()),
+        keras_side,
+        **fields,
+    )
 
 
 def in_torch(module: torch.nn.Module, **keywords: Any) -> Side:

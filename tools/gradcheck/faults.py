@@ -6,15 +6,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import shared.backprop
-from tools.gradcheck.checks import first_failure
+from tools.gradcheck.checks import check
 
 PACKAGE = Path(shared.backprop.__file__).parent
 COPY = "backprop_copy"
@@ -59,12 +61,12 @@ def find(fault: Fault) -> list[str]:
         raise ValueError(f"{fault.file} contains {text.count(fault.old)} times: {fault.old}")
     changes = {fault.file: text.replace(fault.old, fault.new)}
     with copy_of_backprop(changes) as library, np.errstate(all="ignore"):
-        return first_failure(fault.layer, library)
+        return check(fault.layer, library, ["torch"], shrink=False).failures
 
 
 def is_caught(fault: Fault, messages: list[str]) -> bool:
     """Return whether a message names the layer and the quantity."""
-    return any(one.startswith(f"{fault.layer}: {fault.quantity}") for one in messages)
+    return any(f"{fault.layer}: {fault.quantity}" in one for one in messages)
 
 
 def source(file: str) -> str:
@@ -73,34 +75,35 @@ def source(file: str) -> str:
 
 
 @cache
-def compiled(file: str, text: str) -> CodeType:
-    """Compile a file of a copy, whose imports name the copy."""
-    return compile(text.replace("shared.backprop", COPY), f"{COPY}/{file}", "exec")
+def compiled(name: str, text: str) -> CodeType:
+    """Compile a module of a copy, whose imports name the copy."""
+    return compile(text.replace("shared.backprop", COPY), name, "exec")
 
 
-class _Finder:
+class CopyFinder(MetaPathFinder, InspectLoader):
     """Finds and loads the modules of a copy in memory; `changes` are the texts of changed files."""
 
     def __init__(self, changes: Mapping[str, str]) -> None:
         self.changes = changes
 
     def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
-        if name.partition(".")[0] != COPY:
-            return None
-        return ModuleSpec(name, self, is_package=name == COPY)  # type: ignore[arg-type]
+        return spec_from_loader(name, self) if name.partition(".")[0] == COPY else None
 
-    def create_module(self, spec: ModuleSpec) -> None:
-        return None
+    def is_package(self, name: str) -> bool:
+        return name == COPY
 
-    def exec_module(self, module: ModuleType) -> None:
-        file = f"{module.__name__.partition('.')[2] or '__init__'}.py"
-        exec(compiled(file, self.changes.get(file, source(file))), module.__dict__)
+    def get_source(self, name: str) -> str:
+        file = f"{name.partition('.')[2] or '__init__'}.py"
+        return self.changes.get(file, source(file))
+
+    def get_code(self, name: str) -> CodeType:
+        return compiled(name, self.get_source(name))
 
 
 @contextmanager
 def copy_of_backprop(changes: Mapping[str, str]) -> Iterator[Any]:
     """Import a copy of the package in which some files have other texts; no file is written."""
-    finder: Any = _Finder(changes)
+    finder = CopyFinder(changes)
     sys.meta_path.insert(0, finder)
     try:
         yield importlib.import_module(COPY)

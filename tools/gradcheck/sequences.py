@@ -1,7 +1,7 @@
 """Recurrent layers and attention."""
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
@@ -14,7 +14,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from tools.gradcheck.comparison import Case, Side
 from tools.gradcheck.entries import Rng, entry, in_torch, stateless
 
-SIZES = st.integers(1, 3)
+UP_TO_3 = st.integers(1, 3)
+Size = Annotated[int, UP_TO_3]
+UpTo4 = Annotated[int, st.integers(1, 4)]
+# Which of three leading axes of a mask are whole; the others have size 1.
+Whole = Annotated[list[bool], st.lists(st.booleans(), min_size=3, max_size=3)]
 
 # Recurrent layers
 
@@ -23,10 +27,10 @@ def recurrent(
     name: str,
     lib: Any,
     rng: Rng,
-    steps: int,
-    count: int,
-    inputs: int,
-    hidden: int,
+    steps: UpTo4,
+    count: Size,
+    inputs: Size,
+    hidden: Size,
     bias: bool,
     batch_first: bool,
     initial: bool,
@@ -112,14 +116,6 @@ for _name, _examples in [("RNN", 12), ("LSTM", 14), ("GRU", 14)]:
             | {"batch_first": both, "padded": both}
             for both in (False, True)
         ],
-        steps=st.integers(1, 4),
-        count=SIZES,
-        inputs=SIZES,
-        hidden=SIZES,
-        bias=st.booleans(),
-        batch_first=st.booleans(),
-        initial=st.booleans(),
-        padded=st.booleans(),
     )(partial(recurrent, _name))
 
 
@@ -141,24 +137,17 @@ def random_mask(rng: Rng, shape: tuple[int, ...], whole: list[bool]) -> Any:
         {"lead": [2], "queries": 3, "keys": 3, "width": 3, "values": 3, "masked": masked, "whole": [True] * 3}
         for masked in (False, True)
     ],
-    lead=st.lists(SIZES, max_size=2),
-    queries=SIZES,
-    keys=st.integers(1, 4),
-    width=SIZES,
-    values=SIZES,
-    masked=st.booleans(),
-    whole=st.lists(st.booleans(), min_size=3, max_size=3),
 )
 def attention(
     lib: Any,
     rng: Rng,
-    lead: list[int],
-    queries: int,
-    keys: int,
-    width: int,
-    values: int,
+    lead: Annotated[list[int], st.lists(UP_TO_3, max_size=2)],
+    queries: Size,
+    keys: UpTo4,
+    width: Size,
+    values: Size,
     masked: bool,
-    whole: list[bool],
+    whole: Whole,
 ) -> Case:
     scores = (*lead, queries, keys)
     mask = random_mask(rng, scores, whole) if masked else None
@@ -198,28 +187,19 @@ def attention(
         | {"batch_first": both, "masked": both}
         for both in (False, True)
     ],
-    count=SIZES,
-    queries=SIZES,
-    keys=st.integers(2, 4),
-    heads=st.integers(1, 3),
-    per_head=st.sampled_from([1, 4, 2]),
-    bias=st.booleans(),
-    batch_first=st.booleans(),
-    masked=st.booleans(),
-    whole=st.lists(st.booleans(), min_size=3, max_size=3),
 )
 def multihead_attention(
     lib: Any,
     rng: Rng,
-    count: int,
-    queries: int,
-    keys: int,
-    heads: int,
-    per_head: int,
+    count: Size,
+    queries: Size,
+    keys: Annotated[int, st.integers(2, 4)],
+    heads: Size,
+    per_head: Annotated[int, st.sampled_from([1, 4, 2])],
     bias: bool,
     batch_first: bool,
     masked: bool,
-    whole: list[bool],
+    whole: Whole,
 ) -> Case:
     embed = heads * per_head
     scores = (count, heads, queries, keys)
