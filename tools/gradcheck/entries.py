@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import shared.parity  # noqa: F401  (before TensorFlow)
+from shared.parity.weights import to_keras  # imports torch's compiler before TensorFlow
 
 # isort: split
 import keras
@@ -162,21 +162,17 @@ def in_torch(module: torch.nn.Module, **keywords: Any) -> Side:
     return side
 
 
-def in_keras(layer: Any, weights: Callable[[dict[str, Any]], list[Any]] = lambda state: []) -> Side:
-    """Return a side that calls a layer of Keras; `weights` converts the state to its layout."""
-    return lambda inputs, state: {"y": stateless(layer, weights(state), *inputs.values())}
+def in_keras(layer: Any) -> Side:
+    """Return a side that calls a layer of Keras with the inputs in their order."""
+    return lambda inputs, state: {"y": stateless(layer, state, *inputs.values())}
 
 
-def stateless(layer: Any, weights: list[Any], *inputs: Any, **keywords: Any) -> Any:
-    """Call a layer of Keras with the given weights, without assigning them."""
+def stateless(layer: Any, state: dict[str, Any], *inputs: Any, **keywords: Any) -> Any:
+    """Call a layer of Keras with weights under torch's names, without assigning them."""
     if not layer.built:
         layer.build(*(x.shape for x in inputs))
+    weights = to_keras(layer, state) if state else []
     if [tuple(w.shape) for w in layer.trainable_variables] != [tuple(w.shape) for w in weights]:
         raise ValueError(f"{layer.name}: expected weights {layer.trainable_variables}")
     y, _ = layer.stateless_call(weights, layer.non_trainable_variables, *inputs, **keywords)
     return y
-
-
-def existing(state: Mapping[str, Any], *names: str) -> list[Any]:
-    """Return the values of those names that the state has; a layer may lack a bias."""
-    return [state[name] for name in names if name in state]

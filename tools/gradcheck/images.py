@@ -10,8 +10,9 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
+from shared.parity.weights import to_keras
 from tools.gradcheck.comparison import Case
-from tools.gradcheck.entries import Rng, entry, existing, in_keras, layer_case, stateless
+from tools.gradcheck.entries import Rng, entry, in_keras, layer_case, stateless
 
 
 def pairs(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
@@ -75,8 +76,7 @@ def conv2d(
         layer = keras.layers.Conv2D(
             outputs, kernel, stride, "valid", dilation_rate=dilation, groups=groups, use_bias=bias
         )
-        weights = [tf.transpose(state["weight"], (2, 3, 1, 0)), *existing(state, "bias")]
-        return {"y": channels_first(stateless(layer, weights, pad(channels_last(given["x"]), padding)))}
+        return {"y": channels_first(stateless(layer, state, pad(channels_last(given["x"]), padding)))}
 
     both = max(stride) > 1 and max(dilation) > 1
     note = "TensorFlow has no float64 gradient of a grouped convolution on the CPU; Keras has one"
@@ -195,10 +195,8 @@ def batch_norm(
     def keras_side(inputs: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
         layer = keras.layers.BatchNormalization(1, 1 - momentum, eps, center=affine, scale=affine)
         layer.build(x.shape)
-        buffers = existing(state, "running_mean", "running_var")
-        y, (mean, var) = layer.stateless_call(
-            existing(state, "weight", "bias"), buffers, inputs["x"], training=training
-        )
+        *weights, mean, var = to_keras(layer, state)
+        y, (mean, var) = layer.stateless_call(weights, [mean, var], inputs["x"], training=training)
         if training:
             before = (1 - momentum) * state["running_var"]
             var = before + (var - before) * m / (m - 1)
@@ -240,5 +238,4 @@ def layer_norm(
     layer = keras.layers.LayerNormalization(axes, eps, center=affine and bias, scale=affine)
     # Keras needs an axis in front of those that it normalizes.
     x = 1 + 2 * rng.standard_normal((*(lead or [1]), *shape))
-    keras_side = in_keras(layer, lambda state: existing(state, "weight", "bias"))
-    return layer_case(lib.LayerNorm, (shape, eps, affine, bias), x, keras_side)
+    return layer_case(lib.LayerNorm, (shape, eps, affine, bias), x, in_keras(layer))

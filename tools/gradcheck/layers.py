@@ -12,25 +12,20 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from shared.parity.weights import layer_state
 from tools.gradcheck.comparison import Case, Side
-from tools.gradcheck.entries import Rng, entry, existing, in_keras, in_torch, layer_case, stateless
+from tools.gradcheck.entries import Rng, entry, in_keras, in_torch, layer_case, stateless
 
 SIZES = st.integers(1, 4)
 Size = Annotated[int, SIZES]
 Shape = Annotated[list[int], st.lists(SIZES, min_size=1, max_size=3)]
 
 
-def dense_weights(state: dict[str, Any], prefix: str = "") -> list[Any]:
-    """Return the weights of a linear layer in Keras's layout."""
-    weights = existing(state, f"{prefix}weight", f"{prefix}bias")
-    return [tf.transpose(weights[0]), *weights[1:]]
-
-
 @entry("Linear", always=[{"lead": [5], "inputs": 3, "outputs": 3, "bias": True}])
 def linear(lib: Any, rng: Rng, lead: Shape, inputs: Size, outputs: Size, bias: bool) -> Case:
     layer = keras.layers.Dense(outputs, use_bias=bias)
     x = rng.standard_normal((*lead, inputs))
-    return layer_case(lib.Linear, (inputs, outputs, bias), x, in_keras(layer, dense_weights))
+    return layer_case(lib.Linear, (inputs, outputs, bias), x, in_keras(layer))
 
 
 @entry(
@@ -55,7 +50,7 @@ def embedding(
         in_torch(module, input=torch.tensor(x)),
         "Keras's Embedding has no padding_idx: every row has a gradient"
         if padded
-        else lambda _, state: {"y": stateless(layer, [state["weight"]], tf.constant(x))},
+        else lambda _, state: {"y": stateless(layer, state, tf.constant(x))},
         {"x": x},
         # The slope of the loss is not 0 there.
         "padding_idx omits a gradient on purpose" if padded else "complex",
@@ -177,17 +172,12 @@ def sequential(
     layers = (nn.Linear(inputs, hidden), nn.Tanh(), nn.BatchNorm1d(hidden), nn.Linear(hidden, 2))
 
     def keras_side(given: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-        model = keras.Sequential(
-            [
-                keras.Input((inputs,)),
-                keras.layers.Dense(hidden, "tanh"),
-                keras.layers.BatchNormalization(epsilon=1e-5),
-                keras.layers.Dense(2, "softmax"),
-            ]
-        )
-        first, second = dense_weights(state, "0."), dense_weights(state, "3.")
-        weights = [*first, *existing(state, "2.weight", "2.bias"), *second]
-        return {"y": stateless(model, weights, given["x"], training=True)}
+        first, last = keras.layers.Dense(hidden, "tanh"), keras.layers.Dense(2, "softmax")
+        norm = keras.layers.BatchNormalization(epsilon=1e-5)
+        y = stateless(first, layer_state(state, "0"), given["x"])
+        scale = {key: state[f"2.{key}"] for key in ("weight", "bias")}
+        y = stateless(norm, scale, y, training=True)
+        return {"y": stateless(last, layer_state(state, "3"), y)}
 
     x = rng.standard_normal((rows, inputs))
     return Case(make, {"x": x}, in_torch(nn.Sequential(*layers, nn.Softmax(-1)).double()), keras_side)
@@ -207,13 +197,13 @@ def residual(lib: Any, rng: Rng, lead: Shape, inputs: Size, outputs: Size, short
 
     def torch_side(given: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
         y = F.linear(given["x"], state["body.0.weight"], state["body.0.bias"]).tanh()
-        projection = existing(state, "shortcut.weight", "shortcut.bias")
+        projection = layer_state(state, "shortcut").values()
         return {"y": y + (F.linear(given["x"], *projection) if shortcut else given["x"])}
 
     def keras_side(given: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
         x, dense = given["x"], keras.layers.Dense
-        y = stateless(dense(outputs, "tanh"), dense_weights(state, "body.0."), x)
-        passed = stateless(dense(outputs), dense_weights(state, "shortcut."), x) if shortcut else x
+        y = stateless(dense(outputs, "tanh"), layer_state(state, "body.0"), x)
+        passed = stateless(dense(outputs), layer_state(state, "shortcut"), x) if shortcut else x
         return {"y": keras.layers.add([y, passed])}
 
     return Case(make, {"x": rng.standard_normal((*lead, inputs))}, torch_side, keras_side)

@@ -84,27 +84,11 @@ def recurrent_in_keras(
         layer = kind(hidden, use_bias=bias, **options)
         layer.build(x.shape)
         initial = [one[0] for one in given] or None
-        y, *last = stateless(layer, recurrent_weights(name, state), x, initial_state=initial, mask=mask)
+        y, *last = stateless(layer, state, x, initial_state=initial, mask=mask)
         y = y if batch_first else tf.transpose(y, (1, 0, 2))
         return {"y": y, **{key: h[None] for key, h in zip(("h_n", "c_n"), last, strict=False)}}
 
     return side
-
-
-def recurrent_weights(name: str, state: dict[str, Any]) -> list[Any]:
-    """Return the weights in Keras's layout: (in, G H), with the gates of a GRU in the order z, r, n."""
-
-    def reorder(w: Any) -> Any:
-        if name != "GRU":
-            return w
-        r, z, n = tf.split(w, 3)
-        return tf.concat([z, r, n], 0)
-
-    matrices = [tf.transpose(reorder(state[f"weight_{kind}_l0"])) for kind in ("ih", "hh")]
-    if "bias_ih_l0" not in state:
-        return matrices
-    biases = [reorder(state[f"bias_{kind}_l0"]) for kind in ("ih", "hh")]
-    return [*matrices, tf.stack(biases) if name == "GRU" else biases[0] + biases[1]]
 
 
 for _name, _examples in [("RNN", 12), ("LSTM", 14), ("GRU", 14)]:
@@ -221,7 +205,7 @@ def multihead_attention(
         layer.build(query.shape, value.shape, key.shape)
         allowed = None if mask is None else tf.constant(np.broadcast_to(mask, scores))
         mixed = {"attention_mask": allowed, "return_attention_scores": True}
-        y, weights = stateless(layer, multihead_weights(state, heads), query, value, key, **mixed)
+        y, weights = stateless(layer, state, query, value, key, **mixed)
         y = y if batch_first else tf.transpose(y, (1, 0, 2))
         return {"y": y, "weights": tf.reduce_mean(weights, 1)}
 
@@ -242,16 +226,3 @@ def multihead_attention(
         lacking or keras_side,
         {} if mask is None else {"mask": mask},
     )
-
-
-def multihead_weights(state: dict[str, Any], heads: int) -> list[Any]:
-    """Return the weights in Keras's layout: (E, heads, E / heads), and the reverse for the output."""
-    out = state["out_proj.weight"]
-    embed = out.shape[0]
-    biases = tf.split(state["in_proj_bias"], 3) if "in_proj_bias" in state else []
-    weights = []
-    for n, matrix in enumerate(tf.split(state["in_proj_weight"], 3)):
-        weights.append(tf.reshape(tf.transpose(matrix), (embed, heads, -1)))
-        weights += [tf.reshape(bias, (heads, -1)) for bias in biases[n : n + 1]]
-    weights.append(tf.reshape(tf.transpose(out), (heads, -1, embed)))
-    return [*weights, state["out_proj.bias"]] if biases else weights
