@@ -58,7 +58,7 @@ def check(
     def run_case(options: Options, number: int) -> None:
         outcome = entry.compare(library, options, number, references)
         report.add(outcome)
-        messages = [str(one) for one in outcome.found if one.failed]
+        messages = [f"{name}: {one}" for one in outcome.found if one.failed]
         assert not messages, f"{'; '.join(messages)}\nwith {options}, seed {number}"
 
     phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]

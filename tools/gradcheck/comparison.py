@@ -39,7 +39,6 @@ class Case:
             the reason why neither applies.
         keras_allowed: the allowed difference to Keras.
         note: why more than usual is allowed, or what else the table should explain.
-        layer: its name, for messages.
         state: its parameters and buffers, under torch's names.
         upstream: the gradient of the loss with respect to each output, by name.
     """
@@ -52,7 +51,6 @@ class Case:
     finite: str = "complex"
     keras_allowed: float = AUTOGRAD
     note: str = ""
-    layer: str = ""
     state: Arrays = field(default_factory=dict)
     upstream: Arrays = field(default_factory=dict)
 
@@ -75,7 +73,6 @@ class Difference:
     `what` replaces the number if something else is wrong.
     """
 
-    layer: str
     quantity: str
     reference: str
     value: float
@@ -89,7 +86,7 @@ class Difference:
 
     def __str__(self) -> str:
         numbers = f"differs from {self.reference} by {self.value:.1e} (allowed {self.allowed:.0e})"
-        return f"{self.layer}: {self.quantity} {self.what or numbers}"
+        return f"{self.quantity} {self.what or numbers}"
 
 
 def compare(case: Case, references: Sequence[str]) -> list[Difference]:
@@ -97,22 +94,22 @@ def compare(case: Case, references: Sequence[str]) -> list[Difference]:
     own = by_hand(case)
     found: list[Difference] = []
     if "torch" in references and callable(case.torch):
-        found += differences(case.layer, own, by_torch(case, case.torch), "torch", AUTOGRAD)
+        found += differences(own, by_torch(case, case.torch), "torch", AUTOGRAD)
     if "Keras" in references and callable(case.keras):
-        found += differences(case.layer, own, by_keras(case, case.keras), "Keras", case.keras_allowed)
+        found += differences(own, by_keras(case, case.keras), "Keras", case.keras_allowed)
     if "finite differences" in references and case.finite in ("complex", "central"):
         found += finite_differences(case, own)
     return found
 
 
-def differences(layer: str, own: Arrays, reference: Arrays, name: str, allowed: float) -> list[Difference]:
+def differences(own: Arrays, reference: Arrays, name: str, allowed: float) -> list[Difference]:
     """Compare every output that the reference has, and all gradients of both sides."""
     quantities = [*reference, *(key for key in own if key.startswith("d") and key not in reference)]
-    return [difference(layer, key, own.get(key), reference.get(key), name, allowed) for key in quantities]
+    return [difference(key, own.get(key), reference.get(key), name, allowed) for key in quantities]
 
 
 def difference(
-    layer: str, quantity: str, given: Array | None, expected: Array | None, name: str, allowed: float
+    quantity: str, given: Array | None, expected: Array | None, name: str, allowed: float
 ) -> Difference:
     """Return max |given - expected| / max |expected|; if `expected` is 0, `given` must be 0."""
     value, what = np.inf, ""
@@ -125,7 +122,7 @@ def difference(
     else:
         size, distance = np.abs(expected).max(initial=0), np.abs(given - expected).max(initial=0)
         value = float(distance / size) if size > NOTHING else (0.0 if distance <= NOTHING else np.inf)
-    return Difference(layer, quantity, name, value, allowed, what)
+    return Difference(quantity, name, value, allowed, what)
 
 
 # The layer itself
@@ -236,7 +233,7 @@ def finite_differences(case: Case, own: Arrays) -> list[Difference]:
             # The terms may cancel, so their absolute sum bounds the accuracy of the slope.
             size = max(float(np.abs(terms).sum()), abs(expected))
             value = abs(expected - float(terms.sum())) / size if size > NOTHING else 0.0
-        found.append(Difference(case.layer, f"d{name}", "finite differences", value, allowed))
+        found.append(Difference(f"d{name}", "finite differences", value, allowed))
     return found
 
 
@@ -292,7 +289,7 @@ def side_effects(case: Case) -> Iterator[Difference]:
     ]
     for quantity, what, value, expected in pairs:
         if not np.array_equal(value, expected):
-            yield Difference(case.layer, quantity, "itself", np.inf, 0.0, what)
+            yield Difference(quantity, "itself", np.inf, 0.0, what)
     yield from precision(case, y_before, first)
 
 
@@ -302,10 +299,10 @@ def precision(case: Case, exact_outputs: Arrays, exact_gradients: Arrays) -> Ite
     def check(name: str, given: Array, expected: Array) -> Difference:
         if given.dtype != np.float32:
             what = f"is {given.dtype} although all inputs are float32"
-            return Difference(case.layer, name, "float32", np.inf, 0.0, what)
+            return Difference(name, "float32", np.inf, 0.0, what)
         scale = max(float(np.abs(expected).max(initial=0)), 0.1)
         value = float(np.abs(given - expected).max(initial=0)) / scale
-        return Difference(case.layer, name, "itself in float32", value, 1e-3)
+        return Difference(name, "itself in float32", value, 1e-3)
 
     single = np.float32
     layer = case.build(single)

@@ -84,7 +84,7 @@ class LayerEntry(Entry):
         layer.load_state_dict(state)
         outputs = forward(layer, copies(case.inputs), copies(case.keywords))
         upstream = {key: rng.standard_normal(y.shape) for key, y in outputs.items() if key != "weights"}
-        return replace(case, layer=self.name, state=state, upstream=upstream)
+        return replace(case, state=state, upstream=upstream)
 
 
 ENTRIES: dict[str, Entry] = {}

@@ -44,7 +44,7 @@ def by_hand(lib: Any, name: str, options: Options, seed: int, formula: str) -> l
         given = {key: g.copy() for key, g in grads.items()}
         optimizer.step(given)
         if any((given[key] != grads[key]).any() for key in grads):
-            raise AssertionError(f"{name}: a gradient was modified in place")
+            raise RuntimeError("a gradient was modified in place")
         path.append({key: w.copy() for key, w in params.items()})
     return path
 
@@ -76,10 +76,10 @@ def by_keras(name: str, arguments: dict[str, Any], lr: float, seed: int) -> list
     return path
 
 
-def compare_paths(name: str, own: list[Arrays], other: list[Arrays], reference: str) -> list[Difference]:
+def compare_paths(own: list[Arrays], other: list[Arrays], reference: str) -> list[Difference]:
     """Compare every weight after every step."""
     return [
-        difference(name, f"{key} after step {step}", ours[key], theirs[key], reference, ALLOWED)
+        difference(f"{key} after step {step}", ours[key], theirs[key], reference, ALLOWED)
         for step, (ours, theirs) in enumerate(zip(own, other, strict=True), start=1)
         for key in theirs
     ]
@@ -94,13 +94,13 @@ class OptimizerEntry(Entry):
     def compare(self, library: Any, options: Options, seed: int, references: Sequence[str]) -> Outcome:
         """Compare with torch.optim and, with formula="keras", with Keras's own optimizer."""
         own = by_hand(library, self.name, options, seed, "torch")
-        found = compare_paths(self.name, own, by_torch(self.name, options, seed), "torch")
+        found = compare_paths(own, by_torch(self.name, options, seed), "torch")
         arguments = self.keras_arguments(options)
         if isinstance(arguments, str):
             return Outcome(found, [arguments])
         own = by_hand(library, self.name, options, seed, "keras")
         other = by_keras(self.name, arguments, options["lr"], seed)
-        return Outcome([*found, *compare_paths(self.name, own, other, "Keras")])
+        return Outcome([*found, *compare_paths(own, other, "Keras")])
 
     def keras_arguments(self, options: Options) -> Options | str:
         """Return the options under Keras's names, or why Keras cannot be compared."""
@@ -130,7 +130,7 @@ class ClippingEntry(Entry):
         pairs = {f"d{key}": (g, params[key].grad.numpy()) for key, g in grads.items()}  # type: ignore[union-attr]
         if expected is not None:
             pairs["norm"] = (np.asarray(given), expected.numpy())
-        found = [difference(self.name, key, *pair, "torch", ALLOWED) for key, pair in pairs.items()]
+        found = [difference(key, *pair, "torch", ALLOWED) for key, pair in pairs.items()]
         return Outcome(found, note="Keras clips inside its optimizers, so only torch is compared")
 
 
