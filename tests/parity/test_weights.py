@@ -1,6 +1,5 @@
 """The same network in the three frameworks: parameter counts, outputs, round trips."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,9 @@ from shared.parity.weights import (
     torch_to_numpy,
 )
 from tests.helpers import mnist_config
-from tools.gradcheck.entries import double_precision
 
+pytestmark = pytest.mark.usefixtures("keras_float64")
 MODELS = ["cnn", "mlp", "fast_cnn"]
-
-
-@pytest.fixture(autouse=True)
-def _double_precision() -> Iterator[None]:
-    with double_precision():
-        yield
 
 
 def in_torch(model: str, tmp_path: Path, seed: int = 0) -> torch.nn.Module:

@@ -8,6 +8,8 @@ from tools.gradcheck.checks import check
 from tools.gradcheck.entries import ENTRIES, LayerEntry
 from tools.gradcheck.optimizers import OptimizerEntry, by_hand
 
+pytestmark = pytest.mark.usefixtures("keras_float64")
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_all_gradients_and_steps_agree(name: str) -> None:

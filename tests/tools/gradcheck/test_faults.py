@@ -14,6 +14,8 @@ from tools.gradcheck.faults import FAULTS, PACKAGE, Fault, find, import_copy, is
 
 LINEAR = PACKAGE / "linear.py"
 
+pytestmark = pytest.mark.usefixtures("keras_float64")
+
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.title)
 def test_a_planted_fault_is_found(fault: Fault) -> None:
