@@ -25,6 +25,15 @@ def pytest_collectstart() -> None:
     import shared.parity  # noqa: F401  (see there)
 
 
+@pytest.fixture
+def keras_float64() -> Iterator[None]:
+    """Let Keras build its networks in float64."""
+    from tools.gradcheck.entries import double_precision
+
+    with double_precision():
+        yield
+
+
 @pytest.fixture(scope="session")
 def no_frameworks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment in which importing any framework ends the program with status 99."""

@@ -24,18 +24,18 @@ from typing import Any
 import keras
 import numpy as np
 import torch
-from keras import layers
+from keras import layers, ops
 from numpy.typing import NDArray
 from torch import nn
 
 from shared.backprop import Module
 
 Array = NDArray[Any]
-State = Mapping[str, Array]  # under torch's names
+State = Mapping[str, Any]  # under torch's names
 Shape = tuple[int, int, int]
 
 RECURRENT = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+NAMES = ("weight", "bias", "running_mean", "running_var")  # of all other layers, in Keras's order
 
 
 def torch_to_keras(source: nn.Module, target: keras.Model) -> None:
@@ -59,12 +59,8 @@ def torch_to_numpy(source: nn.Module, target: Module) -> None:
 
 
 def numpy_to_torch(source: Module, target: nn.Module) -> None:
-    """Copy every weight of `source` into `target`; raises as `torch_to_keras`."""
-    own = torch_state(target)
-    given = source.state_dict()
-    if own.keys() != given.keys():
-        raise ValueError(f"torch has the weights {sorted(own)}, NumPy has {sorted(given)}")
-    target.load_state_dict({name: torch.tensor(value) for name, value in given.items()})
+    """Copy every weight of `source` into `target`; torch raises a RuntimeError if they do not fit."""
+    target.load_state_dict({name: torch.tensor(value) for name, value in source.state_dict().items()})
 
 
 def numpy_to_keras(source: Module, target: keras.Model) -> None:
@@ -89,8 +85,7 @@ def state_to_keras(state: State, target: keras.Model) -> None:
         ValueError: a layer is missing on one side, or a shape does not fit.
     """
     for name, layer in _matching_layers(state, target).items():
-        prefix = f"{name}."
-        own = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+        own = layer_state(state, name)
         flattened = _flattened_shape(target, layer)
         known = set(_to_torch(layer, flattened)) | {"num_batches_tracked"} & set(own)
         if known != set(own):
@@ -98,7 +93,7 @@ def state_to_keras(state: State, target: keras.Model) -> None:
             raise ValueError(
                 f"{name}: torch has the weights {sorted(own)}, Keras's {kind} has {sorted(known)}"
             )
-        layer.set_weights(_to_keras(layer, own, flattened))
+        layer.set_weights(to_keras(layer, own, flattened))
 
 
 def keras_state(source: keras.Model, template: State) -> dict[str, Array]:
@@ -116,9 +111,10 @@ def keras_state(source: keras.Model, template: State) -> dict[str, Array]:
     return state
 
 
-def torch_weights(layer: keras.Layer) -> dict[str, Array]:
-    """Return a layer's weights under torch's names; for a dense layer that does not follow a flatten."""
-    return {name: np.ascontiguousarray(value) for name, value in _to_torch(layer, None).items()}
+def layer_state(state: State, name: str) -> dict[str, Any]:
+    """Return the weights of one layer, without its name."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
 
 
 def _matching_layers(state: State, model: keras.Model) -> dict[str, keras.Layer]:
@@ -133,24 +129,34 @@ def _matching_layers(state: State, model: keras.Model) -> dict[str, keras.Layer]
     return keras_layers
 
 
-def _to_keras(layer: keras.Layer, own: State, flattened: Shape | None) -> list[Array]:
-    """Return a layer's weights in Keras's layout, in the order of its `get_weights`."""
+def to_keras(layer: keras.Layer, own: State, flattened: Shape | None = None) -> list[Any]:
+    """Return the weights of one layer in Keras's layout, in the order of its `weights`.
+
+    Args:
+        layer: the layer; its own weights are not read.
+        own: arrays or TensorFlow's tensors, under torch's names; gradients pass through.
+        flattened: the (height, width, channels) from which a dense layer's inputs were flattened.
+    """
     match layer:
-        case layers.SimpleRNN() | layers.LSTM():
-            w_ih, w_hh, b_ih, b_hh = (own[name] for name in RECURRENT)
-            return [w_ih.T, w_hh.T, b_ih + b_hh]
-        case layers.GRU():
-            w_ih, w_hh, b_ih, b_hh = (_swap_gates(own[name]) for name in RECURRENT)
-            return [w_ih.T, w_hh.T, np.stack([b_ih, b_hh])]
+        case layers.SimpleRNN() | layers.LSTM() | layers.GRU():
+            gru = isinstance(layer, layers.GRU)
+            given = [own[name] for name in RECURRENT if name in own]
+            w_ih, w_hh, *biases = map(_swap_gates, given) if gru else given
+            bias = [ops.stack(biases) if gru else biases[0] + biases[1]] if biases else []
+            return [ops.transpose(w_ih), ops.transpose(w_hh), *bias]
         case layers.MultiHeadAttention():
             return _attention_to_keras(layer.num_heads, own)
+    matrix, *others = (own[name] for name in NAMES if name in own)
+    match layer:
+        case layers.Dense() if flattened:
+            height, width, channels = flattened
+            matrix = ops.reshape(matrix, (-1, channels, height, width))
+            matrix = ops.reshape(ops.transpose(matrix, (2, 3, 1, 0)), (height * width * channels, -1))
         case layers.Dense():
-            matrix = _dense_to_keras(own["weight"], flattened)
+            matrix = ops.transpose(matrix)
         case layers.Conv2D():
-            matrix = own["weight"].transpose(2, 3, 1, 0)
-        case _:
-            matrix = own["weight"]
-    return [matrix, *(own[name] for name in BATCH_NORM[1:] if name in own)]
+            matrix = ops.transpose(matrix, (2, 3, 1, 0))
+    return [matrix, *others]
 
 
 def _to_torch(layer: keras.Layer, flattened: Shape | None) -> dict[str, Array]:
@@ -162,35 +168,41 @@ def _to_torch(layer: keras.Layer, flattened: Shape | None) -> dict[str, Array]:
             return dict(zip(RECURRENT, (kernel.T, recurrent.T, bias, np.zeros_like(bias)), strict=True))
         case layers.GRU():
             kernel, recurrent, biases = values
-            swapped = map(_swap_gates, (kernel.T, recurrent.T, *biases))
+            swapped = [np.asarray(_swap_gates(w)) for w in (kernel.T, recurrent.T, *biases)]
             return dict(zip(RECURRENT, swapped, strict=True))
         case layers.MultiHeadAttention():
             return _attention_to_torch(values)
+        case layers.Dense() if flattened:
+            height, width, channels = flattened
+            by_channel = values[0].reshape(height, width, channels, -1).transpose(3, 2, 0, 1)
+            values[0] = by_channel.reshape(-1, channels * height * width)
         case layers.Dense():
-            values[0] = _dense_to_torch(values[0], flattened)
+            values[0] = values[0].T
         case layers.Conv2D():
             values[0] = values[0].transpose(3, 2, 0, 1)
         case layers.BatchNormalization() | layers.LayerNormalization() | layers.Embedding():
             pass
         case _:
             raise ValueError(f"{layer.name}: cannot convert the weights of a {type(layer).__name__}")
-    return dict(zip(BATCH_NORM, values, strict=False))
+    return dict(zip(NAMES, values, strict=False))
 
 
-def _swap_gates(weight: Array) -> Array:
+def _swap_gates(weight: Any) -> Any:
     """Swap the first two gates of a GRU's weight (3 H, ...): r, z becomes z, r or the reverse."""
-    first, second, third = np.split(weight, 3)
-    return np.concatenate([second, first, third])
+    first, second, third = ops.split(weight, 3)
+    return ops.concatenate([second, first, third])
 
 
-def _attention_to_keras(heads: int, own: State) -> list[Array]:
+def _attention_to_keras(heads: int, own: State) -> list[Any]:
     """Return the kernels and biases of query, key, value and output, in this order."""
     size = own["out_proj.weight"].shape[0]
-    weights: list[Array] = []
-    matrices, biases = np.split(own["in_proj_weight"], 3), np.split(own["in_proj_bias"], 3)
-    for matrix, bias in zip(matrices, biases, strict=True):
-        weights += [matrix.T.reshape(size, heads, -1), bias.reshape(heads, -1)]
-    return [*weights, own["out_proj.weight"].T.reshape(heads, -1, size), own["out_proj.bias"]]
+    biases = ops.split(own["in_proj_bias"], 3) if "in_proj_bias" in own else []
+    weights = []
+    for number, matrix in enumerate(ops.split(own["in_proj_weight"], 3)):
+        weights.append(ops.reshape(ops.transpose(matrix), (size, heads, -1)))
+        weights += [ops.reshape(bias, (heads, -1)) for bias in biases[number : number + 1]]
+    weights.append(ops.reshape(ops.transpose(own["out_proj.weight"]), (heads, -1, size)))
+    return [*weights, own["out_proj.bias"]] if biases else weights
 
 
 def _attention_to_torch(values: list[Array]) -> dict[str, Array]:
@@ -202,22 +214,6 @@ def _attention_to_torch(values: list[Array]) -> dict[str, Array]:
         "out_proj.weight": values[6].reshape(-1, size).T,
         "out_proj.bias": values[7],
     }
-
-
-def _dense_to_keras(weight: Array, flattened: Shape | None) -> Array:
-    if flattened is None:
-        return weight.T
-    height, width, channels = flattened
-    by_pixel = weight.reshape(-1, channels, height, width).transpose(2, 3, 1, 0)
-    return by_pixel.reshape(height * width * channels, -1)
-
-
-def _dense_to_torch(kernel: Array, flattened: Shape | None) -> Array:
-    if flattened is None:
-        return kernel.T
-    height, width, channels = flattened
-    by_channel = kernel.reshape(height, width, channels, -1).transpose(3, 2, 0, 1)
-    return by_channel.reshape(-1, channels * height * width)
 
 
 def _flattened_shape(model: keras.Model, layer: keras.Layer) -> Shape | None:

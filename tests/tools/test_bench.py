@@ -12,7 +12,7 @@ from shared.errors import ConfigError
 from tools.bench import mnist
 from tools.bench.__main__ import main
 from tools.bench.process import BenchmarkError, peak_memory, timed_lines
-from tools.bench.rows import Row, compared, limited, time_in_turns
+from tools.bench.rows import Row, comparison_row, limit_row, time_in_turns
 from tools.results.__main__ import fill_tables
 
 FAST_EXAMPLE = """\
@@ -39,13 +39,13 @@ for epoch, right in enumerate((9700, 9899, 9900, 9950), start=1):
 def test_medians_decide_whether_a_goal_is_met(
     ours: list[float], theirs: list[float], goal: float | None, met: bool, text: str
 ) -> None:
-    row = compared("what", ours, "whom", theirs, goal)
+    row = comparison_row("what", ours, "whom", theirs, goal)
     assert (row.met, row.goal, row.runs) == (met, text, len(ours))
     assert row.cells()["met"] == ("" if goal is None else "yes" if met else "no")
 
 
 def test_a_row_without_a_comparison_has_no_speedup() -> None:
-    row = limited("memory", [1600.0], "MiB", 1536)
+    row = limit_row("memory", [1600.0], "MiB", 1536)
     assert not row.met
     cells = row.cells()
     assert (cells["ours"], cells["goal"]) == ("1,600 MiB", "at most 1,536 MiB")
@@ -61,14 +61,13 @@ def test_contenders_take_turns_and_warmup_calls_are_not_timed() -> None:
 
 @pytest.fixture
 def peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a program instead of the example, and files instead of MNIST."""
-    (tmp_path / "data" / "mnist").mkdir(parents=True)
-    for name in mnist.FILES:
-        (tmp_path / "data" / "mnist" / name).write_text("images")
-    monkeypatch.setattr(mnist, "DATA", tmp_path / "data")
+    """A folder with a program instead of the example, and a file instead of MNIST."""
+    images = tmp_path / "data" / "mnist" / "train-images-idx3-ubyte"
     program = tmp_path / "examples" / "mnist" / "main.py"
-    program.parent.mkdir(parents=True)
-    program.write_text(FAST_EXAMPLE)
+    for path, text in [(images, "images"), (program, FAST_EXAMPLE)]:
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    monkeypatch.setattr(mnist, "DATA", tmp_path / "data")
     return tmp_path
 
 
@@ -161,9 +160,9 @@ def test_tables_are_made_of_the_results(tmp_path: Path) -> None:
         return fill_tables(f"<!-- benchmark: {name} -->\n<!-- end of benchmark -->\n", tmp_path)
 
     content = {
-        "start": case(limited("--help", [0.6], "s", 0.7)),
-        "memory": case(limited("peak memory", [900.0], "MiB", None)),
-        "mnist": case(compared("an epoch", [2.0], "the example", [10.0], 4)),
+        "start": case(limit_row("--help", [0.6], "s", 0.7)),
+        "memory": case(limit_row("peak memory", [900.0], "MiB", None)),
+        "mnist": case(comparison_row("an epoch", [2.0], "the example", [10.0], 4)),
     }
     (tmp_path / "bench.json").write_text(json.dumps(content))
     page, short = table("all"), table("goals")

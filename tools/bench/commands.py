@@ -4,26 +4,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from shared.runs.environment import ROOT
 from shared.runs.reader import read_rows
 from tools.bench.process import DATA, BenchmarkError, peak_memory, run_python, train_app
-from tools.bench.rows import Measured, compared, limited, seconds
+from tools.bench.rows import Measured, comparison_row, limit_row, seconds
 
 MNIST = "apps.mnist_cnn"
 RUNS = 5  # of each command in `start`
 TIMEOUT = 120.0  # seconds until the first step
 MEMORY_GOAL = 1536.0  # MiB
 MEMORY_STEPS = 30  # a long training needs no more memory than a short one
-MEMORY_APPS: dict[str, list[list[str]]] = {
-    "mnist_cnn": [[f"framework={name}"] for name in ("torch", "keras", "numpy")],
-    "imdb_rnn": [["model=lstm"], ["model=bow"]],
-    "attention": [["data=recall"]],
-    "resnet_transfer": [["weights=none", "transfer.mode=scratch"]],
-    "gradient_flow": [[]],
-    "xor": [[]],
-}
+MEMORY_RUNS = [
+    *("mnist_cnn framework=torch", "mnist_cnn framework=keras", "mnist_cnn framework=numpy"),
+    *("imdb_rnn model=lstm", "imdb_rnn model=bow", "attention data=recall"),
+    *("resnet_transfer weights=none transfer.mode=scratch", "gradient_flow", "xor"),
+]
 ENCODING_RUNS = 3
 ENCODE = """
 import os, sys, time
@@ -36,7 +34,6 @@ imdb.load(Path(sys.argv[1]), Settings(20_000, 2), download=False, fallback=None)
 print(time.perf_counter() - start)
 """
 PROCESSES = 2
-EPOCHS_TIMED = "trainer.epochs=3"
 
 
 def start(peers: Path | None, quick: bool) -> Measured:
@@ -55,7 +52,7 @@ def start(peers: Path | None, quick: bool) -> Measured:
     for what, (goal, wait) in waits.items():
         if not quick:
             wait()
-        rows.append(limited(what, [seconds(wait) for _ in range(1 if quick else RUNS)], "s", goal))
+        rows.append(limit_row(what, [seconds(wait) for _ in range(1 if quick else RUNS)], "s", goal))
     return rows, []
 
 
@@ -68,9 +65,8 @@ def wait_for_first_step(framework: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         words = [f"framework={framework}", "trainer.checkpoint_seconds=0", f"hydra.run.dir={folder}"]
         begin, quiet = time.perf_counter(), subprocess.DEVNULL
-        process = subprocess.Popen(
-            [sys.executable, "-m", MNIST, *words], cwd=ROOT, stdout=quiet, stderr=quiet
-        )
+        command = [sys.executable, "-m", MNIST, *words]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=quiet, stderr=quiet)
         try:
             while not any(Path(folder).glob("checkpoint_*")):
                 if process.poll() is not None or time.perf_counter() - begin > TIMEOUT:
@@ -84,15 +80,13 @@ def wait_for_first_step(framework: str) -> None:
 def memory(peers: Path | None, quick: bool) -> Measured:
     """Measure the peak memory of each application on its real data; `quick`: of xor alone."""
     rows = []
-    for app, choices in MEMORY_APPS.items():
-        for words in choices:
-            if quick and app != "xor":
-                continue
-            with tempfile.TemporaryDirectory() as folder:
-                options = [f"hydra.run.dir={folder}/run", f"trainer.max_steps={MEMORY_STEPS}"]
-                found = peak_memory("-m", f"apps.{app}", *words, *options)
-            goal = MEMORY_GOAL if app == "mnist_cnn" else None
-            rows.append(limited(f"peak memory, {' '.join([app, *words])}", [found], "MiB", goal))
+    for run in ["xor"] if quick else MEMORY_RUNS:
+        app, *words = run.split()
+        with tempfile.TemporaryDirectory() as folder:
+            options = [f"hydra.run.dir={folder}/run", f"trainer.max_steps={MEMORY_STEPS}"]
+            found = peak_memory("-m", f"apps.{app}", *words, *options)
+        goal = MEMORY_GOAL if app == "mnist_cnn" else None
+        rows.append(limit_row(f"peak memory, {run}", [found], "MiB", goal))
     return rows, []
 
 
@@ -105,8 +99,8 @@ def encoding(peers: Path | None, quick: bool) -> Measured:
             first.append(durations[0])
             later += durations[1:]
     return [
-        limited("encoding IMDB, the first time", first, "s", 20.0),
-        limited("encoding IMDB, later", later, "s", 2.0),
+        limit_row("encoding IMDB, the first time", first, "s", 20.0),
+        limit_row("encoding IMDB, later", later, "s", 2.0),
     ], []
 
 
@@ -116,24 +110,16 @@ def processes(peers: Path | None, quick: bool) -> Measured:
     On one machine there is nothing to gain: the same cores do the same work, and add up gradients
     as well. The row shows what that costs.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        data = ["data=digits"] if quick else []
-        one = epoch_seconds(folder / "one", f"trainer.threads={PROCESSES}", *data)
-        torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}")
-        words = ["trainer.threads=1", EPOCHS_TIMED, f"hydra.run.dir={folder}/two", *data]
-        run_python(*torchrun, "-m", MNIST, *words)
-        two = read_epoch_seconds(folder / "two")
+    data = ["data=digits"] if quick else []
+    torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}")
+    with tempfile.TemporaryDirectory() as folder:
+        one = epoch_seconds(Path(folder, "one"), f"trainer.threads={PROCESSES}", *data)
+        two = epoch_seconds(Path(folder, "two"), "trainer.threads=1", *data, launcher=torchrun)
     what = f"MNIST `cnn`, an epoch on {PROCESSES} processes with one thread each"
-    return [compared(what, two, f"one process with {PROCESSES} threads", one, None)], []
+    return [comparison_row(what, two, f"one process with {PROCESSES} threads", one, None)], []
 
 
-def epoch_seconds(folder: Path, *overrides: str) -> list[float]:
+def epoch_seconds(folder: Path, *overrides: str, launcher: Sequence[str] = ()) -> list[float]:
     """Train on MNIST; return the seconds of its epochs without the first, which includes setup."""
-    train_app("mnist_cnn", folder, EPOCHS_TIMED, *overrides)
-    return read_epoch_seconds(folder)
-
-
-def read_epoch_seconds(folder: Path) -> list[float]:
-    """Return the seconds of the epochs in a run folder without the first."""
+    train_app("mnist_cnn", folder, "trainer.epochs=3", *overrides, launcher=launcher)
     return [row["seconds"] for row in read_rows(folder)[1:]]

@@ -19,7 +19,7 @@ from shared.compose import config_from_overrides
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import resolve_auto
 from shared.training.loop import evaluate
-from tools.bench.rows import Measured, compared
+from tools.bench.rows import Measured, comparison_row
 
 EPOCHS = 10
 PER_CLASS = 500
@@ -54,4 +54,4 @@ def frozen_features(peers: Path | None, quick: bool) -> Measured:
     assert accuracy == same, f"{same:.2%} with features computed once, {accuracy:.2%} without"
     what = f"frozen ResNet, {EPOCHS} epochs of {PER_CLASS} images per class"
     note = f"accuracy {same:.2%} both times"
-    return [compared(what, [once], "the backbone in each epoch", [each], GOAL, note)], []
+    return [comparison_row(what, [once], "the backbone in each epoch", [each], GOAL, note)], []

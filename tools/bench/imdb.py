@@ -14,7 +14,7 @@ from pathlib import Path
 
 from shared.runs.environment import ROOT
 from tools.bench.process import DATA, timed_lines, train_app
-from tools.bench.rows import Measured, compared
+from tools.bench.rows import Measured, comparison_row
 
 GOAL = 20
 SHORT = ["model=lstm", "trainer.epochs=1", "data.longest=200"]
@@ -43,10 +43,9 @@ def imdb(peers: Path | None, quick: bool) -> Measured:
         for seed in range(1 if quick else SEEDS):
             with tempfile.TemporaryDirectory() as folder:
                 words = [*overrides, f"seed={seed}", "data.fallback=null"]
-                run = train_app("imdb_rnn", Path(folder, "run"), *words)
-            accuracy, duration = run["test_accuracy"], run["train_seconds"]
+                runs.append(train_app("imdb_rnn", Path(folder, "run"), *words))
+            accuracy, duration = runs[-1]["test_accuracy"], runs[-1]["train_seconds"]
             print(f"{name}, seed {seed}: {accuracy:.2%} in {duration:.1f} s", flush=True)
-            runs.append(run)
         seconds = [run["train_seconds"] for run in runs]
         accuracies = [run["test_accuracy"] for run in runs]
         details.append(detail(name, statistics.median(seconds), accuracies, total))
@@ -55,7 +54,7 @@ def imdb(peers: Path | None, quick: bool) -> Measured:
             what = f"IMDB, {name}: seconds to more than the example's best accuracy"
             note = f"{mean:.2%}; the example's best of {len(epochs)} epochs: {best:.2%}"
             against = "the usual Keras LSTM, five epochs"
-            rows.append(compared(what, seconds, against, [total], goal, note))
+            rows.append(comparison_row(what, seconds, against, [total], goal, note))
     return rows, details
 
 

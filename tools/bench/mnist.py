@@ -15,18 +15,13 @@ from pathlib import Path
 from shared.runs.environment import ROOT
 from tools.bench.commands import epoch_seconds
 from tools.bench.process import DATA, BenchmarkError, timed_lines, train_app
-from tools.bench.rows import Measured, Row, compared
+from tools.bench.rows import Measured, Row, comparison_row
 
 SCALE = 60_000 / 51_000
 SEEDS, KERAS_SEEDS, EPOCHS = 10, 3, 14
 BEGIN, END = "training begins", "training ends"  # lines of keras_example_mnist.py
 PYTORCH_ACCURACY = re.compile(r"Accuracy: (\d+)/10000")
 ENOUGH = 9_900  # of 10,000
-FILES = [
-    f"{part}-{kind}-idx{rank}-ubyte"
-    for part in ("train", "t10k")
-    for kind, rank in (("images", 3), ("labels", 1))
-]
 
 
 def mnist(peers: Path | None, quick: bool) -> Measured:
@@ -36,7 +31,7 @@ def mnist(peers: Path | None, quick: bool) -> Measured:
         torch = epoch_seconds(folder / "torch")
         keras = epoch_seconds(folder / "keras", "framework=keras")
         what = "MNIST in Keras, `cnn`, an epoch"
-        rows = [compared(what, keras, "the same in torch", torch, 1 / 1.5)]
+        rows = [comparison_row(what, keras, "the same in torch", torch, 1 / 1.5)]
         if peers is not None and (peers / "examples").is_dir():
             rows += pytorch_rows(peers, folder, torch, 2 if quick else EPOCHS)
         if peers is not None and (peers / "keras").is_dir():
@@ -49,14 +44,14 @@ def pytorch_rows(peers: Path, folder: Path, epochs: list[float], most: int) -> l
     theirs, reached = run_pytorch_example(peers, most)
     against = "pytorch/examples mnist/main.py"
     scaled = [SCALE * seconds for seconds in epochs]
-    rows = [compared("MNIST, the same CNN, an epoch", scaled, against, theirs, 4)]
+    rows = [comparison_row("MNIST, the same CNN, an epoch", scaled, against, theirs, 4)]
     if reached is not None:
         seconds, accuracies = train_fast_cnn(folder / "to_99", SEEDS)
         mean = sum(accuracies) / len(accuracies)
         assert mean >= ENOUGH / 10_000, f"{mean:.2%} is less than 99.0 %"
         note = f"`fast_cnn`, {len(seconds)} seeds: {mean:.2%}, lowest {min(accuracies):.2%}"
         what = "MNIST to 99.0 % of the test images"
-        rows.append(compared(what, seconds, against, [reached], 30, note))
+        rows.append(comparison_row(what, seconds, against, [reached], 30, note))
     return rows
 
 
@@ -68,7 +63,7 @@ def keras_row(peers: Path, folder: Path, seeds: int) -> Row:
     assert mean >= reached, f"{mean:.2%} is less than the example's {reached:.2%}"
     note = f"`fast_cnn`: {mean:.2%}; the example: {reached:.2%}"
     against = "keras-team/keras demo_mnist_convnet.py"
-    return compared("MNIST in Keras, seconds of training", seconds, against, [theirs], None, note)
+    return comparison_row("MNIST in Keras, seconds of training", seconds, against, [theirs], None, note)
 
 
 def train_fast_cnn(folder: Path, seeds: int, *overrides: str) -> tuple[list[float], list[float]]:
@@ -102,12 +97,10 @@ def run_pytorch_example(peers: Path, epochs: int) -> tuple[list[float], float | 
     """
     program = find_example(peers, "examples/mnist/main.py", "pytorch/examples")
     with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder, "data", "MNIST", "raw")
-        raw.mkdir(parents=True)
-        for name in FILES:
-            (raw / name).symlink_to((DATA / "mnist" / name).resolve())
-        place = Path(folder, "mnist")  # it reads ../data
+        place, data = Path(folder, "mnist"), Path(folder, "data", "MNIST")  # it reads ../data
         place.mkdir()
+        data.mkdir(parents=True)
+        (data / "raw").symlink_to((DATA / "mnist").resolve())
         begin: float | None = None
         ends: list[float] = []
         for moment, line in timed_lines([sys.executable, "-u", str(program), "--no-accel"], place):

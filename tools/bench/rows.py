@@ -61,7 +61,7 @@ def three_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def compared(
+def comparison_row(
     what: str,
     ours: Sequence[float],
     against: str,
@@ -78,7 +78,7 @@ def compared(
     return Row(what, own, "s", against, other, text, met, len(ours), note)
 
 
-def limited(what: str, values: Sequence[float], unit: str, goal: float | None, note: str = "") -> Row:
+def limit_row(what: str, values: Sequence[float], unit: str, goal: float | None, note: str = "") -> Row:
     """Return the row of values whose median should be at most `goal`, if there is one."""
     own = statistics.median(values)
     text = "" if goal is None else f"at most {goal:,g} {unit}"

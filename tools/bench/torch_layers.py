@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from shared.backprop import LSTM, Array, Conv2d
 from shared.runs.environment import available_cores
 from shared.training.frameworks import keep_freed_memory
-from tools.bench.rows import Measured, compared, seconds, time_in_turns
+from tools.bench.rows import Measured, comparison_row, seconds, time_in_turns
 
 BATCH, CHANNELS, SIDE, FILTERS, KERNEL = 64, 32, 26, 64, 3
 OUT = SIDE - KERNEL + 1
@@ -69,7 +69,7 @@ def convolution(peers: Path | None, quick: bool) -> Measured:
     ]
     what = "NumPy convolution, forward and backward, (64, 32, 26, 26) to 64 filters"
     ours = found["shared/backprop Conv2d"]
-    return [compared(what, ours, "torch on the CPU", found["torch"], 1 / 2)], details
+    return [comparison_row(what, ours, "torch on the CPU", found["torch"], 1 / 2)], details
 
 
 def nested_loops(x: Array, weight: Array, bias: Array) -> Array:
@@ -146,4 +146,4 @@ def recurrent(peers: Path | None, quick: bool) -> Measured:
     # The tolerance is for float32 sums over 200 steps and 64 examples.
     found = race({"ours": ours, "torch": in_torch}, 1e-3, 1 if quick else TURNS, warmup=2, timed=4)
     what = "NumPy LSTM, forward and backward, (64, 200, 128) to 64"
-    return [compared(what, found["ours"], "torch on the CPU", found["torch"], 1 / 3)], []
+    return [comparison_row(what, found["ours"], "torch on the CPU", found["torch"], 1 / 3)], []

@@ -23,7 +23,7 @@ from apps.mnist_cnn.train import build_learner
 from shared.compose import config_from_overrides
 from shared.training import conv_pool
 from shared.training.frameworks import resolve_auto
-from tools.bench.rows import Measured, Row, compared, limited, seconds, time_in_turns
+from tools.bench.rows import Measured, Row, comparison_row, limit_row, seconds, time_in_turns
 
 SIZE = 2048  # rows and columns of the matrices, which together exceed every cache
 BATCHES, TURNS, WARMUP, TIMED = 32, 5, 1, 2
@@ -87,12 +87,12 @@ def step_rows(words: list[str], batches: int, turns: int) -> Iterator[Row]:
     config = steps["sparse"].config
     precision = config.trainer.precision
     what = f"a training step of `{config.model.name}` in {precision}"
-    yield compared(what, times["sparse"], "model.pooling=plain", times["plain"], None)
+    yield comparison_row(what, times["sparse"], "model.pooling=plain", times["plain"], None)
     peak = peak_flops(torch.bfloat16 if precision == "bfloat16" else torch.float32)
     sparse, plain = (steps[pooling].operations() for pooling in ("sparse", "plain"))
     percents = [100 * sparse / duration / peak for duration in times["sparse"]]
     note = f"{sparse / 1e9:.2f} GFLOP, {plain / 1e9:.2f} with the zeros; peak {peak / 1e9:,.0f} GFLOP/s"
-    yield limited(f"{what}, share of the peak of a matrix product", percents, "%", None, note)
+    yield limit_row(f"{what}, share of the peak of a matrix product", percents, "%", None, note)
 
 
 def arithmetic(peers: Path | None, quick: bool) -> Measured:

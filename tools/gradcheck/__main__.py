@@ -15,13 +15,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from shared import backprop
 from shared.files import write_json
+from shared.tables import text_table
 from tools import cli
-from tools.gradcheck.names import NAMES
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "gradients.json"
 COLUMNS = {"torch": "to torch", "Keras": "to Keras", "finite differences": "finite diff."}
 PACKAGES = ("torch", "tensorflow", "keras", "numpy", "hypothesis")
+
+
+def position(name: str) -> tuple[bool, bool, str]:
+    """Return a sort key: layers and losses come first, then optimizers, then clipping."""
+    known = getattr(backprop, name)
+    is_optimizer = isinstance(known, type) and issubclass(known, backprop.Optimizer)
+    return name.startswith("clip_"), is_optimizer, name.lower()
+
+
+BASES = {"Array", "Module", "NaNError", "Optimizer"}
+NAMES = tuple(sorted(set(backprop.__all__) - BASES, key=position))  # of everything that is checked
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -67,8 +79,10 @@ def check_layers(names: Sequence[str]) -> list[dict[str, Any]]:
             rows.append(row)
             outcome = "FAILED" if row["failures"] else "ok"
             counts = f"{row['cases']} cases, {row['checks']} checks"
-            faults = f"{row['faults_caught']} of {row['faults']} faults found"
-            print(f"[{number:2}/{len(names)}] {name}: {counts}, {faults}: {outcome}", file=sys.stderr)
+            print(
+                f"[{number:2}/{len(names)}] {name}: {counts}, {faults_found(row)} faults found: {outcome}",
+                file=sys.stderr,
+            )
     return rows
 
 
@@ -80,14 +94,13 @@ def check_with_faults(name: str) -> dict[str, Any]:
     report = check(name)
     faults = [fault for fault in FAULTS if fault.layer == name]
     missed = [fault for fault in faults if not is_caught(fault, find(fault))]
+    largest, compared = report.largest, report.compared
     return {
         "layer": name,
         "cases": report.cases,
         "checks": report.checks,
-        "largest_difference": {
-            key: float(f"{report.largest[key]:.1e}") for key in COLUMNS if key in report.largest
-        },
-        "compared": {key: report.compared[key] for key in COLUMNS if key in report.compared},
+        "largest_difference": {key: float(f"{largest[key]:.1e}") for key in COLUMNS if key in largest},
+        "compared": {key: compared[key] for key in COLUMNS if key in compared},
         "faults": len(faults),
         "faults_caught": len(faults) - len(missed),
         "not_compared": report.lacking,
@@ -96,28 +109,25 @@ def check_with_faults(name: str) -> dict[str, Any]:
     }
 
 
+def faults_found(row: dict[str, Any]) -> str:
+    return f"{row['faults_caught']} of {row['faults']}"
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as text of at most 100 columns, with the notes below."""
-    titles = "  ".join(f"{title:>12}" for title in COLUMNS.values())
-    head = f"{'layer':32} {'cases':>5}  {titles}  {'faults found':>12}"
-    lines = [f"{'largest relative difference':>68}", head, "-" * len(head)]
-    numbers: dict[str, int] = {}
+    notes = list(dict.fromkeys(note for row in rows for note in [*row["not_compared"], *row["notes"]]))
+    cells = []
     for row in rows:
-        marks = [
-            str(numbers.setdefault(note, len(numbers) + 1)) for note in [*row["not_compared"], *row["notes"]]
-        ]
+        marks = [str(notes.index(note) + 1) for note in [*row["not_compared"], *row["notes"]]]
         label = f"{row['layer']} [{','.join(marks)}]" if marks else row["layer"]
         largest = row["largest_difference"]
-        values = "  ".join(f"{largest[key]:12.1e}" if key in largest else f"{'-':>12}" for key in COLUMNS)
-        faults = f"{row['faults_caught']} of {row['faults']}"
-        lines.append(f"{label:32} {row['cases']:5}  {values}  {faults:>12}")
-    lines.append("")
-    for note, number in numbers.items():
-        counts = [
-            f"{row['layer']} {row['not_compared'][note]} of {row['cases']}"
-            for row in rows
-            if note in row["not_compared"]
-        ]
+        values = [f"{largest[key]:.1e}" if key in largest else "-" for key in COLUMNS]
+        cells.append([label, str(row["cases"]), *values, faults_found(row)])
+    header = ["layer", "cases", *COLUMNS.values(), "faults found"]
+    lines = ["largest relative differences:", text_table(header, cells, "<>>>>>"), ""]
+    for number, note in enumerate(notes, start=1):
+        without = [row for row in rows if note in row["not_compared"]]
+        counts = [f"{row['layer']} {row['not_compared'][note]} of {row['cases']}" for row in without]
         left_out = f" (left out: {', '.join(counts)})" if counts else ""
         lines += textwrap.wrap(f"[{number}] {note}{left_out}", 98, subsequent_indent="    ")
     checks, found, planted = (sum(row[key] for row in rows) for key in ("checks", "faults_caught", "faults"))

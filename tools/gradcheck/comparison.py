@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 
 from shared.backprop.module import Array, Module
 
-Arrays = dict[str, Array]
+Arrays = dict[str, Array]  # outputs by name (y), gradients by the name of the quantity (dx, dweight)
 Side = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 
 AUTOGRAD = 1e-9  # allowed relative difference to torch and to Keras
@@ -39,7 +39,6 @@ class Case:
             the reason why neither applies.
         keras_allowed: the allowed difference to Keras.
         note: why more than usual is allowed, or what else the table should explain.
-        layer: its name, for messages.
         state: its parameters and buffers, under torch's names.
         upstream: the gradient of the loss with respect to each output, by name.
     """
@@ -52,7 +51,6 @@ class Case:
     finite: str = "complex"
     keras_allowed: float = AUTOGRAD
     note: str = ""
-    layer: str = ""
     state: Arrays = field(default_factory=dict)
     upstream: Arrays = field(default_factory=dict)
 
@@ -69,21 +67,12 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Result:
-    """Outputs by name, and gradients by the name of the quantity (without the leading d)."""
-
-    outputs: Arrays
-    gradients: Arrays
-
-
-@dataclass(frozen=True)
 class Difference:
     """How far a quantity of the layer is from a reference, and how far it may be.
 
     `what` replaces the number if something else is wrong.
     """
 
-    layer: str
     quantity: str
     reference: str
     value: float
@@ -97,62 +86,54 @@ class Difference:
 
     def __str__(self) -> str:
         numbers = f"differs from {self.reference} by {self.value:.1e} (allowed {self.allowed:.0e})"
-        return f"{self.layer}: {self.quantity} {self.what or numbers}"
+        return f"{self.quantity} {self.what or numbers}"
 
 
 def compare(case: Case, references: Sequence[str]) -> list[Difference]:
-    """Compare the NumPy layer with "torch", "keras" and "finite differences", if they exist."""
+    """Compare the NumPy layer with "torch", "Keras" and "finite differences", if they exist."""
     own = by_hand(case)
     found: list[Difference] = []
-    if "torch" in references and not isinstance(case.torch, str):
-        found += differences(case.layer, own, by_torch(case, case.torch), "torch", AUTOGRAD)
-    if "keras" in references and not isinstance(case.keras, str):
-        found += differences(case.layer, own, by_keras(case, case.keras), "Keras", case.keras_allowed)
+    if "torch" in references and callable(case.torch):
+        found += differences(own, by_torch(case, case.torch), "torch", AUTOGRAD)
+    if "Keras" in references and callable(case.keras):
+        found += differences(own, by_keras(case, case.keras), "Keras", case.keras_allowed)
     if "finite differences" in references and case.finite in ("complex", "central"):
         found += finite_differences(case, own)
     return found
 
 
-def differences(layer: str, own: Result, reference: Result, name: str, allowed: float) -> list[Difference]:
+def differences(own: Arrays, reference: Arrays, name: str, allowed: float) -> list[Difference]:
     """Compare every output that the reference has, and all gradients of both sides."""
-    found = [
-        difference(layer, key, own.outputs.get(key), value, name, allowed)
-        for key, value in reference.outputs.items()
-    ]
-    for key in sorted(own.gradients.keys() | reference.gradients.keys()):
-        if key in reference.gradients:
-            given, expected = own.gradients.get(key), reference.gradients[key]
-            found.append(difference(layer, f"d{key}", given, expected, name, allowed))
-        else:
-            what = f"exists, but {name} has no such gradient"
-            found.append(Difference(layer, f"d{key}", name, np.inf, allowed, what))
-    return found
+    quantities = [*reference, *(key for key in own if key.startswith("d") and key not in reference)]
+    return [difference(key, own.get(key), reference.get(key), name, allowed) for key in quantities]
 
 
 def difference(
-    layer: str, quantity: str, given: Array | None, expected: Array, name: str, allowed: float
+    quantity: str, given: Array | None, expected: Array | None, name: str, allowed: float
 ) -> Difference:
     """Return max |given - expected| / max |expected|; if `expected` is 0, `given` must be 0."""
-    value, what = 0.0, ""
+    value, what = np.inf, ""
     if given is None:
-        value, what = np.inf, f"is missing; {name} has it"
+        what = f"is missing; {name} has it"
+    elif expected is None:
+        what = f"exists, but {name} has no such gradient"
     elif given.shape != expected.shape:
-        value, what = np.inf, f"has shape {given.shape}; {name} has {expected.shape}"
-    elif expected.size:
-        size, distance = float(np.abs(expected).max()), float(np.abs(given - expected).max())
-        value = distance / size if size > NOTHING else (0.0 if distance <= NOTHING else np.inf)
-    return Difference(layer, quantity, name, value, allowed, what)
+        what = f"has shape {given.shape}; {name} has {expected.shape}"
+    else:
+        size, distance = np.abs(expected).max(initial=0), np.abs(given - expected).max(initial=0)
+        value = float(distance / size) if size > NOTHING else (0.0 if distance <= NOTHING else np.inf)
+    return Difference(quantity, name, value, allowed, what)
 
 
 # The layer itself
 
 
-def by_hand(case: Case) -> Result:
-    """Return outputs and gradients of the NumPy layer."""
+def by_hand(case: Case) -> Arrays:
+    """Return outputs, buffers and gradients of the NumPy layer."""
     layer = case.build()
     outputs = forward(layer, copies(case.inputs), copies(case.keywords))
     gradients = backward(layer, copies(case.upstream), list(case.inputs))
-    return Result(outputs | layer.buffers, gradients)
+    return outputs | layer.buffers | gradients
 
 
 def forward(layer: Module, inputs: Mapping[str, Any], keywords: Mapping[str, Any]) -> Arrays:
@@ -160,31 +141,36 @@ def forward(layer: Module, inputs: Mapping[str, Any], keywords: Mapping[str, Any
 
     A recurrent layer takes its initial state as h0 (and c0); its outputs are y, h_n (and c_n).
     """
-    arguments = dict(inputs)
-    if "h0" in arguments:
-        state = tuple(arguments.pop(name) for name in ("h0", "c0") if name in arguments)
-        arguments["hx"] = state if len(state) > 1 else state[0]
-    given = layer.forward(*arguments.values(), **keywords)
-    if not isinstance(given, tuple):
-        return {"y": np.asarray(given)}
-    if not hasattr(layer, "dhx"):
-        return {"y": given[0], "weights": given[1]}
-    last = given[1] if isinstance(given[1], tuple) else (given[1],)
-    return {"y": given[0]} | dict(zip(("h_n", "c_n"), last, strict=False))
+    arguments = list(inputs.values())
+    if "h0" in inputs:
+        arguments[1:] = [state_argument(arguments[1:])]
+    names = ("y", "h_n", "c_n") if hasattr(layer, "dhx") else ("y", "weights")
+    return dict(zip(names, flatten(layer.forward(*arguments, **keywords)), strict=False))
 
 
 def backward(layer: Module, upstream: Arrays, names: Sequence[str]) -> Arrays:
     """Call `layer.backward`; return the gradients of inputs and parameters by name."""
+    dy, *dlast = upstream.values()
     if hasattr(layer, "dhx"):
-        last = tuple(upstream[name] for name in ("h_n", "c_n") if name in upstream)
-        given: Any = layer.backward(upstream["y"], last if len(last) > 1 else last[0])  # type: ignore[call-arg]
-        initial = layer.dhx if isinstance(layer.dhx, tuple) else (layer.dhx,)
-        given = (given, *initial)[: len(names)]
+        dx = layer.backward(dy, state_argument(dlast))  # type: ignore[call-arg]
+        values = flatten((dx, layer.dhx))[: len(names)]  # an initial state may not be given
     else:
-        given = layer.backward(upstream["y"])
-    values = given if isinstance(given, tuple) else (given,)
-    gradients = dict(zip(names, values, strict=True)) if names else {}
-    return gradients | layer.grads
+        dx = layer.backward(dy)
+        values = flatten(dx) if names else []
+    gradients = dict(zip(names, values, strict=True)) | layer.grads
+    return {f"d{name}": gradient for name, gradient in gradients.items()}
+
+
+def state_argument(arrays: Sequence[Array]) -> Any:
+    """Return the state of a recurrent layer as an argument: one array, or a tuple of two for an LSTM."""
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+
+def flatten(value: Any) -> list[Array]:
+    """Return the arrays in nested tuples, in their order."""
+    if isinstance(value, tuple):
+        return [array for item in value for array in flatten(item)]
+    return [np.asarray(value)]
 
 
 def copies(values: Mapping[str, Any], dtype: DTypeLike = np.float64) -> dict[str, Any]:
@@ -198,21 +184,21 @@ def copies(values: Mapping[str, Any], dtype: DTypeLike = np.float64) -> dict[str
 # The frameworks
 
 
-def by_torch(case: Case, side: Side) -> Result:
-    """Return outputs and gradients by torch's autograd."""
+def by_torch(case: Case, side: Side) -> Arrays:
+    """Return outputs and gradients by torch's autograd; only outputs if their shapes are not the layer's."""
     inputs = {name: torch.tensor(value, requires_grad=True) for name, value in case.inputs.items()}
     state = {name: torch.tensor(value) for name, value in case.state.items()}
     sources = inputs | {name: state[name].requires_grad_() for name in case.parameters()}
     outputs = side(inputs, state)
     values = {name: y.detach().numpy() for name, y in outputs.items()}
     if any(outputs[name].shape != dy.shape for name, dy in case.upstream.items()):
-        return Result(values, {})
+        return values
     loss = sum((outputs[name] * torch.tensor(dy)).sum() for name, dy in case.upstream.items())
     found = torch.autograd.grad(loss, list(sources.values()), allow_unused=True, materialize_grads=True)
-    return Result(values, {name: g.numpy() for name, g in zip(sources, found, strict=True)})
+    return values | {f"d{name}": g.numpy() for name, g in zip(sources, found, strict=True)}
 
 
-def by_keras(case: Case, side: Side) -> Result:
+def by_keras(case: Case, side: Side) -> Arrays:
     """Return outputs and gradients by TensorFlow's GradientTape.
 
     The tape watches the weights in torch's layout, so the gradients have that layout, too.
@@ -225,47 +211,47 @@ def by_keras(case: Case, side: Side) -> Result:
         outputs = side(inputs, state)
         loss = tf.add_n([tf.reduce_sum(outputs[name] * dy) for name, dy in case.upstream.items()])
     found = tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    gradients = {name: tf.convert_to_tensor(value).numpy() for name, value in found.items()}
-    return Result({name: np.asarray(y) for name, y in outputs.items()}, gradients)
+    values = {name: np.asarray(y) for name, y in outputs.items()}
+    return values | {f"d{name}": tf.convert_to_tensor(g).numpy() for name, g in found.items()}
 
 
 # Finite differences
 
 
-def finite_differences(case: Case, own: Result) -> list[Difference]:
+def finite_differences(case: Case, own: Arrays) -> list[Difference]:
     """Compare the slope of the loss along a random direction v of each quantity with dot(g, v)."""
     rng = np.random.default_rng(0)
     allowed = COMPLEX_STEP if case.finite == "complex" else CENTRAL
-    slope = _complex_slope if case.finite == "complex" else _central_slope
     found = []
     for name in [*case.inputs, *case.parameters()]:
         shape = (case.inputs | case.state)[name].shape
         direction = rng.standard_normal(shape)
-        gradient = own.gradients.get(name)
+        gradient = own.get(f"d{name}")
         value = np.inf
         if gradient is not None and gradient.shape == shape:
             expected, terms = slope(case, name, direction), gradient * direction
             # The terms may cancel, so their absolute sum bounds the accuracy of the slope.
             size = max(float(np.abs(terms).sum()), abs(expected))
             value = abs(expected - float(terms.sum())) / size if size > NOTHING else 0.0
-        found.append(Difference(case.layer, f"d{name}", "finite differences", value, allowed))
+        found.append(Difference(f"d{name}", "finite differences", value, allowed))
     return found
 
 
-def _complex_slope(case: Case, name: str, direction: Array) -> float:
-    """Im L(w + i h v) / h: nothing is subtracted, so h can be tiny (Martins et al. 2003)."""
-    step = 1e-30
-    return float(_loss(case, name, 1j * step * direction, np.complex128).imag / step)
+def slope(case: Case, name: str, v: Array) -> float:
+    """Return the derivative of the loss L along the direction v of the quantity w called `name`.
+
+    The complex step, Im L(w + i h v) / h, subtracts nothing, so h can be tiny (Martins et al. 2003);
+    otherwise (L(w + h v) - L(w - h v)) / 2 h.
+    """
+    if case.finite == "complex":
+        h = 1e-30
+        return float(loss(case, name, 1j * h * v, np.complex128).imag / h)
+    h = 1e-5
+    above, below = (loss(case, name, sign * h * v, np.float64) for sign in (1, -1))
+    return float((above - below).real / (2 * h))
 
 
-def _central_slope(case: Case, name: str, direction: Array) -> float:
-    """(L(w + h v) - L(w - h v)) / 2 h."""
-    step = 1e-5
-    above, below = (_loss(case, name, sign * step * direction, np.float64) for sign in (1, -1))
-    return float((above - below).real / (2 * step))
-
-
-def _loss(case: Case, name: str, change: Array, dtype: DTypeLike) -> complex:
+def loss(case: Case, name: str, change: Array, dtype: DTypeLike) -> complex:
     """Return the sum of dy * y over all outputs, with `change` added to the quantity `name`."""
     inputs, state = copies(case.inputs, dtype), copies(case.state, dtype)
     target = inputs if name in inputs else state
@@ -281,50 +267,49 @@ def _loss(case: Case, name: str, change: Array, dtype: DTypeLike) -> complex:
 
 def side_effects(case: Case) -> Iterator[Difference]:
     """Yield side effects that no layer may have, and results in float32 that are not float32."""
-    layer = case.build()
+    layer, names = case.build(), list(case.inputs)
     originals = {"input": case.inputs, "argument": case.keywords, "gradient of": case.upstream}
     given = {kind: copies(values) for kind, values in originals.items()}
     outputs = forward(layer, given["input"], given["argument"])
     y_before = {name: value.copy() for name, value in outputs.items()}
-    first = backward(layer, given["gradient of"], list(case.inputs))
-    first = {name: value.copy() for name, value in first.items()}
-    second = backward(layer, given["gradient of"], list(case.inputs))
+    first, second = (
+        {name: value.copy() for name, value in backward(layer, given["gradient of"], names).items()}
+        for _ in range(2)
+    )
     pairs = [
         (f"{kind} {name}", "was modified in place", value, originals[kind][name])
         for kind, values in given.items()
         for name, value in values.items()
     ]
     pairs += [(name, "was modified by backward", outputs[name], y) for name, y in y_before.items()]
-    pairs += [
-        (f"d{name}", "changes when backward is called again", second[name], first[name]) for name in first
-    ]
+    pairs += [(name, "changes when backward is called again", second[name], g) for name, g in first.items()]
     pairs += [
         (name, "was modified by forward or backward", layer.params[name], case.state[name])
         for name in case.parameters()
     ]
     for quantity, what, value, expected in pairs:
         if not np.array_equal(value, expected):
-            yield Difference(case.layer, quantity, "itself", np.inf, 0.0, what)
-    yield from _precision(case, Result(y_before, first))
+            yield Difference(quantity, "itself", np.inf, 0.0, what)
+    yield from precision(case, y_before, first)
 
 
-def _precision(case: Case, exact: Result) -> Iterator[Difference]:
-    """Compare the layer in float32 with `exact`; every result must be float32."""
+def precision(case: Case, exact_outputs: Arrays, exact_gradients: Arrays) -> Iterator[Difference]:
+    """Compare the layer in float32 with its results in float64; every result must be float32."""
 
     def check(name: str, given: Array, expected: Array) -> Difference:
         if given.dtype != np.float32:
             what = f"is {given.dtype} although all inputs are float32"
-            return Difference(case.layer, name, "float32", np.inf, 0.0, what)
+            return Difference(name, "float32", np.inf, 0.0, what)
         scale = max(float(np.abs(expected).max(initial=0)), 0.1)
         value = float(np.abs(given - expected).max(initial=0)) / scale
-        return Difference(case.layer, name, "itself in float32", value, 1e-3)
+        return Difference(name, "itself in float32", value, 1e-3)
 
     single = np.float32
     layer = case.build(single)
     outputs = forward(layer, copies(case.inputs, single), copies(case.keywords, single))
-    found = [check(name, outputs[name], y) for name, y in exact.outputs.items()]
+    found = [check(name, outputs[name], y) for name, y in exact_outputs.items()]
     found += [check(name, b, b) for name, b in layer.buffers.items() if b.dtype.kind == "f"]
     yield from found
     if not any(one.failed for one in found):  # backward refuses a gradient of another dtype
         gradients = backward(layer, copies(case.upstream, single), list(case.inputs))
-        yield from (check(f"d{name}", gradients[name], g) for name, g in exact.gradients.items())
+        yield from (check(name, gradients[name], g) for name, g in exact_gradients.items())

@@ -3,21 +3,19 @@
 import importlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache
-from importlib.machinery import ModuleSpec
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 
-import shared.backprop
-from tools.gradcheck.checks import first_failure
+import shared
+from shared import backprop
+from tools.gradcheck.checks import check
 
-PACKAGE = Path(shared.backprop.__file__).parent
-COPY = "backprop_copy"
+PACKAGE = Path(backprop.__file__).parent
 
 
 class Fault(NamedTuple):
@@ -54,57 +52,31 @@ FAULTS = read_faults()
 
 def find(fault: Fault) -> list[str]:
     """Return the messages of the layer's check on a copy with the fault; none if it is missed."""
-    text = source(fault.file)
+    path = PACKAGE / fault.file
+    text = path.read_text()
     if text.count(fault.old) != 1:
         raise ValueError(f"{fault.file} contains {text.count(fault.old)} times: {fault.old}")
-    changes = {fault.file: text.replace(fault.old, fault.new)}
-    with copy_of_backprop(changes) as library, np.errstate(all="ignore"):
-        return first_failure(fault.layer, library)
+    library = import_copy(path, text.replace(fault.old, fault.new))
+    with np.errstate(all="ignore"):
+        return check(fault.layer, library, ["torch"], shrink=False).failures
 
 
 def is_caught(fault: Fault, messages: list[str]) -> bool:
     """Return whether a message names the layer and the quantity."""
-    return any(one.startswith(f"{fault.layer}: {fault.quantity}") for one in messages)
+    return any(f"{fault.layer}: {fault.quantity}" in one for one in messages)
 
 
-def source(file: str) -> str:
-    """Return the text of a file of the package."""
-    return (PACKAGE / file).read_text()
+def import_copy(file: Path, text: str) -> Any:
+    """Import the package once more, with another text of one of its files; no file is written."""
 
+    def get_code(loader: SourceFileLoader, name: str) -> CodeType | None:
+        changed = Path(loader.get_filename(name)) == file
+        return compile(text, file, "exec") if changed else original(loader, name)
 
-@cache
-def compiled(file: str, text: str) -> CodeType:
-    """Compile a file of a copy, whose imports name the copy."""
-    return compile(text.replace("shared.backprop", COPY), f"{COPY}/{file}", "exec")
-
-
-class _Finder:
-    """Finds and loads the modules of a copy in memory; `changes` are the texts of changed files."""
-
-    def __init__(self, changes: Mapping[str, str]) -> None:
-        self.changes = changes
-
-    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
-        if name.partition(".")[0] != COPY:
-            return None
-        return ModuleSpec(name, self, is_package=name == COPY)  # type: ignore[arg-type]
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        return None
-
-    def exec_module(self, module: ModuleType) -> None:
-        file = f"{module.__name__.partition('.')[2] or '__init__'}.py"
-        exec(compiled(file, self.changes.get(file, source(file))), module.__dict__)
-
-
-@contextmanager
-def copy_of_backprop(changes: Mapping[str, str]) -> Iterator[Any]:
-    """Import a copy of the package in which some files have other texts; no file is written."""
-    finder: Any = _Finder(changes)
-    sys.meta_path.insert(0, finder)
-    try:
-        yield importlib.import_module(COPY)
-    finally:
-        sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.partition(".")[0] == COPY]:
+    original = SourceFileLoader.get_code
+    with mock.patch.dict(sys.modules), mock.patch.object(SourceFileLoader, "get_code", get_code):
+        for name in [name for name in sys.modules if name.startswith(backprop.__name__)]:
             del sys.modules[name]
+        copy = importlib.import_module(backprop.__name__)
+    shared.backprop = backprop  # an import also sets the attribute of the package above
+    return copy

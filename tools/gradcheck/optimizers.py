@@ -1,6 +1,6 @@
 """The optimizers, step by step against torch.optim and keras.optimizers, and gradient clipping."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,12 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from shared.backprop.module import Array
-from tools.gradcheck.comparison import Difference, difference
-from tools.gradcheck.entries import Options
+from tools.gradcheck.comparison import Arrays, Difference, difference
+from tools.gradcheck.entries import ENTRIES, Entry, Options, Outcome
 
 ALLOWED = 1e-10
 STEPS = 6
 SHAPES = {"w": (3, 2), "b": (2,)}
-
-Arrays = dict[str, Array]
 
 
 def draw(seed: int) -> tuple[Arrays, list[Arrays]]:
@@ -47,7 +44,7 @@ def by_hand(lib: Any, name: str, options: Options, seed: int, formula: str) -> l
         given = {key: g.copy() for key, g in grads.items()}
         optimizer.step(given)
         if any((given[key] != grads[key]).any() for key in grads):
-            raise AssertionError(f"{name}: a gradient was modified in place")
+            raise RuntimeError("a gradient was modified in place")
         path.append({key: w.copy() for key, w in params.items()})
     return path
 
@@ -79,13 +76,62 @@ def by_keras(name: str, arguments: dict[str, Any], lr: float, seed: int) -> list
     return path
 
 
-def compare_paths(name: str, own: list[Arrays], other: list[Arrays], reference: str) -> list[Difference]:
+def compare_paths(own: list[Arrays], other: list[Arrays], reference: str) -> list[Difference]:
     """Compare every weight after every step."""
     return [
-        difference(name, f"{key} after step {step}", ours[key], theirs[key], reference, ALLOWED)
+        difference(f"{key} after step {step}", ours[key], theirs[key], reference, ALLOWED)
         for step, (ours, theirs) in enumerate(zip(own, other, strict=True), start=1)
         for key in theirs
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerEntry(Entry):
+    """An optimizer; `absent` is an option that Keras lacks."""
+
+    absent: str = ""
+
+    def compare(self, library: Any, options: Options, seed: int, references: Sequence[str]) -> Outcome:
+        """Compare with torch.optim and, with formula="keras", with Keras's own optimizer."""
+        own = by_hand(library, self.name, options, seed, "torch")
+        found = compare_paths(own, by_torch(self.name, options, seed), "torch")
+        arguments = self.keras_arguments(options)
+        if isinstance(arguments, str):
+            return Outcome(found, [arguments])
+        own = by_hand(library, self.name, options, seed, "keras")
+        other = by_keras(self.name, arguments, options["lr"], seed)
+        return Outcome([*found, *compare_paths(own, other, "Keras")])
+
+    def keras_arguments(self, options: Options) -> Options | str:
+        """Return the options under Keras's names, or why Keras cannot be compared."""
+        if any(np.any(np.float32(value) != np.float64(value)) for value in options.values()):
+            return "Keras's optimizers round their arguments to float32, so only exact ones are compared"
+        if options.get(self.absent):
+            return f"Keras's {self.name} has no {self.absent}"
+        names = {"eps": "epsilon", "alpha": "rho"}
+        given = {
+            names.get(key, key): value for key, value in options.items() if key not in ("lr", self.absent)
+        }
+        if "betas" in given:
+            given["beta_1"], given["beta_2"] = given.pop("betas")
+        return given
+
+
+class ClippingEntry(Entry):
+    """clip_grad_norm_ or clip_grad_value_, against torch.nn.utils."""
+
+    def compare(self, library: Any, options: Options, seed: int, references: Sequence[str]) -> Outcome:
+        grads = draw(seed)[1][0]
+        params = {key: torch.zeros(*g.shape, dtype=torch.float64) for key, g in grads.items()}
+        for key, g in grads.items():
+            params[key].grad = torch.tensor(g)
+        expected = getattr(torch.nn.utils, self.name)(params.values(), options["limit"])
+        given = getattr(library, self.name)(grads, options["limit"])
+        pairs = {f"d{key}": (g, params[key].grad.numpy()) for key, g in grads.items()}  # type: ignore[union-attr]
+        if expected is not None:
+            pairs["norm"] = (np.asarray(given), expected.numpy())
+        found = [difference(key, *pair, "torch", ALLOWED) for key, pair in pairs.items()]
+        return Outcome(found, note="Keras clips inside its optimizers, so only torch is compared")
 
 
 def choices(**values: tuple[list[Any], list[Any]]) -> st.SearchStrategy[Options]:
@@ -96,32 +142,6 @@ def choices(**values: tuple[list[Any], list[Any]]) -> st.SearchStrategy[Options]
     return st.one_of(exact, usual)
 
 
-LR = ([0.1, 0.01], [0.125, 2.0**-7])
-DECAY = ([0.0, 0.1], [0.0, 0.125])
-EPS = ([1e-8, 1e-2], [2.0**-26, 2.0**-7])
-MOMENTUM = ([0.0, 0.9], [0.0, 0.875])
-FLAG = ([False, True],) * 2
-ADAM = choices(
-    lr=LR, betas=([(0.9, 0.999), (0.5, 0.8)], [(0.875, 0.9375), (0.5, 0.75)]), eps=EPS, weight_decay=DECAY
-)
-
-
-def in_keras(options: Options, **absent: str) -> dict[str, Any] | str:
-    """Return the options under Keras's names, or why Keras cannot be compared.
-
-    Args:
-        absent: the options that Keras lacks, with that reason.
-    """
-    numbers = [n for value in options.values() for n in (value if isinstance(value, tuple) else (value,))]
-    if any(float(np.float32(n)) != n for n in numbers):
-        return "Keras's optimizers round their arguments to float32, so only exact ones are compared"
-    names = {"eps": "epsilon", "alpha": "rho"}
-    given = {names.get(key, key): value for key, value in options.items() if key != "lr"}
-    if "betas" in given:
-        given["beta_1"], given["beta_2"] = given.pop("betas")
-    return next((reason for name, reason in absent.items() if given.pop(name)), given)
-
-
 def valid_nesterov(options: Options) -> Options:
     """Return options that SGD accepts: Nesterov needs momentum and no dampening."""
     if options["nesterov"]:
@@ -129,72 +149,30 @@ def valid_nesterov(options: Options) -> Options:
     return options
 
 
-@dataclass(frozen=True)
-class OptimizerEntry:
-    """The options of an optimizer; `keras` returns them for Keras, or why it cannot be compared."""
+LR = ([0.1, 0.01], [0.125, 2.0**-7])
+DECAY = ([0.0, 0.1], [0.0, 0.125])
+EPS = ([1e-8, 1e-2], [2.0**-26, 2.0**-7])
+MOMENTUM = ([0.0, 0.9], [0.0, 0.875])
+FLAG = ([False, True],) * 2
+DAMPENING = ([0.0, 0.3], [0.0, 0.25])
+LR_DECAY = ([0.0, 0.2], [0.0, 0.0, 0.25])
+START = ([0.0, 0.1], [0.0, 0.125])
+ALPHA = ([0.99, 0.5], [0.75, 0.5])
+BETAS = ([(0.9, 0.999), (0.5, 0.8)], [(0.875, 0.9375), (0.5, 0.75)])
 
-    options: st.SearchStrategy[Options]
-    keras: Callable[[Options], dict[str, Any] | str] = in_keras
-
-
-OPTIMIZERS = {
-    "SGD": OptimizerEntry(
-        choices(
-            lr=LR, momentum=MOMENTUM, dampening=([0.0, 0.3], [0.0, 0.25]), weight_decay=DECAY, nesterov=FLAG
-        ).map(valid_nesterov),
-        lambda options: in_keras(options, dampening="Keras's SGD has no dampening"),
-    ),
-    "RMSprop": OptimizerEntry(
-        choices(
-            lr=LR,
-            alpha=([0.99, 0.5], [0.75, 0.5]),
-            eps=EPS,
-            weight_decay=DECAY,
-            momentum=MOMENTUM,
-            centered=FLAG,
-        )
-    ),
-    "Adagrad": OptimizerEntry(
-        choices(
-            lr=LR,
-            lr_decay=([0.0, 0.2], [0.0, 0.0, 0.25]),
-            weight_decay=DECAY,
-            eps=EPS,
-            initial_accumulator_value=([0.0, 0.1], [0.0, 0.125]),
-        ),
-        lambda options: in_keras(options, lr_decay="Keras's Adagrad has no lr_decay"),
-    ),
-    "Adam": OptimizerEntry(ADAM),
-    "AdamW": OptimizerEntry(ADAM),
-}
-
-
-def compare_optimizer(lib: Any, name: str, options: Options, seed: int) -> list[Difference]:
-    """Compare an optimizer with torch.optim and, with formula="keras", with Keras's own."""
-    own = by_hand(lib, name, options, seed, "torch")
-    found = compare_paths(name, own, by_torch(name, options, seed), "torch")
-    arguments = OPTIMIZERS[name].keras(options)
-    if not isinstance(arguments, str):
-        own = by_hand(lib, name, options, seed, "keras")
-        found += compare_paths(name, own, by_keras(name, arguments, options["lr"], seed), "Keras")
-    return found
-
-
-# Clipping
-
+SGD = choices(lr=LR, momentum=MOMENTUM, dampening=DAMPENING, weight_decay=DECAY, nesterov=FLAG)
+RMSPROP = choices(lr=LR, alpha=ALPHA, eps=EPS, weight_decay=DECAY, momentum=MOMENTUM, centered=FLAG)
+ADAGRAD = choices(lr=LR, lr_decay=LR_DECAY, weight_decay=DECAY, eps=EPS, initial_accumulator_value=START)
+ADAM = choices(lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY)
 LIMITS = st.fixed_dictionaries({"limit": st.sampled_from([0.1, 1.0, 100.0])})
-CLIPPING = {"clip_grad_norm_": LIMITS, "clip_grad_value_": LIMITS}
 
-
-def compare_clipping(lib: Any, name: str, options: Options, seed: int) -> list[Difference]:
-    """Compare clip_grad_norm_ or clip_grad_value_ with torch.nn.utils."""
-    grads = draw(seed)[1][0]
-    params = {key: torch.zeros(*g.shape, dtype=torch.float64) for key, g in grads.items()}
-    for key, g in grads.items():
-        params[key].grad = torch.tensor(g)
-    expected = getattr(torch.nn.utils, name)(params.values(), options["limit"])
-    given = getattr(lib, name)(grads, options["limit"])
-    pairs = {f"d{key}": (g, params[key].grad.numpy()) for key, g in grads.items()}  # type: ignore[union-attr]
-    if expected is not None:
-        pairs["norm"] = (np.asarray(given), expected.numpy())
-    return [difference(name, key, ours, theirs, "torch", ALLOWED) for key, (ours, theirs) in pairs.items()]
+for one in [
+    OptimizerEntry("SGD", SGD.map(valid_nesterov), absent="dampening"),
+    OptimizerEntry("RMSprop", RMSPROP),
+    OptimizerEntry("Adagrad", ADAGRAD, absent="lr_decay"),
+    OptimizerEntry("Adam", ADAM),
+    OptimizerEntry("AdamW", ADAM),
+    ClippingEntry("clip_grad_norm_", LIMITS),
+    ClippingEntry("clip_grad_value_", LIMITS),
+]:
+    ENTRIES[one.name] = one

@@ -64,47 +64,37 @@ def common_refusals(case: Case) -> Iterator[Refusal]:
 
 
 def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
-    """Return what each layer must refuse in addition."""
-    double: Any = {"dtype": np.float64}
-    mask = np.array([[True, False, True], [False, False, False]])
+    """Return what each layer must refuse in addition; everything is float32 unless it must not be."""
 
-    def nan(*shape: int) -> Any:
-        return np.full(shape, np.nan)
-
-    def ones(*shape: int, dtype: Any = np.float64) -> Any:
+    def ones(*shape: int, dtype: Any = np.float32) -> Any:
         return np.ones(shape, dtype)
 
-    x = ones(2, 3)
+    x, no_key = ones(2, 3), np.array([[True, False, True], [False, False, False]])
 
     def wrong_shape(make: Callable[[], Any], expected: str, *shape: int) -> Refusal:
         return "an input of a wrong shape", lambda: make().forward(ones(*shape)), expected, str(shape)
 
     def conv(**options: Any) -> Any:
-        return lib.Conv2d(2, 3, 3, **options, **double)
+        return lib.Conv2d(2, 3, 3, **options)
 
-    def cross_entropy(target: Any, x: Any = None, **options: Any) -> Any:
-        return lib.CrossEntropyLoss(**options).forward(ones(2, 3) if x is None else x, np.asarray(target))
-
-    def drop(mask: Any) -> Any:
-        return lib.Dropout().forward(x, mask)
+    def cross_entropy(target: Any, x: Any = x, **options: Any) -> Any:
+        return lib.CrossEntropyLoss(**options).forward(x, np.asarray(target))
 
     def embed(x: Any) -> Any:
         return lib.Embedding(4, 2).forward(np.asarray(x))
 
     def residual(outputs: int) -> Any:
-        return lib.Residual(lib.Linear(3, outputs, **double))
+        return lib.Residual(lib.Linear(3, outputs))
 
-    def attend(mask: Any = None, q: Any = None, k: tuple[int, ...] = (3, 4)) -> Any:
-        query = ones(2, 4) if q is None else q
-        return lib.ScaledDotProductAttention().forward(query, ones(*k), ones(*k[:-1], 5), mask)
+    def attend(mask: Any = None, k: tuple[int, ...] = (3, 4)) -> Any:
+        return lib.ScaledDotProductAttention().forward(ones(2, 4), ones(*k), ones(3, 5), mask)
 
-    def attend_heads(mask: Any = None, q: Any = None, k: tuple[int, ...] = (3, 1, 4)) -> Any:
-        query = ones(2, 1, 4) if q is None else q
-        return lib.MultiheadAttention(4, 2, **double).forward(query, ones(*k), ones(*k), mask)
+    def attend_heads(mask: Any = None, q: tuple[int, ...] = (2, 1, 4), k: tuple[int, ...] = (3, 1, 4)) -> Any:
+        return lib.MultiheadAttention(4, 2).forward(ones(*q), ones(*k), ones(*k), mask)
 
     def recurrent(name: str) -> list[Refusal]:
         def make() -> Any:
-            return getattr(lib, name)(3, 2, **double)
+            return getattr(lib, name)(3, 2)
 
         def call(**options: Any) -> Any:
             return make().forward(ones(4, 2, 3), **options)
@@ -130,12 +120,12 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
 
     def loss(name: str) -> list[Refusal]:
         def call(target: Any) -> Callable[[], object]:
-            return lambda: getattr(lib, name)().forward(ones(2, 3), target)
+            return lambda: getattr(lib, name)().forward(x, target)
 
         return [
             ("a target of a wrong shape", call(ones(2, 4)), "(2, 3)", "(2, 4)"),
-            ("a target of a wrong dtype", call(ones(2, 3, dtype=np.float32)), "float64", "float32"),
-            ("NaN in the target", call(nan(2, 3)), "NaN", "(2, 3)"),
+            ("a target of a wrong dtype", call(ones(2, 3, dtype=np.float64)), "float32", "float64"),
+            ("NaN in the target", call(x * np.float32(np.nan)), "NaN", "(2, 3)"),
             ("an unknown reduction", lambda: getattr(lib, name)(reduction="none"), "mean", "none"),
         ]
 
@@ -146,14 +136,14 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
             ("too much padding", lambda: kind(3, padding=2), "half", "(2, 2)"),
         ]
 
-    def state(layer: Any, *shape: int) -> Callable[[], object]:
+    def load(layer: Any, *shape: int) -> Callable[[], object]:
         return lambda: layer.load_state_dict({"weight": ones(*shape)})
 
     return {
         "Linear": [
-            wrong_shape(lambda: lib.Linear(3, 4, **double), "(..., 3)", 2, 5),
-            ("a state without its bias", state(lib.Linear(3, 4), 4, 3), "bias", "['weight']"),
-            ("a weight of a wrong shape", state(lib.Linear(3, 4, False), 3, 4), "(4, 3)", "(3, 4)"),
+            wrong_shape(lambda: lib.Linear(3, 4), "(..., 3)", 2, 5),
+            ("a state without its bias", load(lib.Linear(3, 4), 4, 3), "bias", "['weight']"),
+            ("a weight of a wrong shape", load(lib.Linear(3, 4, False), 3, 4), "(4, 3)", "(3, 4)"),
         ],
         "Embedding": [
             ("floats as indices", lambda: embed([1.0]), "integers", "float64"),
@@ -164,14 +154,12 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
         ],
         "Dropout": [
             ("p = 1", lambda: lib.Dropout(1.0), "below 1", "1.0"),
-            ("a mask of a wrong shape", lambda: drop(ones(3, 2, dtype=bool)), "(2, 3)", "(3, 2)"),
-            ("a float mask", lambda: drop(ones(2, 3)), "bool", "float64"),
+            ("a mask of a wrong shape", lambda: lib.Dropout().forward(x, x.T > 0), "(2, 3)", "(3, 2)"),
+            ("a float mask", lambda: lib.Dropout().forward(x, x), "bool", "float32"),
         ],
         "GELU": [("an unknown approximation", lambda: lib.GELU("erf"), "none or tanh", "erf")],
-        "Softmax": [
-            ("an axis that does not exist", lambda: lib.Softmax(2).forward(ones(2, 3)), "axis 2", "(2, 3)")
-        ],
-        "Sequential": [wrong_shape(lambda: lib.Sequential(lib.Linear(3, 2, **double)), "(..., 3)", 2, 5)],
+        "Softmax": [("an axis that does not exist", lambda: lib.Softmax(2).forward(x), "axis 2", "(2, 3)")],
+        "Sequential": [wrong_shape(lambda: lib.Sequential(lib.Linear(3, 2)), "(..., 3)", 2, 5)],
         "Residual": [
             wrong_shape(lambda: residual(3), "(..., 3)", 2, 5),
             ("a body of a wrong shape", lambda: residual(2).forward(x), "Residual", "(2, 3)", "(2, 2)"),
@@ -201,30 +189,31 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
             ("another output_size", lambda: lib.AdaptiveAvgPool2d(2), "output_size must be 1", "2"),
         ],
         "BatchNorm1d": [
-            wrong_shape(lambda: lib.BatchNorm1d(3, **double), "(N, 3)", 4, 2),
-            wrong_shape(lambda: lib.BatchNorm1d(3, **double), "two values", 1, 3),  # one per channel
+            wrong_shape(lambda: lib.BatchNorm1d(3), "(N, 3)", 4, 2),
+            wrong_shape(lambda: lib.BatchNorm1d(3), "two values", 1, 3),  # one per channel
         ],
-        "BatchNorm2d": [wrong_shape(lambda: lib.BatchNorm2d(3, **double), "(N, 3, H, W)", 2, 3, 4)],
-        "LayerNorm": [wrong_shape(lambda: lib.LayerNorm((2, 3), **double), "(..., 2, 3)", 4, 3, 2)],
+        "BatchNorm2d": [wrong_shape(lambda: lib.BatchNorm2d(3), "(N, 3, H, W)", 2, 3, 4)],
+        "LayerNorm": [wrong_shape(lambda: lib.LayerNorm((2, 3)), "(..., 2, 3)", 4, 3, 2)],
         "RNN": recurrent("RNN"),
         "LSTM": [
             *recurrent("LSTM"),
-            (
-                "one state of two",
-                lambda: lib.LSTM(3, 2, **double).forward(ones(4, 2, 3), (ones(1, 2, 2),)),
-                "2 arrays",
-            ),
+            ("one state of two", lambda: lib.LSTM(3, 2).forward(ones(4, 2, 3), (ones(1, 2, 2),)), "2 arrays"),
         ],
         "GRU": recurrent("GRU"),
         "ScaledDotProductAttention": [
-            ("a row of the mask that is all False", lambda: attend(mask), "leaves a query no key", "(2, 3)"),
+            (
+                "a row of the mask that is all False",
+                lambda: attend(no_key),
+                "leaves a query no key",
+                "(2, 3)",
+            ),
             ("a mask that does not fit", lambda: attend(ones(2, 2, dtype=bool)), "(2, 3)", "(2, 2)"),
-            ("a float mask", lambda: attend(ones(2, 3)), "bool", "float64"),
+            ("a float mask", lambda: attend(x), "bool", "float32"),
             ("keys of a wrong width", lambda: attend(k=(3, 6)), "4", "(3, 6)"),
         ],
         "MultiheadAttention": [
-            ("a row of the mask that is all False", lambda: attend_heads(mask), "leaves a query no key"),
-            ("a query of a wrong width", lambda: attend_heads(q=ones(2, 1, 5)), "(L, N, 4)", "(2, 1, 5)"),
+            ("a row of the mask that is all False", lambda: attend_heads(no_key), "leaves a query no key"),
+            ("a query of a wrong width", lambda: attend_heads(q=(2, 1, 5)), "(L, N, 4)", "(2, 1, 5)"),
             ("keys of a wrong batch size", lambda: attend_heads(k=(3, 2, 4)), "(S, 1, 4)", "(3, 2, 4)"),
             ("heads that do not fit", lambda: lib.MultiheadAttention(4, 3), "number of heads, 3"),
         ],

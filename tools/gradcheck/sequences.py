@@ -1,7 +1,7 @@
 """Recurrent layers and attention."""
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
@@ -14,7 +14,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from tools.gradcheck.comparison import Case, Side
 from tools.gradcheck.entries import Rng, entry, in_torch, stateless
 
-SIZES = st.integers(1, 3)
+UP_TO_3 = st.integers(1, 3)
+Size = Annotated[int, UP_TO_3]
+UpTo4 = Annotated[int, st.integers(1, 4)]
+# Which of three leading axes of a mask are whole; the others have size 1.
+Whole = Annotated[list[bool], st.lists(st.booleans(), min_size=3, max_size=3)]
 
 # Recurrent layers
 
@@ -23,10 +27,10 @@ def recurrent(
     name: str,
     lib: Any,
     rng: Rng,
-    steps: int,
-    count: int,
-    inputs: int,
-    hidden: int,
+    steps: UpTo4,
+    count: Size,
+    inputs: Size,
+    hidden: Size,
     bias: bool,
     batch_first: bool,
     initial: bool,
@@ -80,27 +84,11 @@ def recurrent_in_keras(
         layer = kind(hidden, use_bias=bias, **options)
         layer.build(x.shape)
         initial = [one[0] for one in given] or None
-        y, *last = stateless(layer, recurrent_weights(name, state), x, initial_state=initial, mask=mask)
+        y, *last = stateless(layer, state, x, initial_state=initial, mask=mask)
         y = y if batch_first else tf.transpose(y, (1, 0, 2))
         return {"y": y, **{key: h[None] for key, h in zip(("h_n", "c_n"), last, strict=False)}}
 
     return side
-
-
-def recurrent_weights(name: str, state: dict[str, Any]) -> list[Any]:
-    """Return the weights in Keras's layout: (in, G H), with the gates of a GRU in the order z, r, n."""
-
-    def reorder(w: Any) -> Any:
-        if name != "GRU":
-            return w
-        r, z, n = tf.split(w, 3)
-        return tf.concat([z, r, n], 0)
-
-    matrices = [tf.transpose(reorder(state[f"weight_{kind}_l0"])) for kind in ("ih", "hh")]
-    if "bias_ih_l0" not in state:
-        return matrices
-    biases = [reorder(state[f"bias_{kind}_l0"]) for kind in ("ih", "hh")]
-    return [*matrices, tf.stack(biases) if name == "GRU" else biases[0] + biases[1]]
 
 
 for _name, _examples in [("RNN", 12), ("LSTM", 14), ("GRU", 14)]:
@@ -112,14 +100,6 @@ for _name, _examples in [("RNN", 12), ("LSTM", 14), ("GRU", 14)]:
             | {"batch_first": both, "padded": both}
             for both in (False, True)
         ],
-        steps=st.integers(1, 4),
-        count=SIZES,
-        inputs=SIZES,
-        hidden=SIZES,
-        bias=st.booleans(),
-        batch_first=st.booleans(),
-        initial=st.booleans(),
-        padded=st.booleans(),
     )(partial(recurrent, _name))
 
 
@@ -141,24 +121,17 @@ def random_mask(rng: Rng, shape: tuple[int, ...], whole: list[bool]) -> Any:
         {"lead": [2], "queries": 3, "keys": 3, "width": 3, "values": 3, "masked": masked, "whole": [True] * 3}
         for masked in (False, True)
     ],
-    lead=st.lists(SIZES, max_size=2),
-    queries=SIZES,
-    keys=st.integers(1, 4),
-    width=SIZES,
-    values=SIZES,
-    masked=st.booleans(),
-    whole=st.lists(st.booleans(), min_size=3, max_size=3),
 )
 def attention(
     lib: Any,
     rng: Rng,
-    lead: list[int],
-    queries: int,
-    keys: int,
-    width: int,
-    values: int,
+    lead: Annotated[list[int], st.lists(UP_TO_3, max_size=2)],
+    queries: Size,
+    keys: UpTo4,
+    width: Size,
+    values: Size,
     masked: bool,
-    whole: list[bool],
+    whole: Whole,
 ) -> Case:
     scores = (*lead, queries, keys)
     mask = random_mask(rng, scores, whole) if masked else None
@@ -198,28 +171,19 @@ def attention(
         | {"batch_first": both, "masked": both}
         for both in (False, True)
     ],
-    count=SIZES,
-    queries=SIZES,
-    keys=st.integers(2, 4),
-    heads=st.integers(1, 3),
-    per_head=st.sampled_from([1, 4, 2]),
-    bias=st.booleans(),
-    batch_first=st.booleans(),
-    masked=st.booleans(),
-    whole=st.lists(st.booleans(), min_size=3, max_size=3),
 )
 def multihead_attention(
     lib: Any,
     rng: Rng,
-    count: int,
-    queries: int,
-    keys: int,
-    heads: int,
-    per_head: int,
+    count: Size,
+    queries: Size,
+    keys: Annotated[int, st.integers(2, 4)],
+    heads: Size,
+    per_head: Annotated[int, st.sampled_from([1, 4, 2])],
     bias: bool,
     batch_first: bool,
     masked: bool,
-    whole: list[bool],
+    whole: Whole,
 ) -> Case:
     embed = heads * per_head
     scores = (count, heads, queries, keys)
@@ -241,7 +205,7 @@ def multihead_attention(
         layer.build(query.shape, value.shape, key.shape)
         allowed = None if mask is None else tf.constant(np.broadcast_to(mask, scores))
         mixed = {"attention_mask": allowed, "return_attention_scores": True}
-        y, weights = stateless(layer, multihead_weights(state, heads), query, value, key, **mixed)
+        y, weights = stateless(layer, state, query, value, key, **mixed)
         y = y if batch_first else tf.transpose(y, (1, 0, 2))
         return {"y": y, "weights": tf.reduce_mean(weights, 1)}
 
@@ -262,16 +226,3 @@ def multihead_attention(
         lacking or keras_side,
         {} if mask is None else {"mask": mask},
     )
-
-
-def multihead_weights(state: dict[str, Any], heads: int) -> list[Any]:
-    """Return the weights in Keras's layout: (E, heads, E / heads), and the reverse for the output."""
-    out = state["out_proj.weight"]
-    embed = out.shape[0]
-    biases = tf.split(state["in_proj_bias"], 3) if "in_proj_bias" in state else []
-    weights = []
-    for n, matrix in enumerate(tf.split(state["in_proj_weight"], 3)):
-        weights.append(tf.reshape(tf.transpose(matrix), (embed, heads, -1)))
-        weights += [tf.reshape(bias, (heads, -1)) for bias in biases[n : n + 1]]
-    weights.append(tf.reshape(tf.transpose(out), (heads, -1, embed)))
-    return [*weights, state["out_proj.bias"]] if biases else weights
