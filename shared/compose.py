@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -40,10 +40,10 @@ def compose(app: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            values: Any = OmegaConf.to_container(hydra.compose(app, overrides=list(overrides)))
+            composed = hydra.compose(app, overrides=list(overrides))
+            return cast(dict[str, Any], OmegaConf.to_container(composed))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(str(error).splitlines()[0]) from error
-    return dict(values)
 
 
 def config_from_overrides(app: str, schema: type[AnyAppConfig], overrides: Sequence[str]) -> AnyAppConfig:

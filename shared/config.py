@@ -162,9 +162,7 @@ class AppConfig(Section):
         if (trainer.device, trainer.precision) == ("mps", "float64"):
             raise ValueError("trainer.device=mps does not support trainer.precision=float64")
         if framework == "numpy" and trainer.precision == "bfloat16":
-            raise ValueError(
-                "trainer.precision=bfloat16 needs framework=torch or keras: NumPy has no such type"
-            )
+            raise ValueError(f"trainer.precision=bfloat16 needs framework=torch or keras {given}")
         return self
 
 

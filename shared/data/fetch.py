@@ -70,8 +70,7 @@ def fetch(file_set: FileSet, root: Path, download: bool = True) -> tuple[dict[st
     on the screen, and the next place is tried; so is a cache that cannot be written.
 
     Args:
-        file_set: the files.
-        root: the cache; they are in `root/NAME`.
+        root: the cache; the files are in `root/NAME`.
         download: whether the network may be used. A download is announced before it starts.
 
     Raises:

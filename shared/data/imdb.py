@@ -46,7 +46,6 @@ def load(
 
     Args:
         root: the cache.
-        settings: how the texts are encoded.
         download: whether the network may be used.
         fallback: if IMDB is not available, "reviews" returns generated ones; None raises.
         each: expected number of reviews of each class in each split.
