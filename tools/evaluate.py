@@ -21,9 +21,7 @@ from shared.runs.progress import conclusion
 from shared.runs.repeat import hydra_text
 from shared.training.loop import evaluate
 from tools import cli
-from tools.runs import RUN_HELP, open_run
-
-SCORES = ("test_accuracy", "test_loss")
+from tools.runs import RUN_HELP, open_run, score_differences
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -100,12 +98,7 @@ def comparison(metrics: dict[str, Any], before: dict[str, Any]) -> str:
     """Return a line that compares new scores with those in metrics.json."""
     if any(metrics[key] != before[key] for key in ("dataset_sha256", "test_examples")):
         return f"metrics.json says {before['test_accuracy']:.2%} on {before['dataset']}"
-    if all(metrics[key] == before[key] for key in SCORES):
-        return "the same as in metrics.json, to the last bit"
-    return (
-        f"metrics.json says accuracy {before['test_accuracy']!r}, loss {before['test_loss']!r}; "
-        f"now {metrics['test_accuracy']!r}, {metrics['test_loss']!r}"
-    )
+    return score_differences(before, metrics) or "the same as in metrics.json, to the last bit"
 
 
 if __name__ == "__main__":

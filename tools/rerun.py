@@ -23,7 +23,7 @@ from shared.runs.environment import available_cores, environment
 from shared.runs.reader import read_metrics
 from shared.runs.repeat import hydra_text, rerun_overrides
 from tools import cli
-from tools.runs import RUN_HELP, open_run
+from tools.runs import RUN_HELP, open_run, score_differences
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def rerun(run_name: str, out: Path | None) -> int:
     words.append(f"hydra.run.dir={hydra_text(str(folder))}")
     if status := exit_status_of([sys.executable, "-m", f"apps.{app}", *words]):
         return status
-    difference = compare(run.metrics, read_metrics(folder))
+    difference = score_differences(run.metrics, read_metrics(folder))
     print(difference or "the same to the last bit")
     return cli.FAILED_CHECK if difference else 0
 
@@ -77,18 +77,6 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     if new["git.dirty"] and old.get("git.dirty"):
         lines.append("both runs have uncommitted changes: the commit does not identify the code")
     return lines
-
-
-def compare(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Return how two results differ; "" if they are the same to the last bit."""
-    parts = []
-    if (old := before["test_accuracy"]) != (new := after["test_accuracy"]):
-        parts.append(f"accuracy differs by {100 * (new - old):+.2f} points ({old:.2%}, now {new:.2%})")
-    if (old := before["test_loss"]) != (new := after["test_loss"]):
-        parts.append(f"loss differs by {new - old:+.2g} ({old:.6g}, now {new:.6g})")
-    if before.get("weights_sha256") != after.get("weights_sha256"):
-        parts.append("weights differ")
-    return "; ".join(parts)
 
 
 if __name__ == "__main__":

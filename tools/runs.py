@@ -51,3 +51,15 @@ def application_of(folder: Path) -> Application[Any]:
         raise ConfigError(f"{folder} is a run of {name!r}; there are {', '.join(sorted(names))}")
     application: Application[Any] = importlib.import_module(f"apps.{name}.predict").APPLICATION
     return application
+
+
+def score_differences(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Return how two results differ; "" if they are the same to the last bit."""
+    parts = []
+    if (old := before["test_accuracy"]) != (new := after["test_accuracy"]):
+        parts.append(f"accuracy differs by {100 * (new - old):+.2f} points ({old:.2%}, now {new:.2%})")
+    if (old := before["test_loss"]) != (new := after["test_loss"]):
+        parts.append(f"loss differs by {new - old:+.2g} ({old:.6g}, now {new:.6g})")
+    if before.get("weights_sha256") != after.get("weights_sha256"):
+        parts.append("weights differ")
+    return "; ".join(parts)

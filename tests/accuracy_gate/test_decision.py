@@ -16,7 +16,7 @@ BASELINE = draw_record("binomial", np.random.default_rng(0), 20)
 HONEST = draw_record("binomial", np.random.default_rng(1), 12, first=100)
 
 
-def shifted(accuracy: float = 0.0, loss: float = 0.0) -> Record:
+def with_shift(accuracy: float = 0.0, loss: float = 0.0) -> Record:
     runs = tuple(replace(run, accuracy=run.accuracy + accuracy, loss=run.loss + loss) for run in HONEST.runs)
     return replace(HONEST, runs=runs)
 
@@ -51,16 +51,16 @@ def test_honest_results_pass_and_state_what_could_have_been_detected() -> None:
 def test_accuracy_or_loss_alone_can_fail_and_better_results_pass(
     accuracy: float, loss: float, outcome: str, reason: str
 ) -> None:
-    verdict = verdict_on(shifted(accuracy, loss))
+    verdict = verdict_on(with_shift(accuracy, loss))
     assert verdict.outcome == outcome
     assert verdict.reason.startswith(reason)
 
 
 def test_a_clear_case_stops_early_and_an_unclear_one_goes_on() -> None:
-    good = first_runs(shifted(0.001, -0.005), 3)
+    good = first_runs(with_shift(0.001, -0.005), 3)
     assert verdict_on(good, PLAN).outcome == "passed"
-    assert decide(BASELINE, first_runs(shifted(-0.01), 3), PLAN) is None, "1 of 1,771 is no proof"
-    assert verdict_on(first_runs(shifted(-0.01), 5), PLAN).outcome == "regression"
+    assert decide(BASELINE, first_runs(with_shift(-0.01), 3), PLAN) is None, "1 of 1,771 is no proof"
+    assert verdict_on(first_runs(with_shift(-0.01), 5), PLAN).outcome == "regression"
 
 
 def test_a_collapsed_baseline_seed_does_not_make_others_too_good() -> None:

@@ -14,7 +14,7 @@ def entry(**changes: Any) -> dict[str, Any]:
     return {"case": "a", "runs": runs, **changes}
 
 
-def refused(text: str | bytes) -> str:
+def refusal_message(text: str | bytes) -> str:
     """Return the message, one line of a usual length."""
     with pytest.raises(InvalidResults) as caught:
         parse_records(text, "f")
@@ -71,7 +71,7 @@ def test_a_listed_seed_without_a_run_has_failed() -> None:
     ],
 )
 def test_other_files_are_refused(text: str | bytes, reason: str) -> None:
-    assert reason in refused(text)
+    assert reason in refusal_message(text)
 
 
 HUGE = 10**400  # JSON allows so many digits, but no float can hold them
@@ -90,7 +90,7 @@ HUGE = 10**400  # JSON allows so many digits, but no float can hold them
 )
 def test_a_wrong_value_is_refused(key: str, values: list[Any], expected: str) -> None:
     for value in values:
-        message = refused(json.dumps(entry(**{key: value})))
+        message = refusal_message(json.dumps(entry(**{key: value})))
         place = "f" if key == "case" else "f: a"
         assert message.startswith(f"{place}: {key} should be {expected}"), value
         assert "(given " in message
@@ -108,7 +108,7 @@ def test_a_wrong_value_is_refused(key: str, values: list[Any], expected: str) ->
 )
 def test_a_wrong_value_of_a_run_is_refused_with_its_place(key: str, values: list[Any], expected: str) -> None:
     for value in values:
-        message = refused(json.dumps(entry(runs=[*entry()["runs"], {"seed": 2, key: value}])))
+        message = refusal_message(json.dumps(entry(runs=[*entry()["runs"], {"seed": 2, key: value}])))
         assert message.startswith(f"f: a: runs[2].{key} should be {expected} (given "), value
 
 

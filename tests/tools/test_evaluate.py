@@ -19,7 +19,7 @@ from shared.application import FinishedRun
 from shared.errors import ConfigError, DataError
 from tests.helpers import mnist_config, trained
 from tools import cli, rerun
-from tools.evaluate import SCORES, evaluate_run, main
+from tools.evaluate import comparison, evaluate_run, main
 from tools.runs import latest, open_run
 
 Capture = pytest.CaptureFixture[str]
@@ -172,8 +172,7 @@ def test_latest_is_the_newest_finished_run(
 def test_every_application_evaluates_to_the_last_bit(app: str, framework: str, tmp_path: Path) -> None:
     smoke = ["debug=smoke", "trainer.threads=null", f"framework={framework}"]
     folder = trained(app, tmp_path / "run", *smoke, *RUNS[app])
-    again, before = evaluate(folder), metrics_in(folder)
-    assert [again[key] for key in SCORES] == [before[key] for key in SCORES]
+    assert comparison(evaluate(folder), metrics_in(folder)).startswith("the same as in metrics.json")
 
 
 def test_texts_with_another_vocabulary_are_refused(tmp_path: Path) -> None:

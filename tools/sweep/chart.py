@@ -45,7 +45,7 @@ def study_chart(search: Search, trials: Sequence[Trial], best: Trial | None, tit
         if best:
             x, y = _x(search, key, best), trials[best.number].value
             star: dict[str, Any] = {"color": charts.GREEN, "markersize": 18, "zorder": 4}
-            axes.plot(x, y, "*", label="best", clip_on=False, **star)  # type: ignore[arg-type]
+            axes.plot([x], [y], "*", label="best", clip_on=False, **star)  # type: ignore[arg-type]
         if key:
             _scale_parameter(axes, search, key)
         else:
