@@ -1,7 +1,6 @@
 """Layers and penalties, as published and corrected."""
 
 import timeit
-import warnings
 from functools import partial
 
 import numpy as np
@@ -140,15 +139,14 @@ def test_attention_without_a_mask_reads_the_padding() -> None:
     np.testing.assert_allclose(alone, reference.numpy(), rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("error")
 def test_channel_dropout_on_flat_features_is_ordinary_dropout() -> None:
     x = torch.ones(1000, 128)
     torch.manual_seed(0)
     with pytest.warns(UserWarning, match="2-D input"):
         published = nn.Dropout2d(0.5)(x)
     torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        right = nn.Dropout(0.5)(x)
+    right = nn.Dropout(0.5)(x)
     assert torch.equal(published, right)
     flat = x[:, None, :]  # a single channel of 128 numbers
     with pytest.warns(UserWarning, match="3D input|3-D input"):
