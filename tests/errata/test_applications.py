@@ -1,7 +1,6 @@
 """The tutorials' Keras applications, as published and corrected."""
 
 import importlib
-import warnings
 from typing import Any
 
 import numpy as np
@@ -50,12 +49,11 @@ def test_the_network_is_dense_and_not_convolutional(keras: Any) -> None:
     np.testing.assert_allclose(np.asarray(network(images[:, order])), expected, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("error")
 def test_keras_warns_about_input_shape(keras: Any) -> None:
     with pytest.warns(UserWarning, match="Do not pass an `input_shape`"):
         keras.layers.Dense(8, input_shape=(4,))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        keras.Sequential([keras.Input((4,)), keras.layers.Dense(8)])
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(8)])
 
 
 def test_recurrent_dropout_rules_out_the_fused_kernel(keras: Any, monkeypatch: pytest.MonkeyPatch) -> None:

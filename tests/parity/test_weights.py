@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from apps.mnist_cnn import keras_model, numpy_model, torch_model
-from shared.backprop import Module
 from shared.parity.weights import (
     keras_to_numpy,
     keras_to_torch,
@@ -18,24 +17,16 @@ from shared.parity.weights import (
     torch_to_keras,
     torch_to_numpy,
 )
+from tests.apps.agreement import Networks, build_networks
 from tests.helpers import mnist_config
 
 pytestmark = pytest.mark.usefixtures("keras_float64")
 MODELS = ["cnn", "mlp", "fast_cnn"]
 
 
-def in_torch(model: str, tmp_path: Path, seed: int = 0) -> torch.nn.Module:
-    torch.manual_seed(seed)
-    return torch_model.build_model(mnist_config(tmp_path, f"model={model}").model).double().eval()
-
-
-def in_keras(model: str, tmp_path: Path) -> keras.Model:
-    return keras_model.build_model(mnist_config(tmp_path, f"model={model}").model)
-
-
-def in_numpy(model: str, tmp_path: Path) -> Module:
+def build(model: str, tmp_path: Path) -> Networks:
     config = mnist_config(tmp_path, f"model={model}").model
-    return numpy_model.build_model(config, np.float64, np.random.default_rng(3))
+    return build_networks((torch_model, keras_model, numpy_model), config)
 
 
 def assert_same_state(one: torch.nn.Module, other: torch.nn.Module) -> None:
@@ -45,40 +36,39 @@ def assert_same_state(one: torch.nn.Module, other: torch.nn.Module) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_frameworks_train_the_same_number_of_parameters(model: str, tmp_path: Path) -> None:
-    count = sum(weight.numel() for weight in in_torch(model, tmp_path).parameters())
-    assert count == sum(int(np.prod(w.shape)) for w in in_keras(model, tmp_path).trainable_variables)
-    assert count == sum(weight.size for weight in in_numpy(model, tmp_path).params.values())
+    in_torch, in_keras, in_numpy = build(model, tmp_path)
+    count = sum(weight.numel() for weight in in_torch.parameters())
+    assert count == sum(int(np.prod(w.shape)) for w in in_keras.trainable_variables)
+    assert count == sum(weight.size for weight in in_numpy.params.values())
     assert count == {"cnn": 1_199_882, "mlp": 109_386}.get(model, count)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_same_weights_give_the_same_logits(model: str, tmp_path: Path) -> None:
-    torch_side, keras_side = in_torch(model, tmp_path), in_keras(model, tmp_path)
-    torch_to_keras(torch_side, keras_side)
+    in_torch, in_keras, in_numpy = build(model, tmp_path)
     images = np.random.default_rng(0).normal(size=(5, 28, 28))
     with torch.no_grad():
-        expected = torch_side(torch.from_numpy(images)).numpy()
-    result = np.asarray(keras_side(images, training=False))
-    numpy_side = in_numpy(model, tmp_path)
-    torch_to_numpy(torch_side, numpy_side)
+        expected = in_torch.eval()(torch.from_numpy(images)).numpy()
     assert np.abs(expected).max() > 0.01
-    np.testing.assert_allclose(result, expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(numpy_side.eval().forward(images), expected, rtol=1e-9, atol=1e-12)
+    for logits in (in_keras(images, training=False), in_numpy.eval().forward(images)):
+        np.testing.assert_allclose(logits, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_round_trips_are_exact(model: str, tmp_path: Path) -> None:
     """torch to Keras to torch, and torch to NumPy to Keras to NumPy to torch."""
-    start, back, between = in_torch(model, tmp_path), in_torch(model, tmp_path, 1), in_keras(model, tmp_path)
-    torch_to_keras(start, between)
-    keras_to_torch(between, back)
+    (start, in_keras, in_numpy), (back, other_keras, other_numpy) = (build(model, tmp_path) for _ in range(2))
+    for weight in (*back.parameters(), *back.buffers()):
+        weight.data.zero_()
+    torch_to_numpy(back, other_numpy)
+    torch_to_keras(back, other_keras)
+    keras_to_torch(in_keras, back)
     assert_same_state(start, back)
-    back, between = in_torch(model, tmp_path, 1), in_keras(model, tmp_path)
-    first, second = in_numpy(model, tmp_path), in_numpy(model, tmp_path)
-    torch_to_numpy(start, first)
-    numpy_to_keras(first, between)
-    keras_to_numpy(between, second)
-    numpy_to_torch(second, back)
+    numpy_to_keras(in_numpy, other_keras)
+    keras_to_numpy(other_keras, other_numpy)
+    for weight in (*back.parameters(), *back.buffers()):
+        weight.data.zero_()
+    numpy_to_torch(other_numpy, back)
     assert_same_state(start, back)
 
 
@@ -163,13 +153,13 @@ def test_weights_that_keras_cannot_hold_are_refused(options: dict[str, Any]) -> 
 
 def test_networks_with_other_layers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"torch has the layers .*conv1.*Keras has .*fc3"):
-        torch_to_keras(in_torch("cnn", tmp_path), in_keras("mlp", tmp_path))
+        torch_to_keras(build("cnn", tmp_path).torch, build("mlp", tmp_path).keras)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_initial_weights_have_the_same_range(model: str, tmp_path: Path) -> None:
-    values = dict(in_torch(model, tmp_path).named_parameters())
-    for layer in in_keras(model, tmp_path).layers:
+    values = dict(build(model, tmp_path).torch.named_parameters())
+    for layer in keras_model.build_model(mnist_config(tmp_path, f"model={model}").model).layers:
         for name, weight in zip(("weight", "bias"), layer.get_weights(), strict=False):
             same = values[f"{layer.name}.{name}"].detach().numpy()
             if same.size >= 100:

@@ -30,10 +30,8 @@ WORDS, LONGEST, EPOCHS = 10_000, 200, 5
 
 def pad(documents: Documents) -> np.ndarray:
     """Return the last words of each document, padded with zeros in front, (N, 200)."""
-    ids = np.zeros((len(documents), LONGEST), np.int64)
-    for row in range(len(documents)):
-        last = documents.ids[documents.offsets[row] : documents.offsets[row + 1]][-LONGEST:]
-        ids[row, LONGEST - len(last) :] = last
+    each = np.split(documents.ids, documents.offsets[1:-1])
+    ids: np.ndarray = keras.utils.pad_sequences(each, LONGEST, dtype="int64")
     return ids
 
 

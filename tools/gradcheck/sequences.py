@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from tools.gradcheck.comparison import Case, Side
+from tools.gradcheck.comparison import Case, Side, state_argument
 from tools.gradcheck.entries import Rng, entry, in_torch, stateless
 
 UP_TO_3 = st.integers(1, 3)
@@ -58,7 +58,7 @@ def recurrent_in_torch(module: Any, steps: int, lengths: Any) -> Side:
 
     def side(inputs: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
         x, *given = inputs.values()
-        hx = tuple(given) if len(given) > 1 else (given[0] if given else None)
+        hx = state_argument(given) if given else None
         if lengths is not None:
             x = pack_padded_sequence(x, torch.tensor(lengths), module.batch_first, False)
         y, last = torch.func.functional_call(module, state, (x, hx), strict=True)
