@@ -48,7 +48,10 @@ def as_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
                 "verdict": verdict.outcome,
                 "reason": verdict.reason,
                 "notes": list(verdict.notes),
-                "metrics": {each.metric: _numbers(each) for each in verdict.comparisons},
+                "metrics": {
+                    each.metric: {k: v for k, v in asdict(each).items() if k not in ("metric", "clear")}
+                    for each in verdict.comparisons
+                },
                 "train_seconds": {
                     "baseline": median_seconds(verdict.baseline),
                     "new": median_seconds(verdict.new),
@@ -140,10 +143,6 @@ def _remarks(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
         if verdict.failing or verdict.undecided
     ]
     return reasons + [(verdict.case, note) for verdict in verdicts for note in verdict.notes]
-
-
-def _numbers(comparison: Comparison) -> dict[str, Any]:
-    return {key: value for key, value in asdict(comparison).items() if key not in ("metric", "clear")}
 
 
 def _escape(text: str) -> str:

@@ -49,8 +49,7 @@ def application_of(folder: Path) -> Application[Any]:
     names = {path.parent.name for path in Path(apps.__path__[0]).glob("*/predict.py")}
     if not isinstance(name, str) or name not in names:
         raise ConfigError(f"{folder} is a run of {name!r}; there are {', '.join(sorted(names))}")
-    application: Application[Any] = importlib.import_module(f"apps.{name}.predict").APPLICATION
-    return application
+    return importlib.import_module(f"apps.{name}.predict").APPLICATION
 
 
 def score_differences(before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -20,5 +20,4 @@ def shift(images: NDArray[Any], random: np.random.Generator, pixels: int) -> NDA
     down, right = random.integers(0, 2 * pixels + 1, (2, len(images)))
     padded = np.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels)), constant_values=images[0, 0, 0])
     windows = sliding_window_view(padded, images.shape[1:], axis=(1, 2))
-    shifted: NDArray[Any] = windows[np.arange(len(images)), down, right]
-    return shifted
+    return windows[np.arange(len(images)), down, right]

@@ -83,5 +83,4 @@ class Standardized:
 
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
         """Return some images, float32 (n, H, W)."""
-        images: NDArray[np.float32] = self.table.take(self.pixels[rows])
-        return images
+        return self.table.take(self.pixels[rows])

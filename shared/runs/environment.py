@@ -52,7 +52,7 @@ def environment(framework: str, threads: int) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "hardware": {
-            "cpu": cpu_name(),
+            "cpu": _cpuinfo("model name", CPUINFO) or platform.processor() or platform.machine(),
             "cores": available_cores(),
             "threads": threads,
             **({"processes": processes} if processes > 1 else {}),
@@ -89,11 +89,6 @@ def git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() if result.returncode == 0 else None
-
-
-def cpu_name() -> str:
-    """Return the processor's name, or its architecture if the system does not tell."""
-    return _cpuinfo("model name", CPUINFO) or platform.processor() or platform.machine()
 
 
 def processor_flags(cpuinfo: Path = CPUINFO) -> set[str]:

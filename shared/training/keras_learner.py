@@ -67,7 +67,8 @@ class KerasLearner:
         # tf.convert_to_tensor makes the sparse gradient of an embedding dense, for every optimizer.
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
         if self.clip_norm is not None:
-            gradients = clip_by_norm(gradients, self.clip_norm)
+            norm = tf.linalg.global_norm(gradients) + 1e-6  # torch's formula
+            gradients = [gradient * tf.minimum(self.clip_norm / norm, 1) for gradient in gradients]
         self.optimizer.apply(gradients, weights)
         return loss, count_correct(self.loss, logits, labels)
 
@@ -152,12 +153,6 @@ def count_correct(loss: Loss, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor
     one_logit = tf.cast(logits[:, 0] > 0, tf.int64)
     predicted = tf.argmax(logits, axis=1) if loss == "cross_entropy" else one_logit
     return tf.reduce_sum(tf.cast(predicted == labels, tf.int64))
-
-
-def clip_by_norm(gradients: list[tf.Tensor], max_norm: float) -> list[tf.Tensor]:
-    """Return the gradients so that their norm together is max_norm at most, in torch's formula."""
-    factor = tf.minimum(max_norm / (tf.linalg.global_norm(gradients) + 1e-6), 1)
-    return [gradient * factor for gradient in gradients]
 
 
 def set_threads(count: int) -> None:

@@ -150,8 +150,7 @@ class BinaryLoss:
     def forward(self, logits: Array, labels: Array) -> Array:
         """Return the loss."""
         outputs = self.activation.forward(logits) if self.activation else logits
-        loss: Array = self.loss.forward(outputs, labels[:, None].astype(logits.dtype))
-        return loss
+        return self.loss.forward(outputs, labels[:, None].astype(logits.dtype))
 
     def backward(self) -> Array:
         """Return the gradient of the logits."""

@@ -7,13 +7,12 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import safetensors.numpy
-from numpy.typing import NDArray
 
 from shared import distributed
 from shared.config import AppConfig
@@ -237,13 +236,9 @@ class RunState:
 
 
 def save_weights(learner: "Learner", run: RunFolder) -> None:
-    """Write the network's weights to the run folder."""
-    write_weights(learner.weights(), run)
-
-
-def write_weights(weights: Mapping[str, NDArray[Any]], run: RunFolder) -> None:
     """Write weights.safetensors, which cannot run code when it is read, and note its digest."""
     # safetensors writes the bytes as they lie in memory: channels-last weights must be copied.
-    content = safetensors.numpy.save({name: np.array(w, order="C") for name, w in weights.items()})
+    weights = {name: np.array(weight, order="C") for name, weight in learner.weights().items()}
+    content = safetensors.numpy.save(weights)
     run.write(WEIGHTS, content)
     run.metrics["weights_sha256"] = hashlib.sha256(content).hexdigest()

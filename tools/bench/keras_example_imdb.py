@@ -31,8 +31,7 @@ WORDS, LONGEST, EPOCHS = 10_000, 200, 5
 def pad(documents: Documents) -> np.ndarray:
     """Return the last words of each document, padded with zeros in front, (N, 200)."""
     each = np.split(documents.ids, documents.offsets[1:-1])
-    ids: np.ndarray = keras.utils.pad_sequences(each, LONGEST, dtype="int64")
-    return ids
+    return keras.utils.pad_sequences(each, LONGEST, dtype="int64")
 
 
 def main(root: str) -> None:

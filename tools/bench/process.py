@@ -44,8 +44,7 @@ def run_python(*words: str, status: int = 0) -> str:
 def train_app(app: str, folder: Path, *overrides: str, launcher: Sequence[str] = ()) -> dict[str, Any]:
     """Train an application in processes of its own, in the run folder `folder`; return its metrics."""
     run_python(*launcher, "-m", f"apps.{app}", *overrides, f"hydra.run.dir={folder}")
-    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
-    return metrics
+    return json.loads((folder / "metrics.json").read_text())
 
 
 def timed_lines(command: Sequence[str], folder: Path) -> Iterator[tuple[float, str]]:

@@ -91,8 +91,7 @@ class Worker:
             line = self.process.stdout.readline()
         timer.cancel()
         if line.endswith("\n"):  # a complete one
-            answer: dict[str, Any] = json.loads(line)
-            return answer
+            return json.loads(line)
         if stopped.is_set():
             raise CancelledError
         reason = f"the process ended with status {self.process.wait()}"

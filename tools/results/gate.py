@@ -37,8 +37,7 @@ def gate_block(name: str, results: Path) -> str:
 
 def read_record(file: Path) -> dict[str, Any]:
     """Return the content of a file of measurements, empty if there is none."""
-    content: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    return content
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def catch_rate(rows: Sequence[Row]) -> str:
