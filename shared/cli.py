@@ -103,7 +103,7 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
         raise ConfigError(f"framework={config.framework} runs in one process: start it without torchrun")
     if config.trainer.compile or config.trainer.device in ("cuda", "mps"):  # torch only
         from shared.training.torch_compile import check_compiler
-        from shared.training.torch_device import device_of
+        from shared.training.torch_learner import device_of
 
         device_of(config.trainer)
         check_compiler(config.trainer)
@@ -126,7 +126,7 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
         with contextlib.ExitStack() as stack:
             if distributed.world_size() > 1:
                 from shared.torch_distributed import process_group
-                from shared.training.torch_device import device_of
+                from shared.training.torch_learner import device_of
 
                 stack.enter_context(process_group(device_of(config.trainer)))
             train(config)

@@ -15,12 +15,10 @@ from shared.data.text import TextData
 from shared.distributed import broadcast_from_rank0
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.runs.progress import announcement, conclusion
 from shared.runs.reader import read_metrics, read_status
 from shared.training import frameworks
-from shared.training.loop import Evaluation, Learner, evaluate, fit
+from shared.training.loop import Evaluation, Learner, announce, evaluate, finish, fit
 from shared.training.losses import Loss
-from shared.training.run_state import save_weights
 from shared.training.schedule import Batches
 
 COMPARED = ("test_accuracy", "test_loss", "accuracy_by_pairs", "parameters")
@@ -44,15 +42,11 @@ def train(config: Config) -> dict[str, Any]:
     run.metrics |= initial_metrics(config, data, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, data)
-        run.metrics["parameters"] = learner.parameters
-        print(announcement(run.metrics, str(run.path)), flush=True)
+        announce(learner, run)
         fit(learner, train_set, validation_set, config, run, batches=batches(train_set, config))
-        test = evaluate(learner, test_set)
-        run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
+        test = finish(learner, test_set, run)
         if isinstance(data, RecallData):
             run.metrics |= accuracy_at_all_lengths(learner, data, test, config)
-        print(conclusion(run.metrics), flush=True)
-        save_weights(learner, run)  # after the metrics: a full disk must not cost them
         if isinstance(data, TextData):
             run.write("vocabulary.txt", data.vocabulary_file)
         write_charts(run, learner, config, data, test, test_set)

@@ -10,9 +10,7 @@ from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.runs.progress import announcement, conclusion
-from shared.training.loop import Evaluation, evaluate
-from shared.training.run_state import save_weights
+from shared.training.loop import Evaluation, announce, evaluate, finish
 
 PAGE = "gradient_flow.html"
 
@@ -36,13 +34,9 @@ def train(config: Config) -> dict[str, Any]:
     run.metrics |= initial_metrics(config, data, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, data)
-        run.metrics["parameters"] = learner.parameters
-        print(announcement(run.metrics, str(run.path)), flush=True)
+        announce(learner, run)
         fit(learner, train_set, validation_set, config, run)
-        test = evaluate(learner, test_set)
-        run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
-        print(conclusion(run.metrics), flush=True)
-        save_weights(learner, run)
+        test = finish(learner, test_set, run)
         own = run.rows("history.csv"), test
         results = {
             method: own if method == "early stopping" else train_method(method, sets, config, run)

@@ -11,11 +11,9 @@ from shared.data.text import TextData
 from shared.files import sha256_of
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.runs.progress import announcement, conclusion
 from shared.training import frameworks
-from shared.training.loop import Evaluation, Learner, evaluate, fit
+from shared.training.loop import Evaluation, Learner, announce, finish, fit
 from shared.training.losses import Loss
-from shared.training.run_state import save_weights
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -33,14 +31,10 @@ def train(config: Config) -> dict[str, Any]:
     run.metrics |= initial_metrics(config, texts, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, texts)
-        run.metrics["parameters"] = learner.parameters
-        print(announcement(run.metrics, str(run.path)), flush=True)
+        announce(learner, run)
         batches = partial(batches_by_length, train_set.inputs.lengths, config.trainer.batch_size, config.seed)
         fit(learner, train_set, validation_set, config, run, batches=batches)
-        test = evaluate(learner, test_set)
-        run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
-        print(conclusion(run.metrics), flush=True)
-        save_weights(learner, run)  # after the metrics: a full disk must not cost them
+        test = finish(learner, test_set, run)
         run.write("vocabulary.txt", texts.vocabulary_file)  # for predictions without the data set
         run.metrics["vocabulary_sha256"] = sha256_of(texts.vocabulary_file)
         run.metrics["classes"] = list(texts.classes)

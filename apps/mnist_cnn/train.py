@@ -7,10 +7,8 @@ from apps.mnist_cnn.data import augmentation, load_data, split
 from shared.data.images import ImageData
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.runs.progress import announcement, conclusion
 from shared.training import frameworks
-from shared.training.loop import Evaluation, Learner, evaluate, fit
-from shared.training.run_state import save_weights
+from shared.training.loop import Evaluation, Learner, announce, finish, fit
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -28,13 +26,9 @@ def train(config: Config) -> dict[str, Any]:
     run.metrics |= initial_metrics(config, images, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, images)
-        run.metrics["parameters"] = learner.parameters
-        print(announcement(run.metrics, str(run.path)), flush=True)
+        announce(learner, run)
         fit(learner, train_set, validation_set, config, run, augment=augmentation(config))
-        test = evaluate(learner, test_set)
-        run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
-        print(conclusion(run.metrics), flush=True)
-        save_weights(learner, run)  # after the metrics: a full disk must not cost them
+        test = finish(learner, test_set, run)
         write_charts(run, images, test)
     return run.metrics
 

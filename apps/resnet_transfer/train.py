@@ -10,10 +10,8 @@ from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.runs.progress import announcement, conclusion
 from shared.training.frameworks import resolve_auto
-from shared.training.loop import Evaluation, evaluate
-from shared.training.run_state import save_weights
+from shared.training.loop import Evaluation, announce, finish
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -45,13 +43,9 @@ def train(config: Config) -> dict[str, Any]:
             "classes": list(images.classes),
         }
         learner = build_learner(config, images, initial)
-        run.metrics["parameters"] = learner.parameters
-        print(announcement(run.metrics, str(run.path)), flush=True)
+        announce(learner, run)
         fit_transfer(learner, train_set, validation_set, config, run)
-        test = evaluate(learner, test_set)
-        run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
-        print(conclusion(run.metrics), flush=True)
-        save_weights(learner, run)  # after the metrics: a full disk must not cost them
+        test = finish(learner, test_set, run)
         write_charts(run, images, test, test_set)
     return run.metrics
 

@@ -10,10 +10,8 @@ from apps.xor.data import LABELS, ROWS, TruthTable, load_data, network_inputs, s
 from shared.backprop.activations import sigmoid
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.runs.progress import announcement, conclusion
 from shared.training import frameworks
-from shared.training.loop import Learner, evaluate, fit
-from shared.training.run_state import save_weights
+from shared.training.loop import Learner, announce, finish, fit
 from shared.training.schedule import Indices, shuffled_batches
 
 
@@ -33,15 +31,11 @@ def train(config: Config) -> dict[str, Any]:
     run.metrics |= initial_metrics(config, table, train_set, None, test_set)
     with run.session():
         learner = build_learner(config, table)
-        run.metrics["parameters"] = learner.parameters
-        print(announcement(run.metrics, str(run.path)), flush=True)
+        announce(learner, run)
         fit(learner, train_set, validation_set, config, run, batches=lambda epoch: batches(config, epoch))
-        test = evaluate(learner, test_set)
-        run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
-        print(conclusion(run.metrics))
+        finish(learner, test_set, run)
         for row, label, probability in zip(ROWS, LABELS, probabilities(learner, config, ROWS), strict=True):
             print(f"  {row[0]:.0f} xor {row[1]:.0f} = {label}   network: {probability:.4f}", flush=True)
-        save_weights(learner, run)  # after the metrics: a full disk must not cost them
         write_charts(run, learner, config)
     return run.metrics
 

@@ -25,9 +25,7 @@ ARCHIVE = "cifar-10-python.tar.gz"
 PUBLISHED = FileSet(
     name="cifar10",
     title="CIFAR-10",
-    files=(
-        RemoteFile(ARCHIVE, 170_498_071, "c58f30108f718f92721af3b95e74349a", 170_498_071, compressed=False),
-    ),
+    files=(RemoteFile(ARCHIVE, 170_498_071, "c58f30108f718f92721af3b95e74349a"),),
     mirrors=("https://www.cs.toronto.edu/~kriz/",),
 )
 

@@ -33,18 +33,22 @@ OVERSIZE = 4  # limit of a download, in multiples of its published size: mirrors
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a data set: NAME in the cache, NAME.gz in the archives and at the mirrors."""
+    """One file of a data set: NAME in the cache, NAME or NAME.gz in the archives and at the mirrors."""
 
     name: str
     size: int  # bytes, decompressed
     md5: str  # the published hexadecimal digest of the decompressed content
-    download_size: int  # bytes of the published NAME.gz
-    compressed: bool = True  # False for a file that is NAME everywhere and is kept as it is
+    gzip_size: int | None = None  # bytes of the published NAME.gz; None: it is published as it is
 
     @property
     def remote_name(self) -> str:
         """Its name in the archives and at the mirrors."""
-        return f"{self.name}.gz" if self.compressed else self.name
+        return f"{self.name}.gz" if self.gzip_size else self.name
+
+    @property
+    def download_size(self) -> int:
+        """Bytes of the published file."""
+        return self.gzip_size or self.size
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ class _Place:
         """
         location = f"{self.address}{self.name_of(file)}"
         content = _download(location, file) if self.online else _read_local(location)
-        if file.compressed and not self.unpacked:
+        if file.gzip_size and not self.unpacked:
             try:
                 content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(file.size + 1)
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -26,9 +26,7 @@ LONGEST_FILE = 1 << 24  # bytes; the longest review has 14 kB
 PUBLISHED = FileSet(
     name="imdb",
     title="IMDB",
-    files=(
-        RemoteFile(ARCHIVE, 84_125_825, "7c2ac02c03563afcf9b574c7e56c153a", 84_125_825, compressed=False),
-    ),
+    files=(RemoteFile(ARCHIVE, 84_125_825, "7c2ac02c03563afcf9b574c7e56c153a"),),
     mirrors=("https://ai.stanford.edu/~amaas/data/sentiment/",),
 )
 

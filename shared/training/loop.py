@@ -14,8 +14,9 @@ from shared.config import AppConfig
 from shared.data.examples import Examples
 from shared.errors import TrainingDiverged
 from shared.runs.folder import RunFolder
+from shared.runs.progress import announcement, conclusion
 from shared.training.losses import Loss, example_losses, predicted_classes
-from shared.training.run_state import RunState
+from shared.training.run_state import RunState, save_weights
 from shared.training.schedule import Batches, Indices, Plan, shuffled_batches
 
 Augment = Callable[[Any, np.random.Generator], Any]  # returns changed inputs
@@ -114,6 +115,21 @@ def augmented(examples: Examples, augment: Augment | None, seed: int, epoch: int
         return examples
     random = np.random.default_rng([seed, epoch, AUGMENT])
     return Examples(augment(examples.inputs, random), examples.labels)
+
+
+def announce(learner: Learner, run: RunFolder) -> None:
+    """Print what is about to be trained, and where its results will be."""
+    run.metrics["parameters"] = learner.parameters
+    print(announcement(run.metrics, str(run.path)), flush=True)
+
+
+def finish(learner: Learner, test_set: Examples, run: RunFolder) -> "Evaluation":
+    """Score the test set, write and print the result, and save the weights."""
+    test = evaluate(learner, test_set)
+    run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
+    print(conclusion(run.metrics), flush=True)
+    save_weights(learner, run)  # last: a full disk must not cost the metrics
+    return test
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import nn
 from shared import distributed
 from shared.config import Trainer
 from shared.errors import ConfigError
-from shared.training.torch_device import device_of
+from shared.training.torch_learner import device_of
 
 
 def check_compiler(trainer: Trainer) -> None:

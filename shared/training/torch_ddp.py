@@ -19,9 +19,8 @@ from shared.data.examples import Examples
 from shared.torch_distributed import Shard, all_reduce_sum, lost_process
 from shared.training.losses import Loss
 from shared.training.schedule import ALL, LrScales
-from shared.training.torch_device import device_of
 from shared.training.torch_dropout import ByteDropout
-from shared.training.torch_learner import TorchLearner
+from shared.training.torch_learner import TorchLearner, device_of
 
 
 class DistributedTorchLearner(TorchLearner):

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from shared.config import AppConfig, Optimizer
+from shared import distributed
+from shared.config import AppConfig, Optimizer, Trainer
 from shared.data.examples import Examples
+from shared.errors import ConfigError
 from shared.runs.environment import available_cores
 from shared.training.losses import Loss
 from shared.training.schedule import ALL, Indices, LrScales, lr_scale, parameter_group
-from shared.training.torch_device import device_of
 
 
 class TorchLearner:
@@ -156,6 +157,33 @@ class TorchLearner:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context with products in bfloat16 and everything else in float32, if configured."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def device_of(trainer: Trainer) -> torch.device:
+    """Return the device that `trainer.device` names; each process of a training has its own GPU.
+
+    Raises:
+        ConfigError: this machine does not have it.
+    """
+    enough = torch.cuda.is_available() and torch.cuda.device_count() >= distributed.local_world_size()
+    kind = trainer.device
+    if kind == "auto":
+        kind = "cuda" if enough else "cpu"
+    match kind:
+        case "cuda" if not enough:
+            raise ConfigError(
+                f"trainer.device=cuda: PyTorch finds {torch.cuda.device_count()} CUDA devices for "
+                f"{distributed.local_world_size()} processes; use trainer.device=cpu"
+            )
+        case "mps" if not torch.backends.mps.is_available():
+            raise ConfigError(
+                "trainer.device=mps: PyTorch finds no Apple GPU on this machine; use trainer.device=cpu"
+            )
+        case "mps" if distributed.world_size() > 1:
+            raise ConfigError("trainer.device=mps runs in one process: start it without torchrun")
+        case "cuda":
+            return torch.device("cuda", distributed.local_rank())
+    return torch.device(kind)
 
 
 def make_deterministic(device: torch.device) -> None:

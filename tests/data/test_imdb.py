@@ -111,7 +111,7 @@ def test_imdb_is_downloaded_once_and_verified(
     web = serve({imdb.ARCHIVE: Answer(content)})
 
     def publish(md5: str) -> None:
-        file = replace(imdb.PUBLISHED.files[0], size=len(content), download_size=len(content), md5=md5)
+        file = replace(imdb.PUBLISHED.files[0], size=len(content), md5=md5)
         published = replace(imdb.PUBLISHED, files=(file,), mirrors=(web.url,))
         monkeypatch.setattr(imdb, "PUBLISHED", published)
 

@@ -209,7 +209,7 @@ def test_the_published_archive_is_read(archives: Path, tmp_path: Path) -> None:
     (archives / "cifar10").mkdir(parents=True)
     (archives / "cifar10" / cifar10.ARCHIVE).write_bytes(content)
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    file = RemoteFile(cifar10.ARCHIVE, len(content), digest, len(content), compressed=False)
+    file = RemoteFile(cifar10.ARCHIVE, len(content), digest)
     images = cifar10.load(tmp_path, False, FileSet("cifar10", "CIFAR-10", (file,), ()))
     assert images.train_images.shape == (10, 32, 32, 3)
     assert images.train_labels.tolist() == [0, 9, 1, 9, 2, 9, 3, 9, 4, 9]

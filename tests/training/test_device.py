@@ -9,7 +9,7 @@ import torch
 
 from shared.errors import ConfigError
 from shared.training.torch_compile import check_compiler
-from shared.training.torch_device import device_of
+from shared.training.torch_learner import device_of
 from tests.helpers import mnist_config, run_mnist
 
 no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
