@@ -101,7 +101,7 @@ report: $(READY) ## write one HTML page of all runs in outputs/ (ARGS='FOLDER ..
 	@$(RUN) -m tools.report $(ARGS)
 
 .PHONY: gradcheck
-gradcheck: $(READY) ## compare the hand-written gradients with torch, Keras and finite differences (case=NAME)
+gradcheck: $(READY) ## compare the hand-written gradients with torch, Keras and finite differences (case=NAME, out=FILE)
 	@$(RUN) -m tools.gradcheck $(OVERRIDES)
 
 .PHONY: bench

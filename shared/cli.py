@@ -83,7 +83,7 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
     try:
         status = exit_status_of(compose_and_run) or max((status for _, status in jobs), default=0)
     finally:
-        if jobs and jobs[0][0].mode == RunMode.MULTIRUN:
+        if jobs and jobs[0][0].mode == RunMode.MULTIRUN and distributed.rank() == 0:
             from shared.runs.jobs import job_result, write_summary
 
             write_summary([job_result(*job) for job in jobs], Path(jobs[0][0].sweep.dir))
@@ -123,13 +123,12 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
     """Train; on Ctrl-C add the command that resumes the run."""
     train: Callable[[AppConfig], object] = importlib.import_module(train_module).train
     try:
-        with contextlib.ExitStack() as stack:
-            if distributed.world_size() > 1:
-                from shared.torch_distributed import process_group
-                from shared.training.torch_learner import device_of
+        if distributed.world_size() > 1:
+            from shared.torch_distributed import join_processes
+            from shared.training.torch_learner import device_of
 
-                stack.enter_context(process_group(device_of(config.trainer)))
-            train(config)
+            join_processes(device_of(config.trainer))
+        train(config)
     except Interrupted as interrupt:
         from shared.runs.repeat import hydra_text
 

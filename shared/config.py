@@ -15,6 +15,7 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
 Eps = Annotated[Positive, Field(description="added to the denominator")]
 Pooling = Literal["auto", "sparse", "plain"]  # how gradients pass through max pooling
 
@@ -88,7 +89,7 @@ class Trainer(Section):
         Literal["auto", "float32", "bfloat16", "float64"],
         Field(description="of matrix products; auto: bfloat16 if the processor supports it, else float32"),
     ]
-    threads: Annotated[Count | None, Field(description="CPU threads; null: all available cores")]
+    threads: Annotated[Threads | None, Field(description="CPU threads; null: all available cores")]
     max_steps: Annotated[Count | None, Field(description="stop after this many steps")]
     clip_norm: Annotated[
         Positive | None, Field(description="scale gradients down if their global norm exceeds this")

@@ -113,9 +113,10 @@ def check_overrides(schema: type[BaseModel], overrides: Sequence[str], multirun:
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
-        raise ConfigError(
-            f"cannot read {error.override!r}: an override is KEY=VALUE, as in optimizer.lr=0.01"
-        ) from error
+        key, equals, value = str(error.override).partition("=")
+        hint = f"quote special characters in a value twice: \"{key}='{value}'\""
+        hint = hint if equals else "an override is KEY=VALUE, as in optimizer.lr=0.01"
+        raise ConfigError(f"cannot read {error.override!r}: {hint}") from error
     known = list(schema_keys(schema))
     multirun |= any(override.key_or_group == "hydra.mode" for override in parsed)
     for override in parsed:
@@ -132,7 +133,9 @@ def check_overrides(schema: type[BaseModel], overrides: Sequence[str], multirun:
                 choices = ", ".join(group_choices(schema, key))
                 raise ConfigError(f"unknown {key} {name!r}; choose from {choices}")
         if override.is_sweep_override() and not multirun:
-            raise ConfigError(f"{override.input_line} holds several values: add -m to run each in turn")
+            raise ConfigError(
+                f"{override.input_line} holds several values: add -m (with make: ARGS=-m) to run each in turn"
+            )
 
 
 def _values_of(override: Override) -> Iterator[Any]:

@@ -5,7 +5,7 @@ Functions that communicate raise LostProcess if another process has ended.
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -32,11 +32,8 @@ def local_rank() -> int:
 
 def broadcast_from_rank0(decide: Callable[[], T]) -> T:
     """Return in every process what `decide` returns on rank 0; the others do not call it."""
-    if world_size() == 1:
-        return decide()
-    from shared import torch_distributed
-
-    return torch_distributed.broadcast_object(decide() if rank() == 0 else None)
+    value: Any = decide() if rank() == 0 else None
+    return all_gather(value)[0]
 
 
 def all_gather(value: T) -> list[T]:
@@ -54,4 +51,4 @@ def any_rank(flag: bool) -> bool:
         return flag
     from shared import torch_distributed
 
-    return torch_distributed.all_reduce_max(float(flag)) > 0
+    return torch_distributed.any_rank(flag)

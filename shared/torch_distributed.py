@@ -1,5 +1,6 @@
 """torch.distributed, with errors that say what to do when a process is lost."""
 
+import atexit
 import contextlib
 import signal
 from collections.abc import Iterator
@@ -17,13 +18,17 @@ TIMEOUT = timedelta(minutes=10)
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 
-@contextlib.contextmanager
-def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes of this training for the duration of the block.
+def join_processes(device: torch.device) -> None:
+    """Join the other processes of this training until this one ends; later calls change nothing.
+
+    The jobs of a sweep share the process group: joining anew, a fast process would meet one that has
+    not left the last group yet.
 
     Raises:
         LostProcess: a process does not join.
     """
+    if dist.is_initialized():
+        return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     # Python's signal handlers do not run while this blocks: SIGTERM must end it at once.
@@ -31,10 +36,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     with lost_process("cannot connect to the other processes of this training"):
         dist.init_process_group(BACKENDS[device.type], timeout=TIMEOUT)
     signal.signal(signal.SIGTERM, handler)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    atexit.register(dist.destroy_process_group)
 
 
 @contextlib.contextmanager
@@ -49,14 +51,6 @@ def lost_process(message: str = "another process of this training has ended") ->
         ) from error
 
 
-def broadcast_object(value: Any) -> Any:
-    """Return rank 0's value."""
-    values = [value]
-    with lost_process():
-        dist.broadcast_object_list(values, device=torch.device("cpu"))
-    return values[0]
-
-
 def all_gather_object(value: Any) -> list[Any]:
     """Return the values of all processes, ordered by rank."""
     values = [None] * dist.get_world_size()
@@ -65,19 +59,16 @@ def all_gather_object(value: Any) -> list[Any]:
     return values
 
 
-def all_reduce_max(value: float) -> float:
-    """Return the largest value of all processes."""
-    tensor = torch.tensor(value)
-    with lost_process():
-        dist.all_reduce(tensor, dist.ReduceOp.MAX)
-    return tensor.item()
-
-
 def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     """Replace a tensor by its sum over all processes, and return it."""
     with lost_process():
         dist.all_reduce(tensor)
     return tensor
+
+
+def any_rank(flag: bool) -> bool:
+    """Return whether `flag` is true in any process."""
+    return all_reduce_sum(torch.tensor(float(flag))).item() > 0
 
 
 class Shard:

@@ -33,8 +33,11 @@ WRONG = {
     "seed=-1": "seed should be greater than or equal to 0 (given seed=-1)",
     "seed=1,2": "seed=1,2 holds several values: add -m",
     "seed=${nothing}": "'nothing' not found",
+    "trainer.threads=1000000": "trainer.threads should be less than or equal to 1024",
     "nonsense": "cannot read 'nonsense': an override is KEY=VALUE",
     "trainer.epochs=[1,": "cannot read 'trainer.epochs=[1,'",
+    "data.root=a(b)": "cannot read 'data.root=a(b)': quote special characters in a value twice: "
+    "\"data.root='a(b)'\"",
     "model=published": "unknown model 'published'; choose from cnn, fast_cnn, mlp",
     "debug=xor/smoke": "unknown debug 'xor/smoke'; choose from none, overfit, smoke",
     "optimizer=null": "unknown optimizer 'null'; choose from adagrad",

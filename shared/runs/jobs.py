@@ -47,7 +47,10 @@ def job_result(hydra_config: HydraConf, exit_status: int) -> Job:
 
 def write_summary(jobs: Sequence[Job], folder: Path) -> None:
     """Print the table of all jobs and write it to the folder of the sweep."""
-    path = folder / FILE
+    path, number = folder / FILE, 1
+    while path.exists():  # of an earlier sweep into the same folder
+        number += 1
+        path = folder / f"sweep_{number}.csv"
     print(f"\n{table(jobs)}\ntable: {path}", flush=True)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([Job._fields, *jobs])

@@ -94,6 +94,16 @@ def test_a_failed_job_does_not_hide_the_others_and_ctrl_c_ends_the_sweep(
     assert ("Traceback" in said.err) == (exit_status == 1), "a defect keeps its traceback"
 
 
+def test_a_second_sweep_into_a_folder_keeps_the_table_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert multirun(tmp_path, monkeypatch, write_metrics) == 0
+    first = table_of(tmp_path)
+    assert multirun(tmp_path, monkeypatch, write_metrics) == 0
+    assert table_of(tmp_path) == first
+    assert (tmp_path / "sweep_2.csv").exists()
+
+
 # Studies
 
 

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from shared.data.examples import Examples
-from shared.torch_distributed import process_group
+from shared.torch_distributed import join_processes
 from shared.training.loop import evaluate
 
 CLASSES = 3
@@ -108,8 +108,8 @@ def examples(size: int) -> Examples:
 
 def score(folder: Path, sizes: Sequence[int]) -> None:
     """Evaluate; save what this process scored and the result it got."""
-    with process_group(torch.device("cpu")):
-        for size in sizes:
-            learner: Any = Counting()
-            result = evaluate(learner, examples(size))
-            np.savez(folder / f"{size}_{os.environ['RANK']}", scored=learner.scored, **vars(result))
+    join_processes(torch.device("cpu"))
+    for size in sizes:
+        learner: Any = Counting()
+        result = evaluate(learner, examples(size))
+        np.savez(folder / f"{size}_{os.environ['RANK']}", scored=learner.scored, **vars(result))

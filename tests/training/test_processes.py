@@ -213,15 +213,20 @@ def test_other_frameworks_refuse_several_processes(
 
 
 class Torchrun:
-    """torchrun with apps/mnist_cnn, in the folder `folder`."""
+    """torchrun with an application, in the folder `folder`."""
 
     def __init__(
-        self, folder: Path, words: Sequence[str], count: int = 2, options: Sequence[str] = ()
+        self,
+        folder: Path,
+        words: Sequence[str],
+        count: int = 2,
+        options: Sequence[str] = (),
+        app: str = "mnist_cnn",
     ) -> None:
         options = options or ["--master-port", str(free_port())]
         torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", *options]
         self.process = subprocess.Popen(
-            [*torchrun, "-m", "apps.mnist_cnn", "trainer.threads=1", *words],
+            [*torchrun, "-m", f"apps.{app}", "trainer.threads=1", *words],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"},
             stdout=subprocess.PIPE,
@@ -304,6 +309,14 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_latest_run_resumes(long_run: Path, t
     assert again.status == 0, again.output
     assert [path.name for path in outputs.iterdir()] == [run_dir.name]
     assert_same_steps(long_run, run_dir, TOLERANCE["float64"])
+
+
+@pytest.mark.slow
+def test_the_jobs_of_a_sweep_share_the_processes(tmp_path: Path) -> None:
+    words = ["-m", *XOR.split(), "trainer.max_steps=4", "seed=0,1,2", f"hydra.sweep.dir={tmp_path}/sweep"]
+    ended = Torchrun(tmp_path, words, app="xor").end()
+    assert ended.status == 0, ended.output
+    assert [row["status"] for row in rows(tmp_path / "sweep" / "sweep.csv")] == ["done"] * 3
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """Compare the hand-written backward passes with torch, Keras and finite differences.
 
-    python -m tools.gradcheck                all layers; writes docs/results/gradients.json
-    python -m tools.gradcheck case=Conv2d    one layer; writes nothing
+    python -m tools.gradcheck                all layers
+    python -m tools.gradcheck case=Conv2d    one layer
+    python -m tools.gradcheck out=FILE       all layers; writes the table as JSON if everything agrees
 
 Exit status: 0 if everything agrees and every planted fault is found, 5 if not, 2 for an unknown layer.
 """
@@ -20,7 +21,6 @@ from shared.files import write_json
 from shared.tables import text_table
 from tools import cli
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results" / "gradients.json"
 COLUMNS = {"torch": "to torch", "Keras": "to Keras", "finite differences": "finite diff."}
 PACKAGES = ("torch", "tensorflow", "keras", "numpy", "hypothesis")
 
@@ -39,27 +39,27 @@ NAMES = tuple(sorted(set(backprop.__all__) - BASES, key=position))  # of everyth
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     parser = cli.parser("gradcheck", __doc__)
-    parser.add_argument("words", nargs="*", metavar="case=NAME", help="check one layer only")
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="case=NAME, out=FILE")
     arguments = parser.parse_args(words)
-    return cli.run(lambda: gradcheck(cli.parse_keys(arguments.words, ["case"]).get("case")))
+    return cli.run(lambda: gradcheck(**cli.parse_keys(arguments.words, ["case", "out"])))
 
 
-def gradcheck(name: str | None) -> int:
+def gradcheck(case: str | None = None, out: str | None = None) -> int:
     """Check one layer or all of them, and print the table; return the exit status."""
-    if name is not None:
-        cli.check_choice("layer", name, NAMES)
-    rows = check_layers([name] if name else NAMES)
+    if case is not None:
+        cli.check_choice("layer", case, NAMES)
+    rows = check_layers([case] if case else NAMES)
     print(table(rows))
     problems = [message for row in rows for message in row["failures"]]
     for message in problems:
         print(f"\n{message}")
-    if name is None and not problems:
+    if out is not None and not problems:
         content = {
             "versions": {package: version(package).partition("+")[0] for package in PACKAGES},
             "layers": rows,
         }
-        write_json(RESULTS, content)
-        print("\nwrote docs/results/gradients.json", file=sys.stderr)
+        write_json(Path(out), content)
+        print(f"\nwrote {out}", file=sys.stderr)
     return cli.FAILED_CHECK if problems else 0
 
 
