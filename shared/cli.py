@@ -60,8 +60,8 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
         if distributed.rank() == 0:  # a refused job leaves no empty folder behind
             with contextlib.suppress(OSError, OmegaConfBaseException):
                 Path(hydra_config.runtime.output_dir).rmdir()
-        if status == INTERRUPTED_STATUS:
-            sys.exit(status)  # Ctrl-C ends a sweep, a failed job does not
+        if status == INTERRUPTED_STATUS or (status and distributed.world_size() > 1):
+            sys.exit(status)  # a failed job ends a sweep only if other processes may still be in that job
 
     def compose_and_run() -> None:
         if arguments.help:

@@ -5,7 +5,7 @@ Functions that communicate raise LostProcess if another process has ended.
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -30,10 +30,19 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def available_cores() -> int:
+    """Return the number of cores for this process; processes on one machine share them equally."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // local_world_size())
+
+
 def broadcast_from_rank0(decide: Callable[[], T]) -> T:
     """Return in every process what `decide` returns on rank 0; the others do not call it."""
-    value: Any = decide() if rank() == 0 else None
-    return all_gather(value)[0]
+    if world_size() == 1:
+        return decide()
+    from shared import torch_distributed
+
+    return torch_distributed.broadcast_object(decide() if rank() == 0 else None)
 
 
 def all_gather(value: T) -> list[T]:

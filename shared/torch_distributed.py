@@ -33,9 +33,11 @@ def join_processes(device: torch.device) -> None:
         torch.cuda.set_device(device)
     # Python's signal handlers do not run while this blocks: SIGTERM must end it at once.
     handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with lost_process("cannot connect to the other processes of this training"):
-        dist.init_process_group(BACKENDS[device.type], timeout=TIMEOUT)
-    signal.signal(signal.SIGTERM, handler)
+    try:
+        with lost_process("cannot connect to the other processes of this training"):
+            dist.init_process_group(BACKENDS[device.type], timeout=TIMEOUT)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
     atexit.register(dist.destroy_process_group)
 
 
@@ -49,6 +51,14 @@ def lost_process(message: str = "another process of this training has ended") ->
             f"{message}; if there is a checkpoint, trainer.resume=latest continues from it\n"
             f"({str(error).splitlines()[0][:90]})"
         ) from error
+
+
+def broadcast_object(value: Any) -> Any:
+    """Return rank 0's value."""
+    values = [value]
+    with lost_process():
+        dist.broadcast_object_list(values, device=torch.device("cpu"))
+    return values[0]
 
 
 def all_gather_object(value: Any) -> list[Any]:

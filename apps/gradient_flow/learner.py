@@ -15,8 +15,8 @@ from apps.gradient_flow.numpy_model import build_model
 from apps.gradient_flow.weights import initial_weights
 from shared.backprop import NaNError, l1_penalty, l2_penalty
 from shared.data.examples import Examples
+from shared.distributed import available_cores
 from shared.errors import TrainingDiverged
-from shared.runs.environment import available_cores
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import learner_class, network_module
 from shared.training.loop import Evaluation

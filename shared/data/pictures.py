@@ -7,7 +7,6 @@ completely is refused.
 
 import contextlib
 import io
-import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from shared.data.cache import cached_arrays
 from shared.data.class_folders import list_class_folders
 from shared.data.images import ImageData
+from shared.distributed import available_cores
 from shared.errors import DataError
 from shared.files import read_file, sha256_of
 
@@ -118,7 +118,7 @@ def decode_files(paths: Sequence[Path], size: int) -> Pixels:
         DataError: as `decode`, or a file cannot be read.
     """
     pictures = np.empty((len(paths), size, size, 3), np.uint8)
-    workers = min(8, _cores())
+    workers = min(8, available_cores())
     decode_all: Any = map
     with contextlib.ExitStack() as stack:
         if workers > 1 and sum(path.stat().st_size for path in paths) >= POOL_MIN_BYTES:
@@ -128,10 +128,6 @@ def decode_files(paths: Sequence[Path], size: int) -> Pixels:
         for number, picture in enumerate(decode_all(partial(_decode_file, size=size), paths)):
             pictures[number] = picture
     return pictures
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _decode_file(path: Path, size: int) -> Pixels:

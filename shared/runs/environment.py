@@ -41,7 +41,7 @@ def initial_metrics(
         "embedded": data.embedded,
         "seed": config.seed,
         **{f"{name}_examples": len(one) for name, one in sets.items() if one is not None},
-        **environment(config.framework, config.trainer.threads or available_cores()),
+        **environment(config.framework, config.trainer.threads or distributed.available_cores()),
     }
 
 
@@ -53,7 +53,7 @@ def environment(framework: str, threads: int) -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "hardware": {
             "cpu": _cpuinfo("model name", CPUINFO) or platform.processor() or platform.machine(),
-            "cores": available_cores(),
+            "cores": distributed.available_cores(),
             "threads": threads,
             **({"processes": processes} if processes > 1 else {}),
             "memory_gib": memory_gib(),
@@ -64,12 +64,6 @@ def environment(framework: str, threads: int) -> dict[str, Any]:
             "dirty": None if (changes := git("status", "--porcelain")) is None else bool(changes),
         },
     }
-
-
-def available_cores() -> int:
-    """Return the number of cores for this process; processes on one machine share them equally."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // distributed.local_world_size())
 
 
 def memory_gib() -> float | None:

@@ -165,7 +165,7 @@ class RunFolder:
 
     def _close(self) -> None:
         """Remove the checkpoints of a run that cannot be resumed, and close the log."""
-        if self.metrics["status"] in ("done", "diverged") and not self._parent:
+        if self.metrics.get("status") in ("done", "diverged") and not self._parent:
             for folder in (self, *self._subfolders):
                 folder.remove_checkpoints()
         if self._log is not None:

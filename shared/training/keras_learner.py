@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from shared.config import AppConfig
 from shared.data.examples import Examples
+from shared.distributed import available_cores
 from shared.errors import ConfigError
-from shared.runs.environment import available_cores
 from shared.training.keras_optimizers import build_optimizer, set_lr_scales
 from shared.training.losses import Loss
 from shared.training.schedule import ALL, Indices, LrScales, lr_scale

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from shared.config import Pooling
-from shared.runs.environment import available_cores
+from shared.distributed import available_cores
 from shared.training import conv_pool
 
 DTYPES = (tf.float32, tf.bfloat16)

@@ -124,7 +124,7 @@ def announce(learner: Learner, run: RunFolder) -> None:
 
 
 def finish(learner: Learner, test_set: Examples, run: RunFolder) -> "Evaluation":
-    """Score the test set, write and print the result, and save the weights."""
+    """Score the test set, add the scores to the metrics, print them, and save the weights."""
     test = evaluate(learner, test_set)
     run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
     print(conclusion(run.metrics), flush=True)

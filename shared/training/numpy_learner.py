@@ -12,8 +12,8 @@ from shared import backprop
 from shared.backprop import Array, Module
 from shared.config import AppConfig, Optimizer
 from shared.data.examples import Examples
+from shared.distributed import available_cores
 from shared.errors import TrainingDiverged
-from shared.runs.environment import available_cores
 from shared.training.losses import Loss, predicted_classes
 from shared.training.schedule import ALL, Indices, LrScales, lr_scale, parameter_group
 

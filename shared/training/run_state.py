@@ -99,9 +99,9 @@ class RunState:
         if error is None:
             self._may_stop = True
             self._run.on_interrupt = self._save
+        self._progress.bar.stop()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._progress.bar.stop()
         if isinstance(error, LostProcess):
             error.noticed = self._interrupted
         if isinstance(error, KeyboardInterrupt) or (error is None and self._interrupted):
@@ -144,7 +144,8 @@ class RunState:
             self._read_losses()
         means = self._totals.means()
         self._progress.step(self._epoch, means["train_loss"], means["train_accuracy"])
-        self._interrupted = self._all_stopped = distributed.any_rank(self._interrupted)
+        if distributed.any_rank(self._interrupted):
+            self._interrupted = self._all_stopped = True
         self._stop_if_interrupted()
         seconds = self._config.trainer.checkpoint_seconds
         if seconds is not None and time.monotonic() - self._last_checkpoint >= seconds:
@@ -222,11 +223,13 @@ class RunState:
     def _save_after_ctrl_c(self) -> NoReturn:
         """Save what the last whole step has reached, and say where."""
         try:
-            self._read_losses()
-            if self._may_stop:
-                self.write_checkpoint()
-            save_weights(self._learner, self._run)
-            self._run.write_rows("steps.csv")
+            try:
+                self._read_losses()
+                if self._may_stop:
+                    self.write_checkpoint()
+                save_weights(self._learner, self._run)
+            finally:
+                self._run.write_rows("steps.csv")
         except ConfigError as error:
             raise Interrupted(f"not everything could be written: {error}") from error
         if self._all_stopped:  # wait: torchrun kills the others when one has ended

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from shared import distributed
 from shared.config import AppConfig, Optimizer, Trainer
 from shared.data.examples import Examples
+from shared.distributed import available_cores
 from shared.errors import ConfigError
-from shared.runs.environment import available_cores
 from shared.training.losses import Loss
 from shared.training.schedule import ALL, Indices, LrScales, lr_scale, parameter_group
 

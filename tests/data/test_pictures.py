@@ -182,7 +182,7 @@ def test_a_process_pool_decodes_the_same_pictures(tmp_path: Path, monkeypatch: p
     paths = sorted(folder(tmp_path, cat=5, dog=5).rglob("*.png"))
     expected = pictures.decode_files(paths, 16)
     monkeypatch.setattr(pictures, "POOL_MIN_BYTES", 0)
-    monkeypatch.setattr(pictures, "_cores", lambda: 2)
+    monkeypatch.setattr(pictures, "available_cores", lambda: 2)
     np.testing.assert_array_equal(pictures.decode_files(paths, 16), expected)
     (tmp_path / "dog" / "4.png").write_text("a text")
     with pytest.raises(DataError, match=r"dog/4\.png: not a picture"):

@@ -26,9 +26,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from shared.distributed import available_cores
 from shared.errors import ConfigError
 from shared.files import write_json
-from shared.runs.environment import ROOT, available_cores, environment
+from shared.runs.environment import ROOT, environment
 from shared.tables import text_table
 from tools import cli
 

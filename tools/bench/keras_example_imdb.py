@@ -22,7 +22,7 @@ from keras import layers
 from shared.data import imdb
 from shared.data.sequences import Documents
 from shared.data.text import Settings
-from shared.runs.environment import available_cores
+from shared.distributed import available_cores
 from shared.training.keras_learner import set_threads
 
 WORDS, LONGEST, EPOCHS = 10_000, 200, 5

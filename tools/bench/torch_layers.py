@@ -11,7 +11,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from shared.backprop import LSTM, Array, Conv2d
-from shared.runs.environment import available_cores
+from shared.distributed import available_cores
 from shared.training.frameworks import keep_freed_memory
 from tools.bench.rows import Measured, comparison_row, seconds, time_in_turns
 

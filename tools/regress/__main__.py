@@ -110,7 +110,7 @@ def bless(keys: Mapping[str, str]) -> int:
 
 def load_suite(keys: Mapping[str, str]) -> "Suite":
     """Return the selected cases, with all configurations validated."""
-    from shared.runs.environment import available_cores
+    from shared.distributed import available_cores
     from tools.regress import cases
     from tools.regress.suite import Suite
 

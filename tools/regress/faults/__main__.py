@@ -26,9 +26,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from accuracy_gate.plan import MIN_BASELINE_SEEDS
+from shared.distributed import available_cores
 from shared.errors import ConfigError
 from shared.files import write_json
-from shared.runs.environment import available_cores
 from tools import cli
 from tools.regress import baselines, cases
 from tools.regress.__main__ import make_out_folder
