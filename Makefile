@@ -19,7 +19,7 @@ quoted = $(subst •,$(SPACE),$(patsubst %,'%',$(subst ','\'',$(subst $$$$,$$,$(
 value_of = $(call quoted,$(patsubst $(1)=%,%,$(filter $(1)=%,$(WORDS))))
 OVERRIDES = $(ARGS) $(call quoted,$(WORDS))
 
-# A word without `=` would be taken for one more target, after a whole training with the defaults.
+# Refuse a word without `=`: make would train with the defaults first, and then fail on it.
 TARGETS := $(shell sed -n 's/^\([a-z-]*\):.* \#\# .*/\1/p' Makefile) $(READY)
 $(foreach word,$(filter-out $(TARGETS),$(MAKECMDGOALS)),\
 	$(error there is no target '$(word)' (see `make help`); a key is set with $(word)=VALUE))
@@ -35,13 +35,13 @@ help: ## list the targets
 install: $(READY) ## set up .venv from requirements.lock (the other targets do it when needed)
 
 # requirements.lock is the only source of versions, also of uv's; every file is checked against its hash.
-# A .venv that is there is updated, so that it keeps working when that fails, as without a network.
+# An existing .venv is updated in place, so that it still works if the update fails (no network).
 # Bytecode is compiled here, once: with PYTHONDONTWRITEBYTECODE set, every start would compile it again.
 $(READY): requirements.lock
 	@if [ -z '$(PYTHON)' ]; then \
 		echo 'error: Python 3.11, 3.12 or 3.13 was not found; give its path with PYTHON=/path/to/python' >&2; exit 2; fi
 	@echo 'installing into $(VENV) (8 GB: torch and TensorFlow) ...'
-	@[ -x $(RUN) ] || $(PYTHON) -m venv $(VENV)
+	@[ -x $(VENV)/bin/pip ] || $(PYTHON) -m venv --clear $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes --requirement $(VENV)/uv.lock
 	@$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(RUN) --require-hashes \

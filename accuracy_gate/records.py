@@ -180,9 +180,8 @@ def _run(run: Any, place: str) -> Run:
         _expect(not huge and not isinstance(score, dict | list), f"{place}.{key}", "a number", score)
     timed = seconds is None or (_is_number(seconds) and seconds >= 0)
     _expect(timed, f"{place}.train_seconds", "a number, 0 or more", seconds)
-    status, error = (
-        default if run.get(key) is None else run[key] for key, default in (("status", DONE), ("error", ""))
-    )
+    status = DONE if run.get("status") is None else run["status"]
+    error = "" if run.get("error") is None else run["error"]
     _expect(isinstance(status, str), f"{place}.status", "a text", status)
     _expect(isinstance(error, str), f"{place}.error", "a text", error)
     return Run(run["seed"], accuracy, loss, seconds, status, error)

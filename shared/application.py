@@ -42,6 +42,7 @@ class Application(Generic[AnyAppConfig]):
 
     Attributes:
         name: that of its folder in apps/.
+        load_data: returns the data set, which has `name`, `source`, `sha256` and `embedded`.
         build_learner: takes a configuration and the data set of the run; returns the untrained
             network.
         test_examples: takes the data set of the run, the data set to test on (often the same) and

@@ -1,4 +1,4 @@
-"""The processes of one training that torchrun started; a process of its own is rank 0 of 1.
+"""The processes of one training that torchrun started; a process started without torchrun is rank 0 of 1.
 
 Functions that communicate raise LostProcess if another process has ended.
 """

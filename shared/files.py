@@ -58,7 +58,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_verified(path: Path, sha256: str | None) -> bytes:
-    """Return the content of a file with this SHA-256 digest, or digest that starts so.
+    """Return the content of a file with this SHA-256 digest, or one that begins so.
 
     Raises:
         DataError: the file cannot be read, or has another digest; None and "" match no file.

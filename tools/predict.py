@@ -1,4 +1,4 @@
-"""Ask the network of a finished run about inputs: pictures, texts, rows, as its application takes them.
+"""Predict with the network of a finished run: for pictures, texts or rows, as its application takes them.
 
     python -m tools.predict RUN digit.png another.png
     python -m tools.predict RUN "Not a bad film at all." --out CHART.png
@@ -24,7 +24,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     parser = cli.parser("predict", __doc__)
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
-    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="without any, what RUN takes is said")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="omit it to see what RUN takes")
     parser.add_argument(
         "--out", type=Path, metavar="PLACE", help="a folder for the charts, or a file for a single one"
     )

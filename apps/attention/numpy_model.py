@@ -39,8 +39,8 @@ class NumpyNetwork(Module):
 
     def backward(self, dlogits: Array) -> None:
         dsum = self.head.backward(dlogits)[:, None]
-        dquestion, ditems = self.unmix(dsum)
-        self.unread(dsum + dquestion, ditems)
+        dquestion, ditems = self.mix_backward(dsum)
+        self.read_backward(dsum + dquestion, ditems)
         self._collect()
 
     def read(self, ids: Array) -> tuple[Array, Array, Array]:
@@ -52,7 +52,7 @@ class NumpyNetwork(Module):
             return x[:, -1:], x[:, :-1:2] + x[:, 1::2], (ids[:, :-1:2] != PAD)[:, None]
         return x[:, -1:], x[:, :-1], (ids[:, :-1] != PAD)[:, None]
 
-    def unread(self, dquestion: Array, ditems: Array) -> None:
+    def read_backward(self, dquestion: Array, ditems: Array) -> None:
         """Pass the gradients of question and items back to the embedding."""
         if self.paired:
             ditems = np.repeat(ditems, 2, axis=1)
@@ -63,7 +63,7 @@ class NumpyNetwork(Module):
         """Return the mixture (N, 1, E) and the weights (N, heads, 1, S)."""
 
     @abstractmethod
-    def unmix(self, dmixed: Array) -> tuple[Array, Array]:
+    def mix_backward(self, dmixed: Array) -> tuple[Array, Array]:
         """Return the gradients of question and items, given that of the mixture."""
 
 
@@ -88,7 +88,7 @@ class NumpySingleHead(NumpyNetwork):
         mixed = self.attention.forward(*projected, mask)
         return mixed, self.attention.weights[:, None]
 
-    def unmix(self, dmixed: Array) -> tuple[Array, Array]:
+    def mix_backward(self, dmixed: Array) -> tuple[Array, Array]:
         dquery, dkey, dvalue = self.attention.backward(dmixed)
         return self.query.backward(dquery), self.key.backward(dkey) + self.value.backward(dvalue)
 
@@ -108,7 +108,7 @@ class NumpyMultiHead(NumpyNetwork):
         mixed, _ = self.attention.forward(question, items, items, mask[:, None])
         return mixed, self.attention.attention.weights
 
-    def unmix(self, dmixed: Array) -> tuple[Array, Array]:
+    def mix_backward(self, dmixed: Array) -> tuple[Array, Array]:
         dquestion, dkey, dvalue = self.attention.backward(dmixed)
         return dquestion, dkey + dvalue
 
@@ -126,7 +126,7 @@ class NumpyMeanPooling(NumpyNetwork):
         self.weights = (mask / mask.sum(axis=-1, keepdims=True)).astype(items.dtype)
         return self.weights @ self.value.forward(items), self.weights[:, None]
 
-    def unmix(self, dmixed: Array) -> tuple[Array, Array]:
+    def mix_backward(self, dmixed: Array) -> tuple[Array, Array]:
         ditems = self.value.backward(self.weights.swapaxes(-1, -2) @ dmixed)
         return np.zeros_like(dmixed), ditems
 

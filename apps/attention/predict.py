@@ -47,7 +47,7 @@ def predict(run: FinishedRun[Config], text: str) -> Prediction:
     colored = charts.ColoredText(words, 100 * weights, lines[0])
     if unknown := int((ids == UNKNOWN).sum()):
         lines.append(f"{unknown} of {len(words)} words are not in the vocabulary")
-    lines.append(f"weight: {heaviest(words, weights)}")
+    lines.append(f"weight: {top_weights(words, weights)}")
     chart = charts.word_colors([colored], "Attention weight of each word", "weight (%)")
     return Prediction("\n".join(lines), chart)
 
@@ -62,7 +62,7 @@ def predict_value(run: FinishedRun[Config], text: str) -> Prediction:
     answer = f"{names[-1]}? {run.data.classes[best]}, probability {probabilities[best]:.1%}"
     pairs = [f"{key} {value}" for key, value in zip(names[:-1:2], names[1::2], strict=True)]
     rows = [f"head {head + 1}" for head in range(len(weights))] if len(weights) > 1 else ["weight"]
-    lines = [f"{row}: {heaviest(pairs, own)}" for row, own in zip(rows, weights, strict=True)]
+    lines = [f"{row}: {top_weights(pairs, own)}" for row, own in zip(rows, weights, strict=True)]
     marked = [names[:-1:2].index(names[-1])] * len(rows)
     x_label = "pair of key and value; outlined: the pair with the answer"
     chart = charts.heat_maps([charts.HeatMap(weights, rows, pairs, "", marked)], answer, x_label, wide=True)
@@ -101,7 +101,7 @@ def probabilities_and_weights(
     return probabilities, module.attention_weights(run.learner.model, ids[None])[0]
 
 
-def heaviest(names: Sequence[str], weights: NDArray[np.float64]) -> str:
+def top_weights(names: Sequence[str], weights: NDArray[np.float64]) -> str:
     """Return the names with the largest weights (S,), and these weights."""
     order = np.argsort(-weights, kind="stable")[:SHOWN]
     return ", ".join(f"{names[number]} {weights[number]:.1%}" for number in order)

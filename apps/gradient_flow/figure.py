@@ -44,9 +44,9 @@ def draw_curves(
     axes: Axes, rows: Sequence[Row], by: str, x: str, y: str, label: Callable[[Any], str] = str
 ) -> None:
     """Draw column `y` over column `x`, one curve for each value of column `by`."""
-    for number, value in enumerate(dict.fromkeys(column(rows, by))):
+    for style, value in enumerate(dict.fromkeys(column(rows, by))):
         chosen = where(rows, **{by: value})
-        charts.curve(axes, number, column(chosen, x), column(chosen, y), label(value))
+        charts.curve(axes, style, column(chosen, x), column(chosen, y), label(value))
 
 
 def number(value: float) -> str:

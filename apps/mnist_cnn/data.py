@@ -48,7 +48,7 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
     return (
         Examples(Standardized(pixels[kept], table), labels[kept]),
         Examples(Standardized(pixels[held_back], table), labels[held_back]),
-        test_examples(images, images, config),
+        Examples(Standardized(images.test_images, table), images.test_labels),
     )
 
 
@@ -59,7 +59,9 @@ def test_examples(trained_on: ImageData, images: ImageData, config: Config) -> E
 
 def gray_table(images: ImageData) -> NDArray[np.float32]:
     """Return each of the 256 gray values, standardized over all training pixels, (256,)."""
-    counts = np.bincount(images.train_images.ravel(), minlength=256)
+    # In parts, because bincount converts what it counts to int64.
+    parts = np.array_split(images.train_images, 100)
+    counts = np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], axis=0)
     values = np.arange(256) / 255
     mean = np.average(values, weights=counts)
     std = np.sqrt(np.average((values - mean) ** 2, weights=counts))

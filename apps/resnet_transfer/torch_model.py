@@ -91,7 +91,7 @@ def features(learner: Any, images: NDArray[Any]) -> NDArray[Any]:
 def shift_and_mirror(images: Any, random: np.random.Generator, pixels: int, mirror: bool) -> torch.Tensor:
     """Shift each image at random by up to `pixels` in each direction and mirror half of them.
 
-    torchvision's transforms (v2), with the effect of shared/data/augment.py but other random numbers;
+    torchvision's transforms (v2), with the effect of shared/data/pictures.py but other random numbers;
     `random` seeds torch's generator. Images are uint8 (N, height, width, 3), an array or tensor; edge
     pixels are repeated to fill gaps.
     """

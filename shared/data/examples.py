@@ -14,7 +14,7 @@ class Examples:
     """N inputs and their labels.
 
     Inputs are an array (N, ...), or an object that returns one for an array of rows or a slice:
-    `text.Sequences` pads a batch of texts, `images.Standardized` looks gray values up.
+    `sequences.Sequences` pads a batch of texts, `images.Standardized` looks gray values up.
     """
 
     inputs: Any

@@ -217,7 +217,7 @@ def _download(url: str, file: RemoteFile) -> bytes:
     except (urllib.error.URLError, TimeoutError) as error:
         raise _Unreachable(f"cannot be reached ({_reason(error)})") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _Unusable(f"the transfer broke off ({_reason(error)})") from error
+        raise _Unusable(f"the transfer was interrupted ({_reason(error)})") from error
     return bytes(received)
 
 

@@ -58,7 +58,7 @@ def load(
         if fallback is None:
             raise
         print(error)
-        print("IMDB is not available: falling back to generated reviews, whose accuracy tells nothing.")
+        print("IMDB is not available: falling back to generated reviews; their accuracy is meaningless.")
         return reviews.load(settings)
 
     def make() -> text.Encoded:
@@ -102,7 +102,7 @@ def _members(file: BinaryIO | Path, path: Path) -> Iterator[tuple[str, bytes]]:
                 if match and review:
                     yield match[1], review.read(LONGEST_FILE)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{path}: damaged or cut short ({error}); delete it, or get it again") from error
+        raise DataError(f"{path}: damaged or truncated ({error}); delete it, or get it again") from error
 
 
 def _texts(files: Files, source: str, each: int) -> list[list[str]]:

@@ -41,7 +41,7 @@ def decode(content: bytes, name: str, size: int) -> Pixels:
     """Return the largest centered square of a picture in a file, scaled to uint8 (size, size, 3).
 
     Raises:
-        DataError: it is not a picture, is cut short, or has more than `MAX_PIXELS` pixels.
+        DataError: it is not a picture, is truncated, or has more than `MAX_PIXELS` pixels.
     """
     square = decode_whole(content, name)
     if square.size != (size, size):
@@ -70,7 +70,7 @@ def decode_whole(content: bytes, name: str) -> Image.Image:
         problem = "too large" if isinstance(error, Image.DecompressionBombError) else "not a picture"
         raise DataError(f"{name}: {problem}: remove it, or replace it by the right file") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{name}: damaged or cut short ({error}): remove it, or copy it again") from error
+        raise DataError(f"{name}: damaged or truncated ({error}): remove it, or copy it again") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

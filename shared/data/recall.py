@@ -51,9 +51,9 @@ def load(keys: int, values: int, pairs: int, longer: Sequence[int]) -> RecallDat
     """Return 20,000 training examples and 5,000 test examples of each length, always the same ones.
 
     Args:
-        keys, values: how many there are; the values are the classes.
-        pairs: in an example.
-        longer: pairs in an example of the additional test sets.
+        keys, values: numbers of different keys and values; the values are the classes.
+        pairs: number of pairs in an example.
+        longer: numbers of pairs in an example of each additional test set.
     """
     random = np.random.default_rng(SEED)
     train, test = (generate(count, keys, values, pairs, random) for count in (TRAIN, TEST))

@@ -106,7 +106,7 @@ def keras_state(source: keras.Model, template: State) -> dict[str, Array]:
     for name, layer in _matching_layers(template, source).items():
         for key, value in _to_torch(layer, _flattened_shape(source, layer)).items():
             if f"{name}.{key}" not in template:
-                raise ValueError(f"Keras has a weight {name}.{key}, but torch has not")
+                raise ValueError(f"Keras has a weight {name}.{key}, but torch does not")
             state[f"{name}.{key}"] = np.ascontiguousarray(value)
     return state
 

@@ -22,5 +22,5 @@ def check_database(path: Path) -> None:
             database.rollback()
     except sqlite3.Error as error:
         raise ConfigError(
-            f"{path} cannot be used as a database: {error}\nmove it away, or make room"
+            f"{path} cannot be used as a database: {error}\nmove it away, or free some disk space"
         ) from error

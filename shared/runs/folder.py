@@ -161,7 +161,7 @@ class RunFolder:
     def _progress(self) -> str:
         if steps := self.metrics.get("steps"):
             return f"after step {steps}{f' of {self.path.name}' if self._parent else ''}"
-        return "between its trainings" if self._subfolders else "before the first step"
+        return "between training runs" if self._subfolders else "before the first step"
 
     def _close(self) -> None:
         """Remove the checkpoints of a run that cannot be resumed, and close the log."""

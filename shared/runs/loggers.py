@@ -68,7 +68,7 @@ class RunLog:
         except OSError as error:
             raise ConfigError(
                 f"logger={logger} cannot write {error.filename}: {error.strerror}\n"
-                "make room there, or train without it: logger=null"
+                "free some disk space, or train without it: logger=null"
             ) from error
 
     def update(self, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
@@ -106,7 +106,7 @@ class RunLog:
         except Exception as error:  # of any kind: it must not end the run
             self._logger = None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            print(f"warning: logger={self._name} is left out from here on: {reason}", file=sys.stderr)
+            print(f"warning: logger={self._name} is off for the rest of this run: {reason}", file=sys.stderr)
 
 
 def check_installed(logger: str) -> None:

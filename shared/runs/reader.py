@@ -137,36 +137,24 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def read_history(folder: Path) -> dict[str, list[float | None]]:
-    """Return the columns of history.csv, None for a number that is not finite; {} if there is none.
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of history.csv, None for a number that is not finite; [] if there is none.
 
     Raises:
         DataError: it is damaged.
     """
     path = folder / "history.csv"
-    columns: dict[str, list[float | None]] = {}
     try:
         content = _read_file(path)
         if content is None:
-            return {}
-        for row in csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True):
-            for name, text in row.items():
-                number = float(text)
-                columns.setdefault(name, []).append(number if math.isfinite(number) else None)
+            return []
+        reader = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
+        numbers = [{name: float(text) for name, text in row.items()} for row in reader]
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read") from error
-    if not {"epoch", "train_loss"} <= columns.keys():
+    if not numbers or not {"epoch", "train_loss"} <= numbers[0].keys():
         raise DataError(f"{path} is not what a run has written")
-    return columns
-
-
-def read_rows(folder: Path) -> list[dict[str, float]]:
-    """Return the rows of history.csv of a run on this machine, which may still train; [] if there is none."""
-    try:
-        with open(folder / "history.csv", newline="") as file:
-            return [{key: float(text) for key, text in row.items()} for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        return []
+    return [{name: value if math.isfinite(value) else None for name, value in row.items()} for row in numbers]
 
 
 def read_weights(folder: Path, metrics: dict[str, Any]) -> dict[str, NDArray[Any]]:

@@ -52,13 +52,13 @@ def reopen(config: AppConfig) -> tuple[Path, int]:
     """Return the run folder to continue in, and the descriptor that holds its lock.
 
     Raises:
-        ConfigError: as `find_run`, or the run is still going on.
+        ConfigError: as `find_run`, or the run is still running.
     """
     folder = find_run(config)
     try:
         lock = lock_folder(folder)
     except BlockingIOError:
-        raise ConfigError(f"{folder}: this run is still going on, in another process") from None
+        raise ConfigError(f"{folder}: this run is still running, in another process") from None
     except OSError as error:
         raise ConfigError(f"{folder} cannot be opened: {error.strerror}") from error
     try:

@@ -140,7 +140,7 @@ def refuse_different_ranks(config: AppConfig, run: RunFolder) -> None:
         )
 
 
-def below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+def strip_prefix(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
     """Return the arrays whose names start with a prefix, without it."""
     return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 

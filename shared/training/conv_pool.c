@@ -13,7 +13,7 @@
    padded with zeros to whole vectors; what is read or added behind the end of one counts for nothing,
    as long as the gradients are finite.
 
-   Threads share the images in blocks of IMAGES_A_BLOCK. Each block has a gradient of the weights of
+   Threads share the images in blocks of IMAGES_PER_BLOCK. Each block has a gradient of the weights of
    its own, and the caller adds them up in their order: so the result does not depend on how many
    threads there are, or how fast. They are OpenMP's, as torch's are: threads of another kind would
    have to wait for those, which keep a core busy for milliseconds after each of torch's products. */
@@ -23,8 +23,8 @@
 #include <string.h>
 
 #define LANES 16 /* float32 numbers in a vector of 64 bytes; shorter ones are made of it elsewhere */
-#define IMAGES_A_BLOCK 8
-const int64_t lanes = LANES, images_a_block = IMAGES_A_BLOCK; /* conv_pool.py reads them */
+#define IMAGES_PER_BLOCK 8
+const int64_t lanes = LANES, images_per_block = IMAGES_PER_BLOCK; /* conv_pool.py reads them */
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 typedef struct {
@@ -39,7 +39,7 @@ typedef struct {
     int64_t windows, run, image;         /* windows of a channel, padded length of a run, size */
 } Derived;
 
-static Derived derived(const Sizes *s)
+static Derived derive_sizes(const Sizes *s)
 {
     Derived d;
     d.out_height = s->height - s->rows + 1;
@@ -53,7 +53,7 @@ static Derived derived(const Sizes *s)
 }
 
 /* bfloat16 is the upper half of a float32. */
-static inline float widened(uint16_t half)
+static inline float bfloat16_to_float(uint16_t half)
 {
     uint32_t bits = (uint32_t)half << 16;
     float value;
@@ -62,7 +62,7 @@ static inline float widened(uint16_t half)
 }
 
 /* To the nearest, of two as near to the even one; NaN stays NaN. */
-static inline uint16_t narrowed(float value)
+static inline uint16_t float_to_bfloat16(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, 4);
@@ -77,7 +77,7 @@ static void widen(float *to, const void *from, int64_t start, int64_t count, int
         return;
     }
     const uint16_t *halves = (const uint16_t *)from + start;
-    for (int64_t i = 0; i < count; i++) to[i] = widened(halves[i]);
+    for (int64_t i = 0; i < count; i++) to[i] = bfloat16_to_float(halves[i]);
 }
 
 static void narrow(void *to, const float *from, int64_t start, int64_t count, int64_t bfloat16)
@@ -87,7 +87,7 @@ static void narrow(void *to, const float *from, int64_t start, int64_t count, in
         return;
     }
     uint16_t *halves = (uint16_t *)to + start;
-    for (int64_t i = 0; i < count; i++) halves[i] = narrowed(from[i]);
+    for (int64_t i = 0; i < count; i++) halves[i] = float_to_bfloat16(from[i]);
 }
 
 /* The sum of several runs, each times a factor, is kept in registers until it is written down. */
@@ -208,7 +208,7 @@ static void pool_row(const Sizes *s, const Derived *d, const float *restrict y,
    (images, filters, windows). Returns whether there was not enough memory. */
 int pool(const Sizes *s, const void *y, void *pooled, uint8_t *where, int threads)
 {
-    const Derived d = derived(s);
+    const Derived d = derive_sizes(s);
     const int64_t row = d.out_width * s->filters, out = s->filters * d.windows;
     int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
@@ -242,8 +242,8 @@ int pool(const Sizes *s, const void *y, void *pooled, uint8_t *where, int thread
 int backward(const Sizes *s, const void *x, const float *w, const void *dy, const uint8_t *where,
              void *dx, float *dw, float *db, int threads)
 {
-    const Derived d = derived(s);
-    const int64_t out = s->filters * d.windows, blocks = (s->images - 1) / IMAGES_A_BLOCK + 1;
+    const Derived d = derive_sizes(s);
+    const int64_t out = s->filters * d.windows, blocks = (s->images - 1) / IMAGES_PER_BLOCK + 1;
     int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
     {
@@ -261,7 +261,7 @@ int backward(const Sizes *s, const void *x, const float *w, const void *dy, cons
         for (int64_t block = 0; block < blocks; block++) {
             float *own_dw = dw + block * s->filters * s->rows * d.run;
             float *own_db = db + block * s->filters;
-            for (int64_t n = block * IMAGES_A_BLOCK; n < (block + 1) * IMAGES_A_BLOCK; n++) {
+            for (int64_t n = block * IMAGES_PER_BLOCK; n < (block + 1) * IMAGES_PER_BLOCK; n++) {
                 if (failed || n >= s->images) continue;
                 widen(image, x, n * d.image, d.image, s->bfloat16);
                 widen(above, dy, n * out, out, s->bfloat16);

@@ -129,7 +129,7 @@ def gradients(
         raise ValueError(f"expected gradients {pooled} in {x.dtype}, given {dy.shape} {dy.dtype}")
     sizes = Sizes(images, height, width, channels, filters, rows, columns, x.dtype == np.uint16)
     length = columns * channels
-    lanes, images_per_block = _constant("lanes"), _constant("images_a_block")
+    lanes, images_per_block = _constant("lanes"), _constant("images_per_block")
     run = -(-length // lanes) * lanes
     padded = np.zeros((rows, filters, run), np.float32)
     padded[:, :, :length] = weight.transpose(1, 0, 2, 3).reshape(rows, filters, length)

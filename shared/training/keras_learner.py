@@ -21,7 +21,8 @@ class KerasLearner:
     """A network in Keras with its optimizer.
 
     `build_model` returns the network with its initial weights for `config.model`. A factor 0 in
-    `lr_scales` freezes a layer, including the statistics of its batch normalization.
+    `lr_scales` freezes a layer, including the statistics of its batch normalization. The other
+    arguments are those of TorchLearner.
     """
 
     asynchronous = False

@@ -23,7 +23,7 @@ class NumpyLearner:
 
     `build_model` returns the network for `config.model`, a dtype, and the generator from which initial
     weights and dropout masks are drawn. A factor 0 in `lr_scales` freezes a parameter group, including
-    the statistics of its batch normalization.
+    the statistics of its batch normalization. The other arguments are those of TorchLearner.
     """
 
     asynchronous = False
@@ -118,9 +118,9 @@ class NumpyLearner:
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
-        from shared.training.checkpoint import below
+        from shared.training.checkpoint import strip_prefix
 
-        self.load_weights(below("weights/", arrays))
+        self.load_weights(strip_prefix("weights/", arrays))
         for group, optimizer in self.optimizers.items():
             optimizer.t = numbers["steps"][group]
         for name, value in self.slots().items():

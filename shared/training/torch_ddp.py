@@ -7,6 +7,7 @@ dropout masks drawn for the whole batch, and batch statistics over all shards.
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -47,8 +48,14 @@ class DistributedTorchLearner(TorchLearner):
     def set_lr_scales(self, lr_scales: LrScales) -> None:
         """Use these factors from now on, and tell DistributedDataParallel which weights are frozen."""
         super().set_lr_scales(lr_scales)
+        # DistributedDataParallel asks torch's compiler for its mode. Importing that takes a second and
+        # 150 MiB in each process, so a stub answers if it is not imported already.
+        stub = SimpleNamespace(utils=SimpleNamespace(get_optimize_ddp_mode=str))
+        compiler = vars(torch).setdefault("_dynamo", stub)
         with lost_process():  # buffers need no broadcast: batch statistics are those of all shards
             self._ddp = DistributedDataParallel(self.model, forward_sync_buffers=False)
+        if compiler is stub:
+            del vars(torch)["_dynamo"]
 
     def select(self, examples: Examples, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Return inputs and labels of this process's shard."""

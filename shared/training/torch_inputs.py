@@ -28,7 +28,7 @@ class DeviceBatch:
 
 
 class DeviceSequences:
-    """`text.Sequences` on a device, where its batches are padded."""
+    """`sequences.Sequences` on a device, where its batches are padded."""
 
     def __init__(self, sequences: Sequences, device: torch.device) -> None:
         self._host_lengths = sequences.lengths

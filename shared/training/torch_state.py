@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from numpy.typing import NDArray
 
-from shared.training.checkpoint import below
+from shared.training.checkpoint import strip_prefix
 
 if TYPE_CHECKING:
     from shared.training.torch_learner import TorchLearner
@@ -28,9 +28,9 @@ def state(learner: "TorchLearner") -> dict[str, NDArray[Any]]:
 
 def load_state(learner: "TorchLearner", arrays: Mapping[str, NDArray[Any]]) -> None:
     """Restore what `state` returned."""
-    learner.load_weights(below("weights/", arrays))
+    learner.load_weights(strip_prefix("weights/", arrays))
     weights = dict(learner.model.named_parameters())
-    for key, array in below("optimizer/", arrays).items():
+    for key, array in strip_prefix("optimizer/", arrays).items():
         name, _, slot = key.rpartition("/")
         value = torch.tensor(array)
         if value.shape == weights[name].shape:

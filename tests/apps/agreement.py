@@ -89,6 +89,7 @@ def assert_same_steps(
     steps = steps or [(random.permutation(count)[: count // 2], 0.01 / (1 + step)) for step in range(10)]
     torch_to_keras(learners["torch"].model, learners["keras"].model)
     torch_to_numpy(learners["torch"].model, learners["numpy"].model)
+    before = torch_state(learners["torch"].model)
     losses = {
         name: [loss for loss, _ in take_steps(learner, data, steps)] for name, learner in learners.items()
     }
@@ -101,4 +102,7 @@ def assert_same_steps(
         allowed = relative * max(np.abs(value).max(), 1e-12)
         np.testing.assert_allclose(expected[name], value, rtol=0, atol=allowed, err_msg=name)
         np.testing.assert_allclose(of_keras[name], value, rtol=0, atol=allowed, err_msg=name)
+    for name, weight in learners["torch"].model.named_parameters():
+        if weight.grad is not None and weight.grad.abs().max() > 1e-3:
+            assert np.abs(expected[name] - before[name]).max() > 100 * relative, f"{name} has not moved"
     return [float(loss) for loss in losses["torch"]]

@@ -68,7 +68,7 @@ def test_an_unpacked_folder_is_the_same_data(archives: Path, tmp_path: Path) -> 
 def test_an_archive_cut_short_is_named(archives: Path, tmp_path: Path) -> None:
     path = write_archive(archives)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(DataError, match=rf"{path}: damaged or cut short"):
+    with pytest.raises(DataError, match=rf"{path}: damaged or truncated"):
         load(tmp_path)
     assert not list(tmp_path.rglob("encoded-*"))
 

@@ -115,8 +115,8 @@ def bomb() -> bytes:
     [
         (b"This is a text.", "not a picture"),
         (b"", "not a picture"),
-        (image_bytes(photo(), "JPEG")[:700], "damaged or cut short"),
-        (image_bytes(photo(), "PNG")[:2000], "damaged or cut short"),
+        (image_bytes(photo(), "JPEG")[:700], "damaged or truncated"),
+        (image_bytes(photo(), "PNG")[:2000], "damaged or truncated"),
         (bomb(), "50,000 x 50,000 pixels|too large"),
         (image_bytes(Image.new("1", (7200, 7200))), "7,200 x 7,200 pixels, and the limit is 50,000,000"),
     ],

@@ -122,7 +122,7 @@ def test_ctrl_c_in_a_subfolder_names_its_training(tmp_path: Path) -> None:
         stopped_inside(run, 7)
     assert interrupt.value.folder == tmp_path
     again = RunFolder.open(mnist_config(tmp_path, f"trainer.resume={tmp_path}"))
-    with pytest.raises(Interrupted, match=r"^between its trainings$"):
+    with pytest.raises(Interrupted, match=r"^between training runs$"):
         stopped_inside(again, 0)
 
 

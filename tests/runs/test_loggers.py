@@ -294,7 +294,7 @@ def test_a_failing_logger_costs_a_warning(
     assert len((run.path / "history.csv").read_text().splitlines()) == 1 + 3
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(warnings) == 1
-    assert warnings[0].startswith(f"warning: logger={logger} is left out from here on: ")
+    assert warnings[0].startswith(f"warning: logger={logger} is off for the rest of this run: ")
 
 
 def test_a_log_that_cannot_be_written_is_an_error_before_training(forks: Forks, tmp_path: Path) -> None:

@@ -359,7 +359,7 @@ def test_a_study_is_not_resumed_while_a_training_it_left_is_running(tmp_path: Pa
     os.close(held)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert f"{tmp_path}/trials/3: its training is still going on" in line
+    assert f"{tmp_path}/trials/3: its training is still running" in line
 
 
 def run_sweep(*words: str) -> subprocess.CompletedProcess[str]:
@@ -402,7 +402,7 @@ def test_a_study_interrupted_and_resumed_is_the_same_and_gives_the_best_command(
     process.send_signal(signal.SIGINT)
     message = process.communicate()[1]
     assert process.returncode == 130
-    assert message.startswith("interrupted: go on with: python -m tools.sweep resume=")
+    assert message.startswith("interrupted: resume with: python -m tools.sweep resume=")
     assert len(ended_trials(tmp_path / "parts")) == 1
     assert (tmp_path / "parts" / "study.png").exists()
     (resume_word,) = shlex.split(message)[-1:]

@@ -434,7 +434,7 @@ def test_a_run_in_progress_cannot_be_resumed(tmp_path: Path, monkeypatch: pytest
     stop(monkeypatch, tmp_path, *MLP)
     config = small(tmp_path, *MLP, f"trainer.resume={tmp_path}")
     running = RunFolder.open(config)
-    with pytest.raises(ConfigError, match="still going on, in another process"):
+    with pytest.raises(ConfigError, match="still running, in another process"):
         RunFolder.open(config)
     with running.session():
         pass

@@ -222,7 +222,10 @@ FAULTS = {
         "2 * (place / 4 % d->pooled_width)",
     ),
     "a run too short": ("run / LANES) {", "(run - 1) / LANES) {"),
-    "one image of each block left out": ("n = block * IMAGES_A_BLOCK;", "n = block * IMAGES_A_BLOCK + 1;"),
+    "one image of each block left out": (
+        "n = block * IMAGES_PER_BLOCK;",
+        "n = block * IMAGES_PER_BLOCK + 1;",
+    ),
     "all blocks in one sum": ("dw + block * s->filters", "dw + 0 * s->filters"),
     "no gradient of the bias": ("db[k] += own.factors[i];", ";"),
     "the input's gradient is not cleared": ("memset(gradient, 0, 4 * (d.image + d.run));", ";"),

@@ -317,6 +317,9 @@ def test_the_jobs_of_a_sweep_share_the_processes(tmp_path: Path) -> None:
     ended = Torchrun(tmp_path, words, app="xor").end()
     assert ended.status == 0, ended.output
     assert [row["status"] for row in rows(tmp_path / "sweep" / "sweep.csv")] == ["done"] * 3
+    words = ["-m", *CNN.split(), "optimizer.lr=1e30,0.01", f"hydra.sweep.dir={tmp_path}/failed"]
+    assert Torchrun(tmp_path, words).end().status == 1
+    assert [row["status"] for row in rows(tmp_path / "failed" / "sweep.csv")] == ["diverged"]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@
 Exit status: 0 if everything agrees and every planted fault is found, 5 if not, 2 for an unknown layer.
 """
 
+import json
 import logging
 import os
 import sys
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from shared import backprop
-from shared.files import write_json
+from shared.errors import ConfigError
+from shared.files import write_result
 from shared.tables import text_table
 from tools import cli
 
@@ -48,6 +50,8 @@ def gradcheck(case: str | None = None, out: str | None = None) -> int:
     """Check one layer or all of them, and print the table; return the exit status."""
     if case is not None:
         cli.check_choice("layer", case, NAMES)
+        if out is not None:
+            raise ConfigError("out=FILE holds all layers: leave case=NAME out")
     rows = check_layers([case] if case else NAMES)
     print(table(rows))
     problems = [message for row in rows for message in row["failures"]]
@@ -58,7 +62,7 @@ def gradcheck(case: str | None = None, out: str | None = None) -> int:
             "versions": {package: version(package).partition("+")[0] for package in PACKAGES},
             "layers": rows,
         }
-        write_json(Path(out), content)
+        write_result(Path(out), f"{json.dumps(content, indent=1)}\n".encode())
         print(f"\nwrote {out}", file=sys.stderr)
     return cli.FAILED_CHECK if problems else 0
 

@@ -31,7 +31,9 @@ def read_baseline(variant: Variant) -> Record | None:
     if not path.is_file():
         return None
     try:
-        (record,) = parse_records(path.read_bytes(), str(path))
+        record, *others = parse_records(path.read_bytes(), str(path))
+        if others:
+            raise InvalidResults(f"{path} has more than one case")
         record.check_baseline(MIN_BASELINE_SEEDS, str(path))
     except InvalidResults as error:
         raise ConfigError(str(error)) from error
@@ -73,7 +75,8 @@ def describe_change(old: Record | None, new: Record) -> Iterator[str]:
         yield f"{new.case}: the first baseline, {len(new.runs)} seeds"
         yield from (f"  {metric:<8}  {_mean_and_spread(new, metric)}" for metric in ("accuracy", "loss"))
         return
-    origin = f"of {old.notes['recorded']}, commit {old.notes['git']['commit'][:10]}"
+    commit = old.notes.get("git", {}).get("commit", "unknown")[:10]
+    origin = f"of {old.notes.get('recorded', 'an unknown date')}, commit {commit}"
     yield f"{new.case}: old ({origin}, {len(old.runs)} seeds) -> new ({len(new.runs)} seeds)"
     for metric, sign in (("accuracy", 1), ("loss", -1)):
         p = rank_sum_p(*([sign * getattr(run, metric) for run in record.runs] for record in (old, new)))

@@ -121,7 +121,7 @@ def run_parallel(jobs: int, action: Callable[[Item], Result], items: Sequence[It
 class Suite:
     """The variants of each case in the order of preference, and the raw results so far by title.
 
-    `root` has the code that trains.
+    `root` is the checkout whose code trains.
     """
 
     variants: Mapping[str, Sequence[Variant]]

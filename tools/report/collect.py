@@ -10,7 +10,7 @@ from typing import Any
 from shared.errors import ConfigError, DataError
 from shared.nested import flat
 from shared.runs.folder import DATE_TIME
-from shared.runs.reader import is_regular_file, load_metrics, read_history, read_values
+from shared.runs.reader import is_regular_file, load_metrics, read_rows, read_values
 from shared.runs.repeat import rerun_command
 
 NOT_ENDED = "not ended"  # status of a run without metrics.json: it is still training, or was killed
@@ -31,7 +31,8 @@ def collect_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
             problems.append(f"{folder}: {'no run in it' if folder.is_dir() else 'no such folder'}")
         for path in sorted(found):
             try:
-                runs[path.resolve()] = start_time(path), path, read_run(path)
+                run = read_run(path)
+                runs[path.resolve()] = start_time(path), path, run
             except (ConfigError, OSError) as error:
                 problems.append(str(error))
     problems += [f"{path}: {run['problem']}" for _, path, run in runs.values() if run["problem"]]
@@ -48,14 +49,15 @@ def read_run(path: Path) -> Run:
     values = read_values(path)
     problems: list[str] = []
 
-    def read_or_note(read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    def read_or_note(read: Callable[[Path], Any]) -> Any:
         try:
             return read(path)
         except DataError as error:
             problems.append(str(error).removeprefix(f"{path}{os.sep}"))
             return {}
 
-    config, metrics, history = flat(values), read_or_note(load_metrics), read_or_note(read_history)
+    config, metrics, rows = flat(values), read_or_note(load_metrics), read_or_note(read_rows)
+    history = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
     status = str(metrics.get("status", "damaged" if problems else NOT_ENDED))
     try:
         command = rerun_command(values)

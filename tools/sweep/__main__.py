@@ -87,7 +87,7 @@ def sweep(words: Sequence[str]) -> int:
         return run_trials(folder, search, new)
     except KeyboardInterrupt:
         command = shlex.join(["python", "-m", "tools.sweep", f"resume={folder}"])
-        raise KeyboardInterrupt(f"go on with: {command}") from None
+        raise KeyboardInterrupt(f"resume with: {command}") from None
     finally:
         os.close(lock)
 
@@ -132,7 +132,7 @@ def lock_study(folder: Path) -> int:
     """Lock the folder of a study; return its descriptor, which holds the lock.
 
     Raises:
-        ConfigError: the study, or a training that a killed study left behind, is still going on.
+        ConfigError: the study, or a training that a killed study left behind, is still running.
     """
     try:
         lock = lock_folder(folder)
@@ -140,7 +140,7 @@ def lock_study(folder: Path) -> int:
         raise ConfigError(f"{folder}: this study is going on in another process") from None
     if running := [run for run in sorted(folder.glob("trials/*/")) if resume.is_locked(run)]:
         os.close(lock)
-        problem = "its training is still going on, though its study was killed; wait for its end or stop it"
+        problem = "its training is still running, although its study was killed; wait for it or stop it"
         raise ConfigError(f"{running[0]}: {problem}")
     return lock
 

@@ -98,14 +98,14 @@ def measure_case(suite: Suite, variant: Variant, seeds: int) -> Row:
         "baseline_seeds": len(baseline.runs),
         "metrics": as_json([verdict])["cases"][0]["metrics"],
     }
-    changes = {}
     if verdict.outcome in ("passed", "identical"):
         with Worker(variant, suite.out.parent / "further", suite.root) as worker:
             for old in baseline.runs[len(runs) : seeds]:
                 runs.extend(record_of(variant, [worker.run(old.seed)], None).runs)
         problems = [LOG.sub("", run.problem) for run in runs if run.problem]
-        changes["compared"] = {"fault": problems[0]} if problems else mean_changes(baseline.runs, runs)
-    return row | {"runs": [run_without_log(run) for run in runs]} | changes
+        row["compared"] = {"fault": problems[0]} if problems else mean_changes(baseline.runs, runs)
+    row["runs"] = [run_without_log(run) for run in runs]
+    return row
 
 
 def run_without_log(run: Run) -> dict[str, Any]:

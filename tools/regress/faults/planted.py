@@ -3,10 +3,10 @@
 A TOML file for each part of the code that they change lists the faults:
 
     [learning_rate_tenth]
-    sentence = "The learning rate is a tenth of what the configuration says."
+    sentence = "The learning rate is a tenth of the configured one."
     cases = ["mnist_cnn_torch"]             # of conf/regression; the fault is measured on these
-    file = "shared/training/loop.py"
-    edits = [["config.optimizer.lr, total", "0.1 * config.optimizer.lr, total"]]
+    file = "shared/training/schedule.py"
+    edits = [["self._config.optimizer.lr", "0.1 * self._config.optimizer.lr"]]
 
 Each edit replaces the one place in the file where the first text stands by the second. When code is
 rewritten, restate the edit so that it plants the same mistake. A measurement belongs to the sentence:
