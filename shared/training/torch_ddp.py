@@ -5,6 +5,8 @@ the losses equal to those of a single process is here: weights for shards of dif
 dropout masks drawn for the whole batch, and batch statistics over all shards.
 """
 
+import contextlib
+import inspect
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -48,12 +50,10 @@ class DistributedTorchLearner(TorchLearner):
     def set_lr_scales(self, lr_scales: LrScales) -> None:
         """Use these factors from now on, and tell DistributedDataParallel which weights are frozen."""
         super().set_lr_scales(lr_scales)
-        # DistributedDataParallel asks torch's compiler for its mode. Importing that takes a second and
-        # 150 MiB in each process, so a stub answers if it is not imported already.
         stub = SimpleNamespace(utils=SimpleNamespace(get_optimize_ddp_mode=str))
-        compiler = vars(torch).setdefault("_dynamo", stub)
+        compiler = vars(torch).setdefault("_dynamo", stub)  # for the mode that the constructor reads
         with lost_process():  # buffers need no broadcast: batch statistics are those of all shards
-            self._ddp = DistributedDataParallel(self.model, forward_sync_buffers=False)
+            self._ddp = WithoutCompiler(self.model, forward_sync_buffers=False)
         if compiler is stub:
             del vars(torch)["_dynamo"]
 
@@ -76,6 +76,14 @@ class DistributedTorchLearner(TorchLearner):
         correct = correct.to(loss) * bool(self.shard.weight)
         total = all_reduce_sum(torch.stack([loss / distributed.world_size(), correct]))
         return total[0], total[1]
+
+
+class WithoutCompiler(DistributedDataParallel):
+    """Does not import torch's compiler, which takes each process a second and 150 MiB."""
+
+    _inside_ddp_forward = contextlib.contextmanager(
+        inspect.unwrap(DistributedDataParallel._inside_ddp_forward)
+    )
 
 
 def shard_layers(model: nn.Module, shard: Shard, device: torch.device) -> nn.Module:
