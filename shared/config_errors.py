@@ -133,9 +133,7 @@ def check_overrides(schema: type[BaseModel], overrides: Sequence[str], multirun:
                 choices = ", ".join(group_choices(schema, key))
                 raise ConfigError(f"unknown {key} {name!r}; choose from {choices}")
         if override.is_sweep_override() and not multirun:
-            raise ConfigError(
-                f"{override.input_line} holds several values: add -m (with make: ARGS=-m) to run each in turn"
-            )
+            raise ConfigError(f"{override.input_line} holds several values: add -m (with make: ARGS=-m)")
 
 
 def _values_of(override: Override) -> Iterator[Any]:

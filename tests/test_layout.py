@@ -27,7 +27,6 @@ FLOORS = {
     "shared.data": 1,
     "shared.distributed": 1,
     "shared.files": 1,
-    "shared.nested": 1,
     "shared.tables": 1,
     "shared.torch_distributed": 1,
     "shared.application": 2,

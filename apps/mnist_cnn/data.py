@@ -73,7 +73,7 @@ def augmentation(config: Config) -> Augment:
 
     def augment(images: Standardized, random: np.random.Generator) -> Standardized:
         on_cpu = isinstance(images.pixels, np.ndarray)
-        module = importlib.import_module(f"shared.{'data.augment' if on_cpu else 'training.torch_inputs'}")
+        module = importlib.import_module(f"shared.{'data.images' if on_cpu else 'training.torch_inputs'}")
         return replace(images, pixels=module.shift(images.pixels, random, config.data.shift))
 
     return augment

@@ -134,11 +134,7 @@ class RunFolder:
             raise
         finally:
             self.on_interrupt = None  # it may hold a whole network
-            try:
-                self._close()
-            finally:
-                if self._unlock is not None:
-                    self._unlock()
+            self._close()
 
     def _save_after_ctrl_c(self, interrupt: KeyboardInterrupt) -> Interrupted:
         """Save what is not saved yet; return an error that says how far the run was."""
@@ -170,6 +166,8 @@ class RunFolder:
                 folder.remove_checkpoints()
         if self._log is not None:
             self._log.close(self.metrics)
+        if self._unlock is not None:
+            self._unlock()
 
     def warn(self, message: str) -> None:
         """Print a warning, once in a run and its subfolders."""

@@ -9,9 +9,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from shared import CONF
 from shared.compose import compose
-from shared.config import AppConfig, Trainer
+from shared.config import AppConfig, Trainer, flat
 from shared.errors import ConfigError
-from shared.nested import flat
 
 # Strings that Hydra reads without quotes, and words that it would not read as strings.
 PLAIN_STRING = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.config import AppConfig
+from shared.config import AppConfig, flat
 from shared.errors import ConfigError, DataError
-from shared.nested import flat
 from shared.runs.folder import lock_folder
 from shared.runs.reader import read_config, read_status
 

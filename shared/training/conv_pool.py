@@ -129,7 +129,9 @@ def gradients(
         raise ValueError(f"expected gradients {pooled} in {x.dtype}, given {dy.shape} {dy.dtype}")
     sizes = Sizes(images, height, width, channels, filters, rows, columns, x.dtype == np.uint16)
     length = columns * channels
-    lanes, images_per_block = _constant("lanes"), _constant("images_per_block")
+    lanes, images_per_block = (
+        ctypes.c_int64.in_dll(library(), name).value for name in ("lanes", "images_per_block")
+    )
     run = -(-length // lanes) * lanes
     padded = np.zeros((rows, filters, run), np.float32)
     padded[:, :, :length] = weight.transpose(1, 0, 2, 3).reshape(rows, filters, length)
@@ -140,10 +142,6 @@ def gradients(
     arrays = map(_pointer, (x, padded, dy, where, dx, dw, db))
     _check(library().backward(ctypes.byref(sizes), *arrays, threads))
     return dx, dw.sum(0)[:, :, :length].reshape(weight.shape), db.sum(0)
-
-
-def _constant(name: str) -> int:
-    return ctypes.c_int64.in_dll(library(), name).value
 
 
 def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parallel import DistributedDataParallel as DDP  # noqa: N817  (the usual name)
 
 from shared import distributed
 from shared.config import AppConfig
@@ -53,7 +53,7 @@ class DistributedTorchLearner(TorchLearner):
         stub = SimpleNamespace(utils=SimpleNamespace(get_optimize_ddp_mode=str))
         compiler = vars(torch).setdefault("_dynamo", stub)  # for the mode that the constructor reads
         with lost_process():  # buffers need no broadcast: batch statistics are those of all shards
-            self._ddp = WithoutCompiler(self.model, forward_sync_buffers=False)
+            self._ddp = WithoutCompiler(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)
         if compiler is stub:
             del vars(torch)["_dynamo"]
 
@@ -78,12 +78,10 @@ class DistributedTorchLearner(TorchLearner):
         return total[0], total[1]
 
 
-class WithoutCompiler(DistributedDataParallel):
+class WithoutCompiler(DDP):
     """Does not import torch's compiler, which takes each process a second and 150 MiB."""
 
-    _inside_ddp_forward = contextlib.contextmanager(
-        inspect.unwrap(DistributedDataParallel._inside_ddp_forward)
-    )
+    _inside_ddp_forward = contextlib.contextmanager(inspect.unwrap(DDP._inside_ddp_forward))
 
 
 def shard_layers(model: nn.Module, shard: Shard, device: torch.device) -> nn.Module:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shared.data.augment import shift
+from shared.data.images import shift
 
 BACKGROUND = -0.4
 

@@ -18,9 +18,8 @@ from apps.attention.torch_model import build_model as attention_model
 from apps.imdb_rnn.torch_model import build_model as reviews_model
 from apps.mnist_cnn.torch_model import build_model as images_model
 from apps.resnet_transfer.torch_model import build_model as pictures_model
-from shared.data import augment
 from shared.data.examples import Examples
-from shared.data.images import Standardized
+from shared.data.images import Standardized, shift
 from shared.data.sequences import Documents, Sequences
 from shared.errors import TrainingDiverged
 from shared.training import numpy_learner, torch_inputs, torch_learner
@@ -160,7 +159,7 @@ def test_batches_on_the_device_equal_those_on_the_host(inputs: Any) -> None:
 def test_images_are_shifted_on_the_device_as_on_the_host(pixels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 9, 8)).astype(np.uint8)
     in_torch = torch_inputs.shift(torch.from_numpy(images), np.random.default_rng(3), pixels)
-    in_numpy = augment.shift(images, np.random.default_rng(3), pixels)
+    in_numpy = shift(images, np.random.default_rng(3), pixels)
     np.testing.assert_array_equal(in_torch.numpy(), in_numpy)
 
 
