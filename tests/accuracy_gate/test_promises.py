@@ -55,7 +55,7 @@ def test_honest_suites_rarely_fail(suites: int, same: float | None) -> None:
 @pytest.mark.parametrize("same", [None, 0.0, 0.6, 0.9])
 def test_honest_suites_fail_at_most_once_in_a_hundred(same: float | None) -> None:
     plan = Plan(20, 15, paired=same is not None)  # as many cases as conf/regression has
-    rate, seeds = false_alarms(4000 if same is None else 2000, plan, same)
+    rate, seeds = false_alarms(2000 if same is None else 1000, plan, same)
     print(f"{same} of the runs unchanged: {rate:.2%} false alarms, {seeds:.1f} seeds a case")
     assert rate <= FALSE_ALARM_RATE
 
