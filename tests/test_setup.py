@@ -19,7 +19,12 @@ def test_an_update_that_fails_keeps_the_environment(tmp_path: Path) -> None:
 
 
 def test_a_word_that_is_no_target_is_refused_before_anything_runs() -> None:
-    result = subprocess.run(["make", "train-mnist", "optimizer.lr"], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        ["make", "--no-print-directory", "train-mnist", "optimizer.lr"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 2
     assert result.stdout == ""
     assert "there is no target 'optimizer.lr'" in result.stderr

@@ -140,7 +140,7 @@ def test_pictures_are_answered_one_by_one(digits_run: Path, tmp_path: Path, caps
             re.escape(f"{tmp_path}/{name}") + r": (\d \d+\.\d%, ){2}\d \d+\.\d% \(dark on light\)", line
         )
     assert len(said.err.splitlines()) == 3
-    for message in ("short.png: damaged or cut", "words.png: not a pic", "none.png cannot be read"):
+    for message in ("short.png: damaged or truncated", "words.png: not a pic", "none.png cannot be read"):
         assert message in said.err
     assert (tmp_path / "a_prediction.png").read_bytes() == before, "an input stays as it is"
     for name in ("a_prediction_2", "a_prediction_3", "$x^$_prediction", "a_prediction_prediction"):
