@@ -130,11 +130,11 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
             join_processes(device_of(config.trainer))
         train(config)
     except Interrupted as interrupt:
-        from shared.runs.repeat import hydra_text
+        from shared.runs.repeat import PYTHON, hydra_text
 
         overrides = [word for word in HydraConfig.get().overrides.task if "trainer.resume=" not in word]
         command = shlex.join([*overrides, f"trainer.resume={hydra_text(str(interrupt.folder))}"])
-        raise KeyboardInterrupt(f"{interrupt}; resume with: python -m apps.{app} {command}") from None
+        raise KeyboardInterrupt(f"{interrupt}; resume with: {PYTHON} -m apps.{app} {command}") from None
 
 
 def exit_status_of(action: Callable[[], object]) -> int:

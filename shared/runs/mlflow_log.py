@@ -22,7 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from shared.config import AppConfig
 from shared.errors import ConfigError
-from shared.runs.database import check_database
+from shared.files import check_database
 from shared.runs.loggers import Point, hyperparameters
 from shared.runs.resume import RUNS
 

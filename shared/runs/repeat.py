@@ -2,7 +2,9 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -12,6 +14,8 @@ from shared.compose import compose
 from shared.config import AppConfig, Trainer, flat
 from shared.errors import ConfigError
 
+# What starts Python here: the environment of `make install` need not be activated.
+PYTHON = ".venv/bin/python" if Path(sys.prefix) == CONF.parent / ".venv" else "python"
 # Strings that Hydra reads without quotes, and words that it would not read as strings.
 PLAIN_STRING = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 RESERVED_WORDS = {"null", "true", "false", "nan", "inf"}
@@ -33,7 +37,7 @@ def rerun_command(values: Mapping[str, Any]) -> str:
     Raises:
         ConfigError: there is none (see `rerun_overrides`).
     """
-    return shlex.join(["python", "-m", f"apps.{values.get('app')}", *rerun_overrides(values)])
+    return shlex.join([PYTHON, "-m", f"apps.{values.get('app')}", *rerun_overrides(values)])
 
 
 def rerun_overrides(values: Mapping[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from apps.mnist_cnn.train import build_learner, train
 from shared.data import digits
 from shared.errors import ConfigError, TrainingDiverged
 from shared.runs.reader import load_weights
+from shared.runs.repeat import PYTHON
 from shared.training.loop import evaluate
 from shared.training.schedule import learning_rates, shuffled_batches
 from tests.apps.agreement import FRAMEWORKS, assert_same_steps
@@ -235,7 +236,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch(kind: signal.Signals, framework: str, 
     assert stderr.startswith("interrupted: after step ")
     assert len(stderr.splitlines()) == 1
     assert stderr.endswith(
-        "; resume with: python -m apps.mnist_cnn data=digits model=mlp trainer.epochs=100000 "
+        f"; resume with: {PYTHON} -m apps.mnist_cnn data=digits model=mlp trainer.epochs=100000 "
         f"trainer.batch_size=1 framework={framework} trainer.resume={tmp_path}\n"
     )
     assert len(list(tmp_path.glob("checkpoint_*"))) == 1

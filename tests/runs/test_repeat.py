@@ -12,7 +12,7 @@ from shared import CONF
 from shared.compose import compose
 from shared.errors import ConfigError
 from shared.runs.reader import read_values
-from shared.runs.repeat import rerun_command, rerun_overrides
+from shared.runs.repeat import PYTHON, rerun_command, rerun_overrides
 
 APPS = sorted({path.stem for path in CONF.glob("*.yaml")} - {"base"})
 CHANGES = [
@@ -46,13 +46,13 @@ def without_folder(values: dict[str, Any]) -> dict[str, Any]:
 def test_the_command_composes_to_the_same_configuration(app: str, words: list[str]) -> None:
     values = values_of(app, words)
     python, flag, module, *given = shlex.split(rerun_command(values))
-    assert (python, flag, module) == ("python", "-m", f"apps.{app}")
+    assert (python, flag, module) == (PYTHON, "-m", f"apps.{app}")
     assert without_folder(compose(app, tuple(given))) == without_folder(values)
     assert len(given) <= len(words)
 
 
 def test_defaults_need_no_words() -> None:
-    assert rerun_command(values_of("mnist_cnn", [])) == "python -m apps.mnist_cnn"
+    assert rerun_command(values_of("mnist_cnn", [])) == f"{PYTHON} -m apps.mnist_cnn"
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -14,6 +14,7 @@ import pytest
 from shared import charts
 from shared.errors import TrainingDiverged
 from shared.runs.folder import RunFolder
+from shared.runs.repeat import PYTHON
 from tests.helpers import mnist_config
 from tests.tools.browser import MISSING, Browser, browser
 from tools.report.__main__ import main
@@ -95,7 +96,7 @@ def test_runs_of_every_status_are_in_the_page(tmp_path: Path) -> None:
     assert done["history"]["validation_loss"] == [1.1 / epoch for epoch in (1, 2, 3)]
     assert done["config"]["data.name"] == "digits"
     assert done["facts"]["metrics.git.commit"] == "0123abcd"
-    assert done["command"] == "python -m apps.mnist_cnn data=digits"
+    assert done["command"] == f"{PYTHON} -m apps.mnist_cnn data=digits"
     for run in found:  # what there is without a script
         assert f"<tr><th>{run['name']}</th><td>mnist_cnn</td><td>{run['status']}</td>" in page
 

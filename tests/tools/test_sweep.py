@@ -22,6 +22,7 @@ from shared.compose import compose
 from shared.errors import ConfigError, TrainingDiverged
 from shared.runs.folder import lock_folder
 from shared.runs.reader import read_rows
+from shared.runs.repeat import PYTHON
 from tests.forks import Forks
 from tests.helpers import ROOT
 from tools.sweep import results, search, trial
@@ -383,7 +384,7 @@ def test_a_study_interrupted_and_resumed_is_the_same_and_gives_the_best_command(
     assert whole.returncode == 0, whole.stderr
     assert "This score is optimistic" in whole.stdout
     python, flag, module, *words = shlex.split(whole.stdout.splitlines()[-1])
-    assert (python, flag, module) == ("python", "-m", "apps.xor")
+    assert (python, flag, module) == (PYTHON, "-m", "apps.xor")
     content = json.loads((tmp_path / "whole" / "study.json").read_text())
     params = content["records"][content["best"]]["params"]
     values = compose("xor", tuple(words))
@@ -402,7 +403,7 @@ def test_a_study_interrupted_and_resumed_is_the_same_and_gives_the_best_command(
     process.send_signal(signal.SIGINT)
     message = process.communicate()[1]
     assert process.returncode == 130
-    assert message.startswith("interrupted: resume with: python -m tools.sweep resume=")
+    assert message.startswith(f"interrupted: resume with: {PYTHON} -m tools.sweep resume=")
     assert len(ended_trials(tmp_path / "parts")) == 1
     assert (tmp_path / "parts" / "study.png").exists()
     (resume_word,) = shlex.split(message)[-1:]

@@ -37,6 +37,7 @@ from shared.files import write_result
 from shared.runs import resume
 from shared.runs.environment import ROOT
 from shared.runs.folder import lock_folder
+from shared.runs.repeat import PYTHON
 from tools import cli
 from tools.sweep import search as searches
 from tools.sweep.search import Search
@@ -85,7 +86,7 @@ def sweep(words: Sequence[str]) -> int:
         write_result(folder / SEARCH, OmegaConf.to_yaml(search.model_dump()).encode())
         return run_trials(folder, search, new)
     except KeyboardInterrupt:
-        command = shlex.join(["python", "-m", "tools.sweep", f"resume={folder}"])
+        command = shlex.join([PYTHON, "-m", "tools.sweep", f"resume={folder}"])
         raise KeyboardInterrupt(f"resume with: {command}") from None
     finally:
         os.close(lock)

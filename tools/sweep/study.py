@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.errors import ConfigError
-from shared.runs.database import check_database
+from shared.files import check_database
 from shared.runs.repeat import hydra_text
 from tools.sweep.search import Choice, Integer, LogUniform, Range, Search
 
