@@ -115,7 +115,8 @@ def commands_to_try() -> Iterator[Any]:
 def test_command_works(command: str, app: str, tmp_path: Path) -> None:
     words = with_real_paths(command, tmp_path)
     if tool := RUN_TOOL.search(command):
-        train(["make", TARGETS[app]], tmp_path)
+        framework = ["framework=torch"] if tool[1] == "export" else []  # the only one to be exported
+        train(["make", TARGETS[app], *framework], tmp_path)
         if tool[1] == "rerun":
             out = f"--out {tmp_path}/again"
             words += [f"ARGS={out}"] if words[0] == "make" else out.split()

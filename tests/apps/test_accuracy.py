@@ -12,6 +12,7 @@ import pytest
 from tests.helpers import ROOT, app_config, lowest_expected
 
 OFFLINE = ("data.download=false", "data.fallback=null")  # tests do not download
+FILES = {"mnist": "train-images-idx3-ubyte", "imdb": "aclImdb_v1.tar.gz"}  # in the cache
 APPS = {"mnist": ("mnist_cnn", 10_000), "imdb": ("imdb_rnn", 25_000)}  # with the size of the test set
 CASES = [
     *product(["mnist"], ["torch", "keras"], ["cnn", "fast_cnn", "mlp"]),
@@ -23,7 +24,7 @@ CASES = [
 
 def needs(dataset: str) -> pytest.MarkDecorator:
     """Skip a test unless a data set is in the cache or in the folder of archives."""
-    available = os.environ.get("DATA_ARCHIVES") or (ROOT / "data" / dataset).is_dir()
+    available = os.environ.get("DATA_ARCHIVES") or (ROOT / "data" / dataset / FILES[dataset]).exists()
     reason = f"{dataset} is neither in data/{dataset} nor in a folder that DATA_ARCHIVES names"
     return pytest.mark.skipif(not available, reason=reason)
 

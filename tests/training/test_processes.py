@@ -313,11 +313,11 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_latest_run_resumes(long_run: Path, t
 
 @pytest.mark.slow
 def test_the_jobs_of_a_sweep_share_the_processes(tmp_path: Path) -> None:
-    words = ["-m", *XOR.split(), "trainer.max_steps=4", "seed=0,1,2", f"hydra.sweep.dir={tmp_path}/sweep"]
+    words = [*XOR.split(), "trainer.max_steps=4", "seed=0,1,2", f"hydra.sweep.dir={tmp_path}/sweep", "-m"]
     ended = Torchrun(tmp_path, words, app="xor").end()
     assert ended.status == 0, ended.output
     assert [row["status"] for row in rows(tmp_path / "sweep" / "sweep.csv")] == ["done"] * 3
-    words = ["-m", *CNN.split(), "optimizer.lr=1e30,0.01", f"hydra.sweep.dir={tmp_path}/failed"]
+    words = [*CNN.split(), "optimizer.lr=1e30,0.01", f"hydra.sweep.dir={tmp_path}/failed", "-m"]
     assert Torchrun(tmp_path, words).end().status == 1
     assert [row["status"] for row in rows(tmp_path / "failed" / "sweep.csv")] == ["diverged"]
 
