@@ -146,7 +146,6 @@ def decision_surface(
     points: NDArray[np.float64],
     labels: NDArray[np.int64],
     title: str,
-    legend: str = "center",
 ) -> bytes:
     """Return a PNG of the probabilities that a network with two inputs gives over a plane.
 
@@ -156,7 +155,6 @@ def decision_surface(
         points: the examples, (N, 2).
         labels: their classes, 0 or 1, (N,).
         title: of the chart.
-        legend: matplotlib's name of a place away from the points.
     """
     chart = figure(size=(8, 6.5))
     axes = chart.subplots()
@@ -166,7 +164,7 @@ def decision_surface(
     for label, marker in ((0, "o"), (1, "s")):
         axes.scatter(*points[labels == label].T, marker=marker, label=f"class {label}", **look)
     axes.set(xlabel="first bit", ylabel="second bit", title=f"{title}; black: probability 0.5")
-    axes.legend(loc=legend, labelspacing=1)
+    legend_below(chart, axes, 2)
     chart.colorbar(image, ax=axes, label="probability of class 1")
     return png(chart)
 

@@ -109,7 +109,7 @@ def accuracy_by_pairs(metrics: dict[str, Any], data: RecallData, title: str) -> 
     axes.set_ylim(0, 110)
     axes.set_yticks(range(0, 101, 20))
     charts.label_axes(axes, "pairs in an example", "test accuracy (%)", title)
-    axes.legend(loc="center left", bbox_to_anchor=(0.02, 0.4))
+    charts.legend_below(chart, axes, 4)
     return charts.png(chart)
 
 

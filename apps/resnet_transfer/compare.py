@@ -17,7 +17,7 @@ from apps.resnet_transfer.weights import initial_weights
 from shared.data.images import ImageData
 from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
-from shared.files import read_file
+from shared.files import read_file, relative_path
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate
@@ -51,7 +51,7 @@ def compare(config: Config) -> dict[str, Any]:
     with run.session():
         initial = initial_weights(config, images, run)
         run.metrics |= {"mode": "compare", "weights": initial.name, "classes": list(images.classes)}
-        print(f"run folder: {run.path}", flush=True)
+        print(f"run folder: {relative_path(run.path)}", flush=True)
         results: dict[str, list[Row]] = {}
         for (count, mode), configs in groups.items():
             rows = results[f"{mode}_{count or 'all'}"] = []
@@ -188,5 +188,5 @@ def comparison_chart(rows: list[Row], classes: int, title: str) -> bytes:
     axes.minorticks_off()
     title += f"\nlines: mean of {scores.shape[1]} seeds; bands: lowest to highest"
     charts.label_axes(axes, "labeled images per class", "test accuracy (%)", title)
-    axes.legend(loc="lower right")
+    charts.legend_below(chart, axes, 1)
     return charts.png(chart)

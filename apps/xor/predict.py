@@ -26,9 +26,8 @@ def predict(run: FinishedRun[Config], text: str) -> Prediction:
     side = np.linspace(min(0, row.min()) - 0.5, max(1, row.max()) + 0.5, 101)
     points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     surface = probabilities(run.learner, run.config, points).reshape(len(side), len(side))
-    corner = "upper right" if row[1] < side.mean() else "lower right"  # away from the row
     title = f"{text}: {probability:.4f}, class {label}"
-    chart = charts.decision_surface(side, surface, row[None], np.array([label]), title, corner)
+    chart = charts.decision_surface(side, surface, row[None], np.array([label]), title)
     return Prediction(f"{text}: class {label}, probability of class 1: {probability:.4f}", chart)
 
 
