@@ -18,6 +18,9 @@ WORDS = $(filter-out ARGS=% PYTHON=%,$(subst \$(SPACE),•,$(MAKEOVERRIDES)))
 quoted = $(subst •,$(SPACE),$(patsubst %,'%',$(subst ','\'',$(subst $$$$,$$,$(1)))))
 value_of = $(call quoted,$(patsubst $(1)=%,%,$(filter $(1)=%,$(WORDS))))
 OVERRIDES = $(ARGS) $(call quoted,$(WORDS))
+# Refuses the KEY=VALUEs that a target does not read.
+only = $(foreach word,$(filter-out $(addsuffix =%,$(1)),$(WORDS)),\
+	$(error $(word): this target reads only ARGS $(addsuffix =VALUE,$(1))))
 
 # Refuse a word without `=`: make would train with the defaults first, and then fail on it.
 TARGETS := $(shell sed -n 's/^\([a-z-]*\):.* \#\# .*/\1/p' Makefile) $(READY)
@@ -78,19 +81,19 @@ evaluate: $(READY) ## score a finished run again (run=latest or run=FOLDER; data
 
 .PHONY: predict
 predict: $(READY) ## predict with a finished run (run=latest input=digit.png; ARGS='a.png b.png': several inputs)
-	@$(RUN) -m tools.predict $(call value_of,run) $(call value_of,input) $(ARGS)
+	@$(call only,run input)$(RUN) -m tools.predict $(call value_of,run) $(call value_of,input) $(ARGS)
 
 .PHONY: export
 export: $(READY) ## write the torch network of a run as ONNX (run=latest; ARGS='--out FILE')
-	@$(RUN) -m tools.export $(call value_of,run) $(ARGS)
+	@$(call only,run)$(RUN) -m tools.export $(call value_of,run) $(ARGS)
 
 .PHONY: rerun
 rerun: $(READY) ## repeat a run and compare the results to the last bit (run=latest)
-	@$(RUN) -m tools.rerun $(call value_of,run) $(ARGS)
+	@$(call only,run)$(RUN) -m tools.rerun $(call value_of,run) $(ARGS)
 
 .PHONY: new-app
 new-app: $(READY) ## write a new application to start from (name=NAME; CONTRIBUTING.md)
-	@$(RUN) -m tools.new_app $(call value_of,name)
+	@$(call only,name)$(RUN) -m tools.new_app $(call value_of,name)
 
 .PHONY: sweep
 sweep: $(READY) ## search for the best hyperparameters (app=mnist_cnn; resume=FOLDER: an interrupted study)
@@ -98,7 +101,7 @@ sweep: $(READY) ## search for the best hyperparameters (app=mnist_cnn; resume=FO
 
 .PHONY: report
 report: $(READY) ## write one HTML page of all runs in outputs/ (ARGS='FOLDER ... --out FILE': other runs)
-	@$(RUN) -m tools.report $(ARGS)
+	@$(call only)$(RUN) -m tools.report $(ARGS)
 
 .PHONY: gradcheck
 gradcheck: $(READY) ## compare the hand-written gradients with torch, Keras and finite differences (case=NAME, out=FILE)

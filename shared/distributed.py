@@ -3,7 +3,9 @@
 Functions that communicate raise LostProcess if another process has ended.
 """
 
+import functools
 import os
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -34,6 +36,13 @@ def available_cores() -> int:
     """Return the number of cores for this process; processes on one machine share them equally."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // local_world_size())
+
+
+@functools.cache
+def print_once(message: str) -> None:
+    """Print a message to stderr, once and on rank 0 only."""
+    if rank() == 0:
+        print(message, file=sys.stderr)
 
 
 def broadcast_from_rank0(decide: Callable[[], T]) -> T:

@@ -28,6 +28,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def relative_path(path: Path) -> Path:
+    """Return a path below the working folder relative to it, and any other as it is, to be printed."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def write_result(path: Path, content: bytes) -> None:
     """Write a file that a tool was asked for, or raise ConfigError."""
     if path.is_dir():

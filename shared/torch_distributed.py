@@ -46,6 +46,8 @@ def lost_process(message: str = "another process of this training has ended") ->
     """Turn a broken connection into LostProcess."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise LostProcess(
             f"{message}; if there is a checkpoint, trainer.resume=latest continues from it\n"

@@ -31,6 +31,13 @@ def test_a_word_that_is_no_target_is_refused_before_anything_runs() -> None:
     assert "a key is set with optimizer.lr=VALUE" in result.stderr
 
 
+def test_a_key_that_a_target_does_not_read_is_refused() -> None:
+    command = ["make", "--no-print-directory", "export", "run=latest", "out=net.onnx"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "out=net.onnx: this target reads only ARGS run=VALUE" in result.stderr
+
+
 def test_windows_is_refused_in_one_line() -> None:
     code = "import sys; sys.platform = 'win32'; import shared"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.attention.config import MeanPooling, Model, MultiHead, SingleHead
-from shared.backprop import Array, Dropout, Embedding, Linear, Module, Sequential
-from shared.backprop.attention import MultiheadAttention, ScaledDotProductAttention
+from shared import backprop as nn
+from shared.backprop import Array
 from shared.data.sequences import PAD
 
 
-class NumpyNetwork(Module):
+class NumpyNetwork(nn.Module):
     """`TorchNetwork` in NumPy; ids (N, T) to logits (N, outputs).
 
     Backward: question and mixture are added, so both get the gradient of the sum; an item is the
@@ -25,10 +25,10 @@ class NumpyNetwork(Module):
         super().__init__()
         size = config.embedding
         self.tokens, self.paired = tokens, paired
-        self.embedding = Embedding(tokens + (not paired), size, dtype=dtype, rng=rng)
+        self.embedding = nn.Embedding(tokens + (not paired), size, dtype=dtype, rng=rng)
         self.embedding.params["weight"] *= config.std
-        self.head = Sequential(
-            dropout=Dropout(config.dropout, rng=rng), fc=Linear(size, outputs, dtype=dtype, rng=rng)
+        self.head = nn.Sequential(
+            dropout=nn.Dropout(config.dropout, rng=rng), fc=nn.Linear(size, outputs, dtype=dtype, rng=rng)
         )
         self._add(embedding=self.embedding, **self.head.children)
 
@@ -78,9 +78,9 @@ class NumpySingleHead(NumpyNetwork):
         super().__init__(config, *sizes)
         dtype, rng = sizes[-2:]
         self.query, self.key, self.value = (
-            Linear(config.embedding, config.embedding, dtype=dtype, rng=rng) for _ in range(3)
+            nn.Linear(config.embedding, config.embedding, dtype=dtype, rng=rng) for _ in range(3)
         )
-        self.attention = ScaledDotProductAttention()
+        self.attention = nn.ScaledDotProductAttention()
         self._add(query=self.query, key=self.key, value=self.value)
 
     def mix(self, question: Array, items: Array, mask: Array) -> tuple[Array, Array]:
@@ -99,7 +99,7 @@ class NumpyMultiHead(NumpyNetwork):
     def __init__(self, config: MultiHead, *sizes: Any) -> None:
         super().__init__(config, *sizes)
         dtype, rng = sizes[-2:]
-        self.attention = MultiheadAttention(
+        self.attention = nn.MultiheadAttention(
             config.embedding, config.heads, batch_first=True, dtype=dtype, rng=rng
         )
         self._add(attention=self.attention)
@@ -119,7 +119,7 @@ class NumpyMeanPooling(NumpyNetwork):
     def __init__(self, config: MeanPooling, *sizes: Any) -> None:
         super().__init__(config, *sizes)
         dtype, rng = sizes[-2:]
-        self.value = Linear(config.embedding, config.embedding, dtype=dtype, rng=rng)
+        self.value = nn.Linear(config.embedding, config.embedding, dtype=dtype, rng=rng)
         self._add(value=self.value)
 
     def mix(self, question: Array, items: Array, mask: Array) -> tuple[Array, Array]:
@@ -146,6 +146,6 @@ NETWORKS: dict[str, Any] = {
 
 def build_model(
     config: Model, dtype: type, rng: np.random.Generator, tokens: int, outputs: int, paired: bool
-) -> Module:
+) -> nn.Module:
     """Return the network that `config.name` names; see torch_model.py."""
     return NETWORKS[config.name](config, tokens, outputs, paired, dtype, rng)

@@ -8,6 +8,7 @@ from apps.gradient_flow.data import load_data, split
 from apps.gradient_flow.learner import METHODS, GradientLearner, best_epoch, fit, validation_losses
 from shared.data.examples import Examples
 from shared.data.images import ImageData
+from shared.files import relative_path
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.training.loop import Evaluation, announce, evaluate, finish
@@ -75,7 +76,7 @@ def write_charts(run: RunFolder, config: Config, data: ImageData, results: Mappi
         drawn.append(figure)
         print(f"  {figure.name}.png, {figure.name}.csv: {figure.title}", flush=True)
     run.write(PAGE, page(drawn, config.framework, config.seed).encode())
-    print(f"page: {run.path / PAGE}", flush=True)
+    print(f"page: {relative_path(run.path / PAGE)}", flush=True)
     history, test = results["early stopping"]
     title = f"Early stopping: tested with the weights of epoch {best_epoch(validation_losses(run))}"
     scores = test.loss, test.accuracy

@@ -1,6 +1,5 @@
 """The data: MNIST or the embedded digits, split, standardized, and shifted for training."""
 
-import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from apps.mnist_cnn.config import Config
 from shared.data.examples import Examples, hold_back
-from shared.data.images import ImageData, Standardized
+from shared.data.images import ImageData, Standardized, shift
 from shared.training.loop import Augment
 
 
@@ -72,8 +71,10 @@ def augmentation(config: Config) -> Augment:
     """Return the function that shifts the training images of an epoch, on their device."""
 
     def augment(images: Standardized, random: np.random.Generator) -> Standardized:
-        on_cpu = isinstance(images.pixels, np.ndarray)
-        module = importlib.import_module(f"shared.{'data.images' if on_cpu else 'training.torch_inputs'}")
-        return replace(images, pixels=module.shift(images.pixels, random, config.data.shift))
+        if not isinstance(images.pixels, np.ndarray):
+            from shared.training import torch_inputs
+
+            return replace(images, pixels=torch_inputs.shift(images.pixels, random, config.data.shift))
+        return replace(images, pixels=shift(images.pixels, random, config.data.shift))
 
     return augment

@@ -127,7 +127,7 @@ class Conv2d(_Window):
         return self._keep(y, matrix, padded.shape)
 
     def backward(self, dy: Array) -> Array:
-        """Return dx."""
+        """Return dx; `grads` then holds dW and db."""
         matrix, padded_shape = self._recall(dy)
         count, _, rows, columns = dy.shape
         dy_matrix = dy.reshape(count, self.groups, -1, rows * columns)

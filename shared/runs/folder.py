@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import re
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from omegaconf import OmegaConf
 from shared import distributed
 from shared.config import AppConfig
 from shared.errors import ConfigError, Interrupted, TrainingDiverged
-from shared.files import write_atomically
+from shared.files import relative_path, write_atomically
 
 WEIGHTS = "weights.safetensors"
 CHECKPOINTS = "checkpoint_*.safetensors"  # of an unfinished run (shared/training/checkpoint.py)
@@ -57,7 +56,6 @@ class RunFolder:
         self._config, self._parent = config, parent
         self._subfolders: list[RunFolder] = []
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._warnings: set[str] = parent._warnings if parent else set()
         self._log: Any = None  # a RunLog, if the configuration names a logger
         self._unlock = weakref.finalize(self, os.close, lock) if lock is not None else None
 
@@ -146,7 +144,7 @@ class RunFolder:
             error = Interrupted(f"{self._progress()}, without a checkpoint")
         except ConfigError as unwritten:
             error = Interrupted(f"not everything could be written: {unwritten}")
-        error.folder = self.path  # the outermost folder sets it last
+        error.folder = relative_path(self.path)  # the outermost folder sets it last
         return error
 
     def _write_failure(self, status: str, error: BaseException) -> None:
@@ -168,12 +166,6 @@ class RunFolder:
             self._log.close(self.metrics)
         if self._unlock is not None:
             self._unlock()
-
-    def warn(self, message: str) -> None:
-        """Print a warning, once in a run and its subfolders."""
-        if self.is_writer and message not in self._warnings:
-            self._warnings.add(message)
-            print(f"warning: {message}", file=sys.stderr)
 
     def remove(self, name: str) -> None:
         """Remove a file if it exists."""

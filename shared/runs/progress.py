@@ -67,14 +67,14 @@ class TrainingProgress:
 
 def announcement(metrics: dict[str, Any], run_dir: str) -> str:
     """Return the lines before training: model, data, and where the results will be."""
-    count = metrics.get("validation_examples")
-    validation = f"{count:,} to validate, " if count else ""
+    validation = f"{count:,} to validate, " if (count := metrics.get("validation_examples")) else ""
     processes = metrics["hardware"].get("processes", 1)
+    threads = metrics["hardware"]["threads"]
     times = f"{processes} processes of " if processes > 1 else ""
     return (
         f"{metrics['app']}: {metrics['model']} in {metrics['framework']}, "
         f"{metrics['parameters']:,} parameters, {metrics['precision']}, "
-        f"{times}{metrics['hardware']['threads']} threads, seed {metrics['seed']}\n"
+        f"{times}{threads} thread{'s' * (threads > 1)}, seed {metrics['seed']}\n"
         f"data: {metrics['dataset']} ({metrics['dataset_source']}): "
         f"{metrics['train_examples']:,} examples to train, {validation}"
         f"{metrics['test_examples']:,} to test\n"

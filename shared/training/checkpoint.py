@@ -116,9 +116,9 @@ def check_origin(run: RunFolder, before: Mapping[str, Any]) -> None:
         keys = ", ".join(f"{key} is {now.get(key)} and was {before[key]}" for key in others)
         raise DataError(f"{run.path} cannot resume with other data: {keys}")
     if others := [key for key in ENVIRONMENT if before.get(key) != now.get(key)]:
-        run.warn(
-            f"{', '.join(others)} changed since the checkpoint was written: the bits may differ from "
-            "those of a run without interruption"
+        distributed.print_once(
+            f"warning: {', '.join(others)} changed since the checkpoint was written: the bits may differ "
+            "from those of a run without interruption"
         )
 
 

@@ -61,18 +61,12 @@ def resolve_pooling(config: AppConfig) -> Pooling:
     except NoCompiler as error:
         if model.pooling == "sparse":
             raise
-        _print_once(
+        distributed.print_once(
             f"note: {error}; training takes longer without the compiled kernel (to hide this note, "
             "set model.pooling=plain)"
         )
         return "plain"
     return "sparse"
-
-
-@functools.cache
-def _print_once(message: str) -> None:
-    if distributed.rank() == 0:
-        print(message, file=sys.stderr)
 
 
 class NoCompiler(ConfigError):

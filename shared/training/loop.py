@@ -13,6 +13,7 @@ from shared import distributed
 from shared.config import AppConfig
 from shared.data.examples import Examples
 from shared.errors import TrainingDiverged
+from shared.files import relative_path
 from shared.runs.folder import RunFolder
 from shared.runs.progress import announcement, conclusion
 from shared.training.losses import Loss, example_losses, predicted_classes
@@ -120,7 +121,7 @@ def augmented(examples: Examples, augment: Augment | None, seed: int, epoch: int
 def announce(learner: Learner, run: RunFolder) -> None:
     """Print what is about to be trained, and where its results will be."""
     run.metrics["parameters"] = learner.parameters
-    print(announcement(run.metrics, str(run.path)), flush=True)
+    print(announcement(run.metrics, str(relative_path(run.path))), flush=True)
 
 
 def finish(learner: Learner, test_set: Examples, run: RunFolder) -> "Evaluation":

@@ -17,6 +17,7 @@ import safetensors.numpy
 from shared import distributed
 from shared.config import AppConfig
 from shared.errors import ConfigError, Interrupted, LostProcess, TrainingDiverged
+from shared.files import relative_path
 from shared.runs.folder import WEIGHTS, RunFolder
 from shared.runs.progress import TrainingProgress
 from shared.training.schedule import Plan
@@ -234,7 +235,7 @@ class RunState:
             raise Interrupted(f"not everything could be written: {error}") from error
         if self._all_stopped:  # wait: torchrun kills the others when one has ended
             distributed.broadcast_from_rank0(lambda: None)
-        steps, weights = self._run.metrics["steps"], self._run.path / WEIGHTS
+        steps, weights = self._run.metrics["steps"], relative_path(self._run.path / WEIGHTS)
         raise Interrupted(f"after step {steps}; the weights so far are in {weights}")
 
 

@@ -24,7 +24,9 @@ CASES = [
 
 def needs(dataset: str) -> pytest.MarkDecorator:
     """Skip a test unless a data set is in the cache or in the folder of archives."""
-    available = os.environ.get("DATA_ARCHIVES") or (ROOT / "data" / dataset / FILES[dataset]).exists()
+    archives = os.environ.get("DATA_ARCHIVES")
+    cached = (ROOT / "data" / dataset / FILES[dataset]).exists()
+    available = cached or (archives and Path(archives, dataset).is_dir())
     reason = f"{dataset} is neither in data/{dataset} nor in a folder that DATA_ARCHIVES names"
     return pytest.mark.skipif(not available, reason=reason)
 

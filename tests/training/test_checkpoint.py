@@ -18,6 +18,7 @@ import pytest
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.data import augmentation, load_data, split
 from apps.mnist_cnn.train import build_learner
+from shared.distributed import print_once
 from shared.errors import ConfigError, DataError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import folder as run_folder
@@ -35,6 +36,9 @@ FAST_CNN = ["model=fast_cnn", "model.channels=[2,3]", "model.hidden=8"]  # with 
 MLP = ["model=mlp", "model.hidden=[6,5]", "framework=numpy"]
 
 
+VERSIONS = {"numpy": "2"}  # what a run notes
+
+
 def small(run_dir: Path, *overrides: str) -> Config:
     return mnist_config(run_dir, *SMALL.split(), *overrides)
 
@@ -50,7 +54,7 @@ def train(config: Config) -> Path:
     """Train as the application does, without charts; return the run folder."""
     digest, (train_set, validation_set, _) = data_of(config.seed)
     run = RunFolder.open(config)
-    run.metrics |= {"dataset_sha256": digest, "model": config.model.name}
+    run.metrics |= {"dataset_sha256": digest, "model": config.model.name, "versions": dict(VERSIONS)}
     with run.session():
         learner = build_learner(config)
         fit(learner, train_set, validation_set, config, run, augmentation(config))
@@ -406,6 +410,18 @@ def test_a_moved_run_resumes_with_other_threads(
     train(small(tmp_path / "c", *MLP, *others))
     assert f"resuming after step 5 of {STEPS}" in capsys.readouterr().out
     assert not (tmp_path / "c").exists()
+
+
+def test_other_versions_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop(monkeypatch, tmp_path, *MLP)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setitem(VERSIONS, "numpy", "3")
+    print_once.cache_clear()
+    resume(tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: versions changed since the checkpoint was written: the bits may differ")
 
 
 def diverge() -> None:

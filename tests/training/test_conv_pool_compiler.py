@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from apps.mnist_cnn.config import Config
+from shared.distributed import print_once
 from shared.errors import ConfigError
 from shared.training import conv_pool
 from shared.training.frameworks import resolve_auto
@@ -31,7 +32,7 @@ def nothing_is_compiled_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def clear_caches() -> None:
     conv_pool.kernel_path.cache_clear()
     conv_pool.library.cache_clear()
-    conv_pool._print_once.cache_clear()
+    print_once.cache_clear()
 
 
 @pytest.fixture

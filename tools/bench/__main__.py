@@ -85,18 +85,16 @@ def measure_case(name: str, keys: dict[str, str]) -> None:
     print(f"{name}: {duration}", flush=True)
     peers = Path(keys["peers"]).resolve() if "peers" in keys else None
     quick = keys.get("quick") == "true"
-    rows, details = getattr(importlib.import_module(f"tools.bench.{module}"), name)(peers, quick)
-    threads = available_cores()
-    facts = environment("torch", threads)
-    facts["versions"] |= environment("keras", threads)["versions"]
     file = Path(keys.get("out", RESULTS))
     results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    results[name] = {"rows": [asdict(row) for row in rows], "details": details, "quick": quick, **facts}
-    ordered = {case: results[case] for case in CASES if case in results}
-    write_json(file, ordered)
+    rows, details = getattr(importlib.import_module(f"tools.bench.{module}"), name)(peers, quick)
     for cells in ([row.cells() for row in rows], details):
         if cells:
             print(text_table(list(cells[0]), [list(row.values()) for row in cells]), flush=True)
+    facts = environment("torch", available_cores())
+    facts["versions"] |= environment("keras", 1)["versions"]
+    results[name] = {"rows": [asdict(row) for row in rows], "details": details, "quick": quick, **facts}
+    write_json(file, {case: results[case] for case in CASES if case in results})
 
 
 if __name__ == "__main__":

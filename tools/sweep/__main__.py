@@ -48,16 +48,12 @@ SEARCH = "search.yaml"  # in the folder of a study
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = cli.parser("sweep", f"{__doc__}\n{default_ranges()}")
+    ranges = {app: read_yaml(searches.FOLDER / f"{app}.yaml")["ranges"] for app in searches.searchable_apps()}
+    listed = "\n".join(f"    {app}: {', '.join(keys)}" for app, keys in ranges.items())
+    parser = cli.parser("sweep", f"{__doc__}\ndefault ranges:\n{listed}")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args(words)
     return cli.run(lambda: sweep(arguments.words), catch_sigterm=True)
-
-
-def default_ranges() -> str:
-    """Return what the file of each application searches, for the help."""
-    ranges = {app: read_yaml(searches.FOLDER / f"{app}.yaml")["ranges"] for app in searches.searchable_apps()}
-    return "\n".join(["default ranges:", *(f"    {app}: {', '.join(keys)}" for app, keys in ranges.items())])
 
 
 def sweep(words: Sequence[str]) -> int:
