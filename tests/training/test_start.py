@@ -1,6 +1,8 @@
 """Training imports no more than it needs, and optimizers without torch's compiler take the same steps."""
 
 import inspect
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +85,26 @@ def test_the_optimizers_state_can_be_loaded_by_torchs() -> None:
     )
     optimizer.zero_grad()
     assert weight.grad is None
+
+
+@pytest.mark.parametrize(("variable", "rounds"), [({}, "2000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")])
+def test_the_user_decides_how_threads_wait(variable: dict[str, str], rounds: str) -> None:
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
+    command = [sys.executable, "-c", "import os, shared; print(os.environ.get('GOMP_SPINCOUNT'))"]
+    output = subprocess.run(command, cwd=ROOT, env=own | variable, capture_output=True, text=True).stdout
+    assert output.strip() == rounds
+
+
+@pytest.mark.slow
+def test_threads_of_two_trainings_at_once_share_the_cores(tmp_path: Path) -> None:
+    words = ["data=digits", "model=mlp", "trainer.epochs=60", "trainer.checkpoint_seconds=null"]
+
+    def seconds(threads: str) -> float:
+        """Train twice at once; return the longer training time."""
+        folders = [tmp_path / f"{threads}_{number}" for number in range(2)]
+        command = [sys.executable, "-m", "apps.mnist_cnn", *words, f"trainer.threads={threads}"]
+        processes = [subprocess.Popen([*command, f"hydra.run.dir={folder}"], cwd=ROOT) for folder in folders]
+        assert [process.wait(timeout=300) for process in processes] == [0, 0]
+        return max(json.loads((folder / "metrics.json").read_text())["train_seconds"] for folder in folders)
+
+    assert seconds("null") < 10 * seconds("1")  # 2 on two free cores; with libgomp's default at least 20
