@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import track
 
 from shared.application import FinishedRun
 from shared.data.examples import Examples
@@ -156,11 +157,16 @@ def onnx_logits(content: bytes, threads: int | None) -> Logits:
 def compare(run: FinishedRun[Any], examples: Examples, exported: Logits) -> dict[str, Any]:
     """Return how far the logits of the two are apart over all examples, and how many classes differ."""
 
-    def all_logits(logits: Logits) -> NDArray[np.float64]:
-        starts = range(0, len(examples), EVALUATION_BATCH)
+    def all_logits(logits: Logits, name: str) -> NDArray[np.float64]:
+        starts = track(
+            range(0, len(examples), EVALUATION_BATCH),
+            description=f"logits of {name}",
+            transient=True,
+            disable=not sys.stdout.isatty(),
+        )
         return np.concatenate([logits(examples.inputs[first : first + EVALUATION_BATCH]) for first in starts])
 
-    expected, found = all_logits(run.learner.logits), all_logits(exported)
+    expected, found = all_logits(run.learner.logits, "torch"), all_logits(exported, "onnxruntime")
     found = np.nan_to_num(found, nan=NON_FINITE, posinf=NON_FINITE, neginf=-NON_FINITE)
     largest, difference = float(np.abs(expected).max()), float(np.abs(found - expected).max())
     loss, bound = run.learner.loss, TOLERANCE[run.config.trainer.precision]

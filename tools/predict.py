@@ -1,7 +1,7 @@
 """Predict with the network of a finished run: for pictures, texts or rows, as its application takes them.
 
     python -m tools.predict RUN digit.png another.png
-    python -m tools.predict RUN "Not a bad film at all." --out CHART.png
+    python -m tools.predict RUN "What a waste of a great cast." --out CHART.png
 
 Prints each prediction and writes a chart of it to RUN/predictions, or where --out says. An input
 that cannot be answered is reported in a line; the others are still answered.
