@@ -17,7 +17,7 @@ from shared.compose import config_from_overrides
 from shared.config import AnyAppConfig, validate
 from shared.errors import ConfigError
 from shared.files import write_result
-from shared.runs.progress import conclusion
+from shared.runs.progress import test_scores
 from shared.runs.repeat import hydra_text
 from shared.training.loop import evaluate
 from tools import cli
@@ -39,7 +39,7 @@ def report_scores(run_name: str, overrides: Sequence[str], out: Path | None) -> 
     """Evaluate a run, print its scores beside those in metrics.json, and write them to `out` as JSON."""
     run = open_run(run_name)
     metrics = evaluate_run(run, overrides)
-    print(f"{conclusion(metrics)}\n{comparison(metrics, run.metrics)}")
+    print(f"{test_scores(metrics)}\n{comparison(metrics, run.metrics)}")
     if out:
         write_result(out, (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode())
 

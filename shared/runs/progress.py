@@ -96,11 +96,15 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
 
 
 def conclusion(metrics: dict[str, Any]) -> str:
-    """Return the line after testing: accuracy, loss and training time."""
+    """Return the last line of a training: accuracy, loss and training time."""
+    return f"{test_scores(metrics)}; {metrics['train_seconds']:.1f} s of training"
+
+
+def test_scores(metrics: dict[str, Any]) -> str:
+    """Return the line after testing: accuracy and loss."""
     correct = round(metrics["test_accuracy"] * metrics["test_examples"])
     note = " (embedded sample)" if metrics["embedded"] else ""
     return (
         f"test: accuracy {metrics['test_accuracy']:.2%} ({correct:,} of {metrics['test_examples']:,} "
-        f"right), loss {metrics['test_loss']:.4f} on {metrics['dataset']}{note}; "
-        f"{metrics['train_seconds']:.1f} s of training"
+        f"right), loss {metrics['test_loss']:.4f} on {metrics['dataset']}{note}"
     )
