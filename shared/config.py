@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+FractionOrNone = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -121,7 +122,7 @@ class SplitData(Data):
     """A data set of which a part is held out for validation."""
 
     validation_fraction: Annotated[
-        Fraction, Field(description="of the training set, held out; the test set stays whole")
+        FractionOrNone, Field(description="of the training set, held out; the test set stays whole")
     ]
     train_limit: Annotated[
         Count | None, Field(description="maximum number of examples, including validation; null: all")

@@ -22,7 +22,7 @@ WRONG = {
     "optimizer=momentum optimizer.momentum=2": "error: optimizer.momentum should be less than 1",
     "trainer.epochs=0": "trainer.epochs should be greater than or equal to 1",
     "trainer.precision=float16": "trainer.precision should be",
-    "data.validation_fraction=0": "data.validation_fraction should be greater than 0",
+    "data.validation_fraction=-0.1": "data.validation_fraction should be greater than or equal to 0",
     "model.dropout=[0.5,1.0]": "model.dropout.1 should be less than 1",
     "model=transformer": "unknown model 'transformer'; choose from cnn",
     "optimizer=adamax": "unknown optimizer 'adamax'; choose from adagrad, adam",

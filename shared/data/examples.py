@@ -35,14 +35,14 @@ def hold_back(
 
     Args:
         order: positions of the examples, shuffled (N,).
-        fraction: of the examples, used for validation; at least one is.
+        fraction: of the examples, used for validation; at least one is, unless it is 0.
         batch_size: examples per step.
         name: of the data set, for messages.
 
     Raises:
         ConfigError: a batch would be larger than what is left for training.
     """
-    held_back = max(1, round(fraction * len(order)))
+    held_back = max(1, round(fraction * len(order))) if fraction else 0
     if batch_size > len(order) - held_back:
         raise ConfigError(
             f"trainer.batch_size={batch_size} is larger than the training set: {len(order) - held_back} "

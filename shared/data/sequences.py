@@ -29,7 +29,7 @@ class Documents:
 
     def take(self, which: NDArray[np.int64]) -> "Documents":
         """Return the documents at the positions `which`, in that order."""
-        chosen = [self.ids[self.offsets[n] : self.offsets[n + 1]] for n in which]
+        chosen = [self.ids[:0], *(self.ids[self.offsets[n] : self.offsets[n + 1]] for n in which)]
         offsets = np.concatenate([[0], np.cumsum(self.lengths[which])])
         return Documents(np.concatenate(chosen), offsets, self.labels[which])
 

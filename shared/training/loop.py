@@ -83,7 +83,7 @@ def fit(
     Args:
         learner: the network to train.
         train_set: the examples to train on.
-        validation_set: the examples to score after each epoch, if any.
+        validation_set: the examples to score after each epoch; None, or no examples: nothing is scored.
         config: epochs, batch size, schedule, learning rate and seed are taken from here.
         run: where history, checkpoints and, on Ctrl-C, the weights are written.
         augment: changes the training inputs, anew in each epoch.
@@ -107,7 +107,7 @@ def fit(
             for batch, lr in state.steps(epoch):
                 loss, correct = learner.step(examples, batch, lr)
                 state.log_step(loss, correct)
-            state.log_epoch(evaluate(learner, validation_set) if validation_set is not None else None)
+            state.log_epoch(evaluate(learner, validation_set) if validation_set else None)
 
 
 def augmented(examples: Examples, augment: Augment | None, seed: int, epoch: int) -> Examples:

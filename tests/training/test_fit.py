@@ -1,5 +1,6 @@
 """Epochs, batches and evaluation, with a fake learner."""
 
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from shared.runs.folder import RunFolder
 from shared.training.loop import EVALUATION_BATCH, evaluate, fit
 from shared.training.losses import Loss, cross_entropy
 from shared.training.schedule import Indices, shuffled_batches
-from tests.helpers import mnist_config
+from tests.helpers import app_config, mnist_config, trained
 
 
 class FakeLearner:
@@ -164,3 +165,22 @@ def test_a_loss_that_is_not_finite_stops_at_once(bad: float, tmp_path: Path) -> 
     assert len(learner.seen) == 4
     assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "diverged"
     assert len((tmp_path / "steps.csv").read_text().splitlines()) == 1 + 4
+
+
+@pytest.mark.parametrize(
+    ("app", "data"), [("mnist_cnn", "digits"), ("imdb_rnn", "reviews"), ("resnet_transfer", "digit_pictures")]
+)
+def test_without_validation_all_examples_are_trained_on(app: str, data: str, tmp_path: Path) -> None:
+    model = importlib.import_module(f"apps.{app}.train")
+    overrides = [f"data={data}", "debug=smoke"]
+    parts = {
+        fraction: model.split(model.load_data(config), config)
+        for fraction in (0, 0.2)
+        for config in [app_config(app, tmp_path, *overrides, f"data.validation_fraction={fraction}")]
+    }
+    assert len(parts[0][1]) == 0 < len(parts[0.2][1])
+    if app != "resnet_transfer":  # which takes per_class images of the rest
+        assert len(parts[0][0]) == len(parts[0.2][0]) + len(parts[0.2][1])
+    folder = trained(app, tmp_path / "run", *overrides, "data.validation_fraction=0")
+    assert "validation_examples" not in json.loads((folder / "metrics.json").read_text())
+    assert "validation" not in (folder / "history.csv").read_text()

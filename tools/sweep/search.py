@@ -96,7 +96,10 @@ class Search(Section):
             ConfigError: the application does not accept it.
         """
         schema: type[AppConfig] = importlib.import_module(f"apps.{self.app}.config").Config
-        return config_from_overrides(self.app, schema, [*self.overrides, *overrides])
+        config = config_from_overrides(self.app, schema, [*self.overrides, *overrides])
+        if self.objective.startswith("validation") and getattr(config.data, "validation_fraction", 1) == 0:
+            raise ConfigError(f"objective={self.objective} needs data.validation_fraction above 0")
+        return config
 
     def value_text(self, value: float | None) -> str:
         """Return a value of the objective for the screen."""
