@@ -18,6 +18,12 @@ NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Eps = Annotated[Positive, Field(description="added to the denominator")]
+Init = Annotated[
+    Literal["torch", "glorot", "he", "normal"],
+    Field(
+        description="initial weights; torch: uniform within 1/sqrt(fan-in), biases too; others: biases are 0"
+    ),
+]
 Pooling = Literal["auto", "sparse", "plain"]  # how gradients pass through max pooling
 
 

@@ -41,6 +41,7 @@ WRONG = {
     "model=published": "unknown model 'published'; choose from cnn, fast_cnn, mlp",
     "debug=xor/smoke": "unknown debug 'xor/smoke'; choose from none, overfit, smoke",
     "optimizer=null": "unknown optimizer 'null'; choose from adagrad",
+    "model=mlp model.init=random": "model.init should be 'torch', 'glorot', 'he' or 'normal' (given",
     "debug=null": "unknown debug 'null'; choose from none, overfit, smoke",
     "~optimizer.lr": "optimizer.lr is missing",
     "trainer.checkpoint_seconds=-1": "checkpoint_seconds should be greater than or equal to 0",

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.config import AppConfig, Count, Pooling, Probability, Section, SplitData
+from shared.config import AppConfig, Count, Init, Pooling, Probability, Section, SplitData
 
 CLASSES = 10
 SIDE = 28  # pixels
@@ -34,6 +34,7 @@ class Cnn(Pooled):
 
     name: Literal["cnn"]
     dropout: Annotated[PairOfProbabilities, Field(description="after the pooling; before the last layer")]
+    pool: Annotated[Literal["max", "average"], Field(description="of 2x2 values")] = "max"
 
 
 class FastCnn(Pooled):
@@ -45,6 +46,10 @@ class FastCnn(Pooled):
 class Mlp(Section):
     name: Literal["mlp"]
     hidden: Annotated[PairOfCounts, Field(description="widths of the hidden layers")]
+    activation: Annotated[
+        Literal["relu", "sigmoid", "tanh"], Field(description="after the hidden layers")
+    ] = "relu"
+    init: Init = "torch"
 
 
 class Images(SplitData):
@@ -70,3 +75,7 @@ class Config(AppConfig):
     app: Literal["mnist_cnn"]
     model: Annotated[Cnn | FastCnn | Mlp, Field(discriminator="name")]
     data: Annotated[Mnist | Digits, Field(discriminator="name")]
+    pixels: Annotated[
+        Literal["standardized", "unit"],
+        Field(description="standardized: mean 0, standard deviation 1 over the training set; unit: 0 to 1"),
+    ] = "standardized"

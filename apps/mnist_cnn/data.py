@@ -30,7 +30,7 @@ def load_data(config: Config) -> ImageData:
 
 
 def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:
-    """Return the training, validation and test examples: standardized images, float32 (N, 28, 28).
+    """Return the training, validation and test examples: images, float32 (N, 28, 28).
 
     The seed draws the validation examples from the training set. The test set stays as its authors
     made it.
@@ -42,7 +42,7 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
     kept, held_back = hold_back(
         order, config.data.validation_fraction, config.trainer.batch_size, images.name
     )
-    table = gray_table(images)
+    table = gray_table(images, config)
     pixels, labels = images.train_images, images.train_labels
     return (
         Examples(Standardized(pixels[kept], table), labels[kept]),
@@ -52,16 +52,18 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
 
 
 def test_examples(trained_on: ImageData, images: ImageData, config: Config) -> Examples:
-    """Return the test examples of `images`, standardized as the network was trained."""
-    return Examples(Standardized(images.test_images, gray_table(trained_on)), images.test_labels)
+    """Return the test examples of `images`, their pixels scaled as the network was trained."""
+    return Examples(Standardized(images.test_images, gray_table(trained_on, config)), images.test_labels)
 
 
-def gray_table(images: ImageData) -> NDArray[np.float32]:
-    """Return each of the 256 gray values, standardized over all training pixels, (256,)."""
+def gray_table(images: ImageData, config: Config) -> NDArray[np.float32]:
+    """Return the input for each of the 256 gray values, (256,); see `pixels` of the configuration."""
+    values = np.arange(256) / 255
+    if config.pixels == "unit":
+        return values.astype(np.float32)
     # In parts, because bincount converts what it counts to int64.
     parts = np.array_split(images.train_images, 100)
     counts = np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], axis=0)
-    values = np.arange(256) / 255
     mean = np.average(values, weights=counts)
     std = np.sqrt(np.average((values - mean) ** 2, weights=counts))
     return ((values - mean) / std).astype(np.float32)

@@ -25,8 +25,11 @@ def keras_cnn(config: Cnn) -> keras.Model:
     x = layers.Conv2D(first, 3, name="conv1", **torch_initializers(9))(x)
     x = layers.ReLU()(x)
     initial = torch_initializers(9 * first)
-    x = ConvMaxPool2D(second, 3, config.pooling, name="conv2", **initial)(x)
-    x = layers.ReLU()(x)  # after pooling: the same result from a quarter of the values
+    if config.pool == "average":
+        x = layers.ReLU()(layers.Conv2D(second, 3, name="conv2", **initial)(x))
+        x = layers.AveragePooling2D(2)(x)
+    else:  # ReLU after pooling: the same result from a quarter of the values
+        x = layers.ReLU()(ConvMaxPool2D(second, 3, config.pooling, name="conv2", **initial)(x))
     x = ByteDropout(config.dropout[0])(layers.Flatten()(x))
     x = layers.Dense(config.hidden, name="fc1", **torch_initializers(features))(x)
     x = ByteDropout(config.dropout[1])(layers.ReLU()(x))
@@ -63,8 +66,8 @@ def keras_mlp(config: Mlp) -> keras.Model:
     first, second = config.hidden
     images = keras.Input((SIDE, SIDE))
     x = layers.Flatten()(images)
-    x = layers.ReLU()(layers.Dense(first, name="fc1", **torch_initializers(SIDE * SIDE))(x))
-    x = layers.ReLU()(layers.Dense(second, name="fc2", **torch_initializers(first))(x))
+    x = layers.Dense(first, config.activation, name="fc1", **torch_initializers(SIDE * SIDE))(x)
+    x = layers.Dense(second, config.activation, name="fc2", **torch_initializers(first))(x)
     logits = layers.Dense(CLASSES, name="fc3", **torch_initializers(second))(x)
     return keras.Model(images, logits)
 

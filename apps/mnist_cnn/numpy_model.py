@@ -27,12 +27,14 @@ def numpy_cnn(config: Cnn, dtype: type, rng: np.random.Generator) -> nn.Module:
     """Return `TorchCnn` in NumPy; images (N, 28, 28) to logits (N, 10)."""
     first, second = config.channels
     pooled = (SIDE - 4) // 2  # two 3x3 convolutions without padding, then 2x2 pooling
+    pool_and_relu: dict[str, nn.Module] = {"relu2": nn.ReLU(), "pool": nn.AvgPool2d(2)}
+    if config.pool == "max":  # ReLU after pooling: the same result from a quarter of the values
+        pool_and_relu = {"pool": nn.MaxPool2d(2), "relu2": nn.ReLU()}
     return OnImages(
         conv1=nn.Conv2d(1, first, kernel_size=3, dtype=dtype, rng=rng),
         relu1=nn.ReLU(),
         conv2=nn.Conv2d(first, second, kernel_size=3, dtype=dtype, rng=rng),
-        pool=nn.MaxPool2d(2),
-        relu2=nn.ReLU(),  # after pooling: the same result from a quarter of the values
+        **pool_and_relu,
         flatten=nn.Flatten(),
         dropout1=nn.Dropout(config.dropout[0], rng=rng),
         fc1=nn.Linear(second * pooled * pooled, config.hidden, dtype=dtype, rng=rng),
@@ -65,12 +67,13 @@ def numpy_fast_cnn(config: FastCnn, dtype: type, rng: np.random.Generator) -> nn
 def numpy_mlp(config: Mlp, dtype: type, rng: np.random.Generator) -> nn.Module:
     """Return `TorchMlp` in NumPy; images (N, 28, 28) to logits (N, 10)."""
     first, second = config.hidden
+    activation: Any = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}[config.activation]
     return nn.Sequential(
         flatten=nn.Flatten(),
         fc1=nn.Linear(SIDE * SIDE, first, dtype=dtype, rng=rng),
-        relu1=nn.ReLU(),
+        activation1=activation(),
         fc2=nn.Linear(first, second, dtype=dtype, rng=rng),
-        relu2=nn.ReLU(),
+        activation2=activation(),
         fc3=nn.Linear(second, CLASSES, dtype=dtype, rng=rng),
     )
 

@@ -24,8 +24,8 @@ def network_inputs(run: FinishedRun[Config], digit: NDArray[np.uint8]) -> NDArra
 
 @cache
 def run_table(run: FinishedRun[Config]) -> NDArray[np.float32]:
-    """Return the standardized gray values of a run, (256,)."""
-    return gray_table(run.data)
+    """Return the inputs of a run by gray value, (256,)."""
+    return gray_table(run.data, run.config)
 
 
 def describe_input(run: FinishedRun[Config]) -> str:

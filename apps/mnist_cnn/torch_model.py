@@ -22,7 +22,7 @@ class TorchCnn(nn.Module):
     def __init__(self, config: Cnn) -> None:
         super().__init__()
         first, second = config.channels
-        self.pooling = config.pooling
+        self.pool, self.pooling = config.pool, config.pooling
         pooled = (SIDE - 4) // 2  # two 3x3 convolutions without padding, then 2x2 pooling
         self.conv1 = nn.Conv2d(1, first, kernel_size=3)
         self.conv2 = nn.Conv2d(first, second, kernel_size=3)
@@ -33,8 +33,10 @@ class TorchCnn(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = F.relu_(self.conv1(images[:, None]))
-        x = conv_max_pool(self.conv2, x, self.pooling)
-        x = F.relu_(x)  # after pooling: the same result from a quarter of the values
+        if self.pool == "average":
+            x = F.avg_pool2d(F.relu_(self.conv2(x)), 2)
+        else:  # ReLU after pooling: the same result from a quarter of the values
+            x = F.relu_(conv_max_pool(self.conv2, x, self.pooling))
         x = self.dropout1(x.flatten(1))
         x = self.dropout2(F.relu_(self.fc1(x)))
         return self.fc2(x)
@@ -71,13 +73,14 @@ class TorchMlp(nn.Module):
     def __init__(self, config: Mlp) -> None:
         super().__init__()
         first, second = config.hidden
+        self.activation = getattr(torch, config.activation)
         self.fc1 = nn.Linear(SIDE * SIDE, first)
         self.fc2 = nn.Linear(first, second)
         self.fc3 = nn.Linear(second, CLASSES)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = F.relu(self.fc1(images.flatten(1)))
-        x = F.relu(self.fc2(x))
+        x = self.activation(self.fc1(images.flatten(1)))
+        x = self.activation(self.fc2(x))
         return self.fc3(x)
 
 

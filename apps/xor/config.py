@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from shared.config import AppConfig, Count, Data, Section
+from shared.config import AppConfig, Count, Data, Init, Section
 
 ROWS = 4
 
@@ -18,6 +18,7 @@ class TwoLayer(Section):
     published_seed: Annotated[
         int | None, Field(ge=0, lt=2**32, description="draws weights from 0 to 1, as the tutorials do")
     ]
+    init: Init = "torch"
 
 
 class Xor(Data):
@@ -32,10 +33,15 @@ class Config(AppConfig):
     corrections: Annotated[bool, Field(description="compare the corrections of the tutorials, in seconds")]
 
     @model_validator(mode="after")
-    def _check_batch_size(self) -> "Config":
+    def _keys_fit_together(self) -> "Config":
         if self.trainer.batch_size > ROWS:
             raise ValueError(
                 f"trainer.batch_size={self.trainer.batch_size} is larger than the training set: "
                 f"XOR has {ROWS} rows"
+            )
+        if self.model.published_seed is not None and self.model.init != "torch":
+            raise ValueError(
+                f"model.init={self.model.init} and model.published_seed={self.model.published_seed} both "
+                "say how to draw the initial weights: set model.published_seed=null"
             )
         return self

@@ -48,11 +48,12 @@ def resolve_pooling(config: AppConfig) -> Pooling:
         and trainer.precision != "float64"
         and trainer.device in ("auto", "cpu")
         and not trainer.compile
+        and getattr(model, "pool", "max") == "max"
     )
     if model.pooling == "sparse" and not possible:
         raise ConfigError(
-            "model.pooling=sparse needs framework=torch or keras, float32 or bfloat16, a CPU and "
-            "trainer.compile=false; model.pooling=plain works everywhere"
+            "model.pooling=sparse needs framework=torch or keras, float32 or bfloat16, a CPU, "
+            "max pooling and trainer.compile=false; model.pooling=plain works everywhere"
         )
     if model.pooling == "auto" and not (possible and config.framework in model.SPARSE_IS_FASTER):
         return "plain"

@@ -58,8 +58,14 @@ def build_learner(
         lr_scales: factors of the learning rate by parameter group.
         sizes: arguments of `build_model` in addition to `config.model`.
     """
-    learner = learner_class(config.framework)
-    return learner(partial(network_module(package, config).build_model, **sizes), config, loss, lr_scales)
+    new_learner = learner_class(config.framework)
+    build_model = partial(network_module(package, config).build_model, **sizes)
+    learner = new_learner(build_model, config, loss, lr_scales)
+    if (init := getattr(config.model, "init", "torch")) != "torch":
+        from shared.training.initial_weights import draw_weights
+
+        learner.load_weights(draw_weights(learner.weights(), init, config.seed))
+    return learner
 
 
 def network_module(package: str, config: AppConfig) -> Any:

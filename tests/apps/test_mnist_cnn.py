@@ -65,6 +65,9 @@ def test_the_split_keeps_the_test_set_out_and_uses_everything_else_once(tmp_path
     np.testing.assert_array_equal(test_set.labels, digits.load().test_labels)
     other = split(images, mnist_config(tmp_path, "data.validation_fraction=0.2", "seed=6"))
     assert not np.array_equal(other[1].labels, validation_set.labels)
+    for examples in split(images, mnist_config(tmp_path, "pixels=unit")):
+        pixels = examples.inputs[:]
+        assert (pixels.min(), pixels.max()) == (0, 1)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -120,6 +120,7 @@ def test_the_default_recipe_learns_from_every_start(tmp_path: Path) -> None:
         ("optimizer.formula=keras", "optimizer.formula=keras needs framework=keras or numpy"),
         ("data.train_limit=3", "unknown key 'data.train_limit'"),
         ("model.loss=hinge", "model.loss"),
+        ("model=published model.init=he", "set model.published_seed=null"),
     ],
 )
 def test_a_wrong_command_is_explained(argument: str, said: str, tmp_path: Path, forks: Forks) -> None:

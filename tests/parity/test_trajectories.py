@@ -39,7 +39,10 @@ LSTM = "model=lstm model.embedding=8 model.hidden=5 model.dropout=0.0 trainer.cl
 CNN = "model=cnn model.channels=[3,4] model.hidden=8 model.dropout=[0.0,0.0]"
 NETWORKS = {
     "mlp": Network("mnist_cnn", "model=mlp model.hidden=[12,8]", {}),
+    "sigmoid": Network("mnist_cnn", "model=mlp model.hidden=[12,8] model.activation=sigmoid", {}),
+    "tanh": Network("mnist_cnn", "model=mlp model.hidden=[12,8] model.activation=tanh", {}),
     "cnn": Network("mnist_cnn", CNN, {}),
+    "average_pooling": Network("mnist_cnn", f"{CNN} model.pool=average", {}),
     "fast_cnn": Network("mnist_cnn", "model=fast_cnn model.channels=[3,4] model.hidden=8", {}),
     "lstm": Network("imdb_rnn", LSTM, TEXTS),
     "attention": Network("attention", ATTENTION, TEXTS | {"paired": False}),
@@ -75,7 +78,7 @@ CASES = [
     *(("mlp", case) for case in OPTIMIZERS),
     *(("mlp", f"{case} formula=keras") for case in KERAS_FORMULAS),
     *((name, case) for name in ("cnn", "lstm", "attention") for case in ONE_OF_EACH),
-    ("fast_cnn", "adam"),
+    *((name, "adam") for name in ("fast_cnn", "sigmoid", "tanh", "average_pooling")),
 ]
 
 

@@ -10,6 +10,7 @@ import torch
 
 from apps.mnist_cnn import keras_model, numpy_model, torch_model
 from shared.parity.weights import (
+    keras_state,
     keras_to_numpy,
     keras_to_torch,
     numpy_to_keras,
@@ -17,6 +18,7 @@ from shared.parity.weights import (
     torch_to_keras,
     torch_to_numpy,
 )
+from shared.training.frameworks import build_learner
 from tests.apps.agreement import Networks, build_networks
 from tests.helpers import mnist_config
 
@@ -165,3 +167,35 @@ def test_initial_weights_have_the_same_range(model: str, tmp_path: Path) -> None
             if same.size >= 100:
                 assert weight.std() == pytest.approx(same.std(), rel=0.25), f"{layer.name} {name}"
                 assert np.abs(weight).max() == pytest.approx(np.abs(same).max(), rel=0.1)
+
+
+DRAWN_BY_TORCH: dict[str, Any] = {
+    "glorot": torch.nn.init.xavier_uniform_,
+    "he": torch.nn.init.kaiming_normal_,
+    "normal": torch.nn.init.normal_,
+}
+
+
+@pytest.mark.parametrize("init", DRAWN_BY_TORCH)
+def test_initial_weights_by_name_are_the_same_in_every_framework(init: str, tmp_path: Path) -> None:
+    words = ["model=mlp", f"model.init={init}", "trainer.precision=float32"]
+    learners: dict[str, Any] = {
+        name: build_learner("apps.mnist_cnn", mnist_config(tmp_path, f"framework={name}", *words))
+        for name in ("torch", "keras", "numpy")
+    }
+    weights = learners["torch"].weights()
+    other_seed = mnist_config(tmp_path, "framework=numpy", *words, "seed=1")
+    for name, value in build_learner("apps.mnist_cnn", other_seed).weights().items():
+        assert np.array_equal(value, weights[name]) == ("bias" in name)
+    for other in (learners["numpy"].weights(), keras_state(learners["keras"].model, weights)):
+        for name, value in weights.items():
+            np.testing.assert_array_equal(value, other[name])
+    torch.manual_seed(0)
+    for name, value in weights.items():
+        if "bias" in name:
+            assert not value.any()
+            continue
+        expected = DRAWN_BY_TORCH[init](torch.empty(value.shape)).numpy()
+        assert value.std() == pytest.approx(expected.std(), rel=0.05)
+        assert np.abs(value).max() == pytest.approx(np.abs(expected).max(), rel=0.2)
+        assert value.mean() == pytest.approx(0, abs=0.15 * float(value.std()))
