@@ -2,14 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from shared.config import AppConfig, Count, Probability, Section
+from shared.config import AppConfig, Count, Positive, Probability, Section
 from shared.data.config import TextChoice
 
-# Standard deviation of the initial embeddings of LSTM and RNN. torch's default is 1, but most words
-# are too rare to learn, and their initial values remain as noise.
-EMBEDDING_STD = 0.1
+PairOfProbabilities = Annotated[list[Probability], Field(min_length=2, max_length=2)]
 
 
 class Network(Section):
@@ -18,14 +16,31 @@ class Network(Section):
     dropout: Annotated[Probability, Field(description="probability of dropout before the last layer")]
 
 
-class Lstm(Network):
+class Recurrent(Network):
+    """What LSTM and RNN have in common. The defaults are those of runs recorded before the keys existed."""
+
+    hidden: Annotated[Count, Field(description="size of the state")]
+    # torch's default is 1, but most words are too rare to learn, and their initial values remain as noise.
+    embedding_std: Annotated[Positive, Field(description="standard deviation of the initial embeddings")] = (
+        0.1
+    )
+    recurrent_dropout: Annotated[
+        PairOfProbabilities | None,
+        Field(description="Keras only: dropout of the layer's inputs and of its previous state"),
+    ] = None
+
+
+class Lstm(Recurrent):
     name: Literal["lstm"]
-    hidden: Annotated[Count, Field(description="size of the state")]
+    readout: Annotated[
+        Literal["max", "last"],
+        Field(description="what the last layer gets: maximum of each unit over time, or the last state"),
+    ] = "max"
 
 
-class Rnn(Network):
-    name: Literal["rnn"]
-    hidden: Annotated[Count, Field(description="size of the state")]
+class Rnn(Recurrent):
+    name: Literal["rnn", "rnn_cell"]
+    readout: Annotated[Literal["max", "last"], Field(description="as that of the LSTM")] = "last"
 
 
 class Bow(Network):
@@ -37,3 +52,13 @@ class Config(AppConfig):
     app: Literal["imdb_rnn"]
     model: Annotated[Lstm | Rnn | Bow, Field(discriminator="name")]
     data: TextChoice
+
+    @model_validator(mode="after")
+    def _framework_supports_the_network(self) -> "Config":
+        if self.model.name == "rnn_cell" and self.framework != "torch":
+            raise ValueError(f"model=rnn_cell needs framework=torch (given framework={self.framework})")
+        if getattr(self.model, "recurrent_dropout", None) is not None and self.framework != "keras":
+            raise ValueError(
+                f"model.recurrent_dropout needs framework=keras (given framework={self.framework})"
+            )
+        return self

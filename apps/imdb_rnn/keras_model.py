@@ -1,6 +1,7 @@
 """The same networks in Keras."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,7 +10,7 @@ import tensorflow as tf
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from apps.imdb_rnn.config import EMBEDDING_STD, Bow, Lstm, Rnn
+from apps.imdb_rnn.config import Bow, Lstm, Rnn
 from shared.data.sequences import PAD
 from shared.training.keras_dropout import ByteDropout
 from shared.training.keras_initializers import torch_initializers
@@ -21,15 +22,9 @@ def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> kera
     """Return the network that `config.name` names; ids (N, T) to logits (N, outputs). See torch_model.py."""
     ids = keras.Input((None,), dtype="int64")
     match config:
-        case Lstm():
-            x = embedding(tokens, config.embedding, EMBEDDING_STD)(ids)
-            options = {"return_sequences": True, "unit_forget_bias": False, **recurrent(config.hidden)}
-            states = layers.LSTM(config.hidden, name="lstm", **options)(x)
-            x = ops.max(ops.where(ops.expand_dims(ids != PAD, axis=2), states, NOTHING), axis=1)
-        case Rnn():
-            x = embedding(tokens, config.embedding, EMBEDDING_STD)(ids)
-            # A padded step leaves the state as it was, so that the last state is that of the last word.
-            x = layers.SimpleRNN(config.hidden, name="rnn", **recurrent(config.hidden))(x, mask=ids != PAD)
+        case Lstm() | Rnn():
+            x = embedding(tokens, config.embedding, config.embedding_std)(ids)
+            x = recurrent(config)(x, ids != PAD)
         case Bow():
             pairs = tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % config.buckets
             mask = ops.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
@@ -48,13 +43,23 @@ def embedding(rows: int, size: int, std: float) -> layers.Embedding:
     return layers.Embedding(rows, size, embeddings_initializer=initial, name="embedding")
 
 
-def recurrent(hidden: int) -> dict[str, Any]:
-    """Return the arguments that make a recurrent layer draw its weights as torch does.
+def recurrent(config: Lstm | Rnn) -> Callable[[Any, Any], Any]:
+    """Return the recurrent layer with its readout: words (N, T, embedding) and mask (N, T) to (N, hidden).
 
-    The range of both matrices is 1 / sqrt(hidden).
+    It draws its weights as torch does: the range of both matrices is 1 / sqrt(hidden).
     """
-    options = torch_initializers(hidden)
-    return options | {"recurrent_initializer": torch_initializers(hidden)["kernel_initializer"]}
+    options = torch_initializers(config.hidden)
+    options["recurrent_initializer"] = torch_initializers(config.hidden)["kernel_initializer"]
+    options["dropout"], options["recurrent_dropout"] = config.recurrent_dropout or (0, 0)
+    options |= {"name": config.name, "return_sequences": config.readout == "max"}
+    if config.name == "lstm":
+        layer = layers.LSTM(config.hidden, unit_forget_bias=False, **options)
+    else:
+        layer = layers.SimpleRNN(config.hidden, **options)
+    if config.readout == "last":
+        # A padded step leaves the state as it was, so that the last state is that of the last word.
+        return lambda words, mask: layer(words, mask=mask)
+    return lambda words, mask: ops.max(ops.where(mask[:, :, None], layer(words), NOTHING), axis=1)
 
 
 def embedding_gradients(

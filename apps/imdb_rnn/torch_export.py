@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from apps.imdb_rnn.torch_model import TorchBow, TorchReader, TorchRnn
+from apps.imdb_rnn.torch_model import TorchBow, TorchReader, TorchRecurrent
 
 OPSET = 14  # the one that ONNX's layer `RNN` belongs to
 
@@ -14,9 +14,9 @@ def exportable(network: TorchReader) -> nn.Module:
     """Return an equivalent network that torch can export."""
     if isinstance(network, TorchBow):
         return EmbedThenRead(network)
-    if isinstance(network, TorchRnn):
+    if isinstance(network, TorchRecurrent) and network.name != "lstm":
         network = copy.deepcopy(network)
-        network.rnn = OnnxRnn(network.rnn)  # type: ignore[assignment]
+        network.add_module(network.name, OnnxRnn(network.get_submodule(network.name)))
     return network
 
 
@@ -41,14 +41,15 @@ class OnnxRnn(nn.Module):
     It can only be exported: executed, it returns zeros.
     """
 
-    def __init__(self, rnn: nn.RNN) -> None:
+    def __init__(self, rnn: nn.Module) -> None:
         super().__init__()
         self.rnn = rnn
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Return the states (N, T, hidden) of inputs (N, T, embedding), and None for the last state."""
-        parameter, size = self.rnn.get_parameter, self.rnn.hidden_size
+        parameter = self.rnn.get_parameter
         biases = torch.cat([parameter("bias_ih_l0"), parameter("bias_hh_l0")])
+        size = parameter("weight_hh_l0").shape[0]
         weights = (parameter("weight_ih_l0")[None], parameter("weight_hh_l0")[None], biases[None])
         states = torch.onnx.ops.symbolic(
             "RNN",

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from apps.imdb_rnn.config import EMBEDDING_STD, Bow, Lstm, Rnn
+from apps.imdb_rnn.config import Bow, Lstm, Rnn
 from shared.data.sequences import PAD
 from shared.training.torch_dropout import ByteDropout
 
@@ -40,35 +40,60 @@ class TorchReader(nn.Module, ABC):
         """Return the logits of words that are already embedded."""
 
 
-class TorchLstm(TorchReader):
-    """Embedding, LSTM, maximum over time without the padding, dense; ids (N, T) to logits (N, outputs)."""
+class TorchRecurrent(TorchReader):
+    """Embedding, LSTM or RNN, dropout, dense; ids (N, T) to logits (N, outputs).
 
-    def __init__(self, config: Lstm, tokens: int, outputs: int) -> None:
-        super().__init__(tokens, config.embedding, EMBEDDING_STD, config.dropout)
-        self.lstm = nn.LSTM(config.embedding, config.hidden, batch_first=True)
+    `readout` says what the last layer gets: the maximum of each unit over time, without the padding,
+    or the state after the last word.
+    """
+
+    def __init__(self, config: Lstm | Rnn, tokens: int, outputs: int) -> None:
+        super().__init__(tokens, config.embedding, config.embedding_std, config.dropout)
+        self.name, self.readout = config.name, config.readout
+        self.add_module(self.name, LAYERS[self.name](config.embedding, config.hidden, batch_first=True))
         self.fc = nn.Linear(config.hidden, outputs)
-        one_bias(self.lstm)
+        one_bias(self.get_submodule(self.name))
 
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        states, _ = self.lstm(embedded)
-        largest = states.masked_fill((ids == PAD)[:, :, None], NOTHING).amax(dim=1)
-        return self.fc(self.dropout(largest))
-
-
-class TorchRnn(TorchReader):
-    """Embedding, plain RNN, its state after the last word, dense; ids (N, T) to logits (N, outputs)."""
-
-    def __init__(self, config: Rnn, tokens: int, outputs: int) -> None:
-        super().__init__(tokens, config.embedding, EMBEDDING_STD, config.dropout)
-        self.rnn = nn.RNN(config.embedding, config.hidden, batch_first=True)
-        self.fc = nn.Linear(config.hidden, outputs)
-        one_bias(self.rnn)
-
-    def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        states, _ = self.rnn(embedded)
-        last = (ids != PAD).sum(dim=1) - 1
-        state = states[torch.arange(ids.shape[0], device=ids.device), last]
+        states, _ = self.get_submodule(self.name)(embedded)
+        if self.readout == "max":
+            state = states.masked_fill((ids == PAD)[:, :, None], NOTHING).amax(dim=1)
+        else:
+            last = (ids != PAD).sum(dim=1) - 1
+            state = states[torch.arange(ids.shape[0], device=ids.device), last]
         return self.fc(self.dropout(state))
+
+
+class RnnCell(nn.Module):
+    """`torch.nn.RNN` written out: h_t = tanh(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh) (Elman 1990).
+
+    Inputs (N, T, input_size) to the states of all steps (N, T, hidden_size) and the last one, (N,
+    hidden_size). Names, shapes and initial range of the weights are torch's.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, batch_first: bool = True) -> None:
+        super().__init__()
+        self.hidden_size, bound = hidden_size, hidden_size**-0.5
+        self.weight_ih_l0 = nn.Parameter(torch.empty(hidden_size, input_size).uniform_(-bound, bound))
+        self.weight_hh_l0 = nn.Parameter(torch.empty(hidden_size, hidden_size).uniform_(-bound, bound))
+        self.bias_ih_l0 = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
+        self.bias_hh_l0 = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
+
+    def step(self, x: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        """Return the next state (N, hidden_size) after inputs x (N, input_size)."""
+        inputs = x @ self.weight_ih_l0.T + self.bias_ih_l0
+        return torch.tanh(inputs + state @ self.weight_hh_l0.T + self.bias_hh_l0)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        state = x.new_zeros(x.shape[0], self.hidden_size)
+        states = []
+        for t in range(x.shape[1]):
+            state = self.step(x[:, t], state)
+            states.append(state)
+        return torch.stack(states, dim=1), state
+
+
+LAYERS: dict[str, Any] = {"lstm": nn.LSTM, "rnn": nn.RNN, "rnn_cell": RnnCell}
 
 
 class TorchBow(TorchReader):
@@ -123,15 +148,13 @@ def embedding_gradients(
     return embedded.detach().cpu().numpy(), embedded.grad.cpu().numpy()
 
 
-def one_bias(layer: nn.RNNBase) -> None:
+def one_bias(layer: nn.Module) -> None:
     """Fix torch's second bias at 0: in addition to the first it would only double the bias's steps."""
     size = layer.get_parameter("bias_hh_l0").shape
     layer.bias_hh_l0 = nn.Parameter(torch.zeros(size), requires_grad=False)
 
 
-NETWORKS: dict[str, Any] = {"lstm": TorchLstm, "rnn": TorchRnn, "bow": TorchBow}
-
-
 def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> TorchReader:
     """Return the network that `config.name` names, for a vocabulary of `tokens` tokens."""
-    return NETWORKS[config.name](config, tokens, outputs)
+    network: Any = TorchBow if isinstance(config, Bow) else TorchRecurrent
+    return network(config, tokens, outputs)

@@ -33,9 +33,11 @@ from tests.helpers import ROOT, TIMEOUT, app_config
 MODELS = ["lstm", "rnn", "bow"]
 TOKENS = 30
 SMALL = {
-    "lstm": ["model.embedding=6", "model.hidden=5"],
-    "rnn": ["model.embedding=6", "model.hidden=5"],
-    "bow": ["model.embedding=6", "model.buckets=40"],
+    "lstm": ["model=lstm", "model.embedding=6", "model.hidden=5"],
+    "lstm_last": ["model=lstm", "model.embedding=6", "model.hidden=5", "model.readout=last"],
+    "rnn": ["model=rnn", "model.embedding=6", "model.hidden=5"],
+    "rnn_max": ["model=rnn", "model.embedding=6", "model.hidden=5", "model.readout=max"],
+    "bow": ["model=bow", "model.embedding=6", "model.buckets=40"],
 }
 LENGTHS = (7, 3, 1, 5)
 FILES = {
@@ -57,19 +59,19 @@ def padded_ids(width: int) -> np.ndarray:
 
 
 def networks_of(model: str, tmp_path: Path) -> Networks:
-    config = imdb_config(tmp_path, f"model={model}", "model.dropout=0.0", *SMALL[model]).model
+    config = imdb_config(tmp_path, *SMALL[model], "model.dropout=0.0").model
     return build_networks((torch_model, keras_model, numpy_model), config, tokens=TOKENS)
 
 
 @pytest.mark.usefixtures("keras_float64")
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", SMALL)
 def test_the_same_weights_give_the_same_logits_and_gradients(model: str, tmp_path: Path) -> None:
     upstream = np.random.default_rng(1).normal(size=(4, 1))
     assert_same_gradients(networks_of(model, tmp_path), padded_ids(9), upstream)
 
 
 @pytest.mark.usefixtures("keras_float64")
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", SMALL)
 def test_padding_is_never_read(model: str, tmp_path: Path) -> None:
     """The same documents alone, together, and padded to any width."""
     for name, logits in networks_of(model, tmp_path).logits().items():
@@ -82,10 +84,10 @@ def test_padding_is_never_read(model: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("keras_float64")
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", SMALL)
 def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> None:
     """With gradient clipping, and without dropout."""
-    chosen = [f"model={model}", "model.dropout=0.0", *SMALL[model]]
+    chosen = [*SMALL[model], "model.dropout=0.0"]
     chosen += ["trainer.precision=float64", "trainer.clip_norm=0.05", "optimizer.eps=1e-4"]
     random = np.random.default_rng(0)
     data = Examples(random.integers(1, TOKENS, (32, 8)), random.integers(0, 2, 32))
@@ -96,6 +98,48 @@ def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> Non
     }
     losses = assert_same_steps(learners, data)
     assert abs(losses[-1] - losses[0]) > 1e-4
+
+
+def test_the_written_out_cell_is_torchs_rnn(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs, step = torch.nn.RNN(3, 4, batch_first=True).double(), torch.nn.RNNCell(3, 4).double()
+    ours = torch_model.RnnCell(3, 4).double()
+    ours.load_state_dict(theirs.state_dict())
+    step.load_state_dict({name.removesuffix("_l0"): value for name, value in theirs.state_dict().items()})
+    words, state = torch.randn(2, 7, 3, dtype=torch.float64), torch.randn(2, 4, dtype=torch.float64)
+    upstream = torch.randn(2, 7, 4, dtype=torch.float64)
+    close: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
+    torch.testing.assert_close(ours.step(words[:, 0], state), step(words[:, 0], state), **close)
+    torch.testing.assert_close(ours(words)[0], theirs(words)[0], **close)
+    torch.testing.assert_close(ours(words)[1], theirs(words)[1][0], **close)
+    for network in (ours, theirs):
+        (network(words)[0] * upstream).sum().backward()
+    for (name, one), (_, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, **close, msg=name)
+    config = imdb_config(tmp_path, "model=rnn_cell", "debug=smoke", "data.longest=50", "model.embedding=8")
+    assert train(config).items() >= {"model": "rnn_cell", "status": "done"}.items()
+
+
+@pytest.mark.parametrize("dropouts", ["[0.5,0.0]", "[0.0,0.5]"])
+def test_recurrent_dropout_acts_in_training_only(dropouts: str, tmp_path: Path) -> None:
+    words = ["framework=keras", f"model.recurrent_dropout={dropouts}", "model.dropout=0.0"]
+    network = keras_model.build_model(imdb_config(tmp_path, *words).model, TOKENS)
+    ids = padded_ids(7)
+    logits = [np.asarray(network(ids, training=training)) for training in (False, False, True)]
+    np.testing.assert_array_equal(logits[0], logits[1])
+    assert np.abs(logits[2] - logits[0]).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("model=rnn_cell framework=numpy", "model=rnn_cell needs framework=torch"),
+        ("model.recurrent_dropout=[0.2,0.2]", "model.recurrent_dropout needs framework=keras"),
+    ],
+)
+def test_a_network_that_the_framework_lacks_is_refused(words: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        imdb_config(tmp_path, *words.split())
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
