@@ -105,7 +105,7 @@ def learning_curves(
     `test`, loss and accuracy on the test set, is drawn as a star at the last epoch.
     """
     chart = figure(title, (12, 5))
-    left, right = chart.subplots(1, 2)
+    left, right = chart.subplots(1, 2, sharex=True)
     epochs = [row["epoch"] for row in history]
     if steps:
         _draw_step_losses(left, steps)
@@ -136,8 +136,8 @@ def _draw_step_losses(axes: Axes, steps: Sequence[dict[str, Any]]) -> None:
     smooth = np.convolve(losses, np.full(window, 1 / window), mode="valid")
     label = f"training, mean of {window} steps" if window > 1 else "training"
     axes.plot(x[window - 1 :], smooth, color=BLUE, label=label)
-    highest = np.nanmax(smooth[len(smooth) // 50 :]) if np.isfinite(smooth).any() else 1.0
-    axes.set_ylim(0, 1.05 * highest)
+    shown = np.concatenate([losses[:window], smooth])  # a later step may lie above, but not the first ones
+    axes.set_ylim(0, 1.05 * max(shown[np.isfinite(shown)], default=1.0))
 
 
 def decision_surface(
@@ -224,7 +224,7 @@ def prediction(
     """Return a PNG of a network's input images beside a bar for the probability of each class.
 
     Args:
-        images: (H, W) or, in color, (H, W, 3), by the title of each.
+        images: (H, W) or, in color, (H, W, 3), by the caption of each.
         classes: their names, the most probable first.
         probabilities: theirs, (len(classes),), 0 to 1.
         title: of the chart.
@@ -233,14 +233,14 @@ def prediction(
     panels = chart.subplots(1, len(images) + 1)
     for axes, (label, image) in zip(panels, images.items(), strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title(label, parse_math=False)
+        axes.set_xlabel(label, parse_math=False)
         axes.set(xticks=[], yticks=[])
     colors = [BLUE, *[GRAY] * (len(classes) - 1)]
     bars = panels[-1].barh(range(len(classes)), 100 * probabilities, color=colors)
     panels[-1].bar_label(bars, fmt="%.1f %%", padding=4)
     panels[-1].set_yticks(range(len(classes)), classes, fontsize=FONT_SIZE, parse_math=False)
     panels[-1].invert_yaxis()
-    panels[-1].set(xlim=(0, 125), xticks=[0, 50, 100], xlabel="probability (%)")
+    panels[-1].set(xlim=(0, 100), xticks=[0, 50, 100], xlabel="probability (%)")
     panels[-1].spines[["top", "right"]].set_visible(False)
     return png(chart)
 

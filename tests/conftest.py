@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,22 @@ def keras_float64() -> Iterator[None]:
 
     with double_precision():
         yield
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The matplotlib figure of each chart that is drawn."""
+    from shared import charts
+
+    drawn: list[Any] = []
+    to_png = charts.png
+
+    def png(chart: Any) -> bytes:
+        drawn.append(chart)
+        return to_png(chart)
+
+    monkeypatch.setattr(charts, "png", png)
+    return drawn
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from shared.errors import ConfigError, DataError
 from shared.runs.reader import read_status, read_values
 
 OUTPUTS = Path("outputs")
+# Keys that shorten a training: its results are not those of a complete one.
+SHORTENED = ("debug", "trainer.max_steps", "data.train_limit", "data.test_limit")
 RUN_HELP = "the folder of a finished run, or `latest` for the newest in outputs/"
 
 

@@ -12,12 +12,14 @@ from shared import charts
 from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.text import TextData
-from shared.training.loop import Evaluation
+from shared.training.loop import Evaluation, Learner
+from shared.training.losses import class_probabilities
 
 WeightsOf = Callable[[NDArray[np.int64]], NDArray[np.float64]]  # ids (N, T) to weights (N, heads, S)
 
 SHOWN_PAIRS, SHOWN_HEADS = 16, 4  # at most
-SHORT_REVIEW, LONG_REVIEW = 24, 90  # tokens of a review drawn as a heat map, and as a text
+SHORT_REVIEW, LONG_REVIEW = 24, 90  # tokens of a review drawn as a heat map, and as a text, about
+CANDIDATES = 50  # reviews of such a length, of which the clearest is drawn
 
 
 @dataclass(frozen=True)
@@ -114,16 +116,21 @@ def accuracy_by_pairs(metrics: dict[str, Any], data: RecallData, title: str) -> 
 
 
 def review_weights(
-    weights_of: WeightsOf, data: TextData, test: Evaluation, test_set: Examples, title: str
+    weights_of: WeightsOf, learner: Learner, data: TextData, test: Evaluation, test_set: Examples, title: str
 ) -> tuple[bytes, bytes]:
     """Return two PNGs of a test review of each of two classes: short ones as heat maps, and long ones
     as texts, in which the color of a word is its mean weight over the heads.
+
+    Of the reviews closest to a length, it is the one whose true class is the most probable.
     """
     maps, texts = [], []
     for length in (SHORT_REVIEW, LONG_REVIEW):
         distance = np.abs(test_set.inputs.lengths - length)
         for label in np.unique(test_set.labels)[:2]:
-            number = int(np.where(test_set.labels == label, distance, 10**9).argmin())
+            order = np.argsort(np.where(test_set.labels == label, distance, 10**9), kind="stable")
+            closest = order[: min(CANDIDATES, (test_set.labels == label).sum())]
+            logits = learner.logits(test_set.inputs[closest])
+            number = closest[class_probabilities(learner.loss, logits)[:, label].argmax()]
             ids = test_set.inputs[np.array([number])]
             weights, words = weights_of(ids)[0], data.decode(ids[0])  # (heads, T)
             classes = (

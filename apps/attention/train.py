@@ -130,7 +130,7 @@ def write_charts(
     if isinstance(data, RecallData):
         run.write("attention.png", own.recall_weights(weights_of, data, title))
     else:
-        heat_maps, words = own.review_weights(weights_of, data, test, test_set, title)
+        heat_maps, words = own.review_weights(weights_of, learner, data, test, test_set, title)
         run.write("attention.png", heat_maps)
         run.write("words.png", words)
 

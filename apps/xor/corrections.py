@@ -23,14 +23,14 @@ EVERY = 10  # steps between two points of a curve
 A: dict[str, Any] = {"inputs": 2, "hidden": 3, "bias": False, "loss": "squared_error"}
 D = {"inputs": 3, "hidden": 4, "bias": True, "loss": "squared_error"}
 CORRECTED = D | {"loss": "binary_cross_entropy"}
-# The network and the learning rate by label. A gradient without its factor 2 / N (N = 4 rows) takes, at
-# a learning rate of 0.1, the steps that the right gradient takes at 0.1 * N / 2 = 0.2.
+# The network and the learning rate by label. The published gradient lacks its factor 2 / N (N = 4 rows):
+# it is doubled, and takes at 0.1 the steps that the right gradient takes at 0.2.
 VARIANTS = {
-    "A: 2-3-1, no biases, gradient without 2/N, lr 0.1": (A, 0.2),
-    "D: 3-4-1, biases, gradient without 2/N, lr 0.1": (D, 0.2),
-    "D with the loss's own gradient, lr 0.1": (D, 0.1),
-    "D with cross-entropy and its gradient, lr 0.1": (CORRECTED, 0.1),
-    "the same, lr 1": (CORRECTED, 1.0),
+    "published: no biases, doubled gradient, learning rate 0.1": (A, 0.2),
+    "published: biases, doubled gradient, learning rate 0.1": (D, 0.2),
+    "corrected: the gradient": (D, 0.1),
+    "corrected: also the loss, now cross-entropy": (CORRECTED, 0.1),
+    "corrected: also the learning rate, now 1": (CORRECTED, 1.0),
 }
 
 
@@ -43,7 +43,7 @@ def write_corrections(run: RunFolder) -> None:
     for number, step in enumerate(steps):
         run.add_row("corrections.csv", {"step": step, **{label: e[number] for label, e in errors.items()}})
     run.write_rows("corrections.csv")
-    title = "XOR: what each correction changes"
+    title = "XOR: two published programs, and what each correction of the second changes"
     run.write("corrections.png", charts.log_curves(steps, errors, title, "step", "mean squared error"))
     print(f"mean squared error after {STEPS:,} steps, one correction after the other:")
     for label, error in errors.items():

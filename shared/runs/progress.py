@@ -30,7 +30,7 @@ class TrainingProgress:
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=quiet)
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[scores]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
@@ -49,7 +49,7 @@ class TrainingProgress:
         now = time.monotonic()
         if self.bar.disable and now - self._last_line <= SECONDS_BETWEEN_LINES:
             return
-        scores = "" if math.isnan(loss) else f"loss {loss:.4f}  accuracy {accuracy:.2%}  "
+        scores = "" if math.isnan(loss) else f"loss {loss:.4f}  acc {accuracy:.2%}  "
         if not self.bar.disable:
             label = f"{epoch}/{self._epochs}"
             self.bar.update(self._task, advance=1, epoch=label, scores=scores.rstrip())
@@ -83,16 +83,12 @@ def announcement(metrics: dict[str, Any], run_dir: str) -> str:
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
-    """Return the line after an epoch; `row` is a row of history.csv."""
-    validation = ""
+    """Return the line after an epoch, at most 80 characters; `row` is a row of history.csv."""
+    scores = f"loss {row['train_loss']:.4f}  acc {row['train_accuracy']:.2%}"
     if "validation_loss" in row:
-        validation = (
-            f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.2%}  "
-        )
-    return (
-        f"epoch {int(row['epoch'])}/{epochs}  loss {row['train_loss']:.4f}  "
-        f"accuracy {row['train_accuracy']:.2%}  {validation}{row['seconds']:.1f} s"
-    )
+        scores += f"  val loss {row['validation_loss']:.4f}  val acc {row['validation_accuracy']:.2%}"
+    digits = 1 if row["seconds"] < 10 else 0
+    return f"epoch {int(row['epoch'])}/{epochs}  {scores}  {row['seconds']:.{digits}f} s"
 
 
 def conclusion(metrics: dict[str, Any]) -> str:

@@ -10,14 +10,16 @@ import tensorflow as tf
 import torch
 from torch.nn import functional as F
 
-from apps.attention import keras_model, numpy_model, torch_model
+from apps.attention import charts, keras_model, numpy_model, torch_model
 from apps.attention.config import Config
 from apps.attention.data import load_data
 from apps.attention.train import build_learner, train
 from shared.data import recall
 from shared.data.examples import Examples
-from shared.data.sequences import PAD
+from shared.data.sequences import PAD, Documents, Sequences
+from shared.data.text import TextData
 from shared.errors import ConfigError
+from shared.training.loop import Evaluation
 from tests.apps.agreement import (
     FRAMEWORKS,
     Array,
@@ -227,6 +229,39 @@ def test_a_run_on_texts_colors_their_words(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == FILES | {"words.png", "vocabulary.txt"}
     assert metrics["dataset"] == "reviews"
     assert "accuracy_by_pairs" not in metrics
+
+
+class WordCounter:
+    """A network that counts good and bad words."""
+
+    loss = "binary_cross_entropy"
+
+    def logits(self, ids: Array) -> Array:
+        return ((ids == 3).sum(axis=1) - (ids == 4).sum(axis=1))[:, None].astype(np.float64)
+
+
+def test_the_reviews_drawn_are_those_classified_most_clearly(
+    figures: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those of about the wanted length: the last two would be clearer, but are too long."""
+    words = ("<pad>", "<unk>", "film", "good", "bad")
+    texts = [[4] + [2] * 23, [2, 4, 4, 4] + [2] * 20, [2] * 24, [3, 3] + [2] * 23, [4] * 200, [3] * 200]
+    labels = np.array([0, 0, 1, 1, 0, 1])
+    lengths = [len(text) for text in texts]
+    documents = Documents(np.concatenate(texts), np.cumsum([0, *lengths]), labels)
+    data = TextData("t", documents, documents, words, ("bad", "good"), True, "here")
+    test = Evaluation(0.0, 1.0, labels)
+    inputs = Sequences(documents, 300)
+
+    def weights_of(ids: Array) -> Array:
+        return np.full((1, 1, ids.shape[1]), 1 / ids.shape[1])
+
+    monkeypatch.setattr(charts, "CANDIDATES", 2)
+    network: Any = WordCounter()
+    charts.review_weights(weights_of, network, data, test, Examples(inputs, labels), "title")
+    negative, positive = figures[0].axes[:2]
+    shown = [[label.get_text() for label in axes.get_xticklabels()] for axes in (negative, positive)]
+    assert [(found.count("good"), found.count("bad")) for found in shown] == [(0, 3), (2, 0)]
 
 
 def test_attention_looks_up_and_the_mean_guesses(tmp_path: Path) -> None:

@@ -301,7 +301,7 @@ def test_the_gradient_of_the_valley_equals_finite_differences() -> None:
     assert valley.value(*np.array(valley.MINIMUM)) == 0
 
 
-def test_every_optimizer_uses_its_best_rate() -> None:
+def test_every_optimizer_uses_its_best_rate(figures: list[Any]) -> None:
     rows = valley.measure()
     for name, build in valley.OPTIMIZERS.items():
         one = where(rows, optimizer=name)
@@ -312,6 +312,8 @@ def test_every_optimizer_uses_its_best_rate() -> None:
     names = re.findall(r"([A-Za-z]+) [\d.e-]+ \(rate", valley.figure(rows).caption)
     assert names == sorted(names, key=lambda name: float(where(rows, optimizer=name)[-1]["f"]))
     assert set(names) == set(valley.OPTIMIZERS)
+    drawn = {line.get_ydata()[0]: list(line.get_xdata()) for line in figures[0].axes[-1].lines}
+    assert drawn == {name: [where(rows, optimizer=name)[-1]["f"]] for name in valley.OPTIMIZERS}
 
 
 def test_a_clipped_norm_never_exceeds_the_limit() -> None:
@@ -562,6 +564,13 @@ def test_the_caption_by_layer(by_layer: list[Row]) -> None:
     assert not {"vanishes", "explodes"} & set(depth.depth_figure(flat).caption.split())
 
 
+def test_the_chart_by_layer_has_every_depth(figures: list[Any]) -> None:
+    config = flow_config("-", "model.depths=[5,2,4]", "model.width=6")
+    depth.depth_figure(depth.measure(numpy_model, config, random_batch(8, 10)))
+    titles = [axes.get_title() for axes in figures[0].axes]
+    assert titles[::3] == ["sigmoid, 2 layers", "sigmoid, 4 layers", "sigmoid, 5 layers"]
+
+
 def test_the_gradient_of_the_weights_explodes_equally_in_all_layers(by_layer: list[Row]) -> None:
     rows = where(by_layer, activation="ReLU", initialization="normal", network="plain")
     weights, outputs = (np.array(column(rows[1:], f"gradient_of_{what}")) for what in ("weights", "output"))
@@ -616,6 +625,8 @@ def test_the_caption_of_clipping() -> None:
     assert max(column(off, "norm")) > 100
     assert on[-1]["loss"] < off[-1]["loss"] - 1
     assert ": lower with it" in caption
+    assert off[0]["norm"] == on[0]["norm"] > 10 * max(column(off[1:], "norm"))
+    assert f"is {number(off[0]['norm'])} before the first step. Later it reaches" in caption
     assert f"at most {number(max(column(on, 'norm_used')))} (limit 1)" in caption
     exchanged = [row | {"clipping": "on" if row["clipping"] == "off" else "off"} for row in rows]
     assert ": not lower with it" in clipping.figure(exchanged, 1.0).caption

@@ -80,6 +80,8 @@ def test_what_each_correction_changes(command: tuple[Path, str]) -> None:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(0, STEPS + 1, EVERY))
     curves = [[float(row[label]) for row in rows] for label in VARIANTS]
+    corrected = ["biases", "gradient", "loss", "learning rate"]  # in words, on the chart and in the CSV
+    assert all(what in label for what, label in zip(corrected, list(VARIANTS)[1:], strict=True))
     no_biases, published, own_gradient, cross_entropy, faster = (curve[-1] for curve in curves)
     assert published < no_biases / 5
     assert own_gradient > 0.2, "half the learning rate: not learned after 10,000 steps"

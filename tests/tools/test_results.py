@@ -1,4 +1,5 @@
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ConfigError
+from shared.runs.progress import epoch_line
 from tools.results.__main__ import RESULTS, fill_tables, outdated_documents, record_comparison, record_runs
 
 
@@ -45,6 +47,18 @@ def fill(block: str, results: Path) -> str:
 
 def test_tables_in_documents_match_the_records() -> None:
     assert list(outdated_documents()) == [], "run make results"
+
+
+def test_a_sample_reads_as_a_run_prints_it() -> None:
+    columns = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds"]
+    for sample in RESULTS.glob("*.txt"):
+        lines = [line for line in sample.read_text().splitlines() if line.startswith("epoch ")]
+        assert lines
+        for line in lines:
+            numbers = [float(number) for number in re.findall(r"(?<!/)\b[\d.]+", line)]
+            row = dict(zip(columns, numbers, strict=True))
+            row |= {name: row[name] / 100 for name in columns if "accuracy" in name}
+            assert line == epoch_line(row, len(lines))
 
 
 def test_mean_deviation_range_and_median_are_over_the_seeds(tmp_path: Path) -> None:

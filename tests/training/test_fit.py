@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,29 @@ def test_without_a_terminal_each_line_shows_the_time_left(
     fit_fake(tmp_path, "trainer.epochs=1")
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" s left")[1] for line in lines] == [" s left"] * 3 + [""]
-    assert lines[1].startswith("epoch 1/1  step 2 of 3  loss 1.0000  accuracy 0.00%")
+    assert lines[1].startswith("epoch 1/1  step 2 of 3  loss 1.0000  acc 0.00%")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_fits_into_80_columns(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR" if terminal else "NO_COLOR", "1")
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
+    shown = progress.TrainingProgress(100, 999_999, done=500_000)
+    row = {"epoch": 100, "train_loss": 0.5171, "train_accuracy": 1.0, "seconds": 123.4}
+    with shown.bar:
+        shown.step(100, 0.5171, 1.0)
+        shown.epoch(row)
+        shown.epoch(row | {"validation_loss": 0.0859, "validation_accuracy": 1.0})
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capsys.readouterr().out))
+    assert "epoch 100/100  loss 0.5171  acc 100.00%  123 s" in lines
+    assert "epoch 100/100  loss 0.5171  acc 100.00%  val loss 0.0859  val acc 100.00%  123 s" in lines
+    (progress_line, *_) = [line for line in lines if "left" in line and "loss 0.5171  acc 100.00%" in line]
+    assert progress_line.rstrip().endswith("left")
+    assert ("\u2501" in progress_line) == terminal, "a bar"
+    assert max(map(len, lines)) <= 80
 
 
 def test_fit_takes_every_step_and_keeps_the_history(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Write one HTML page of many runs: a table, and their curves, configurations and pictures side by side.
 
-    python -m tools.report [FOLDER ...] [--out FILE] [--pictures MB]
+    python -m tools.report [FOLDER ...] [--out FILE] [--embed]
 
-The page shows every run below the folders, of any application and with any status. It is complete:
-it can be moved and sent, fetches nothing, and its content security policy forbids any request.
+The page shows every run below the folders, of any application and with any status. It loads pictures
+from the run folders when they are looked at; with --embed it holds them, and can be moved and sent. It
+loads nothing else: its content security policy forbids it.
 """
 
 import base64
+import contextlib
 import hashlib
 import html
 import json
@@ -17,30 +19,31 @@ from datetime import datetime
 from pathlib import Path
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 from shared.errors import ConfigError
 from shared.files import write_result
 from tools import cli
-from tools.report.collect import LARGEST, Run, collect_runs
+from tools.report.collect import Run, collect_runs
 
 PAGE = Path(__file__).parent / "page"
 OUTPUTS = Path("outputs")
 NOTES = 10  # problems printed; the page has all of them
-PICTURES_MB = 24  # with more, a browser takes longer than two seconds to open the page
 MEGABYTE = 1_000_000
 # The columns of the table: key in the page's data, heading, whether it is a number.
 COLUMNS = (
     ("name", "run", False),
     ("app", "application", False),
     ("status", "status", False),
+    ("debug", "debug", False),
     ("accuracy", "test accuracy", True),
     ("loss", "test loss", True),
-    ("framework", "framework", False),
-    ("model", "model", False),
-    ("dataset", "data", False),
     ("seed", "seed", True),
     ("epochs", "epochs", True),
     ("seconds", "training", True),
+    ("framework", "framework", False),
+    ("model", "model", False),
+    ("dataset", "data", False),
     ("parameters", "parameters", True),
     ("started", "started", False),
 )
@@ -48,67 +51,48 @@ FORMATS = {"accuracy": "{:.2%}", "loss": "{:.4f}", "seconds": "{:.1f} s"}
 FORMATS |= dict.fromkeys(("parameters", "epochs"), "{:,}")
 
 
-class Pictures:
-    """The pictures of the page, each once, as base64 text that is decoded when it is looked at.
-
-    `limit` is in bytes of text; pictures that do not fit are left out.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.blocks: dict[str, str] = {}
-        self._left = limit
-
-    def add(self, path: Path) -> dict[str, Any]:
-        """Return a picture's name, path and block in the page; no block if it is left out."""
-        entry: dict[str, Any] = {"name": path.name, "path": str(path), "block": None}
-        try:
-            text = base64.b64encode(path.read_bytes()).decode()
-        except OSError:
-            return entry
-        if text not in self.blocks and len(text) <= self._left:
-            self.blocks[text] = f"picture-{len(self.blocks)}"
-            self._left -= len(text)
-        return entry | {"block": self.blocks.get(text)}
-
-    def to_html(self) -> str:
-        """Return the blocks, which a browser neither runs nor decodes."""
-        return "\n".join(
-            f'<script type="text/plain" id="{name}">{text}</script>' for text, name in self.blocks.items()
-        )
-
-
-def page_html(runs: Sequence[Run], problems: Sequence[str], picture_limit: int) -> str:
-    """Return the page of some runs, the newest first, with at most `picture_limit` bytes of pictures."""
-    pictures = Pictures(picture_limit)
+def page_html(runs: Sequence[Run], problems: Sequence[str], folder: Path, embed: bool) -> str:
+    """Return the page of some runs, the newest first, to be written into `folder`."""
     common = os.path.commonpath([Path(run["path"]).absolute().parent for run in runs])
     entries = []
     for run in runs:
         entry = {"name": os.path.relpath(run["path"], common), **run}
-        entry["pictures"] = [pictures.add(path) for path in run["pictures"]]
+        entry["pictures"] = [picture(path, folder, embed) for path in run["pictures"]]
         entries.append(entry | {"cells": [cell(key, entry[key]) for key, _, _ in COLUMNS]})
     style, script = ((PAGE / name).read_text() for name in ("page.css", "page.js"))
     apps = count_of(len({run["app"] for run in entries}), "application")
+    shortened = sum(bool(run["debug"]) for run in runs)
+    note = f"; {shortened:,} shortened for debugging: in italics, and last when sorted" if shortened else ""
     return Template((PAGE / "page.html").read_text()).substitute(
-        policy=security_policy(style, script),
+        policy=security_policy(style, script, embed),
         style=style,
         script=script,
-        summary=f"{count_of(len(runs), 'run')} of {apps}, newest first; "
+        summary=f"{count_of(len(runs), 'run')} of {apps}, newest first{note}; "
         f"written {datetime.now():%Y-%m-%d %H:%M}",
         problems=problem_list(problems),
         head="".join(f"<th>{label}</th>" for _, label, _ in COLUMNS),
         rows="\n".join(table_row(run["cells"]) for run in entries),
         data=script_json({"columns": COLUMNS, "runs": entries}),
-        pictures=pictures.to_html(),
     )
 
 
-def security_policy(style: str, script: str) -> str:
-    """Return the content security policy: this style, this script, and no request at all."""
+def picture(path: Path, folder: Path, embed: bool) -> dict[str, str]:
+    """Return a picture's name, path, and address on a page in `folder`."""
+    address = quote(os.fsencode(os.path.relpath(path, folder)))
+    if embed:
+        with contextlib.suppress(OSError):  # the page says that it is missing
+            address = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return {"name": path.name, "path": str(path), "address": address}
+
+
+def security_policy(style: str, script: str, embed: bool) -> str:
+    """Return the content security policy: this style, this script, and pictures of this machine."""
     style_hash, script_hash = (
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
     )
+    pictures = "data:" if embed else "data: 'self' file:"
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; "
+        f"default-src 'none'; img-src {pictures}; style-src 'sha256-{style_hash}'; "
         f"script-src 'sha256-{script_hash}'; base-uri 'none'; form-action 'none'"
     )
 
@@ -148,28 +132,19 @@ def script_json(content: Any) -> str:
     return text.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"})
 
 
-def megabytes(text: str) -> float:
-    """Return a number that is finite and not negative, for argparse."""
-    value = float(text)
-    if not 0 <= value <= LARGEST / MEGABYTE:  # comparing NaN gives False
-        raise ValueError
-    return value
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = cli.parser("report", __doc__)
     add = parser.add_argument
     add("folders", nargs="*", type=Path, metavar="FOLDER", default=[OUTPUTS], help="default: outputs")
     add("--out", type=Path, metavar="FILE", default=OUTPUTS / "report.html", help="the page (%(default)s)")
-    help_text = "size limit of all pictures, the newest runs' first (%(default)s)"
-    add("--pictures", type=megabytes, metavar="MB", default=PICTURES_MB, help=help_text)
+    help_text = "put all pictures into the page, which can then be moved or sent"
+    add("--embed", action="store_true", help=help_text)
     arguments = parser.parse_args(words)
-    limit = int(arguments.pictures * MEGABYTE)
-    return cli.run(lambda: write_report(arguments.folders, arguments.out, limit))
+    return cli.run(lambda: write_report(arguments.folders, arguments.out, arguments.embed))
 
 
-def write_report(folders: Sequence[Path], out: Path, picture_limit: int) -> None:
+def write_report(folders: Sequence[Path], out: Path, embed: bool) -> None:
     """Write the page and print its path.
 
     Raises:
@@ -182,7 +157,7 @@ def write_report(folders: Sequence[Path], out: Path, picture_limit: int) -> None
         print(f"note: and {len(problems) - NOTES} more, which the page lists", file=sys.stderr)
     if not runs:
         raise ConfigError(f"no run in {', '.join(map(str, folders))}: train something first")
-    content = page_html(runs, problems, picture_limit).encode(errors="backslashreplace")
+    content = page_html(runs, problems, out.parent, embed).encode(errors="backslashreplace")
     write_result(out, content)
     print(f"wrote {out}: {count_of(len(runs), 'run')}, {len(content) / MEGABYTE:.1f} MB")
 

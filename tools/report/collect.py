@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from shared.errors import ConfigError, DataError
 from shared.runs.folder import DATE_TIME
 from shared.runs.reader import is_regular_file, load_metrics, read_rows, read_values
 from shared.runs.repeat import rerun_command
+from tools.runs import SHORTENED
 
 NOT_ENDED = "not ended"  # status of a run without metrics.json: it is still training, or was killed
 FORMAT = "%Y-%m-%d_%H-%M-%S"
@@ -74,6 +75,7 @@ def read_run(path: Path) -> Run:
         "dataset": to_text(metrics.get("dataset", config.get("data.name", ""))),
         "seed": to_number(config.get("seed")),
         "status": status,
+        "debug": debug_text(config),
         "error": to_text(metrics.get("error", "")),
         "accuracy": to_number(metrics.get("test_accuracy")),
         "loss": to_number(metrics.get("test_loss")),
@@ -89,6 +91,14 @@ def read_run(path: Path) -> Run:
         "command": command,
         "problem": "; ".join(problems),
     }
+
+
+def debug_text(config: Mapping[str, Any]) -> str:
+    """Return how a run was shortened, such as "smoke" or "max_steps=3"; empty for a complete one."""
+    if config.get("debug"):
+        return to_text(config["debug"])
+    limits = {key.partition(".")[2]: config[key] for key in SHORTENED if config.get(key) is not None}
+    return ", ".join(f"{name}={to_text(value)}" for name, value in limits.items())
 
 
 def to_text(value: Any) -> str:

@@ -38,6 +38,7 @@ from tools import cli
 from tools.results import tables
 from tools.results.gate import gate_block
 from tools.results.tables import Run, run_identity
+from tools.runs import SHORTENED
 
 BLOCKS: dict[str, Callable[[str, Path], str]] = {
     "applications": tables.applications_block,
@@ -86,7 +87,7 @@ def read_complete_run(path: Path) -> Run:
     if run["status"] != "done":
         raise ConfigError(f"{path}: its status is {run['status']}; only finished runs can be recorded")
     config = OmegaConf.load(path.with_name("config.yaml"))
-    for key in ("debug", "data.train_limit", "data.test_limit", "trainer.max_steps"):
+    for key in SHORTENED:
         if (value := OmegaConf.select(config, key)) is not None:
             raise ConfigError(f"{path}: made with {key}={value}; only complete trainings can be recorded")
     if run["git"]["dirty"] is not False:

@@ -54,23 +54,25 @@ def figure(rows: Sequence[Row], limit: float | None) -> Figure:
     off, on = where(rows, clipping="off"), where(rows, clipping="on")
     lower = "lower" if on[-1]["loss"] < off[-1]["loss"] else "not lower"
     caption = (
-        f"An RNN whose recurrent weights are {number(GAIN)} times an orthogonal matrix. The norm of "
-        f"its gradients reaches {number(max(column(off, 'norm')))} without clipping and "
-        f"{number(max(column(on, 'norm')))} with it, of which a step uses at most "
+        f"An RNN whose recurrent weights are {number(GAIN)} times an orthogonal matrix: the norm of its "
+        f"gradients is {number(off[0]['norm'])} before the first step. Later it reaches "
+        f"{number(max(column(off[1:], 'norm'), default=0))} without clipping and "
+        f"{number(max(column(on[1:], 'norm'), default=0))} with it, of which a step uses at most "
         f"{number(max(column(on, 'norm_used')))} (limit {number(limit or 0)}). The loss "
         f"starts at {number(on[0]['loss'])}. Without clipping it is {number(off[-1]['loss'])} after "
         f"{off[-1]['step']} steps; with clipping it is {number(on[-1]['loss'])} after "
-        f"{on[-1]['step']} steps: {lower} with it. Clipping keeps the gradient's direction and "
-        "shortens it, because one step along an exploded gradient can undo all the steps before."
+        f"{on[-1]['step']} steps: {lower} with it. One full step along an exploded gradient can lead so "
+        "far away that the gradient is small there and the loss stays high. Clipping shortens the step "
+        "and keeps its direction."
     )
-    title = "Exploding gradients, with and without clipping"
+    title = "An exploded gradient, with and without clipping"
     alt = "Two panels, the norm of the gradient and the loss by step, each with clipping and without."
     return Figure("clipping", title, caption, alt, rows, draw(rows))
 
 
 def draw(rows: Sequence[Row]) -> bytes:
     """Draw norms and losses by step."""
-    chart = charts.figure("Exploding gradients in an RNN, with and without clipping by norm")
+    chart = charts.figure("An exploded gradient in an RNN: the first step in full, or clipped by norm")
     left, right = chart.subplots(1, 2)
     on = where(rows, clipping="on")
     draw_curves(left, rows, "clipping", "step", "norm", lambda value: LABELS[value])

@@ -68,22 +68,21 @@ def ratios(rows: Sequence[Row]) -> list[Row]:
 
 def depth_figure(rows: Sequence[Row]) -> Figure:
     """Return the chart of the plain networks; its caption says what happens on the way to layer 1."""
-    plain, depths = where(rows, network="plain"), column(rows, "depth")
-    ends = sorted({min(depths), max(depths)})
+    plain, depths = where(rows, network="plain"), sorted(set(column(rows, "depth")))
     changes = {
         f"{row['activation']} with {row['initialization']} weights": change(row["plain"])
-        for row in ratios(where(plain, depth=ends[-1]))
+        for row in ratios(where(plain, depth=depths[-1]))
         if (row["activation"], row["initialization"]) in PAIRS
     }
     caption = (
         "Read each curve from right to left: the gradient enters at the last layer and travels to "
         "the first. A straight slope on this scale is a constant factor per layer. On its way "
-        f"from layer {ends[-1]} to layer 1, the gradient does the following. {listing(changes)}. No "
+        f"from layer {depths[-1]} to layer 1, the gradient does the following. {listing(changes)}. No "
         "network has been trained."
     )
     alt = "The norm of the gradient by layer, one curve per initialization: panels by activation and depth."
     title = "What reaches the first layer? Gradient by layer, before training"
-    png = draw(plain, title, "depth", "layers", "initialization", ends, "row")
+    png = draw(plain, title, "depth", "layers", "initialization", depths, "row")
     table = [{k.replace("plain", "first layer over last"): v for k, v in r.items()} for r in ratios(plain)]
     return Figure("depth", "By layer: depth, activation, initialization", caption, alt, plain, png, table)
 
@@ -122,7 +121,7 @@ def draw(
         draw_curves(axes, where(rows, activation=activation, **{key: value}), by, "layer", NORM)
         charts.log_scale(axes)
         x_label = "layer" if value == values[-1] else ""
-        y_label = "norm of the gradient" if activation == ACTIVATIONS[0] else ""
-        charts.label_axes(axes, x_label, y_label, f"{activation}, {value} {label}")
+        charts.label_axes(axes, x_label, "", f"{activation}, {value} {label}")
+    chart.supylabel("norm of the gradient", fontsize=charts.FONT_SIZE)
     charts.legend_below(chart, panels[0][0], 4)
     return charts.png(chart)

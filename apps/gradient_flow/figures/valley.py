@@ -80,12 +80,12 @@ def figure(rows: Sequence[Row]) -> Figure:
         "shrinks its weights at each step."
     )
     title = "The path of every optimizer through one valley"
-    alt = "The path of each of seven optimizers over a curved valley, and the function's value by step."
+    alt = "The path of each of seven optimizers over a curved valley, and the function's value at its end."
     return Figure("valley", title, caption, alt, rows, draw(rows), ends)
 
 
 def draw(rows: Sequence[Row]) -> bytes:
-    """Draw a panel for each path, and the values by step."""
+    """Draw a panel for each path, and the value at the end of each."""
     chart = charts.figure("Every optimizer through one valley, each with its best learning rate")
     *panels, last = chart.subplots(2, 4).ravel()
     grid = np.meshgrid(np.linspace(-2, 2, 161), np.linspace(-1, 3, 161))
@@ -98,8 +98,8 @@ def draw(rows: Sequence[Row]) -> bytes:
         axes.set(xlim=(-2, 2), ylim=(-1, 3))
         title = f"{name}, rate {number(one[0]['lr'])}"
         charts.label_axes(axes, "x" if index > 2 else "", "" if index % 4 else "y", title)
-        charts.curve(last, index, column(one, "step"), column(one, "f"), name)
-    charts.log_scale(last)
-    charts.label_axes(last, "step", "", "f by step")
-    charts.legend_below(chart, last, 7)
+        last.plot([one[-1]["f"]], [name], color=color, marker=marker, ms=11)
+    last.set_xscale("log")
+    last.invert_yaxis()
+    charts.label_axes(last, "f", "", f"f after {STEPS} steps")
     return charts.png(chart)

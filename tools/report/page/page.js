@@ -30,6 +30,7 @@ let limit = PAGE;
 let words = null; // text of each run, built for the first search
 
 const count = (number) => number.toLocaleString("en");
+const nameOf = ({ name, debug }) => debug ? `${name} (${debug})` : name;
 
 function rowOf(index) {
   if (!rows.has(index)) {
@@ -42,7 +43,8 @@ function rowOf(index) {
       const unfinished = key === "status" && text !== "done";
       return make("td", { class: isNumber ? "number" : unfinished ? "unfinished" : key }, text);
     });
-    rows.set(index, make("tr", {}, make("th", { scope: "row" }, make("label", {}, box, ` ${name}`)), ...cells));
+    const kind = runs[index].debug ? "debug" : null;
+    rows.set(index, make("tr", { class: kind }, make("th", { scope: "row" }, make("label", {}, box, ` ${name}`)), ...cells));
   }
   tick(index);
   return rows.get(index);
@@ -62,6 +64,8 @@ function sortBy(column) {
   const compare = new Intl.Collator("en", { numeric: true }).compare;
   order.sort((one, other) => {
     const [a, b] = [runs[one][key], runs[other][key]];
+    const shortened = (runs[one].debug !== "") - (runs[other].debug !== "");
+    if (shortened) return shortened; // a complete training comes first
     if (a === null || b === null) return (a === null) - (b === null); // missing values come last
     return (rising ? 1 : -1) * (typeof a === "number" ? a - b : compare(a, b));
   });
@@ -179,7 +183,7 @@ function chart(series, title, unit, width, logarithmic, bounds) {
   for (const { run, number, training, points } of kept) {
     const line = points.map(([epoch, value]) => `${x(epoch).toFixed(1)} ${y(value).toFixed(1)}`).join("L");
     const style = `curve s${number % SIGNS.length}${training ? " training" : ""}`;
-    const group = make("g", {}, make("title", {}, `${run.name}, ${training ? "training" : "validation"}`));
+    const group = make("g", {}, make("title", {}, `${nameOf(run)}, ${training ? "training" : "validation"}`));
     group.append(make("path", { class: style, d: `M${line}` }));
     const every = Math.ceil(points.length / 12);
     const marked = points.filter((_, index) => index % every === 0 || index === points.length - 1);
@@ -218,7 +222,7 @@ function curves() {
     const line = make("path", { class: `curve s${number % SIGNS.length}`, d: "M0 7H34" });
     const key = make("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" }, line, sign(number, 17, 7));
     const none = runs[index].history.epoch ? "" : " (no epoch finished)";
-    return make("li", {}, key, `${runs[index].name}${none}`);
+    return make("li", {}, key, `${nameOf(runs[index])}${none}`);
   }));
   return section("Curves", legend,
     make("p", { class: "quiet" }, "Solid with markers: validation. Dashed: training, while it learns. ",
@@ -252,7 +256,7 @@ function configurations() {
   box.checked = differing.length > 0;
   hide();
   const lines = [...differing.map((key) => line(key, true)), ...alike];
-  const head = make("tr", {}, ...["key", ...chosen.map((index) => runs[index].name)].map((name) => make("th", { scope: "col" }, name)));
+  const head = make("tr", {}, ...["key", ...chosen.map((index) => nameOf(runs[index]))].map((name) => make("th", { scope: "col" }, name)));
   const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines));
   const said = make("p", { class: "quiet" }, `${differing.length} of ${keys.length} keys differ, marked \u2260. `,
     make("label", {}, box, " only these"));
@@ -260,11 +264,13 @@ function configurations() {
     make("div", { class: "scroll", id: "configs", tabindex: "0", role: "region", "aria-label": "Configurations side by side" }, table));
 }
 
-function picture({ name, path, block }) {
-  if (block === null) return make("p", { class: "quiet" }, `${name} is not embedded: ${path}`);
-  const source = `data:image/png;base64,${at(block).textContent}`;
-  return make("figure", {}, make("img", { src: source, alt: name.replace(/\.png$/, ""), decoding: "async" }),
-    make("figcaption", {}, name));
+function picture({ name, path, address }) {
+  const missing = `${path} is not where it was. Write the page again; with --embed, it can be moved.`;
+  const shown = make("figure", {}, make("img", {
+    src: address, alt: name.replace(/\.png$/, ""), loading: "lazy", decoding: "async",
+    onerror: () => shown.replaceChildren(make("p", { class: "warn" }, missing)),
+  }), make("figcaption", {}, name));
+  return shown;
 }
 
 function copied(button, text) {
@@ -281,8 +287,8 @@ function alone(index, number) {
     parts.push(make("h3", {}, "Command that repeats it"), make("div", { class: "command" }, make("code", {}, run.command), button));
   }
   const place = make("div", { class: "pictures" });
-  const entry = make("details", { class: "run" }, make("summary", {}, run.name), ...parts, place);
-  entry.addEventListener("toggle", () => { // pictures are decoded when they are opened
+  const entry = make("details", { class: "run" }, make("summary", {}, nameOf(run)), ...parts, place);
+  entry.addEventListener("toggle", () => { // pictures are loaded when they are looked at
     if (entry.open && !place.hasChildNodes()) place.append(...run.pictures.map(picture));
   });
   entry.open = number < 2;
@@ -300,6 +306,8 @@ function compare() {
 }
 
 enliven();
-const newest = runs.findIndex((run) => run.history.epoch);
-choose(runs.flatMap((run, index) => (newest >= 0 && run.history.epoch && run.app === runs[newest].app ? [index] : [])).slice(0, 3));
+const drawable = order.filter((index) => runs[index].history.epoch);
+const complete = drawable.filter((index) => !runs[index].debug);
+const newest = complete.length ? complete : drawable;
+choose(newest.filter((index) => runs[index].app === runs[newest[0]].app).slice(0, 3));
 document.documentElement.dataset.ready = performance.now().toFixed(0); // for the test of its speed
