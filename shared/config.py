@@ -34,13 +34,14 @@ class Section(BaseModel):
 
 
 class OptimizerSection(Section):
-    """What all optimizers have. Names and meaning of the keys are those of torch.optim."""
+    """What all optimizers have. The keys are those of torch.optim, and `l1`, which older runs lack."""
 
     name: str
     lr: Annotated[Positive, Field(description="learning rate, the highest of the schedule")]
     weight_decay: Annotated[
         NotNegative, Field(description="L2 penalty, added to the gradient (adamw: decoupled from it)")
     ]
+    l1: Annotated[NotNegative, Field(description="L1 penalty: adds l1 * sign(w) to the gradient")] = 0.0
 
 
 class Sgd(OptimizerSection):

@@ -19,6 +19,8 @@ WRONG = {
     "optimizer.lr=true": "optimizer.lr should be a valid number",
     "optimizer.lr=0": "optimizer.lr should be greater than 0 (given optimizer.lr=0)",
     "optimizer.lr=nan": "optimizer.lr should be a finite number",
+    "optimizer.l1=nan": "optimizer.l1 should be a finite number",
+    "optimizer.l1=-1": "optimizer.l1 should be greater than or equal to 0 (given optimizer.l1=-1)",
     "optimizer=momentum optimizer.momentum=2": "error: optimizer.momentum should be less than 1",
     "trainer.epochs=0": "trainer.epochs should be greater than or equal to 1",
     "trainer.precision=float16": "trainer.precision should be",

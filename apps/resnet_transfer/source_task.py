@@ -83,7 +83,7 @@ def cache_key(config: Config, images: ImageData) -> str:
         "data": images.sha256,
         "model": config.model.model_dump(),
         "trainer": config.trainer.model_dump(exclude={"checkpoint_seconds", "resume", "device", "compile"}),
-        "optimizer": config.optimizer.model_dump(),
+        "optimizer": config.optimizer.model_dump(exclude={"l1"}),
         "augmentation": [config.data.mirror, config.data.shift],
         "examples": [config.data.per_class, config.data.validation_fraction],
         "seed": config.seed,

@@ -3,7 +3,8 @@
 g is the gradient, w the weight, t the number of the step from 1, wd the weight decay. Arguments and
 defaults are those of torch.optim. formula="torch" gives torch's update and formula="keras" Keras's.
 They differ in where the learning rate and eps enter, and in weight decay: torch adds wd w to g
-(except in AdamW), Keras subtracts lr wd w from the weight before the step.
+(except in AdamW), Keras subtracts lr wd w from the weight before the step. An argument that neither
+has, l1, adds l1 sign(w) to g.
 """
 
 from abc import ABC, abstractmethod
@@ -26,20 +27,22 @@ class Optimizer(ABC):
         lr: the learning rate; assign a new one at any time.
         weight_decay: wd, see above.
         formula: "torch" or "keras".
+        l1: strength of the L1 penalty, see above.
     """
 
     params: Mapping[str, Array]
     lr: float = 1e-3
     formula: str = field(default="torch", kw_only=True)
+    l1: float = field(default=0.0, kw_only=True)
     weight_decay = 0.0
     decoupled = False  # whether torch's formula, too, subtracts lr wd w from the weight
 
     def __post_init__(self) -> None:
         if self.formula not in ("torch", "keras"):
             raise ValueError(f"{self}: expected formula=torch or keras, got {self.formula}")
-        if not self.lr >= 0 or not self.weight_decay >= 0:
-            given = f"{self.lr} and {self.weight_decay}"
-            raise ValueError(f"{self}: lr and weight_decay must not be negative, got {given}")
+        given = [self.lr, self.weight_decay, self.l1]
+        if not all(value >= 0 for value in given):
+            raise ValueError(f"{self}: lr, weight_decay and l1 must not be negative, got {given}")
         self.params = dict(self.params)
         self.keras = self.formula == "keras"
         self.t = 0
@@ -69,6 +72,8 @@ class Optimizer(ABC):
         self.t += 1
         for name, w in self.params.items():
             g = grads[name]
+            if self.l1:
+                g = g + self.l1 * np.sign(w)
             if self.weight_decay and (self.keras or self.decoupled):
                 w -= self.lr * self.weight_decay * w
             elif self.weight_decay:

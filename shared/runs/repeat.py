@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from shared import CONF
 from shared.compose import compose
-from shared.config import AppConfig, Trainer, flat
+from shared.config import AppConfig, OptimizerSection, Trainer, flat
 from shared.errors import ConfigError
 
 # What starts Python here: the environment of `make install` need not be activated.
@@ -23,7 +23,7 @@ GROUPS = ("model", "data", "optimizer")
 # Keys that older runs lack: they were made with what is now the default.
 ADDED = {
     f"{prefix}{key}"
-    for prefix, schema in (("", AppConfig), ("trainer.", Trainer))
+    for prefix, schema in (("", AppConfig), ("trainer.", Trainer), ("optimizer.", OptimizerSection))
     for key, field in schema.model_fields.items()
     if not field.is_required()
 }

@@ -90,7 +90,8 @@ class Checkpoints:
         self._previous, arrays, facts = found
         try:
             check_origin(self._run, facts["run"])
-            if others := resume.differences(facts["config"], self._config):
+            before = self._config | facts["config"]  # that of an older version lacks some keys
+            if others := resume.differences(before, self._config):
                 raise DataError(
                     f"{self._previous} was written with another configuration: {others}; remove the "
                     "checkpoints to start again"

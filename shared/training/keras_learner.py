@@ -44,7 +44,7 @@ class KerasLearner:
         self.loss = loss
         self.clip_norm = config.trainer.clip_norm
         self.model = build_model(config.model)
-        self.optimizer = build_optimizer(config.optimizer)
+        self.optimizer, self.l1 = build_optimizer(config.optimizer), config.optimizer.l1
         self.optimizer.build(self.model.trainable_variables)
         # One graph for batches of all sizes: a graph for one size may round differently, and a
         # resumed run may start with a batch of another size.
@@ -70,6 +70,8 @@ class KerasLearner:
         if self.clip_norm is not None:
             norm = tf.linalg.global_norm(gradients) + 1e-6  # torch's formula
             gradients = [gradient * tf.minimum(self.clip_norm / norm, 1) for gradient in gradients]
+        if self.l1:  # Keras's optimizers do not have it
+            gradients = [g + self.l1 * tf.sign(w) for g, w in zip(gradients, weights, strict=True)]
         self.optimizer.apply(gradients, weights)
         return loss, count_correct(self.loss, logits, labels)
 

@@ -53,6 +53,10 @@ class TorchLearner:
 
             compile_model(self.model)
         self.optimizer = build_optimizer(self.model, config.optimizer, lr_scales)
+        if config.optimizer.l1:
+            from shared.training.torch_l1 import add_l1_penalty
+
+            add_l1_penalty(self.optimizer, config.optimizer.l1)
         self.set_lr_scales(lr_scales)
 
     def step(self, examples: Examples, batch: Any, lr: float) -> tuple[Any, Any]:
@@ -221,7 +225,7 @@ def build_optimizer(model: nn.Module, config: Optimizer, lr_scales: LrScales = A
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
     }
-    options = config.model_dump(exclude={"name", "formula"})
+    options = config.model_dump(exclude={"name", "formula", "l1"})
     on_cpu = all(weight.device.type == "cpu" for weight in model.parameters())
     if on_cpu and config.name != "rmsprop":  # RMSprop has no fused form; on a GPU others have none
         options["fused"] = True  # one pass over each weight: saves 2 % of the CNN's step

@@ -179,6 +179,19 @@ def test_an_l2_regularizer_is_twice_the_weight_decay() -> None:
     assert moved == 0.75
 
 
+def test_an_l1_regularizer_is_part_of_the_loss_that_keras_reports() -> None:
+    """At strength 0.25, weight 3 and an error of 0."""
+    options: Any = {"use_bias": False, "kernel_initializer": keras.initializers.Constant(3.0)}
+    layer = keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L1(0.25), **options)
+    model = keras.Sequential([keras.Input((1,)), layer])
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    zero = np.zeros((1, 1))
+    assert float(model.evaluate(zero, zero, verbose=0)) == 0.75
+    assert float(model.train_on_batch(zero, zero)) == 0.75
+    assert float(layer.kernel[0, 0]) == 2.75
+    assert "l1" not in inspect.signature(torch.optim.SGD).parameters
+
+
 def test_keras_rounds_numbers_to_single_precision() -> None:
     """Everything is float64, with numbers that are not exact in float32."""
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)

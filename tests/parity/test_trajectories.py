@@ -52,6 +52,7 @@ NETWORKS = {
 OPTIMIZERS = [
     "sgd",
     "sgd weight_decay=0.1",
+    "sgd l1=0.01",
     "momentum",
     "momentum nesterov=true weight_decay=0.1",
     "rmsprop",
@@ -60,7 +61,9 @@ OPTIMIZERS = [
     "adagrad initial_accumulator_value=0.1 weight_decay=0.1",
     "adam",
     "adam weight_decay=0.1 eps=0.001",
+    "adam l1=0.01 weight_decay=0.1",
     "adamw weight_decay=0.5",
+    "adamw l1=0.01 weight_decay=0.5",
 ]
 # Softmax ignores a constant added to all scores, so the gradient of the keys' bias is rounding noise,
 # which Adagrad's first step would divide by itself if eps were not larger.
@@ -69,6 +72,7 @@ ONE_OF_EACH = ["sgd", "momentum nesterov=true", "rmsprop", "adagrad eps=1e-6", "
 KERAS_FORMULAS = [
     "momentum momentum=0.875",
     "momentum momentum=0.875 nesterov=true weight_decay=0.125",
+    "rmsprop alpha=0.9375 eps=0.0009765625 l1=0.0625 weight_decay=0.125",
     "rmsprop alpha=0.9375 eps=0.0009765625",
     "adagrad initial_accumulator_value=0.125 eps=0.0009765625",
     "adam betas=[0.875,0.96875] eps=0.0009765625 weight_decay=0.125",
@@ -78,6 +82,7 @@ CASES = [
     *(("mlp", case) for case in OPTIMIZERS),
     *(("mlp", f"{case} formula=keras") for case in KERAS_FORMULAS),
     *((name, case) for name in ("cnn", "lstm", "attention") for case in ONE_OF_EACH),
+    *((name, "momentum nesterov=true l1=0.01") for name in ("cnn", "lstm")),
     *((name, "adam") for name in ("fast_cnn", "sigmoid", "tanh", "average_pooling")),
 ]
 

@@ -22,6 +22,7 @@ from shared.distributed import print_once
 from shared.errors import ConfigError, DataError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import folder as run_folder
+from shared.runs import resume as resuming
 from shared.runs.folder import RunFolder
 from shared.training import checkpoint
 from shared.training.loop import fit
@@ -399,6 +400,21 @@ def test_another_configuration_is_refused_with_its_keys(
         "model.hidden=[6, 6] (there [6, 5])"
     )
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_run_of_a_version_without_the_newer_keys_resumes(
+    whole: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = resuming.compared_values(small(run_dir, *MLP))
+    del values["optimizer.l1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(resuming, "compared_values", lambda config: values)
+        stop(monkeypatch, run_dir, *MLP)
+    text = (run_dir / "config.yaml").read_text()
+    assert "  l1: 0.0\n" in text
+    (run_dir / "config.yaml").write_text(text.replace("  l1: 0.0\n", ""))
+    resume(run_dir)
+    assert_same_files(run_dir, whole)
 
 
 def test_a_moved_run_resumes_with_other_threads(

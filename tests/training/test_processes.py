@@ -98,7 +98,7 @@ def assert_same_tables(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     ("app", "count", "precision", "words"),
     [
-        ("mnist_cnn", 2, "float64", f"{CNN} trainer.clip_norm=0.5"),
+        ("mnist_cnn", 2, "float64", f"{CNN} trainer.clip_norm=0.5 optimizer.l1=0.001"),
         ("mnist_cnn", 3, "float64", FAST_CNN),
         *(
             pytest.param(*case, marks=pytest.mark.slow)

@@ -9,6 +9,7 @@ import shared.parity  # noqa: F401  (before TensorFlow)
 # isort: split
 import keras
 import numpy as np
+import tensorflow as tf
 import torch
 from hypothesis import strategies as st
 
@@ -50,30 +51,42 @@ def by_hand(lib: Any, name: str, options: Options, seed: int, formula: str) -> l
 
 
 def by_torch(name: str, options: Options, seed: int) -> list[Arrays]:
-    """Return the weights after each step of torch.optim."""
+    """Return the weights after each step of torch.optim; an L1 penalty is part of the loss."""
     weights, gradients = draw(seed)
     params = {key: torch.tensor(w, requires_grad=True) for key, w in weights.items()}
+    options, l1 = without_l1(options)
     optimizer = getattr(torch.optim, name)(params.values(), **options)
     path = []
     for optimizer.param_groups[0]["lr"], grads in steps(options["lr"], gradients):
+        optimizer.zero_grad()
         for key, g in grads.items():
-            params[key].grad = torch.tensor(g)
+            ((params[key] * torch.tensor(g)).sum() + l1 * params[key].abs().sum()).backward()
         optimizer.step()
         path.append({key: w.detach().numpy().copy() for key, w in params.items()})
     return path
 
 
 def by_keras(name: str, arguments: dict[str, Any], lr: float, seed: int) -> list[Arrays]:
-    """Return the weights after each step of Keras's optimizer."""
+    """Return the weights after each step of Keras's optimizer, with an L1 regularizer."""
     weights, gradients = draw(seed)
     variables = {key: keras.Variable(w, dtype="float64") for key, w in weights.items()}
+    arguments, l1 = without_l1(arguments)
     optimizer = getattr(keras.optimizers, name)(lr, **arguments)
     path = []
     for rate, grads in steps(lr, gradients):
         optimizer.learning_rate.assign(rate)
-        optimizer.apply([keras.ops.convert_to_tensor(g) for g in grads.values()], list(variables.values()))
+        with tf.GradientTape() as tape:
+            penalty = sum(keras.regularizers.L1(l1)(w) for w in variables.values())
+            loss = penalty + sum(tf.reduce_sum(w * grads[key]) for key, w in variables.items())
+        trained = list(variables.values())
+        optimizer.apply(tape.gradient(loss, trained), trained)
         path.append({key: np.asarray(w) for key, w in variables.items()})
     return path
+
+
+def without_l1(options: Options) -> tuple[Options, float]:
+    """Return the options of an optimizer without the strength of the L1 penalty, and that."""
+    return {key: value for key, value in options.items() if key != "l1"}, options.get("l1", 0.0)
 
 
 def compare_paths(own: list[Arrays], other: list[Arrays], reference: str) -> list[Difference]:
@@ -151,6 +164,7 @@ def valid_nesterov(options: Options) -> Options:
 
 LR = ([0.1, 0.01], [0.125, 2.0**-7])
 DECAY = ([0.0, 0.1], [0.0, 0.125])
+L1 = ([0.0, 0.01], [0.0, 0.0625])
 EPS = ([1e-8, 1e-2], [2.0**-26, 2.0**-7])
 MOMENTUM = ([0.0, 0.9], [0.0, 0.875])
 FLAG = ([False, True],) * 2
@@ -160,10 +174,12 @@ START = ([0.0, 0.1], [0.0, 0.125])
 ALPHA = ([0.99, 0.5], [0.75, 0.5])
 BETAS = ([(0.9, 0.999), (0.5, 0.8)], [(0.875, 0.9375), (0.5, 0.75)])
 
-SGD = choices(lr=LR, momentum=MOMENTUM, dampening=DAMPENING, weight_decay=DECAY, nesterov=FLAG)
-RMSPROP = choices(lr=LR, alpha=ALPHA, eps=EPS, weight_decay=DECAY, momentum=MOMENTUM, centered=FLAG)
-ADAGRAD = choices(lr=LR, lr_decay=LR_DECAY, weight_decay=DECAY, eps=EPS, initial_accumulator_value=START)
-ADAM = choices(lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY)
+SGD = choices(lr=LR, momentum=MOMENTUM, dampening=DAMPENING, weight_decay=DECAY, l1=L1, nesterov=FLAG)
+RMSPROP = choices(lr=LR, alpha=ALPHA, eps=EPS, weight_decay=DECAY, l1=L1, momentum=MOMENTUM, centered=FLAG)
+ADAGRAD = choices(
+    lr=LR, lr_decay=LR_DECAY, weight_decay=DECAY, l1=L1, eps=EPS, initial_accumulator_value=START
+)
+ADAM = choices(lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY, l1=L1)
 LIMITS = st.fixed_dictionaries({"limit": st.sampled_from([0.1, 1.0, 100.0])})
 
 for one in [

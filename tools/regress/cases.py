@@ -60,8 +60,8 @@ class Case(Section):
         return resolve_auto(config)
 
     def comparable_config(self, source: str) -> dict[str, Any]:
-        """Return the part of the configuration that a baseline must share."""
-        values = self.config(source, 0, Path("unused")).model_dump()
+        """Return the part of the configuration that a baseline must share; an older one lacks new keys."""
+        values = self.config(source, 0, Path("unused")).model_dump(exclude_defaults=True)
         for key in IGNORED:
             section, _, last = key.rpartition(".")
             (values[section] if section else values).pop(last, None)

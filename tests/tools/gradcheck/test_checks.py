@@ -48,6 +48,7 @@ def test_the_weights_move_and_the_formulas_of_torch_and_keras_differ(name: str) 
     [
         ({"lr": -1.0}, "SGD: .*-1.0"),
         ({"weight_decay": -0.1}, "SGD: .*-0.1"),
+        ({"l1": -0.1}, "SGD: .*-0.1"),
         ({"formula": "jax"}, "SGD: .*torch or keras.*jax"),
         ({"nesterov": True}, "SGD: .*nesterov"),
     ],
