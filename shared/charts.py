@@ -97,12 +97,13 @@ def learning_curves(
     steps: Sequence[dict[str, Any]],
     history: Sequence[dict[str, Any]],
     title: str,
-    test: tuple[float, float] | None = None,
+    metrics: Mapping[str, Any] | None = None,
     loss: str = "cross-entropy (nats)",
 ) -> bytes:
     """Return a PNG of loss and accuracy by epoch, from the rows of steps.csv and history.csv.
 
-    `test`, loss and accuracy on the test set, is drawn as a star at the last epoch.
+    Loss and accuracy on the test set, from `metrics`, are drawn as stars at the epoch whose weights
+    were tested: the best one after early stopping, else the last one.
     """
     chart = figure(title, (12, 5))
     left, right = chart.subplots(1, 2, sharex=True)
@@ -112,12 +113,13 @@ def learning_curves(
     accuracies = [100 * row["train_accuracy"] for row in history]
     right.plot(epochs, accuracies, "o-", color=BLUE, label="training, while it learns")
     panels = [(left, "loss", 1, loss), (right, "accuracy", 100, "accuracy (%)")]
-    for number, (axes, metric, scale, y_label) in enumerate(panels):
+    for axes, metric, scale, y_label in panels:
         if history and f"validation_{metric}" in history[0]:
             values = [scale * row[f"validation_{metric}"] for row in history]
             axes.plot(epochs, values, "s-", color=VERMILLION, label="validation")
-        if test and epochs:
-            axes.plot(epochs[-1], scale * test[number], "*", color=GREEN, markersize=16, label="test")
+        if metrics and epochs:
+            tested, score = metrics.get("best_epoch", epochs[-1]), scale * metrics[f"test_{metric}"]
+            axes.plot(tested, score, "*", color=GREEN, markersize=16, label="test")
         label_axes(axes, "epoch", y_label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()

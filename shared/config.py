@@ -87,7 +87,9 @@ Optimizer = Annotated[Sgd | Momentum | RMSprop | Adagrad | Adam, Field(discrimin
 
 
 class Trainer(Section):
-    epochs: Annotated[Count, Field(description="passes over the training set")]
+    epochs: Annotated[
+        Count, Field(description="passes over the training set, for which one_cycle is planned")
+    ]
     batch_size: Annotated[Count, Field(description="examples per step")]
     schedule: Annotated[
         Literal["constant", "one_cycle"],
@@ -103,6 +105,9 @@ class Trainer(Section):
         Positive | None, Field(description="scale gradients down if their global norm exceeds this")
     ]
     # These have defaults because the config.yaml of an older run lacks them.
+    patience: Annotated[
+        Count | None, Field(description="stop after this many epochs without a lower validation loss")
+    ] = None
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"],
         Field(description="device that torch uses; auto: cuda if there is one, else cpu"),
@@ -162,6 +167,9 @@ class AppConfig(Section):
     def _framework_supports_the_keys(self) -> "AppConfig":
         framework, trainer = self.framework, self.trainer
         given = f"(given framework={framework})"
+        held_out = (getattr(self.data, f"validation_{key}", 0) for key in ("fraction", "examples"))
+        if trainer.patience is not None and not any(held_out):
+            raise ValueError("trainer.patience needs a validation set, and there is none; leave it null")
         if getattr(self.optimizer, "formula", "torch") == "keras" and framework == "torch":
             raise ValueError(f"optimizer.formula=keras needs framework=keras or numpy {given}")
         if framework != "torch" and trainer.compile:

@@ -122,7 +122,7 @@ def write_charts(
 
     title = chart_title(config, data)
     steps, history = run.rows("steps.csv"), run.rows("history.csv")
-    run.write("curves.png", charts.learning_curves(steps, history, title, (test.loss, test.accuracy)))
+    run.write("curves.png", charts.learning_curves(steps, history, title, run.metrics))
     correct = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test examples correct"
     confusion = charts.confusion_matrix(test_set.labels, test.predictions, data.classes, correct)
     run.write("confusion.png", confusion)

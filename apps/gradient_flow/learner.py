@@ -1,9 +1,7 @@
 """Training of the network that overfits: gradients from any framework, steps from shared/backprop."""
 
 import math
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +41,6 @@ class GradientLearner(NumpyLearner):
         super().__init__(lambda *_: build_model(self.network), config)
         start = initial_weights(self.network, "He", 1.0, np.random.default_rng([config.seed, 3]))
         self.load_weights(start)  # the same for every method
-        self.best_weights = self.weights()  # after the epoch with the lowest validation loss so far
         self.random = np.random.default_rng([config.seed, 4])  # of the dropout masks
         learner_class(config.framework)  # imports Keras quietly, and PyTorch only where that is possible
         self.engine = network_module("apps.gradient_flow", config)
@@ -83,40 +80,26 @@ class GradientLearner(NumpyLearner):
         except NaNError as error:
             raise TrainingDiverged(f"NaN in evaluation: {error}") from error
 
-    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return everything the next step depends on, and the best weights."""
-        arrays, numbers = super().state()
-        return arrays | {f"best/{name}": weight for name, weight in self.best_weights.items()}, numbers
-
-    def load_state(self, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
-        super().load_state(arrays, numbers)
-        self.best_weights = {name: arrays[f"best/{name}"] for name in self.model.params}
-
 
 def fit(
     learner: GradientLearner, train_set: Examples, validation_set: Examples, config: Config, run: RunFolder
 ) -> None:
     """Train like `shared.training.loop.fit`, but score the training set after each epoch as well.
 
-    Early stopping ends after `model.patience` epochs without a lower validation loss, and restores
-    the best weights. A finished run that is resumed takes no step.
+    Only early stopping has a patience. A finished run that is resumed takes no step.
     """
     stop_early = learner.method == "early stopping"
+    patience = config.trainer.patience or config.model.patience if stop_early else None
+    trainer = config.trainer.model_copy(update={"patience": patience})
+    config = config.model_copy(update={"trainer": trainer})
     plan = Plan(config, partial(shuffled_batches, len(train_set), config.trainer.batch_size, config.seed))
     with RunState(learner, run, plan, config, quiet=not stop_early) as state:
         for epoch in state.epochs():
-            if stop_early and out_of_patience(validation_losses(run), config.model.patience):
-                break
             for batch, lr in state.steps(epoch):
                 loss, correct = learner.step(train_set, batch, lr)
                 state.log_step(loss, correct)
             state.log_epoch(score(learner, validation_set), score(learner, train_set))
-            if best_epoch(validation_losses(run)) == epoch:
-                learner.best_weights = learner.weights()
         state.write_checkpoint()
-    if stop_early:
-        learner.load_weights(learner.best_weights)
 
 
 def score(learner: GradientLearner, examples: Examples) -> Evaluation:
@@ -125,18 +108,3 @@ def score(learner: GradientLearner, examples: Examples) -> Evaluation:
     losses = example_losses(learner.loss, logits, examples.labels)
     predictions = predicted_classes(learner.loss, logits)
     return Evaluation(float(losses.mean()), float((predictions == examples.labels).mean()), predictions)
-
-
-def validation_losses(run: RunFolder) -> list[float]:
-    """Return the validation loss after each epoch so far."""
-    return [row["validation_loss"] for row in run.rows("history.csv")]
-
-
-def best_epoch(losses: Sequence[float]) -> int:
-    """Return the first epoch, counted from 1, with the lowest validation loss."""
-    return losses.index(min(losses)) + 1
-
-
-def out_of_patience(losses: Sequence[float], patience: int) -> bool:
-    """Return whether `patience` epochs have passed since the lowest validation loss."""
-    return bool(losses) and len(losses) - best_epoch(losses) >= patience

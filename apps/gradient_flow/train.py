@@ -5,7 +5,7 @@ from typing import Any
 
 from apps.gradient_flow.config import Config
 from apps.gradient_flow.data import load_data, split
-from apps.gradient_flow.learner import METHODS, GradientLearner, best_epoch, fit, validation_losses
+from apps.gradient_flow.learner import METHODS, GradientLearner, fit
 from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.files import relative_path
@@ -77,7 +77,6 @@ def write_charts(run: RunFolder, config: Config, data: ImageData, results: Mappi
         print(f"  {figure.name}.png, {figure.name}.csv: {figure.title}", flush=True)
     run.write(PAGE, page(drawn, config.framework, config.seed).encode())
     print(f"page: {relative_path(run.path / PAGE)}", flush=True)
-    history, test = results["early stopping"]
-    title = f"Early stopping: tested with the weights of epoch {best_epoch(validation_losses(run))}"
-    scores = test.loss, test.accuracy
-    run.write("curves.png", charts.learning_curves(run.rows("steps.csv"), history, title, scores))
+    title = f"Early stopping: tested with the weights of epoch {run.metrics['best_epoch']}"
+    steps, history = run.rows("steps.csv"), run.rows("history.csv")
+    run.write("curves.png", charts.learning_curves(steps, history, title, run.metrics))

@@ -60,7 +60,7 @@ def write_charts(run: RunFolder, texts: TextData, test: Evaluation, test_set: Ex
 
     title = f"{run.metrics['model']} in {run.metrics['framework']} on {texts.name}"
     steps, history = run.rows("steps.csv"), run.rows("history.csv")
-    run.write("curves.png", charts.learning_curves(steps, history, title, (test.loss, test.accuracy)))
+    run.write("curves.png", charts.learning_curves(steps, history, title, run.metrics))
     title = f"{title}: {test.accuracy:.2%} of {len(test_set):,} test reviews correct"
     confusion = charts.confusion_matrix(test_set.labels, test.predictions, texts.classes, title)
     run.write("confusion.png", confusion)

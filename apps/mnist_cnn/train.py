@@ -47,7 +47,7 @@ def write_charts(run: RunFolder, images: ImageData, test: Evaluation) -> None:
 
     title = f"{run.metrics['model']} in {run.metrics['framework']} on {images.name}"
     steps, history = run.rows("steps.csv"), run.rows("history.csv")
-    run.write("curves.png", charts.learning_curves(steps, history, title, (test.loss, test.accuracy)))
+    run.write("curves.png", charts.learning_curves(steps, history, title, run.metrics))
     title = f"{title}: {test.accuracy:.2%} of {len(images.test_labels):,} test images right"
     confusion = charts.confusion_matrix(images.test_labels, test.predictions, images.classes, title)
     run.write("confusion.png", confusion)

@@ -154,6 +154,8 @@ class Config(AppConfig):
                 "transfer.mode=frozen with weights=none would train on the features of random weights: "
                 "choose other weights"
             )
+        if self.transfer.mode == "compare" and self.trainer.patience is not None:
+            raise ValueError("transfer.mode=compare does not validate; leave trainer.patience=null")
         return self
 
 

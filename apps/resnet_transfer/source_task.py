@@ -23,6 +23,7 @@ from shared.training.frameworks import resolve_auto
 from shared.training.loop import evaluate
 
 FORMAT = 1  # increase it when the training of the source task changes
+NOT_IN_KEY = {"checkpoint_seconds", "resume", "device", "compile", "patience"}  # of `trainer`
 
 
 def source_task(config: Config, target: ImageData, run: RunFolder) -> InitialWeights:
@@ -63,7 +64,7 @@ def source_config(config: Config) -> Config:
     source = config.source
     optimizer = {"name": "momentum", "formula": "torch", "momentum": 0.9, "nesterov": True}
     optimizer |= source.model_dump(include={"lr", "weight_decay"})
-    trainer = {"schedule": "one_cycle", "clip_norm": None, "max_steps": None}
+    trainer = {"schedule": "one_cycle", "clip_norm": None, "max_steps": None, "patience": None}
     trainer |= source.model_dump(include={"epochs", "batch_size", "precision"})
     changes = {
         "framework": "torch",
@@ -82,7 +83,7 @@ def cache_key(config: Config, images: ImageData) -> str:
         "form": FORMAT,
         "data": images.sha256,
         "model": config.model.model_dump(),
-        "trainer": config.trainer.model_dump(exclude={"checkpoint_seconds", "resume", "device", "compile"}),
+        "trainer": config.trainer.model_dump(exclude=NOT_IN_KEY),
         "optimizer": config.optimizer.model_dump(exclude={"l1"}),
         "augmentation": [config.data.mirror, config.data.shift],
         "examples": [config.data.per_class, config.data.validation_fraction],

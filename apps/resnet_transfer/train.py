@@ -56,8 +56,8 @@ def write_charts(run: RunFolder, images: ImageData, test: Evaluation, test_set: 
 
     title = f"{run.metrics['model']}, in {run.metrics['framework']}"
     steps, history = run.rows("steps.csv"), run.rows("history.csv")
-    scores = test.loss, test.accuracy
-    run.write("curves.png", charts.learning_curves(steps, history, f"{title} on {images.name}", scores))
+    curves = charts.learning_curves(steps, history, f"{title} on {images.name}", run.metrics)
+    run.write("curves.png", curves)
     title += f":\n{test.accuracy:.2%} of {len(test_set):,} test images correct"
     confusion = charts.confusion_matrix(test_set.labels, test.predictions, images.classes, title)
     run.write("confusion.png", confusion)

@@ -65,9 +65,8 @@ def write_charts(run: RunFolder, learner: Learner, config: Config) -> None:
     from shared import charts  # matplotlib takes a second to import
 
     title = f"{config.model.name} in {config.framework} on XOR"
-    scores = run.metrics["test_loss"], run.metrics["test_accuracy"]
     loss = config.model.loss.replace("_", " ")
-    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, scores, loss)
+    curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, run.metrics, loss)
     run.write("curves.png", curves)
     side = np.linspace(-0.5, 1.5, 101)
     points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
@@ -26,6 +26,9 @@ from shared.runs import resume
 from shared.runs.folder import CHECKPOINTS, RunFolder
 from shared.training.loop import Learner
 from shared.training.run_state import EpochTotals
+
+if TYPE_CHECKING:
+    from shared.training.early_stopping import EarlyStopping
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -50,7 +53,7 @@ class Checkpoints:
         self._config = resume.compared_values(config)
         self._previous: Path | None = None
 
-    def write(self, learner: Learner, totals: EpochTotals) -> None:
+    def write(self, learner: "Learner | EarlyStopping", totals: EpochTotals) -> None:
         """Write a checkpoint and remove all but the one before; warn if the disk is full."""
         if not self._run.is_writer:
             return
@@ -75,7 +78,7 @@ class Checkpoints:
             other.unlink(missing_ok=True)
         self._previous = path
 
-    def restore(self, learner: Learner) -> EpochTotals | None:
+    def restore(self, learner: "Learner | EarlyStopping") -> EpochTotals | None:
         """Restore learner, history and metrics from the last good checkpoint, if there is one.
 
         Returns:

@@ -84,7 +84,7 @@ def fit(
         learner: the network to train.
         train_set: the examples to train on.
         validation_set: the examples to score after each epoch; None, or no examples: nothing is scored.
-        config: epochs, batch size, schedule, learning rate and seed are taken from here.
+        config: epochs, patience, batch size, schedule, learning rate and seed are taken from here.
         run: where history, checkpoints and, on Ctrl-C, the weights are written.
         augment: changes the training inputs, anew in each epoch.
         batches: returns the batches of an epoch; shuffled ones by default.

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -24,6 +24,7 @@ from shared.training.schedule import Plan
 
 if TYPE_CHECKING:
     from shared.training.checkpoint import Checkpoints
+    from shared.training.early_stopping import EarlyStopping
     from shared.training.loop import Evaluation, Learner
 
 
@@ -113,9 +114,10 @@ class RunState:
         if error is None and self._run.resumed:
             self._run.remove(WEIGHTS)  # those of the interruption
 
-    def epochs(self) -> range:
-        """Return the numbers of the epochs to train, from 1."""
-        return range(self._run.metrics["epochs"] + 1, self._plan.epochs + 1)
+    def epochs(self) -> Iterable[int]:
+        """Return the numbers of the epochs to train, from 1; `trainer.patience` may end them early."""
+        planned = range(self._run.metrics["epochs"] + 1, self._plan.epochs + 1)
+        return self._early_stopping.epochs(planned) if self._early_stopping else planned
 
     def steps(self, epoch: int) -> Iterator[tuple[Any, float]]:
         """Yield (batch on the device, learning rate) of the steps to take in an epoch."""
@@ -171,7 +173,7 @@ class RunState:
 
     def write_checkpoint(self) -> None:
         """Write a checkpoint of the state after the last step."""
-        self._checkpoints.write(self._learner, self._totals)
+        self._checkpoints.write(self._early_stopping or self._learner, self._totals)
         self._last_checkpoint = time.monotonic()
 
     @functools.cached_property
@@ -180,12 +182,20 @@ class RunState:
 
         return Checkpoints(self._run, self._config)
 
+    @functools.cached_property
+    def _early_stopping(self) -> "EarlyStopping | None":
+        if (patience := self._config.trainer.patience) is None:
+            return None
+        from shared.training.early_stopping import EarlyStopping
+
+        return EarlyStopping(self._learner, self._run, patience)
+
     def _restore(self) -> None:
         """Continue from the last checkpoint, if there is one, and say so."""
-        if totals := self._checkpoints.restore(self._learner):
+        if totals := self._checkpoints.restore(self._early_stopping or self._learner):
             self._totals = totals
-            steps = self._run.metrics["steps"]
-            print(f"resuming after step {steps:,} of {self._plan.total_steps:,}", flush=True)
+            done, total = self._run.metrics["steps"], self._plan.total_steps
+            print(f"resuming after step {done:,} of {total:,}", flush=True)
         else:
             print("there is no checkpoint yet: starting from the first step", flush=True)
 

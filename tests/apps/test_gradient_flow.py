@@ -24,7 +24,7 @@ from apps.gradient_flow.config import Config
 from apps.gradient_flow.data import gradient_batches, split
 from apps.gradient_flow.figure import Figure, Row, change, column, number, where
 from apps.gradient_flow.figures import activations, clipping, depth, overfitting, parabola, recurrent, valley
-from apps.gradient_flow.learner import METHODS, GradientLearner, best_epoch, fit, out_of_patience, score
+from apps.gradient_flow.learner import METHODS, GradientLearner, fit, score
 from apps.gradient_flow.networks import Dense, Gradients, Network, Recurrent, norm
 from apps.gradient_flow.predict import APPLICATION, predict
 from apps.gradient_flow.weights import INITIALIZATIONS, initial_weights, matrix, recurrent_weights
@@ -388,13 +388,6 @@ def test_early_stopping_picks_the_lowest_validation_loss(comparison: tuple[Figur
     assert score(learner, validation_set).loss == min(stopped)
 
 
-def test_patience() -> None:
-    losses = [3.0, 2.0, 2.5, 2.0, 2.1]
-    assert best_epoch(losses) == 2
-    over = [out_of_patience(losses[:count], 2) for count in range(6)]
-    assert over == [False, False, False, False, True, True]
-
-
 def test_penalties_make_weights_smaller_and_l1_makes_them_sparse(tmp_path: Path) -> None:
     weights = {}
     for method in ("nothing", "L1", "L2"):
@@ -440,7 +433,7 @@ SMALL = [
     "model.recurrent=6",
     "model.clip_steps=3",
     "model.hidden=32",
-    "model.patience=1",
+    "trainer.patience=1",
     "trainer.epochs=7",
     "trainer.checkpoint_seconds=0",
     "optimizer.lr=0.1",

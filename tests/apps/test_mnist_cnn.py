@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from apps.mnist_cnn.data import load_data, split
 from apps.mnist_cnn.train import build_learner, train
+from shared import charts
 from shared.data import digits
 from shared.errors import ConfigError, TrainingDiverged
 from shared.runs.reader import load_weights
@@ -159,6 +160,31 @@ def test_the_same_seed_gives_the_same_bits_and_no_other_framework_is_imported(
     assert metrics == without_times(tmp_path / "b")
     for file in ("weights.safetensors", "steps.csv", "confusion.png"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_early_stopping_tests_keeps_and_draws_the_best_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+
+    def draw(chart: Any) -> bytes:
+        drawn.append(chart)
+        return b""
+
+    monkeypatch.setattr(charts, "png", draw)
+    words = ["framework=numpy", "model=mlp", "trainer.schedule=constant", "optimizer.lr=0.02"]
+    config = mnist_config(tmp_path, *words, "trainer.epochs=30", "trainer.patience=2")
+    metrics = train(config)
+    assert metrics["best_epoch"] + 2 == metrics["epochs"] < 30
+    learner = build_learner(config)
+    load_weights(learner, tmp_path, metrics)
+    _, validation_set, test_set = split(load_data(config), config)
+    assert evaluate(learner, test_set).loss == metrics["test_loss"]
+    losses = [float(row["validation_loss"]) for row in csv.DictReader((tmp_path / "history.csv").open())]
+    assert evaluate(learner, validation_set).loss == min(losses)
+    for axes in drawn[0].axes:
+        (star,) = (line for line in axes.lines if line.get_label() == "test")
+        assert star.get_xdata() == [metrics["best_epoch"]]
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

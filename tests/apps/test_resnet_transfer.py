@@ -456,6 +456,10 @@ def test_smaller_training_sets_are_subsets_of_larger_ones_and_disjoint_from_vali
     [
         (["data=cifar10", "data.source_classes=[cat,dog]"], "contains cat, which is in data.classes too"),
         (["transfer.mode=frozen", "weights=none"], "weights=none would train on the features"),
+        (
+            ["transfer.mode=compare", "trainer.patience=3"],
+            "compare does not validate; leave trainer.patience",
+        ),
         (["weights=imagenet"], "weights=imagenet needs model.width=64"),
         (["weights=imagnet"], "weights=imagnet: choose one of auto, imagenet, source_task, none"),
         (["weights=auto", "weights_sha256='01234567'"], "needs the path of a file.*given auto"),

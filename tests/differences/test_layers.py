@@ -243,6 +243,23 @@ def test_dropout_has_the_same_formula_and_other_random_numbers() -> None:
 # Losses
 
 
+@pytest.mark.parametrize(("restore", "weight"), [(False, 0.375), (True, 1.5)])
+def test_early_stopping_keeps_the_last_weights_in_keras(restore: bool, weight: float) -> None:
+    """A weight of 3, 1.5, 0.75, 0.375 on its way to 0, where 2 would be right for validation."""
+    options: Any = {"use_bias": False, "kernel_initializer": keras.initializers.Constant(3.0)}
+    layer = keras.layers.Dense(1, **options)
+    model = keras.Sequential([keras.Input((1,)), layer])
+    model.compile(keras.optimizers.SGD(0.25), "mse")
+    one = np.ones((1, 1))
+    stopping = keras.callbacks.EarlyStopping(patience=2, restore_best_weights=restore)
+    validation = (one, 2 * one)
+    history = model.fit(one, 0 * one, validation_data=validation, epochs=9, callbacks=[stopping], verbose=0)
+    assert history.history["val_loss"] == [0.25, 1.5625, 2.640625]
+    assert float(layer.kernel[0, 0]) == weight
+    default = inspect.signature(keras.callbacks.EarlyStopping).parameters["restore_best_weights"]
+    assert default.default is False
+
+
 def test_label_smoothing() -> None:
     """For class 0 of 3 and smoothing 0.3, the target is 0.8, 0.1, 0.1."""
     logits = np.array([[0.0, 1.0, 3.0]])

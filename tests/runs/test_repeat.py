@@ -86,7 +86,7 @@ def test_a_run_that_no_command_repeats_is_an_error(change: dict[str, Any], messa
 
 def test_a_run_without_the_newer_keys_is_repeated() -> None:
     values = values_of("xor", [])
-    newer = {"device", "compile", "resume", "checkpoint_seconds"}
+    newer = {"device", "compile", "resume", "checkpoint_seconds", "patience"}
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in newer}
     del values["logger"], values["optimizer"]["l1"]
     assert rerun_overrides(values) == []

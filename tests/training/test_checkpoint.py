@@ -154,6 +154,28 @@ def test_a_run_resumed_after_ctrl_c_has_the_same_bits(
     assert "resumed" not in json.loads((whole / "metrics.json").read_text())
 
 
+@pytest.mark.parametrize("framework", ["torch", "numpy", pytest.param("keras", marks=pytest.mark.slow)])
+def test_early_stopping_resumes_with_the_best_weights_so_far(
+    framework: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [f"framework={framework}", *FAST_CNN, "trainer.schedule=constant", "optimizer.lr=0.1"]
+    early = [*overrides, "trainer.epochs=30", "trainer.patience=3"]
+    whole = train(small(run_dir.parent / "whole", *early))
+    metrics = json.loads((whole / "metrics.json").read_text())
+    best, last = metrics["best_epoch"], metrics["epochs"]
+    assert 1 < best == last - 3 < 27, "it stops early"
+    again: list[str] = []
+    # in the epoch after the best one, and in the last step, whose epoch is validated after resuming
+    for done, after in itertools.pairwise([0, 4 * best + 1, 4 * last]):
+        stop(monkeypatch, run_dir, *early, *again, after=after - done)
+        again = [f"trainer.resume={run_dir}"]
+    train(small(run_dir.parent / "unused", *early, *again))
+    assert_same_files(run_dir, whole)
+    shorter = train(small(run_dir.parent / "shorter", *overrides, f"trainer.epochs={best}"))
+    name = "weights.safetensors"
+    assert (shorter / name).read_bytes() == (whole / name).read_bytes(), "the weights of the best epoch"
+
+
 OPTIMIZERS = ["sgd", "momentum", "rmsprop", "adagrad", "adam", "adamw"]
 FORMULAS = [
     ("torch", "torch"),
@@ -406,13 +428,15 @@ def test_a_run_of_a_version_without_the_newer_keys_resumes(
     whole: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = resuming.compared_values(small(run_dir, *MLP))
-    del values["optimizer.l1"]
+    del values["optimizer.l1"], values["trainer.patience"]
     with monkeypatch.context() as patch:
         patch.setattr(resuming, "compared_values", lambda config: values)
         stop(monkeypatch, run_dir, *MLP)
     text = (run_dir / "config.yaml").read_text()
-    assert "  l1: 0.0\n" in text
-    (run_dir / "config.yaml").write_text(text.replace("  l1: 0.0\n", ""))
+    for line in ("  l1: 0.0\n", "  patience: null\n"):
+        assert line in text
+        text = text.replace(line, "")
+    (run_dir / "config.yaml").write_text(text)
     resume(run_dir)
     assert_same_files(run_dir, whole)
 

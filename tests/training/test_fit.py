@@ -180,6 +180,54 @@ def test_max_steps_ends_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     )
 
 
+class ScriptedLearner(FakeLearner):
+    """A learner whose validation losses are given, and whose weight is the number of steps taken."""
+
+    def __init__(self, validation_losses: Sequence[float]) -> None:
+        super().__init__()
+        self.validation_losses = list(validation_losses)
+        self.loaded: list[float] = []
+
+    def logits(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
+        """Return logits of label 0 whose cross-entropy is the next of the given losses."""
+        logits = np.zeros((len(inputs), 2))
+        logits[:, 1] = np.log(np.expm1(self.validation_losses.pop(0)))
+        return logits
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        return {"w": np.array([float(len(self.seen))])}
+
+    def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        self.loaded += weights["w"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("patience", "losses", "epochs", "best", "said"),
+    [
+        (2, [3.0, 2.0, 2.5, 2.0, 1.0], 4, 2, "stopped after 2 epochs without a lower validation loss; "),
+        (1, [3.0, 4.0, 2.0, 2.0, 2.0], 2, 1, "stopped after 1 epoch without a lower validation loss; "),
+        (2, [3.0, 4.0, 2.0, 2.0, 2.0], 5, 3, ""),  # patience runs out after the last epoch
+        (9, [5.0, 4.0, 3.0, 2.0, 1.0], 5, 5, ""),
+    ],
+)
+def test_training_stops_when_patience_runs_out_and_the_best_weights_are_restored(
+    patience: int,
+    losses: list[float],
+    epochs: int,
+    best: int,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    learner, words = ScriptedLearner(losses), ["trainer.epochs=5", f"trainer.patience={patience}"]
+    validation = Examples(np.zeros((4, 2)), np.zeros(4, np.int64))
+    run, _ = fit_fake(tmp_path, *words, validation=validation, learner=learner)
+    assert (run.metrics["epochs"], run.metrics["best_epoch"]) == (epochs, best)
+    assert [row["validation_loss"] for row in run.rows("history.csv")] == pytest.approx(losses[:epochs])
+    assert learner.loaded == [3 * best], "three steps an epoch"
+    assert capsys.readouterr().out.splitlines()[-1] == f"{said}restored the weights of epoch {best}"
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_at_once(bad: float, tmp_path: Path) -> None:
     learner = FakeLearner(losses=[1.0, 0.9, 0.8, bad, 0.7])

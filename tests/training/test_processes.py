@@ -81,6 +81,7 @@ def assert_same_steps(one: Path, other: Path, tolerance: float) -> None:
             assert float(second[key]) == pytest.approx(float(first[key]), rel=0, abs=tolerance), key
     first, second = metrics_of(one), metrics_of(other)
     assert second["test_accuracy"] == first["test_accuracy"]
+    assert second.get("best_epoch") == first.get("best_epoch")
     assert second["test_loss"] == pytest.approx(first["test_loss"], rel=0, abs=tolerance)
 
 
@@ -99,7 +100,7 @@ def assert_same_tables(one: Path, other: Path) -> None:
     ("app", "count", "precision", "words"),
     [
         ("mnist_cnn", 2, "float64", f"{CNN} trainer.clip_norm=0.5 optimizer.l1=0.001"),
-        ("mnist_cnn", 3, "float64", FAST_CNN),
+        ("mnist_cnn", 3, "float64", f"{FAST_CNN} trainer.epochs=4 trainer.patience=1 optimizer.lr=0.2"),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in [

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from apps.gradient_flow.config import Config
 from apps.gradient_flow.figure import Figure, Row, column, listing, number, where
-from apps.gradient_flow.learner import best_epoch
 from shared import charts
+from shared.training.early_stopping import best_epoch
 from shared.training.loop import Evaluation
 
 GAP = "gap: test minus training loss"
