@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from shared import distributed
 from shared.config import AppConfig
-from shared.errors import ConfigError, Interrupted, TrainingDiverged
+from shared.errors import ConfigError, Interrupted, LostProcess, TrainingDiverged
 from shared.files import relative_path, write_atomically
 
 WEIGHTS = "weights.safetensors"
@@ -128,7 +128,8 @@ class RunFolder:
             self._write_failure("interrupted", error)
             raise error from None
         except BaseException as error:
-            self._write_failure("diverged" if isinstance(error, TrainingDiverged) else "failed", error)
+            statuses: dict[type, str] = {TrainingDiverged: "diverged", LostProcess: "interrupted"}
+            self._write_failure(statuses.get(type(error), "failed"), error)
             raise
         finally:
             self.on_interrupt = None  # it may hold a whole network

@@ -2,10 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from shared import distributed
 from shared.config import AppConfig, flat
 from shared.errors import ConfigError, DataError
 from shared.runs.folder import lock_folder
@@ -29,6 +31,42 @@ MAY_DIFFER = {
 }
 
 
+def run_overrides(app: str, schema: type[AppConfig], words: Sequence[str]) -> list[str]:
+    """Return the overrides that the run to resume was made with, to be put before `words`.
+
+    A section that `words` choose, such as `model=mlp`, is left to them; `find_run` refuses what differs.
+
+    Args:
+        app: the application.
+        schema: its `Config`.
+        words: the overrides of the command line, which `check_overrides` accepts.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from shared.runs.repeat import rerun_overrides
+
+    parsed = {one.key_or_group: one for one in OverridesParser.create().parse_overrides(list(words))}
+    given = parsed["trainer.resume"].value()
+    if not isinstance(given, str):  # null; or one of several, each for a job of its own
+        return []
+    try:
+        before = read_config(run_folder(given, app), schema)
+    except ConfigError:
+        if distributed.rank() == 0:
+            raise
+        return []  # on another machine, which has no run folder
+    overrides = rerun_overrides(before.model_dump())
+    return [word for word in overrides if re.split("[.=]", word)[0] not in parsed]
+
+
+def run_folder(given: str, app: str) -> Path:
+    """Return the folder that `trainer.resume=given` means; for `latest` as `newest_unfinished`."""
+    return newest_unfinished(app) if given == LATEST else Path(given)
+
+
 def find_run(config: AppConfig) -> Path:
     """Return the run folder that `trainer.resume` names, if its run can be resumed.
 
@@ -38,8 +76,7 @@ def find_run(config: AppConfig) -> Path:
     Raises:
         ConfigError: there is no such run, it has ended, or it has another configuration.
     """
-    given = str(config.trainer.resume)
-    folder = newest_unfinished(config.app) if given == LATEST else Path(given)
+    folder = run_folder(str(config.trainer.resume), config.app)
     before = read_config(folder, type(config))
     check_unfinished(folder)
     if keys := differences(compared_values(before), compared_values(config)):
@@ -69,7 +106,7 @@ def reopen(config: AppConfig) -> tuple[Path, int]:
 
 
 def newest_unfinished(app: str) -> Path:
-    """Return the newest run folder of an application whose run was interrupted.
+    """Return the newest run folder of an application whose run was interrupted or killed.
 
     Raises:
         ConfigError: there is none.
@@ -81,7 +118,7 @@ def newest_unfinished(app: str) -> Path:
                 candidates.append((file.stat().st_mtime, file.parent))
     for _, folder in sorted(candidates, reverse=True):
         with contextlib.suppress(DataError, OSError):  # another program's, or not readable
-            if read_status(folder) not in ("done", "diverged") and not is_locked(folder):
+            if read_status(folder) in (None, "interrupted") and not is_locked(folder):
                 return folder
     raise ConfigError(
         f"trainer.resume={LATEST}: no run in {RUNS / app} was interrupted; "
@@ -106,7 +143,10 @@ def check_unfinished(folder: Path) -> None:
     """
     match read_status(folder):
         case "done":
-            raise ConfigError(f"{folder}: this run is done; there is nothing to resume")
+            raise ConfigError(
+                f"{folder}: this run is done and its checkpoints are removed; to train longer, start a new "
+                "run with more trainer.epochs"
+            )
         case "diverged":
             raise ConfigError(f"{folder}: this run diverged, and would diverge again")
 

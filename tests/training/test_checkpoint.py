@@ -27,6 +27,7 @@ from shared.training import checkpoint
 from shared.training.loop import fit
 from shared.training.run_state import save_weights
 from shared.training.schedule import learning_rates
+from tests.forks import Forks
 from tests.helpers import at_step, crash, ctrl_c, mnist_config, take_steps, trained
 
 STEPS = 8  # of four batches an epoch, the last one smaller
@@ -401,6 +402,26 @@ def test_another_configuration_is_refused_with_its_keys(
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_the_folder_of_a_run_is_enough_to_resume_it(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks
+) -> None:
+    stop(monkeypatch, run_dir, *MLP, "data.shift=0")
+    refused = "cannot be resumed with another configuration: "
+    for word, message in (
+        ("seed=1", f"{refused}seed=1 (there 0)"),
+        ("data.shift=1", f"{refused}data.shift=1 (there 0)"),
+        ("trainer.epochs=5", f"{refused}trainer.epochs=5 (there 2)"),
+        ("model=cnn", f"{refused}model.name=cnn (there mlp), "),
+        ("", "resuming after step 5 of 8"),
+        ("trainer.epochs=5", "this run is done and its checkpoints are removed; to train longer, start a"),
+    ):
+        result = forks.run("apps.mnist_cnn", f"trainer.resume={run_dir}", *word.split())
+        assert message in result.stdout + result.stderr
+        assert (result.returncode == 0) == (word == ""), result.stderr
+    train(small(run_dir.parent / "whole", *MLP, "data.shift=0"))
+    assert (run_dir / "steps.csv").read_text() == (run_dir.parent / "whole/steps.csv").read_text()
+
+
 def test_a_moved_run_resumes_with_other_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -431,7 +452,7 @@ def diverge() -> None:
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (lambda: None, "this run is done; there is nothing to resume"),
+        (lambda: None, "this run is done and its checkpoints are removed"),
         (diverge, "this run diverged, and would diverge again"),
     ],
 )
@@ -463,10 +484,11 @@ def test_latest_is_the_newest_interrupted_run(tmp_path: Path, monkeypatch: pytes
     config = small(Path("unused"), *MLP, "trainer.resume=latest")
     with pytest.raises(ConfigError, match="latest: no run in outputs/mnist_cnn was interrupted"):
         train(config)
-    runs = [Path("outputs", "mnist_cnn", name) for name in ("b", "a", "done", "now")]
+    runs = [Path("outputs", "mnist_cnn", name) for name in ("b", "a", "done", "now", "failed")]
     for path in runs[:2]:
         stop(monkeypatch, path, *MLP)
     train(small(runs[2], *MLP))
+    stop(monkeypatch, runs[4], *MLP, action=crash, error=ZeroDivisionError)
     now = RunFolder.open(small(runs[3], *MLP))
     assert train(config) == runs[1]
     assert train(config) == runs[0]
