@@ -19,6 +19,8 @@ from shared.files import write_result
 from tools import cli
 from tools.runs import RUN_HELP, open_run
 
+LONGEST = 400  # characters of a message
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
@@ -58,8 +60,10 @@ def predict(run_name: str, inputs: Sequence[str], out: Path | None) -> int:
             write_result(path, prediction.chart)
             print(f"chart: {path}", flush=True)
         except SuiteError as error:
-            if str(error) not in errors:  # the same for two inputs: it is about the run
-                print(f"error: {error}", file=sys.stderr, flush=True)
+            if (message := str(error)) not in errors:  # the same for two inputs: it is about the run
+                if len(message) > LONGEST:  # it repeats a long input
+                    message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
+                print(f"error: {message}", file=sys.stderr, flush=True)
             errors[str(error)] = error.status
     return max(errors.values(), default=0)
 

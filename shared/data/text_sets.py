@@ -16,6 +16,7 @@ from shared.data.sequences import PAD, UNKNOWN, Documents, Sequences
 from shared.data.text import Encoding, Settings, TextData, load_folder, tokenizer
 from shared.errors import ConfigError
 
+SHOWN = 40  # characters of a word
 # What an exported network takes, for a reader who has only the file.
 DESCRIBE_IDS = (
     "ids (batch, length): an id is a line of the run's vocabulary.txt, counted from 0, and 0 is "
@@ -73,7 +74,7 @@ def _by_length(documents: Documents, which: NDArray[np.int64]) -> Documents:
 
 
 def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the words of a text that a network reads, and their ids, (T,).
+    """Return the words of a text that a network reads, long ones cut, and their ids, (T,).
 
     Args:
         text: of any length; `-` reads it from standard input.
@@ -94,6 +95,7 @@ def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list
     words = words[-data.longest :] if data.keep == "last" else words[: data.longest]
     ids_of = {word: number for number, word in enumerate(vocabulary) if number != PAD}
     ids = np.array([ids_of.get(word, UNKNOWN) for word in words], np.int64)
+    words = [word[:SHOWN] for word in words]
     if (ids == UNKNOWN).all():
         raise ConfigError(
             f"the network knows none of these words: {' '.join(words[:5])}"
