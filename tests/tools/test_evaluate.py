@@ -66,6 +66,11 @@ def test_the_scores_of_a_run_come_out_to_the_last_bit(
     assert main([str(finished), "--out", str(out)]) == 0
     assert json.loads(out.read_text()) == metrics_in(finished)
     printed = capsys.readouterr().out
+    for name in ("metrics.json", "weights.safetensors"):
+        before = (finished / name).read_bytes()
+        assert main([str(finished), "--out", str(finished / name)]) == 2
+        assert f"{name}: it belongs to the run; choose another name\n" in capsys.readouterr().err
+        assert (finished / name).read_bytes() == before
     assert re.match(r"test: accuracy \d+\.\d\d% \(\d+ of 200 right\), loss .* on digits", printed)
     assert printed.endswith("\nthe same as in metrics.json, to the last bit\n")
 
