@@ -216,7 +216,7 @@ class RunFolder:
                 raise _cannot_write(self.path / name, error) from error
 
 
-def lock_folder(folder: Path) -> int:
+def lock_folder(folder: Path, kind: int = fcntl.LOCK_EX) -> int:
     """Lock a folder; return its descriptor, which holds the lock until it is closed.
 
     Raises:
@@ -225,7 +225,7 @@ def lock_folder(folder: Path) -> int:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise

@@ -1,6 +1,7 @@
 """Find the run folder in which an interrupted run continues, and check that it may."""
 
 import contextlib
+import fcntl
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -129,7 +130,7 @@ def newest_unfinished(app: str) -> Path:
 def is_locked(folder: Path) -> bool:
     """Return whether a run is going on in a folder."""
     try:
-        os.close(lock_folder(folder))
+        os.close(lock_folder(folder, fcntl.LOCK_SH))  # several processes may look at the same time
     except BlockingIOError:
         return True
     return False

@@ -3,8 +3,10 @@
 import contextlib
 import csv
 import errno
+import fcntl
 import itertools
 import json
+import os
 import pickle
 from collections.abc import Callable
 from functools import cache
@@ -23,6 +25,7 @@ from shared.errors import ConfigError, DataError, Interrupted, TrainingDiverged
 from shared.files import write_atomically
 from shared.runs import folder as run_folder
 from shared.runs.folder import RunFolder
+from shared.runs.resume import is_locked
 from shared.training import checkpoint
 from shared.training.loop import fit
 from shared.training.run_state import save_weights
@@ -495,6 +498,16 @@ def test_latest_is_the_newest_interrupted_run(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ConfigError, match="no run in outputs/mnist_cnn was interrupted"):
         train(config)
     assert now.path == runs[3]
+
+
+def test_two_processes_may_look_for_the_latest_run_at_once(tmp_path: Path) -> None:
+    run = RunFolder.open(small(tmp_path, *MLP))
+    assert is_locked(tmp_path)
+    with run.session():
+        pass
+    other = run_folder.lock_folder(tmp_path, fcntl.LOCK_SH)
+    assert not is_locked(tmp_path)
+    os.close(other)
 
 
 def test_a_wrong_path_is_refused(tmp_path: Path) -> None:
