@@ -19,8 +19,6 @@ from shared.files import write_result
 from tools import cli
 from tools.runs import RUN_HELP, open_run
 
-LONGEST = 400  # characters of a message
-
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
@@ -61,8 +59,8 @@ def predict(run_name: str, inputs: Sequence[str], out: Path | None) -> int:
             print(f"chart: {path}", flush=True)
         except SuiteError as error:
             if (message := str(error)) not in errors:  # the same for two inputs: it is about the run
-                if len(message) > LONGEST:  # it repeats a long input
-                    message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
+                if len(message) > 400:  # it repeats a long input
+                    message = f"{message[:200]} ... {message[-200:]}"
                 print(f"error: {message}", file=sys.stderr, flush=True)
             errors[str(error)] = error.status
     return max(errors.values(), default=0)

@@ -94,5 +94,4 @@ def _list(folder: Path, suffixes: Collection[str], kind: str) -> dict[str, list[
 
 def _visible_folders(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted, without those that hold no data; [] if there is none."""
-    places = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [place for place in places if place.is_dir() and not place.name.startswith((".", "__MACOSX"))]
+    return [place for place in sorted(folder.glob("*/")) if not place.name.startswith((".", "__MACOSX"))]

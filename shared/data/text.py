@@ -92,31 +92,26 @@ def encode(texts: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], sett
     """
     from rich import get_console
     from rich.progress import track
+    from torchtext.vocab import Vocab  # imports torch
 
     tokenize = tokenizer()
     bar: Any = {"transient": True, "disable": not get_console().is_terminal}
     tokens = [
         [tokenize(text) for text in track(split, "splitting texts into words", **bar)] for split in texts
     ]
-    vocabulary = _vocabulary(tokens[0], settings) if isinstance(settings, Settings) else settings
+    if isinstance(settings, Settings):
+        counts = Counter(token for document in tokens[0] for token in document)
+        vocab = Vocab(counts, *settings, specials=list(SPECIALS))
+        if len(vocab) == len(SPECIALS):
+            raise DataError(
+                f"no word occurs {settings.min_frequency} times in the {len(tokens[0]):,} training texts: "
+                "add texts, or lower data.min_frequency"
+            )
+        settings = tuple(vocab.itos)
     # The word "<pad>" in a text is an unknown word.
-    ids_of = {token: number for number, token in enumerate(vocabulary) if number != PAD}
+    ids_of = {token: number for number, token in enumerate(settings) if number != PAD}
     train, test = (_documents(*pair, ids_of) for pair in zip(tokens, labels, strict=True))
-    return train, test, vocabulary
-
-
-def _vocabulary(tokens: Sequence[Sequence[str]], settings: Settings) -> Vocabulary:
-    """Return the vocabulary of texts; raises as `encode`."""
-    from torchtext.vocab import Vocab  # imports torch
-
-    counts = Counter(token for document in tokens for token in document)
-    vocab = Vocab(counts, settings.vocabulary_size, settings.min_frequency, specials=list(SPECIALS))
-    if len(vocab) == len(SPECIALS):
-        raise DataError(
-            f"no word occurs {settings.min_frequency} times in the {len(tokens):,} training texts: add "
-            "texts, or lower data.min_frequency"
-        )
-    return tuple(vocab.itos)
+    return train, test, settings
 
 
 def _documents(tokens: Sequence[Sequence[str]], labels: Sequence[int], ids_of: dict[str, int]) -> Documents:

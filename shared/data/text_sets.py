@@ -16,7 +16,6 @@ from shared.data.sequences import PAD, UNKNOWN, Documents, Sequences
 from shared.data.text import Encoding, Settings, TextData, load_folder, tokenizer
 from shared.errors import ConfigError
 
-SHOWN = 40  # characters of a word
 # What an exported network takes, for a reader who has only the file.
 DESCRIBE_IDS = (
     "ids (batch, length): an id is a line of the run's vocabulary.txt, counted from 0, and 0 is "
@@ -95,7 +94,7 @@ def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list
     words = words[-data.longest :] if data.keep == "last" else words[: data.longest]
     ids_of = {word: number for number, word in enumerate(vocabulary) if number != PAD}
     ids = np.array([ids_of.get(word, UNKNOWN) for word in words], np.int64)
-    words = [word[:SHOWN] for word in words]
+    words = [word[:40] for word in words]  # to be shown
     if (ids == UNKNOWN).all():
         raise ConfigError(
             f"the network knows none of these words: {' '.join(words[:5])}"

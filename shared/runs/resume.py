@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from shared import distributed
 from shared.config import AppConfig, flat
 from shared.errors import ConfigError, DataError
 from shared.runs.folder import lock_folder
 from shared.runs.reader import read_config, read_status
+from shared.runs.repeat import rerun_overrides
 
 RUNS = Path("outputs")  # where conf/base.yaml puts run folders
 LATEST = "latest"
@@ -33,22 +36,13 @@ MAY_DIFFER = {
 
 
 def run_overrides(app: str, schema: type[AppConfig], words: Sequence[str]) -> list[str]:
-    """Return the overrides that the run to resume was made with, to be put before `words`.
+    """Return the overrides that the run to resume was made with, to be put before those given, `words`.
 
     A section that `words` choose, such as `model=mlp`, is left to them; `find_run` refuses what differs.
-
-    Args:
-        app: the application.
-        schema: its `Config`.
-        words: the overrides of the command line, which `check_overrides` accepts.
 
     Raises:
         ConfigError: there is no such run.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from shared.runs.repeat import rerun_overrides
-
     parsed = {one.key_or_group: one for one in OverridesParser.create().parse_overrides(list(words))}
     given = parsed["trainer.resume"].value()
     if not isinstance(given, str):  # null; or one of several, each for a job of its own
@@ -59,13 +53,7 @@ def run_overrides(app: str, schema: type[AppConfig], words: Sequence[str]) -> li
         if distributed.rank() == 0:
             raise
         return []  # on another machine, which has no run folder
-    overrides = rerun_overrides(before.model_dump())
-    return [word for word in overrides if re.split("[.=]", word)[0] not in parsed]
-
-
-def run_folder(given: str, app: str) -> Path:
-    """Return the folder that `trainer.resume=given` means; for `latest` as `newest_unfinished`."""
-    return newest_unfinished(app) if given == LATEST else Path(given)
+    return [word for word in rerun_overrides(before.model_dump()) if re.split("[.=]", word)[0] not in parsed]
 
 
 def find_run(config: AppConfig) -> Path:
@@ -106,12 +94,14 @@ def reopen(config: AppConfig) -> tuple[Path, int]:
     return folder, lock
 
 
-def newest_unfinished(app: str) -> Path:
-    """Return the newest run folder of an application whose run was interrupted or killed.
+def run_folder(given: str, app: str) -> Path:
+    """Return the folder `given`; for `latest` the newest of an application's interrupted or killed runs.
 
     Raises:
         ConfigError: there is none.
     """
+    if given != LATEST:
+        return Path(given)
     candidates = []
     for pattern in ("*/config.yaml", "sweep_*/*/config.yaml"):
         for file in (RUNS / app).glob(pattern):
@@ -144,10 +134,7 @@ def check_unfinished(folder: Path) -> None:
     """
     match read_status(folder):
         case "done":
-            raise ConfigError(
-                f"{folder}: this run is done and its checkpoints are removed; to train longer, start a new "
-                "run with more trainer.epochs"
-            )
+            raise ConfigError(f"{folder}: this run is done; to train for more epochs, start a new run")
         case "diverged":
             raise ConfigError(f"{folder}: this run diverged, and would diverge again")
 

@@ -416,7 +416,7 @@ def test_the_folder_of_a_run_is_enough_to_resume_it(
         ("trainer.epochs=5", f"{refused}trainer.epochs=5 (there 2)"),
         ("model=cnn", f"{refused}model.name=cnn (there mlp), "),
         ("", "resuming after step 5 of 8"),
-        ("trainer.epochs=5", "this run is done and its checkpoints are removed; to train longer, start a"),
+        ("trainer.epochs=5", "this run is done; to train for more epochs, start a new run"),
     ):
         result = forks.run("apps.mnist_cnn", f"trainer.resume={run_dir}", *word.split())
         assert message in result.stdout + result.stderr
@@ -455,7 +455,7 @@ def diverge() -> None:
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (lambda: None, "this run is done and its checkpoints are removed"),
+        (lambda: None, "this run is done; to train for more epochs, start"),
         (diverge, "this run diverged, and would diverge again"),
     ],
 )
