@@ -51,6 +51,8 @@ class Application(Generic[AnyAppConfig]):
             SuiteError. None: the application predicts nothing.
         input_help: what an input of `predict` is.
         other_data: whether a run can be evaluated on other data than its own.
+        load_other_data: takes a configuration and the data set of a run; returns other data in the
+            form that the network of the run takes. None: as `load_data` returns it.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Application(Generic[AnyAppConfig]):
     input_help: str = ""
     export: Export = field(default_factory=Export)
     other_data: bool = True
+    load_other_data: Callable[[AnyAppConfig, Any], Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)

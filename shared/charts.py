@@ -6,6 +6,7 @@ color vision can tell apart. Importing this module sets matplotlib's font sizes.
 """
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -59,7 +60,9 @@ def figure(title: str = "", size: tuple[float, float] = (12.8, 7.2)) -> Figure:
 def png(chart: Figure) -> bytes:
     """Return a figure as a PNG file."""
     content = io.BytesIO()
-    FigureCanvasAgg(chart).print_png(content)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn instead
+        FigureCanvasAgg(chart).print_png(content)
     return content.getvalue()
 
 

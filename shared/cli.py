@@ -68,17 +68,24 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
             from shared.help import print_help
 
             return print_help(app, arguments.config_name or app, schema, arguments.overrides)
-        if arguments.multirun:  # before the first job
+        words = arguments.overrides
+        resumes = any(word.startswith("trainer.resume=") for word in words)
+        if arguments.multirun or resumes:  # before the first job
             from shared.config_errors import check_overrides
 
-            check_overrides(schema, arguments.overrides, multirun=True)
+            check_overrides(schema, words, arguments.multirun)
+        if resumes:  # the run has its configuration
+            from shared.runs.resume import run_overrides
+
+            place = sys.argv.index(words[0])
+            sys.argv[place:place] = run_overrides(app, schema, words)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting itself
         try:
             hydra.main(config_path=str(CONF), config_name=app, version_base="1.3")(job)()
         except Exception as error:  # `job` raises none
             from shared.config_errors import composition_error
 
-            raise composition_error(schema, error, arguments.overrides) from error
+            raise composition_error(schema, error, words) from error
 
     try:
         status = exit_status_of(compose_and_run) or max((status for _, status in jobs), default=0)
@@ -131,9 +138,11 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
         train(config)
     except Interrupted as interrupt:
         from shared.runs.repeat import PYTHON, hydra_text
+        from shared.runs.resume import MAY_DIFFER
 
-        overrides = [word for word in HydraConfig.get().overrides.task if "trainer.resume=" not in word]
-        command = shlex.join([*overrides, f"trainer.resume={hydra_text(str(interrupt.folder))}"])
+        words = {word.partition("=")[0]: word for word in HydraConfig.get().overrides.task}
+        words["trainer.resume"] = f"trainer.resume={hydra_text(str(interrupt.folder))}"
+        command = shlex.join(word for key, word in words.items() if key in MAY_DIFFER)
         raise KeyboardInterrupt(f"{interrupt}; resume with: {PYTHON} -m apps.{app} {command}") from None
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from shared.errors import ConfigError, DataError
 
+# The files of a run that no tool may overwrite.
+RUN_FILES = ("config.yaml", "metrics.json", "history.csv", "steps.csv", "weights.safetensors")
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` in one step: a reader, or a power failure, never finds half of it.
@@ -37,6 +40,8 @@ def write_result(path: Path, content: bytes) -> None:
     """Write a file that a tool was asked for, or raise ConfigError."""
     if path.is_dir():
         raise ConfigError(f"cannot write {path}: it is a folder; name a file in it")
+    if path.name in RUN_FILES and path.exists() and (path.parent / "config.yaml").exists():
+        raise ConfigError(f"cannot write {path}: it belongs to the run; choose another name")
     try:
         write_atomically(path, content)
     except OSError as error:

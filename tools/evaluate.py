@@ -54,7 +54,8 @@ def evaluate_run(run: FinishedRun[Any], overrides: Sequence[str] = ()) -> dict[s
     if overrides and not run.application.other_data:
         raise ConfigError(f"{overrides[0]}: {run.application.name} has no other data to be evaluated on")
     config = with_other_data(run.config, overrides) if overrides else run.config
-    data = run.data if config.data == run.config.data else run.application.load_data(config)
+    load = run.application.load_other_data or (lambda other, own: run.application.load_data(other))
+    data = run.data if config.data == run.config.data else load(config, run.data)
     for name, what in (("classes", "other classes"), ("vocabulary", "another vocabulary")):
         if getattr(data, name, None) != getattr(run.data, name, None):
             raise ConfigError(

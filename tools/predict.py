@@ -58,8 +58,10 @@ def predict(run_name: str, inputs: Sequence[str], out: Path | None) -> int:
             write_result(path, prediction.chart)
             print(f"chart: {path}", flush=True)
         except SuiteError as error:
-            if str(error) not in errors:  # the same for two inputs: it is about the run
-                print(f"error: {error}", file=sys.stderr, flush=True)
+            if (message := str(error)) not in errors:  # the same for two inputs: it is about the run
+                if len(message) > 400:  # it repeats a long input
+                    message = f"{message[:200]} ... {message[-200:]}"
+                print(f"error: {message}", file=sys.stderr, flush=True)
             errors[str(error)] = error.status
     return max(errors.values(), default=0)
 

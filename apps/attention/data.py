@@ -12,8 +12,8 @@ from shared.data.text_sets import load_texts, split_texts
 Data = RecallData | TextData
 
 
-def load_data(config: Config) -> Data:
-    """Return the data set that the configuration names.
+def load_data(config: Config, own: Data | None = None) -> Data:
+    """Return the data set that the configuration names, with the vocabulary of the texts `own`, if given.
 
     Raises:
         DataError: it is not available.
@@ -21,7 +21,7 @@ def load_data(config: Config) -> Data:
     settings = config.data
     if isinstance(settings, Recall):
         return recall.load(settings.keys, settings.values, settings.pairs, settings.longer)
-    return load_texts(config)
+    return load_texts(config, own)
 
 
 def split(data: Data, config: Config) -> tuple[Examples, Examples, Examples]:

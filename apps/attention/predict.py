@@ -127,4 +127,5 @@ APPLICATION = Application(
     predict,
     input_help="pairs and a key, or a text; - reads a text from standard input",
     export=Export("ids", ("batch", "length"), describe_input),
+    load_other_data=load_data,
 )

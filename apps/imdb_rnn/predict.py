@@ -121,4 +121,5 @@ APPLICATION = Application(
     predict,
     input_help="a text; - reads it from standard input",
     export=Export("ids", ("batch", "length"), lambda run: DESCRIBE_IDS, exportable),
+    load_other_data=load_data,
 )

@@ -110,7 +110,7 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
     data, random = config.data, np.random.default_rng([config.seed, 0])
     order = random.permutation(len(images.train_images))
     train, validation = hold_back(order, data.validation_fraction, 1, images.name)
-    if data.per_class is not None:
+    if data.per_class is not None and len(train):
         train = first_of_each_class(random.permutation(train), images, data.per_class)
     test = np.sort(random.permutation(len(images.test_images))[: data.test_limit])
     return (

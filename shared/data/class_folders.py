@@ -27,7 +27,8 @@ def list_class_folders(
     """Return the files in `root/train/CLASS/*` and `root/test/CLASS/*`.
 
     If there are no folders `train` and `test`, the classes are the folders of `root` itself, and a
-    fixed seed draws the test set. Hidden files and folders and other file types are ignored.
+    fixed seed draws the test set. Without `train`, or if it is empty, the training set is empty: enough
+    to evaluate. Hidden files and folders and other file types are ignored.
 
     Args:
         root: the folder.
@@ -41,8 +42,12 @@ def list_class_folders(
     """
     train: dict[str, list[Path]] = {}
     test: dict[str, list[Path]] = {}
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        train, test = (_list(root / split, suffixes, kind) for split in ("train", "test"))
+    names = {folder.name for folder in _visible_folders(root)}
+    if names == {"test"} or {"train", "test"} <= names:
+        test = _list(root / "test", suffixes, kind)
+        train = {name: [] for name in test}
+        if _visible_folders(root / "train"):
+            train = _list(root / "train", suffixes, kind)
         unknown = sorted(set(test) - set(train))
         if unknown:
             raise DataError(
@@ -74,8 +79,7 @@ def _list(folder: Path, suffixes: Collection[str], kind: str) -> dict[str, list[
             for path in place.iterdir()
             if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
         )
-        for place in sorted(folder.iterdir())
-        if place.is_dir() and not place.name.startswith(".")
+        for place in _visible_folders(folder)
     }
     if len(found) < 2:
         raise DataError(
@@ -86,3 +90,8 @@ def _list(folder: Path, suffixes: Collection[str], kind: str) -> dict[str, list[
         if not paths:
             raise DataError(f"{folder / name}: this class has no {kind} ({', '.join(sorted(suffixes))})")
     return found
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without those that hold no data; [] if there is none."""
+    return [place for place in sorted(folder.glob("*/")) if not place.name.startswith((".", "__MACOSX"))]

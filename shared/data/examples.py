@@ -43,7 +43,7 @@ def hold_back(
         ConfigError: a batch would be larger than what is left for training.
     """
     held_back = max(1, round(fraction * len(order))) if fraction else 0
-    if batch_size > len(order) - held_back:
+    if len(order) and batch_size > len(order) - held_back:
         raise ConfigError(
             f"trainer.batch_size={batch_size} is larger than the training set: {len(order) - held_back} "
             f"examples of {name} are left after {held_back} are held back for validation"

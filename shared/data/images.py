@@ -50,12 +50,13 @@ class ImageData:
 
     def _check(self, split: str, images: NDArray[Any], labels: NDArray[Any]) -> None:
         gray_or_rgb = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+        sizes = images.shape[split == "train" :]  # there may be no training images
         last = len(self.classes) - 1
-        if images.dtype != np.uint8 or not gray_or_rgb or images.size == 0:
+        if images.dtype != np.uint8 or not gray_or_rgb or 0 in sizes:
             problem = f"images must be uint8 (N, H, W) or (N, H, W, 3), not {images.dtype} {images.shape}"
         elif labels.dtype != np.int64 or labels.shape != (len(images),):
             problem = f"labels must be int64 ({len(images)},), not {labels.dtype} {labels.shape}"
-        elif labels.min() < 0 or labels.max() > last:
+        elif labels.min(initial=0) < 0 or labels.max(initial=0) > last:
             problem = f"labels must be 0 to {last}, not {labels.min()} to {labels.max()}"
         else:
             return

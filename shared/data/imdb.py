@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from shared.data import reviews, text
 from shared.data.fetch import FileSet, RemoteFile, archives_folder, fetch
-from shared.data.text import Settings, TextData
+from shared.data.text import Encoding, TextData
 from shared.errors import DataError
 from shared.files import sha256_of
 
@@ -34,7 +34,7 @@ Files = Iterable[tuple[str, bytes]]  # names, such as train/neg/0_3.txt, and con
 
 
 def load(
-    root: Path, settings: Settings, download: bool = True, fallback: str | None = "reviews", each: int = EACH
+    root: Path, settings: Encoding, download: bool = True, fallback: str | None = "reviews", each: int = EACH
 ) -> TextData:
     """Return IMDB: 25,000 training and 25,000 test reviews.
 

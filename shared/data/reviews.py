@@ -9,7 +9,7 @@ with its phrase takes a memory of several words.
 import numpy as np
 
 from shared.data import text
-from shared.data.text import Settings, TextData
+from shared.data.text import Encoding, TextData
 
 TRAIN, TEST = 25_000, 5_000
 SEED = 20110619  # the first day of the conference where IMDB was published
@@ -47,7 +47,7 @@ CUES = (
 )
 
 
-def load(settings: Settings) -> TextData:
+def load(settings: Encoding) -> TextData:
     """Return 25,000 generated training reviews and 5,000 test reviews, the same every time."""
     random = np.random.default_rng(SEED)
     texts, labels = zip(*(generate(count, random) for count in (TRAIN, TEST)), strict=True)

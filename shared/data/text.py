@@ -26,14 +26,18 @@ FORMAT = 1  # of the cached file; increase it when the encoding changes
 BREAK = re.compile(r"<br\s*/?>")
 LONGEST_FILE = 1 << 24  # bytes
 
-Encoded = tuple[Documents, Documents, tuple[str, ...]]  # training, test, vocabulary
+Vocabulary = tuple[str, ...]  # the token of each id; `SPECIALS` first
+Encoded = tuple[Documents, Documents, Vocabulary]  # training, test, vocabulary
 
 
 class Settings(NamedTuple):
-    """How texts become ids."""
+    """How a vocabulary is made."""
 
     vocabulary_size: int  # maximum number of tokens, the most frequent ones, in addition to `SPECIALS`
     min_frequency: int  # minimum number of occurrences of a token in the training texts
+
+
+Encoding = Settings | Vocabulary  # the vocabulary to make, or one to use
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +47,7 @@ class TextData:
     name: str  # short, such as "imdb"
     train: Documents
     test: Documents
-    vocabulary: tuple[str, ...]  # the token of each id; `SPECIALS` first
+    vocabulary: Vocabulary
     classes: tuple[str, ...]
     embedded: bool  # whether this is the generated sample, which needs no network
     source: str  # where the data came from, for people
@@ -78,7 +82,7 @@ def tokenizer() -> Callable[[str], list[str]]:
     return lambda text: basic(BREAK.sub(" ", text))
 
 
-def encode(texts: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], settings: Settings) -> Encoded:
+def encode(texts: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], settings: Encoding) -> Encoded:
     """Return training documents, test documents and the vocabulary; a terminal shows the progress.
 
     `texts` and `labels` are those of the training set, then those of the test set.
@@ -95,16 +99,19 @@ def encode(texts: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], sett
     tokens = [
         [tokenize(text) for text in track(split, "splitting texts into words", **bar)] for split in texts
     ]
-    counts = Counter(token for document in tokens[0] for token in document)
-    vocab = Vocab(counts, settings.vocabulary_size, settings.min_frequency, specials=list(SPECIALS))
-    if len(vocab) == len(SPECIALS):
-        raise DataError(
-            f"no word occurs {settings.min_frequency} times in the training texts; lower data.min_frequency"
-        )
-    ids_of = dict(vocab.stoi)
-    ids_of.pop(SPECIALS[PAD], None)  # the word "<pad>" in a text is an unknown word
+    if isinstance(settings, Settings):
+        counts = Counter(token for document in tokens[0] for token in document)
+        vocab = Vocab(counts, *settings, specials=list(SPECIALS))
+        if len(vocab) == len(SPECIALS):
+            raise DataError(
+                f"no word occurs {settings.min_frequency} times in the {len(tokens[0]):,} training texts: "
+                "add texts, or lower data.min_frequency"
+            )
+        settings = tuple(vocab.itos)
+    # The word "<pad>" in a text is an unknown word.
+    ids_of = {token: number for number, token in enumerate(settings) if number != PAD}
     train, test = (_documents(*pair, ids_of) for pair in zip(tokens, labels, strict=True))
-    return train, test, tuple(vocab.itos)
+    return train, test, settings
 
 
 def _documents(tokens: Sequence[Sequence[str]], labels: Sequence[int], ids_of: dict[str, int]) -> Documents:
@@ -116,7 +123,7 @@ def _documents(tokens: Sequence[Sequence[str]], labels: Sequence[int], ids_of: d
     return Documents(ids, offsets, np.asarray(labels, np.int64))
 
 
-def cached_encoding(folder: Path, digest: str, settings: Settings, make: Callable[[], Encoded]) -> Encoded:
+def cached_encoding(folder: Path, digest: str, settings: Encoding, make: Callable[[], Encoded]) -> Encoded:
     """Return the result of `make`, from a file in `folder` if an earlier run left it there.
 
     The file is named by the settings and `digest`, that of the texts and labels.
@@ -137,7 +144,7 @@ def cached_encoding(folder: Path, digest: str, settings: Settings, make: Callabl
     return train, test, tuple(found["vocabulary"].tobytes().decode().split("\n"))
 
 
-def load_folder(root: Path, settings: Settings, test_fraction: float) -> TextData:
+def load_folder(root: Path, settings: Encoding, test_fraction: float) -> TextData:
     """Return a user's own texts, as `list_class_folders` finds them; once encoded, they are cached in `root`.
 
     Raises:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from shared.data import imdb, reviews
 from shared.data.config import Imdb, Reviews, TextFolder, Texts
 from shared.data.examples import Examples, hold_back
 from shared.data.sequences import PAD, UNKNOWN, Documents, Sequences
-from shared.data.text import Settings, TextData, load_folder, tokenizer
+from shared.data.text import Encoding, Settings, TextData, load_folder, tokenizer
 from shared.errors import ConfigError
 
 # What an exported network takes, for a reader who has only the file.
@@ -22,15 +23,17 @@ DESCRIBE_IDS = (
 )
 
 
-def load_texts(config: AppConfig) -> TextData:
-    """Return the data set that the configuration names.
+def load_texts(config: AppConfig, own: Any = None) -> TextData:
+    """Return the data set that the configuration names, with the vocabulary of the texts `own`, if given.
 
     Raises:
         DataError: it is not available.
     """
     data = config.data
     assert isinstance(data, Imdb | Reviews | TextFolder)
-    settings = Settings(data.vocabulary_size, data.min_frequency)
+    settings: Encoding = Settings(data.vocabulary_size, data.min_frequency)
+    if isinstance(own, TextData) and (isinstance(data, TextFolder) or data.name != own.name):
+        settings = own.vocabulary
     if isinstance(data, Reviews):
         return reviews.load(settings)
     if isinstance(data, TextFolder):
@@ -70,7 +73,7 @@ def _by_length(documents: Documents, which: NDArray[np.int64]) -> Documents:
 
 
 def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the words of a text that a network reads, and their ids, (T,).
+    """Return the words of a text that a network reads, long ones cut, and their ids, (T,).
 
     Args:
         text: of any length; `-` reads it from standard input.
@@ -91,6 +94,7 @@ def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list
     words = words[-data.longest :] if data.keep == "last" else words[: data.longest]
     ids_of = {word: number for number, word in enumerate(vocabulary) if number != PAD}
     ids = np.array([ids_of.get(word, UNKNOWN) for word in words], np.int64)
+    words = [word[:40] for word in words]  # to be shown
     if (ids == UNKNOWN).all():
         raise ConfigError(
             f"the network knows none of these words: {' '.join(words[:5])}"

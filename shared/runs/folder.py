@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from shared import distributed
 from shared.config import AppConfig
-from shared.errors import ConfigError, Interrupted, TrainingDiverged
+from shared.errors import ConfigError, Interrupted, LostProcess, TrainingDiverged
 from shared.files import relative_path, write_atomically
 
 WEIGHTS = "weights.safetensors"
@@ -128,7 +128,8 @@ class RunFolder:
             self._write_failure("interrupted", error)
             raise error from None
         except BaseException as error:
-            self._write_failure("diverged" if isinstance(error, TrainingDiverged) else "failed", error)
+            statuses: dict[type, str] = {TrainingDiverged: "diverged", LostProcess: "interrupted"}
+            self._write_failure(statuses.get(type(error), "failed"), error)
             raise
         finally:
             self.on_interrupt = None  # it may hold a whole network
@@ -215,7 +216,7 @@ class RunFolder:
                 raise _cannot_write(self.path / name, error) from error
 
 
-def lock_folder(folder: Path) -> int:
+def lock_folder(folder: Path, kind: int = fcntl.LOCK_EX) -> int:
     """Lock a folder; return its descriptor, which holds the lock until it is closed.
 
     Raises:
@@ -224,7 +225,7 @@ def lock_folder(folder: Path) -> int:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise

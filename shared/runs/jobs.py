@@ -58,6 +58,9 @@ def write_summary(jobs: Sequence[Job], folder: Path) -> None:
         write_atomically(path, text.getvalue().encode())
     except OSError as error:  # the runs are complete, and the table is on the screen
         print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr)
+    if jobs[-1].exit_status == INTERRUPTED_STATUS:
+        again = f"repeat the command with hydra.sweep.dir={folder}, which refuses those that have begun"
+        print(f"for the jobs that have not begun, {again}", file=sys.stderr)
 
 
 def table(jobs: Sequence[Job]) -> str:

@@ -1,15 +1,21 @@
 """Find the run folder in which an interrupted run continues, and check that it may."""
 
 import contextlib
+import fcntl
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from shared import distributed
 from shared.config import AppConfig, flat
 from shared.errors import ConfigError, DataError
 from shared.runs.folder import lock_folder
 from shared.runs.reader import read_config, read_status
+from shared.runs.repeat import rerun_overrides
 
 RUNS = Path("outputs")  # where conf/base.yaml puts run folders
 LATEST = "latest"
@@ -29,6 +35,27 @@ MAY_DIFFER = {
 }
 
 
+def run_overrides(app: str, schema: type[AppConfig], words: Sequence[str]) -> list[str]:
+    """Return the overrides that the run to resume was made with, to be put before those given, `words`.
+
+    A section that `words` choose, such as `model=mlp`, is left to them; `find_run` refuses what differs.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    parsed = {one.key_or_group: one for one in OverridesParser.create().parse_overrides(list(words))}
+    given = parsed["trainer.resume"].value()
+    if not isinstance(given, str):  # null; or one of several, each for a job of its own
+        return []
+    try:
+        before = read_config(run_folder(given, app), schema)
+    except ConfigError:
+        if distributed.rank() == 0:
+            raise
+        return []  # on another machine, which has no run folder
+    return [word for word in rerun_overrides(before.model_dump()) if re.split("[.=]", word)[0] not in parsed]
+
+
 def find_run(config: AppConfig) -> Path:
     """Return the run folder that `trainer.resume` names, if its run can be resumed.
 
@@ -38,8 +65,7 @@ def find_run(config: AppConfig) -> Path:
     Raises:
         ConfigError: there is no such run, it has ended, or it has another configuration.
     """
-    given = str(config.trainer.resume)
-    folder = newest_unfinished(config.app) if given == LATEST else Path(given)
+    folder = run_folder(str(config.trainer.resume), config.app)
     before = read_config(folder, type(config))
     check_unfinished(folder)
     if keys := differences(compared_values(before), compared_values(config)):
@@ -68,12 +94,14 @@ def reopen(config: AppConfig) -> tuple[Path, int]:
     return folder, lock
 
 
-def newest_unfinished(app: str) -> Path:
-    """Return the newest run folder of an application whose run was interrupted.
+def run_folder(given: str, app: str) -> Path:
+    """Return the folder `given`; for `latest` the newest of an application's interrupted or killed runs.
 
     Raises:
         ConfigError: there is none.
     """
+    if given != LATEST:
+        return Path(given)
     candidates = []
     for pattern in ("*/config.yaml", "sweep_*/*/config.yaml"):
         for file in (RUNS / app).glob(pattern):
@@ -81,7 +109,7 @@ def newest_unfinished(app: str) -> Path:
                 candidates.append((file.stat().st_mtime, file.parent))
     for _, folder in sorted(candidates, reverse=True):
         with contextlib.suppress(DataError, OSError):  # another program's, or not readable
-            if read_status(folder) not in ("done", "diverged") and not is_locked(folder):
+            if read_status(folder) in (None, "interrupted") and not is_locked(folder):
                 return folder
     raise ConfigError(
         f"trainer.resume={LATEST}: no run in {RUNS / app} was interrupted; "
@@ -92,7 +120,7 @@ def newest_unfinished(app: str) -> Path:
 def is_locked(folder: Path) -> bool:
     """Return whether a run is going on in a folder."""
     try:
-        os.close(lock_folder(folder))
+        os.close(lock_folder(folder, fcntl.LOCK_SH))  # several processes may look at the same time
     except BlockingIOError:
         return True
     return False
@@ -106,7 +134,7 @@ def check_unfinished(folder: Path) -> None:
     """
     match read_status(folder):
         case "done":
-            raise ConfigError(f"{folder}: this run is done; there is nothing to resume")
+            raise ConfigError(f"{folder}: this run is done; to train for more epochs, start a new run")
         case "diverged":
             raise ConfigError(f"{folder}: this run diverged, and would diverge again")
 

@@ -214,11 +214,15 @@ def test_a_prediction_and_the_words_that_moved_it(framework: str, tmp_path: Path
     assert effects.sum() + bias == pytest.approx(logit, rel=1e-4)
 
 
-def test_words_that_mean_something_to_matplotlib(tmp_path: Path) -> None:
+def test_words_that_mean_something_to_matplotlib(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Formulas, a long text, a long word, and characters that its fonts lack."""
     run = open_run(finished_run(tmp_path))
-    prediction = predict.predict(run, "a $5 - $10 film, $\\frac$ awful $_^$ " + "dull " * 1000)
+    text = "a $5 - $10 film, $\\frac$ awful $_^$ " + "dull " * 1000 + "影 😀 " + "x" * 100_000
+    prediction = predict.predict(run, text)
     assert prediction.text.startswith("bad: probability")
+    assert len(prediction.text) < 1000
     assert prediction.chart.startswith(b"\x89PNG")
+    assert not [one for one in recwarn if "missing from font" in str(one.message)]
 
 
 def test_predictions_that_are_refused(tmp_path: Path) -> None:

@@ -264,10 +264,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch(kind: signal.Signals, framework: str, 
     assert process.returncode == 130, stderr
     assert stderr.startswith("interrupted: after step ")
     assert len(stderr.splitlines()) == 1
-    assert stderr.endswith(
-        f"; resume with: {PYTHON} -m apps.mnist_cnn data=digits model=mlp trainer.epochs=100000 "
-        f"trainer.batch_size=1 framework={framework} trainer.resume={tmp_path}\n"
-    )
+    assert stderr.endswith(f"; resume with: {PYTHON} -m apps.mnist_cnn trainer.resume={tmp_path}\n")
     assert len(list(tmp_path.glob("checkpoint_*"))) == 1
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["status"] == "interrupted"

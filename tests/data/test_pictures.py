@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from apps.resnet_transfer.data import check_batches, split
 from shared.data import cifar10, pictures
 from shared.data.fetch import FileSet, RemoteFile
 from shared.data.images import ImageData
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
+from tests.helpers import app_config
 
 
 def image_bytes(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -150,6 +152,20 @@ def test_a_folder_with_a_test_set_is_read_as_it_is(tmp_path: Path) -> None:
     assert images.train_images.shape == (5, 16, 16, 3)
     assert images.train_labels.tolist() == [0, 0, 0, 1, 1]
     assert images.test_labels.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("empty", [[], ["train"], ["train/__MACOSX"]])
+def test_a_folder_without_a_training_set_is_enough_to_evaluate(empty: list[str], tmp_path: Path) -> None:
+    root = folder(tmp_path / "all", test__cat=2, test__dog=1)
+    for name in empty:
+        (root / name).mkdir(parents=True)
+    images = load(root)
+    words = ["data=image_folder", f"data.root={root}", "data.per_class=5"]
+    config = app_config("resnet_transfer", tmp_path, *words)
+    train, validation, test = split(images, config)
+    assert (len(train), len(validation), test.labels.tolist()) == (0, 0, [0, 0, 1])
+    with pytest.raises(ConfigError, match=r"is larger than the training set \(0 examples\)"):
+        check_batches(config, len(train))
 
 
 def test_a_folder_without_a_test_set_is_split(tmp_path: Path) -> None:

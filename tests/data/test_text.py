@@ -194,7 +194,8 @@ def test_a_changed_text_is_encoded_again(tmp_path: Path) -> None:
             "test: the class c has no folder in .*train",
         ),
         ({"train/a": ["x"], "train/b": [], "test/a": ["x"], "test/b": ["y"]}, "b: this class has no texts"),
-        ({"a": ["", " "], "b": ["", ""]}, "no word occurs 1 times in the training texts"),
+        ({"test/a": ["x"], "test/b": ["y"]}, "no word occurs 1 times in the 0 training texts: add"),
+        ({"a": ["", " "], "b": ["", ""]}, "no word occurs 1 times in the 2 training texts: add"),
     ],
 )
 def test_what_is_wrong_is_named(texts: dict[str, list[str]], message: str, tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_an_empty_file_and_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 def test_hidden_files_are_no_texts_and_every_class_keeps_one(tmp_path: Path) -> None:
-    write(tmp_path, {"a": ["x", "y"], "b": ["z", "z"], ".hidden": ["h"]})
+    write(tmp_path, {"a": ["x", "y"], "b": ["z", "z"], ".hidden": ["h"], "__MACOSX/a": ["h"]})
     (tmp_path / "a" / "._0.txt").write_bytes(b"\xff")
     data = text.load_folder(tmp_path, SETTINGS, test_fraction=0.9)
     assert data.train.labels.tolist() == data.test.labels.tolist() == [0, 1]

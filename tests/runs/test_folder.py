@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from shared.errors import ConfigError, Interrupted, TrainingDiverged
+from shared.errors import ConfigError, Interrupted, LostProcess, TrainingDiverged
 from shared.runs import folder
 from shared.runs.folder import RunFolder
 from tests.helpers import mnist_config
@@ -66,6 +66,7 @@ def test_a_folder_that_cannot_be_written_is_a_configuration_error(tmp_path: Path
         (TrainingDiverged("the loss is nan"), "diverged"),
         (Interrupted("after step 3"), "interrupted"),
         (ZeroDivisionError("a defect"), "failed"),
+        (LostProcess("another process"), "interrupted"),
     ],
 )
 def test_the_status_says_how_a_run_ended(error: BaseException, status: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from apps.mnist_cnn.data import load_data
 from apps.mnist_cnn.predict import APPLICATION
 from shared.application import FinishedRun
 from shared.errors import ConfigError, DataError
+from shared.training import loop
 from tests.helpers import mnist_config, trained
 from tools import cli, rerun
 from tools.evaluate import comparison, evaluate_run, main
@@ -65,6 +66,11 @@ def test_the_scores_of_a_run_come_out_to_the_last_bit(
     assert main([str(finished), "--out", str(out)]) == 0
     assert json.loads(out.read_text()) == metrics_in(finished)
     printed = capsys.readouterr().out
+    for name in ("metrics.json", "weights.safetensors"):
+        before = (finished / name).read_bytes()
+        assert main([str(finished), "--out", str(finished / name)]) == 2
+        assert f"{name}: it belongs to the run; choose another name\n" in capsys.readouterr().err
+        assert (finished / name).read_bytes() == before
     assert re.match(r"test: accuracy \d+\.\d\d% \(\d+ of 200 right\), loss .* on digits", printed)
     assert printed.endswith("\nthe same as in metrics.json, to the last bit\n")
 
@@ -175,13 +181,29 @@ def test_every_application_evaluates_to_the_last_bit(app: str, framework: str, t
     assert comparison(evaluate(folder), metrics_in(folder)).startswith("the same as in metrics.json")
 
 
-def test_texts_with_another_vocabulary_are_refused(tmp_path: Path) -> None:
-    folder = trained("imdb_rnn", tmp_path / "run", "debug=smoke", "framework=numpy", *RUNS["imdb_rnn"])
-    for label in ("bad", "good"):
-        (tmp_path / "own" / label).mkdir(parents=True)
-        for number in range(10):
-            (tmp_path / "own" / label / f"{number}.txt").write_text(f"a {label} film {number}")
-    with pytest.raises(ConfigError, match=r"text_folder has (another vocabulary|other classes) than reviews"):
+@pytest.mark.parametrize(("app", "data"), [("imdb_rnn", RUNS["imdb_rnn"]), ("attention", ["data=reviews"])])
+def test_own_texts_are_read_with_the_vocabulary_of_the_run(
+    app: str, data: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    """Own texts of the classes and words of the run; a folder with nothing to train on is enough."""
+    folder = trained(app, tmp_path / "run", "debug=smoke", "framework=numpy", *data)
+    run = open_run(str(folder))
+    documents = run.data.test
+    for number, label in enumerate(documents.labels[:40]):
+        place = tmp_path / "own" / "test" / run.data.classes[label]
+        place.mkdir(parents=True, exist_ok=True)
+        words = run.data.decode(documents.take(np.array([number])).ids)
+        (place / f"{number}.txt").write_text(" ".join(words))
+    (tmp_path / "own" / "train").mkdir()
+    found = evaluate(folder, "data=text_folder", f"data.root={tmp_path}/own")
+    same = replace(run.data, test=documents.take(np.arange(40)))
+    texts = run.application.test_examples(run.data, same, run.config)
+    assert (found["test_examples"], found["dataset"]) == (40, "text_folder")
+    assert found["test_accuracy"] == loop.evaluate(run.learner, texts).accuracy
+    with pytest.raises(ConfigError, match="reviews has another vocabulary than reviews, which the network"):
+        evaluate(folder, "data.vocabulary_size=20")
+    (tmp_path / "own" / "test" / "neg").rename(tmp_path / "own" / "test" / "bad")
+    with pytest.raises(ConfigError, match="text_folder has other classes than reviews"):
         evaluate(folder, "data=text_folder", f"data.root={tmp_path}/own")
 
 

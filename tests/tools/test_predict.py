@@ -222,6 +222,7 @@ NOT_PAIRS = "these are not pairs and a key"
     ("run", "text", "message"),
     [
         *(("xor_run", row, f"{row!r} is not a row") for row in ("0", "0,1,1", "a,b", "nan,0", "1e9,0", "")),
+        pytest.param("xor_run", "x" * 100_000, "xx ... xx", id="a long input"),
         *(("recall_run", text, NOT_PAIRS) for text in ("k03 v1 k07 v0", "k03", "")),
         ("recall_run", "k3 v1 k3", "'k3' is not a key: there are k00 to k15; give k00 v1 k01 v0 ... and one"),
         ("recall_run", "k03 v9 k03", "'v9' is not a value: there are v0 to v3"),
@@ -233,7 +234,9 @@ def test_an_input_of_another_form_is_refused(
     run: str, text: str, message: str, request: pytest.FixtureRequest, capsys: Said
 ) -> None:
     assert main([str(request.getfixturevalue(run)), text]) == 2
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said) < 500
 
 
 def test_words_of_a_text_weigh(tmp_path: Path, capsys: Said) -> None:

@@ -92,6 +92,8 @@ def test_a_failed_job_does_not_hide_the_others_and_ctrl_c_ends_the_sweep(
     said = capsys.readouterr()
     table = [" ".join(line.split()) for line in said.out.splitlines()[-1 - len(rows) : -1]]
     assert table == [line for *_, line in rows]
+    advice = f"repeat the command with hydra.sweep.dir={tmp_path}, which refuses those that have begun"
+    assert (advice in said.err) == (exit_status == 130)
     assert ("Traceback" in said.err) == (exit_status == 1), "a defect keeps its traceback"
 
 
@@ -332,7 +334,7 @@ def test_resuming_with_another_search_is_refused(tmp_path: Path, forks: Forks) -
     )
     for words, said in (
         (["seed=1", f"ranges={tmp_path}/other.yaml"], "ranges.model.hidden.high=9 (there 8)"),
-        (["app=xor"], "overrides="),
+        (["seed=2"], "overrides="),
         (["app=mnist_cnn"], "app=mnist_cnn (there xor)"),
     ):
         result = forks.run("tools.sweep", f"resume={tmp_path}", *words)
@@ -356,11 +358,12 @@ def test_a_study_is_not_resumed_while_a_training_it_left_is_running(tmp_path: Pa
     (tmp_path / "search.yaml").write_text(OmegaConf.to_yaml(left.model_dump()))
     (tmp_path / "trials" / "3").mkdir(parents=True)
     held = lock_folder(tmp_path / "trials" / "3")
-    result = forks.run("tools.sweep", f"resume={tmp_path}")
+    for words in ([], ["app=mnist_cnn"]):  # with and without its application
+        result = forks.run("tools.sweep", *words, f"resume={tmp_path}")
+        assert result.returncode == 2
+        (line,) = result.stderr.splitlines()
+        assert f"{tmp_path}/trials/3: its training is still running" in line
     os.close(held)
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
-    assert f"{tmp_path}/trials/3: its training is still running" in line
 
 
 def run_sweep(*words: str) -> subprocess.CompletedProcess[str]:

@@ -3,8 +3,10 @@
 import contextlib
 import csv
 import errno
+import fcntl
 import itertools
 import json
+import os
 import pickle
 from collections.abc import Callable
 from functools import cache
@@ -24,10 +26,12 @@ from shared.files import write_atomically
 from shared.runs import folder as run_folder
 from shared.runs import resume as resuming
 from shared.runs.folder import RunFolder
+from shared.runs.resume import is_locked
 from shared.training import checkpoint
 from shared.training.loop import fit
 from shared.training.run_state import save_weights
 from shared.training.schedule import learning_rates
+from tests.forks import Forks
 from tests.helpers import at_step, crash, ctrl_c, mnist_config, take_steps, trained
 
 STEPS = 8  # of four batches an epoch, the last one smaller
@@ -441,6 +445,26 @@ def test_a_run_of_a_version_without_the_newer_keys_resumes(
     assert_same_files(run_dir, whole)
 
 
+def test_the_folder_of_a_run_is_enough_to_resume_it(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks
+) -> None:
+    stop(monkeypatch, run_dir, *MLP, "data.shift=0")
+    refused = "cannot be resumed with another configuration: "
+    for word, message in (
+        ("seed=1", f"{refused}seed=1 (there 0)"),
+        ("data.shift=1", f"{refused}data.shift=1 (there 0)"),
+        ("trainer.epochs=5", f"{refused}trainer.epochs=5 (there 2)"),
+        ("model=cnn", f"{refused}model.name=cnn (there mlp), "),
+        ("", "resuming after step 5 of 8"),
+        ("trainer.epochs=5", "this run is done; to train for more epochs, start a new run"),
+    ):
+        result = forks.run("apps.mnist_cnn", f"trainer.resume={run_dir}", *word.split())
+        assert message in result.stdout + result.stderr
+        assert (result.returncode == 0) == (word == ""), result.stderr
+    train(small(run_dir.parent / "whole", *MLP, "data.shift=0"))
+    assert (run_dir / "steps.csv").read_text() == (run_dir.parent / "whole/steps.csv").read_text()
+
+
 def test_a_moved_run_resumes_with_other_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -471,7 +495,7 @@ def diverge() -> None:
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (lambda: None, "this run is done; there is nothing to resume"),
+        (lambda: None, "this run is done; to train for more epochs, start"),
         (diverge, "this run diverged, and would diverge again"),
     ],
 )
@@ -503,16 +527,27 @@ def test_latest_is_the_newest_interrupted_run(tmp_path: Path, monkeypatch: pytes
     config = small(Path("unused"), *MLP, "trainer.resume=latest")
     with pytest.raises(ConfigError, match="latest: no run in outputs/mnist_cnn was interrupted"):
         train(config)
-    runs = [Path("outputs", "mnist_cnn", name) for name in ("b", "a", "done", "now")]
+    runs = [Path("outputs", "mnist_cnn", name) for name in ("b", "a", "done", "now", "failed")]
     for path in runs[:2]:
         stop(monkeypatch, path, *MLP)
     train(small(runs[2], *MLP))
+    stop(monkeypatch, runs[4], *MLP, action=crash, error=ZeroDivisionError)
     now = RunFolder.open(small(runs[3], *MLP))
     assert train(config) == runs[1]
     assert train(config) == runs[0]
     with pytest.raises(ConfigError, match="no run in outputs/mnist_cnn was interrupted"):
         train(config)
     assert now.path == runs[3]
+
+
+def test_two_processes_may_look_for_the_latest_run_at_once(tmp_path: Path) -> None:
+    run = RunFolder.open(small(tmp_path, *MLP))
+    assert is_locked(tmp_path)
+    with run.session():
+        pass
+    other = run_folder.lock_folder(tmp_path, fcntl.LOCK_SH)
+    assert not is_locked(tmp_path)
+    os.close(other)
 
 
 def test_a_wrong_path_is_refused(tmp_path: Path) -> None:

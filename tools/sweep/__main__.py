@@ -116,11 +116,12 @@ def resumed_search(folder: Path, keys: Mapping[str, str], overrides: list[str]) 
         before = validate(Search, read_yaml(folder / SEARCH))
     except ConfigError as error:
         raise ConfigError(f"{folder / SEARCH} is not that of a study: {error}") from error
-    if overrides or {"app", "ranges"} & keys.keys():
+    now = before.model_copy(update={"app": keys.get("app", before.app)})
+    if overrides or "ranges" in keys:
         now = new_search({"app": before.app, **keys}, overrides)
-        old, new = (flat(one.model_dump(exclude={"trials"})) for one in (before, now))
-        if differing := resume.differences(old, new):
-            raise ConfigError(f"{folder} cannot be resumed with another search: {differing}")
+    old, new = (flat(one.model_dump(exclude={"trials"})) for one in (before, now))
+    if differing := resume.differences(old, new):
+        raise ConfigError(f"{folder} cannot be resumed with another search: {differing}")
     return before
 
 
