@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -39,6 +41,16 @@ OmegaConf.register_new_resolver(
 )
 
 
+class Sweep(Callback):
+    """Learns from Hydra (conf/base.yaml) where the jobs of a sweep leave their results."""
+
+    folder: Path | None = None  # None: this is no sweep
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the folder of the sweep, before its first job."""
+        Sweep.folder = Path(config.hydra.sweep.dir)
+
+
 def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
     """Run application `app` with the command line of this process, and exit with its status.
 
@@ -51,15 +63,22 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's kill ends a run like Ctrl-C
     arguments = get_args_parser().parse_args()
-    jobs: list[tuple[Any, int]] = []  # Hydra's configuration and the exit status of each
+    sweep_id = uuid.uuid4().hex
+    statuses: list[int] = []  # exit statuses of the jobs in this process
+
+    # A launcher may run it in another process, or on another machine.
 
     def job(composed: DictConfig) -> None:
         hydra_config = HydraConfig.get()
         status = exit_status_of(lambda: _train(app, _validate(schema, composed), train_module))
-        jobs.append((hydra_config, status))
+        statuses.append(status)
         if distributed.rank() == 0:  # a refused job leaves no empty folder behind
             with contextlib.suppress(OSError, OmegaConfBaseException):
                 Path(hydra_config.runtime.output_dir).rmdir()
+            if hydra_config.mode == RunMode.MULTIRUN:
+                from shared.runs.jobs import write_job
+
+                write_job(sweep_id, hydra_config, status)
         if status == INTERRUPTED_STATUS or (status and distributed.world_size() > 1):
             sys.exit(status)  # a failed job ends a sweep only if other processes may still be in that job
 
@@ -78,16 +97,16 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
         except Exception as error:  # `job` raises none
             from shared.config_errors import composition_error
 
-            raise composition_error(schema, error, arguments.overrides) from error
+            raise composition_error(schema, error, arguments.overrides, arguments.multirun) from error
 
     try:
-        status = exit_status_of(compose_and_run) or max((status for _, status in jobs), default=0)
+        status = exit_status_of(compose_and_run)
     finally:
-        if jobs and jobs[0][0].mode == RunMode.MULTIRUN and distributed.rank() == 0:
-            from shared.runs.jobs import job_result, write_summary
+        if Sweep.folder is not None and distributed.rank() == 0:
+            from shared.runs.jobs import write_summary
 
-            write_summary([job_result(*job) for job in jobs], Path(jobs[0][0].sweep.dir))
-    sys.exit(status)
+            statuses += write_summary(sweep_id, Sweep.folder)
+    sys.exit(status or max(statuses, default=0))
 
 
 def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ValidationError
 from shared import CONF
 from shared.errors import ConfigError
 
+LAUNCHERS = {"joblib", "ray", "rq", "submitit"}  # Hydra's, each a package of its own
+
 
 def validation_error(
     schema: type[BaseModel], error: ValidationError, values: Mapping[str, Any], overrides: Sequence[str]
@@ -82,7 +84,9 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"unknown key {key!r} ({hint})"
 
 
-def composition_error(schema: type[BaseModel], error: BaseException, overrides: Sequence[str]) -> ConfigError:
+def composition_error(
+    schema: type[BaseModel], error: BaseException, overrides: Sequence[str], multirun: bool = False
+) -> ConfigError:
     """Return the error to show for one that Hydra raised.
 
     Raises:
@@ -93,9 +97,12 @@ def composition_error(schema: type[BaseModel], error: BaseException, overrides: 
             f"cannot create the run folder {error.filename}: {error.strerror}; "
             "choose another with hydra.run.dir=PATH"
         )
-    check_overrides(schema, overrides)
+    check_overrides(schema, overrides, multirun)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if group == "hydra/launcher" and (plugin := name.partition("_")[0]) in LAUNCHERS:
+            install = f".venv/bin/pip install hydra-{plugin}-launcher"
+            return ConfigError(f"the plugin of {group}={name} is not installed: {install}")
         own = section_choices(schema, group, "name")
         choices = [option for option in error.options if option in own] or error.options
         return ConfigError(f"unknown {group} {name!r}; choose from {', '.join(choices)}")
