@@ -11,10 +11,8 @@ import contextlib
 import importlib
 import os
 import shlex
-import signal
 import sys
 import tempfile
-import time
 import traceback
 import uuid
 from collections.abc import Callable
@@ -29,11 +27,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from shared import CONF, distributed
+from shared import CONF, console, distributed
 from shared.config import AnyAppConfig, AppConfig, validate
-from shared.errors import INTERRUPTED_STATUS, ConfigError, Interrupted, LostProcess, SuiteError
-
-SAME_ERROR = 5.0  # seconds within which local rank 0 reaches an error that all processes have
+from shared.errors import INTERRUPTED_STATUS, ConfigError, Interrupted, SuiteError
 
 # conf/base.yaml: Hydra creates the run folder in every process, but only rank 0 writes one.
 OmegaConf.register_new_resolver(
@@ -61,7 +57,8 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
     """
     if distributed.rank() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's kill ends a run like Ctrl-C
+    console.catch_kills()
+    console.ignore_closed_output()
     arguments = get_args_parser().parse_args()
     sweep_id = uuid.uuid4().hex
     statuses: list[int] = []  # exit statuses of the jobs in this process
@@ -164,7 +161,12 @@ def exit_status_of(action: Callable[[], object]) -> int:
     try:
         action()
     except SuiteError as error:
-        _print_error(error)
+        if distributed.world_size() > 1:
+            from shared import rank_errors
+
+            rank_errors.print_once(error)
+        else:
+            print(f"error: {error}", file=sys.stderr, flush=True)
         return error.status
     except KeyboardInterrupt as interrupt:
         if distributed.local_rank() == 0:
@@ -174,21 +176,3 @@ def exit_status_of(action: Callable[[], object]) -> int:
         traceback.print_exc()
         return SuiteError.status
     return 0
-
-
-def _print_error(error: SuiteError) -> None:
-    """Print an error once, although several processes may have it.
-
-    Local rank 0 prints at once, and torchrun then ends the others. One that is still there after
-    `SAME_ERROR` has an error of its own. A process that lost another gives it the time to say why.
-    """
-    first, lost = distributed.local_rank() == 0, isinstance(error, LostProcess)
-    ended = isinstance(error, LostProcess) and error.noticed
-    if (lost or not first) and not ended:
-        try:
-            time.sleep(2 * SAME_ERROR if lost else SAME_ERROR)
-        except KeyboardInterrupt:
-            ended = True
-    if first or not ended:
-        speaker = "" if first else f"process {distributed.rank()}: "
-        print(f"{speaker}error: {error}", file=sys.stderr, flush=True)

@@ -1,12 +1,16 @@
 """The command line: errors of one or two lines, at once and with the right exit status; Hydra's options."""
 
+import json
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.forks import Forks
-from tests.helpers import run_mnist
+from tests.helpers import ROOT, run_mnist
 
 # what is typed, where TMP is a folder -> what must be said
 WRONG = {
@@ -144,3 +148,19 @@ def test_a_failed_job_does_not_end_a_sweep(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "trainer.batch_size=4000 is larger than the training set" in result.stderr
     assert sorted(path.name for path in tmp_path.rglob("metrics.json")) == ["metrics.json"]
+
+
+def test_a_training_outlives_what_it_writes_to(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "apps.xor", "framework=numpy", f"hydra.run.dir={tmp_path}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # nohup
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()  # | head -1
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "done"
