@@ -10,7 +10,7 @@ tracebacks, and the exit statuses (`shared/errors.py`).
 import contextlib
 import importlib
 import os
-import shlex
+import signal
 import sys
 import tempfile
 import traceback
@@ -115,29 +115,20 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     config = validate(schema, values, HydraConfig.get().overrides.task)
-    if distributed.world_size() > 1 and config.framework != "torch":
-        raise ConfigError(f"framework={config.framework} runs in one process: start it without torchrun")
-    if config.trainer.compile or config.trainer.device in ("cuda", "mps"):  # torch only
-        from shared.training.torch_compile import check_compiler
-        from shared.training.torch_learner import device_of
+    trainer = config.trainer
+    asked = {config.logger, trainer.compile, trainer.device, trainer.resume} - {None, False, "auto", "cpu"}
+    if asked or distributed.world_size() > 1:
+        from shared import preflight
 
-        device_of(config.trainer)
-        check_compiler(config.trainer)
-    if config.logger is not None and distributed.rank() == 0:
-        from shared.runs.loggers import check_installed
-
-        check_installed(config.logger)
-    if config.trainer.resume is not None and distributed.rank() == 0:
-        from shared.runs.resume import find_run
-        from shared.training.frameworks import resolve_auto
-
-        find_run(resolve_auto(config))
+        preflight.check(config)
     return config
 
 
 def _train(app: str, config: AppConfig, train_module: str) -> None:
     """Train; on Ctrl-C add the command that resumes the run."""
     train: Callable[[AppConfig], object] = importlib.import_module(train_module).train
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # see apps/__init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if distributed.world_size() > 1:
             from shared.torch_distributed import join_processes
@@ -145,12 +136,15 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
 
             join_processes(device_of(config.trainer))
         train(config)
+    except ImportError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # some compiled modules turn Ctrl-C into this
+            raise KeyboardInterrupt from None
+        raise
     except Interrupted as interrupt:
-        from shared.runs.repeat import PYTHON, hydra_text
+        from shared.runs.repeat import resume_command
 
-        overrides = [word for word in HydraConfig.get().overrides.task if "trainer.resume=" not in word]
-        command = shlex.join([*overrides, f"trainer.resume={hydra_text(str(interrupt.folder))}"])
-        raise KeyboardInterrupt(f"{interrupt}; resume with: {PYTHON} -m apps.{app} {command}") from None
+        command = resume_command(app, HydraConfig.get().overrides.task, interrupt.folder)
+        raise KeyboardInterrupt(f"{interrupt}; resume with: {command}") from None
 
 
 def exit_status_of(action: Callable[[], object]) -> int:

@@ -36,6 +36,7 @@ FLOORS = {
     "shared.digit_prediction": 2,
     "shared.help": 2,
     "shared.parity": 2,
+    "shared.preflight": 2,
     "shared.runs": 2,
     "shared.training": 2,
     "apps": 3,
