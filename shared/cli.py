@@ -62,12 +62,11 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
     arguments = get_args_parser().parse_args()
     sweep_id = uuid.uuid4().hex
     statuses: list[int] = []  # exit statuses of the jobs in this process
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
-    # A launcher may run it in another process, or on another machine.
-
-    def job(composed: DictConfig) -> None:
+    def job(composed: DictConfig) -> None:  # a launcher may run it in another process
         hydra_config = HydraConfig.get()
-        status = exit_status_of(lambda: _train(app, _validate(schema, composed), train_module))
+        status = exit_status_of(lambda: _train(app, _validate(schema, composed), train_module), full_error)
         statuses.append(status)
         if distributed.rank() == 0:  # a refused job leaves no empty folder behind
             with contextlib.suppress(OSError, OmegaConfBaseException):
@@ -97,7 +96,7 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
             raise composition_error(schema, error, arguments.overrides, arguments.multirun) from error
 
     try:
-        status = exit_status_of(compose_and_run)
+        status = exit_status_of(compose_and_run, full_error)
     finally:
         if Sweep.folder is not None and distributed.rank() == 0:
             from shared.runs.jobs import write_summary
@@ -116,8 +115,9 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
         raise ConfigError(str(error).splitlines()[0]) from error
     config = validate(schema, values, HydraConfig.get().overrides.task)
     trainer = config.trainer
-    asked = {config.logger, trainer.compile, trainer.device, trainer.resume} - {None, False, "auto", "cpu"}
-    if asked or distributed.world_size() > 1:
+    chdir = HydraConfig.get().job.chdir
+    unusual = {config.logger, trainer.compile, trainer.device, trainer.resume, chdir}
+    if unusual - {None, False, "auto", "cpu"} or distributed.world_size() > 1:
         from shared import preflight
 
         preflight.check(config)
@@ -147,14 +147,17 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
         raise KeyboardInterrupt(f"{interrupt}; resume with: {command}") from None
 
 
-def exit_status_of(action: Callable[[], object]) -> int:
+def exit_status_of(action: Callable[[], object], full_error: bool = False) -> int:
     """Run `action`, print the error that it ends with, and return the exit status.
 
-    A SuiteError is printed in one or two lines; any other exception is a defect and keeps its traceback.
+    A SuiteError is printed in one or two lines, unless `full_error` asks for the traceback of every
+    error; any other exception is a defect and keeps its traceback.
     """
     try:
         action()
     except SuiteError as error:
+        if full_error:
+            traceback.print_exc()
         if distributed.world_size() > 1:
             from shared import rank_errors
 

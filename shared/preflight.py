@@ -1,5 +1,7 @@
 """Whether a run can begin here with what it asks for beyond one process and a CPU."""
 
+from hydra.core.hydra_config import HydraConfig
+
 from shared import distributed
 from shared.config import AppConfig
 from shared.errors import ConfigError
@@ -7,6 +9,10 @@ from shared.errors import ConfigError
 
 def check(config: AppConfig) -> None:
     """Raise ConfigError if several processes, a GPU, the compiler, a logger or resuming is impossible."""
+    if HydraConfig.get().job.chdir:
+        raise ConfigError(
+            "hydra.job.chdir=true is not supported: data and outputs would be in the run folder"
+        )
     if distributed.world_size() > 1 and config.framework != "torch":
         raise ConfigError(f"framework={config.framework} runs in one process: start it without torchrun")
     if config.trainer.compile or config.trainer.device in ("cuda", "mps"):  # torch only

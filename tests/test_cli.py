@@ -42,6 +42,15 @@ WRONG = {
     "trainer.epochs=[1,": "cannot read 'trainer.epochs=[1,'",
     "data.root=a(b)": "cannot read 'data.root=a(b)': quote special characters in a value twice: "
     "\"data.root='a(b)'\"",
+    "data.root=it's": "quote special characters in a value twice: \"data.root='it\\'s'\"",
+    'data.root=a"(b)': """twice: 'data.root='"'"'a"(b)'"'"''""",
+    "model=[1,2]": "unknown model '[1, 2]'; choose from cnn",
+    "+optimizer.lr=1": "An item is already at 'optimizer.lr'.\nEither remove + prefix: 'optimizer.lr=1'",
+    "optimizer.lr=${oc.env:NOTHING,0.1}": "it is text: convert it with oc.decode, or let the shell insert "
+    "it: optimizer.lr=$NAME",
+    "hydra.job.chdir=true": "hydra.job.chdir=true is not supported",
+    "-m hydra.sweep.dir=/dev/null/sweep": "choose another with hydra.sweep.dir=PATH",
+    "-cn nothing": "Cannot find primary config 'nothing'",
     "model=published": "unknown model 'published'; choose from cnn, fast_cnn, mlp",
     "debug=xor/smoke": "unknown debug 'xor/smoke'; choose from none, overfit, smoke",
     "optimizer=null": "unknown optimizer 'null'; choose from adagrad",
@@ -78,6 +87,12 @@ def test_a_wrong_command_is_explained_before_a_framework_is_imported(
     assert len(result.stderr.splitlines()) <= 2
     assert "+" + argument not in result.stderr, "never the advice to add a misspelt key"
     assert not run_dir.exists(), "a refused configuration leaves no folder behind"
+
+
+def test_hydra_full_error_adds_the_traceback() -> None:
+    result = run_mnist("optimizer.lr=0", environment={"HYDRA_FULL_ERROR": "1"})
+    assert result.stderr.startswith("Traceback")
+    assert result.stderr.splitlines()[-1].startswith("error: optimizer.lr should be greater than 0")
 
 
 @pytest.mark.parametrize(("argument", "limit"), [("optimizr.lr=1", 1.0), ("--help", 0.7)])
