@@ -10,6 +10,6 @@ def _interrupt(*_: object) -> None:
     os._exit(130)
 
 
-# Until training begins (shared/cli.py) there is nothing to save, and an import would print a traceback.
+# Until a training begins (shared/cli.py), nothing needs saving, and imports would print a traceback.
 if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupt)

@@ -10,7 +10,6 @@ tracebacks, and the exit statuses (`shared/errors.py`).
 import contextlib
 import importlib
 import os
-import signal
 import sys
 import tempfile
 import traceback
@@ -57,7 +56,6 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
     """
     if distributed.rank() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
-    console.catch_kills()
     console.ignore_closed_output()
     arguments = get_args_parser().parse_args()
     sweep_id = uuid.uuid4().hex
@@ -127,8 +125,7 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
 def _train(app: str, config: AppConfig, train_module: str) -> None:
     """Train; on Ctrl-C add the command that resumes the run."""
     train: Callable[[AppConfig], object] = importlib.import_module(train_module).train
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # see apps/__init__.py
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    console.catch_kills()
     try:
         if distributed.world_size() > 1:
             from shared.torch_distributed import join_processes
@@ -136,10 +133,6 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
 
             join_processes(device_of(config.trainer))
         train(config)
-    except ImportError as error:
-        if isinstance(error.__cause__, KeyboardInterrupt):  # some compiled modules turn Ctrl-C into this
-            raise KeyboardInterrupt from None
-        raise
     except Interrupted as interrupt:
         from shared.runs.repeat import resume_command
 

@@ -30,6 +30,6 @@ def ignore_closed_output() -> None:
 
 def catch_kills() -> None:
     """Let SIGTERM, a scheduler's kill, and SIGHUP, a closed terminal, end this program like Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, signal.default_int_handler)
