@@ -113,8 +113,7 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
         raise ConfigError(str(error).splitlines()[0]) from error
     config = validate(schema, values, HydraConfig.get().overrides.task)
     trainer = config.trainer
-    chdir = HydraConfig.get().job.chdir
-    unusual = {config.logger, trainer.compile, trainer.device, trainer.resume, chdir}
+    unusual = {config.logger, trainer.compile, trainer.device, trainer.resume, HydraConfig.get().job.chdir}
     if unusual - {None, False, "auto", "cpu"} or distributed.world_size() > 1:
         from shared import preflight
 

@@ -107,7 +107,7 @@ def composition_error(
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if group == "hydra/launcher" and (plugin := name.partition("_")[0]) in LAUNCHERS:
             install = f".venv/bin/pip install hydra-{plugin}-launcher"
-            return ConfigError(f"the plugin of {group}={name} is not installed: {install}")
+            return ConfigError(f"the plugin of {group}={name} is not installed; run {install}")
         own = section_choices(schema, group, "name")
         choices = [option for option in error.options if option in own] or error.options
         return ConfigError(f"unknown {group} {name!r}; choose from {', '.join(choices)}")

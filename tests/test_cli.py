@@ -64,7 +64,7 @@ WRONG = {
     "seed=-1 optimizer.lr=0 trainer.epochs=0": "(given seed=-1)\noptimizer.lr should be greater than 0 "
     "(given optimizer.lr=0) (and 1 more)",
     "-m seed=0,1 hydra/launcher=submitit_slurm": "the plugin of hydra/launcher=submitit_slurm is not "
-    "installed: .venv/bin/pip install hydra-submitit-launcher",
+    "installed; run .venv/bin/pip install hydra-submitit-launcher",
     "-m seed=0,1 hydra/launcher=jobs": "unknown hydra/launcher 'jobs'; choose from basic",
     "--help model=transformer": "choose from",
     "--help +foo=1": "unknown key 'foo'",
