@@ -115,7 +115,7 @@ def composition_error(
     if key:
         return ConfigError(unknown_schema_key(schema, key))
     lines = str(error).splitlines()[:2]  # the second may say what to do
-    return ConfigError("\n".join(line for line in lines if line and not line[0].isspace()))
+    return ConfigError("\n".join(line for line in lines if line and not line[0].isspace()) or repr(error))
 
 
 def check_overrides(schema: type[BaseModel], overrides: Sequence[str], multirun: bool = False) -> None:
