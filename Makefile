@@ -40,6 +40,7 @@ install: $(READY) ## set up .venv from requirements.lock (the other targets do i
 # requirements.lock is the only source of versions, also of uv's; every file is checked against its hash.
 # An existing .venv is updated in place, so that it still works if the update fails (no network).
 # Bytecode is compiled here, once: with PYTHONDONTWRITEBYTECODE set, every start would compile it again.
+# With repository.pth, `python apps/NAME/__main__.py` finds the packages, as an editor runs it.
 $(READY): requirements.lock
 	@if [ -z '$(PYTHON)' ]; then \
 		echo 'error: Python 3.11, 3.12 or 3.13 was not found; give its path with PYTHON=/path/to/python' >&2; exit 2; fi
@@ -49,6 +50,7 @@ $(READY): requirements.lock
 	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes --requirement $(VENV)/uv.lock
 	@$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(RUN) --require-hashes \
 		--requirement requirements.lock
+	@for folder in $(VENV)/lib/python3*/site-packages; do echo '$(CURDIR)' > $$folder/repository.pth; done
 	@touch $(READY)
 
 .PHONY: train-xor

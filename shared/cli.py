@@ -10,12 +10,10 @@ tracebacks, and the exit statuses (`shared/errors.py`).
 import contextlib
 import importlib
 import os
-import shlex
-import signal
 import sys
 import tempfile
-import time
 import traceback
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,20 +21,29 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from shared import CONF, distributed
+from shared import CONF, console, distributed
 from shared.config import AnyAppConfig, AppConfig, validate
-from shared.errors import INTERRUPTED_STATUS, ConfigError, Interrupted, LostProcess, SuiteError
-
-SAME_ERROR = 5.0  # seconds within which local rank 0 reaches an error that all processes have
+from shared.errors import INTERRUPTED_STATUS, ConfigError, Interrupted, SuiteError
 
 # conf/base.yaml: Hydra creates the run folder in every process, but only rank 0 writes one.
 OmegaConf.register_new_resolver(
     "on_rank0", lambda folder: folder if distributed.rank() == 0 else tempfile.gettempdir(), replace=True
 )
+
+
+class Sweep(Callback):
+    """Learns from Hydra (conf/base.yaml) where the jobs of a sweep leave their results."""
+
+    folder: Path | None = None  # None: this is no sweep
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the folder of the sweep, before its first job."""
+        Sweep.folder = Path(config.hydra.sweep.dir)
 
 
 def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
@@ -49,17 +56,23 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
     """
     if distributed.rank() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's kill ends a run like Ctrl-C
+    console.ignore_closed_output()
     arguments = get_args_parser().parse_args()
-    jobs: list[tuple[Any, int]] = []  # Hydra's configuration and the exit status of each
+    sweep_id = uuid.uuid4().hex
+    statuses: list[int] = []  # exit statuses of the jobs in this process
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
-    def job(composed: DictConfig) -> None:
+    def job(composed: DictConfig) -> None:  # a launcher may run it in another process
         hydra_config = HydraConfig.get()
-        status = exit_status_of(lambda: _train(app, _validate(schema, composed), train_module))
-        jobs.append((hydra_config, status))
+        status = exit_status_of(lambda: _train(app, _validate(schema, composed), train_module), full_error)
+        statuses.append(status)
         if distributed.rank() == 0:  # a refused job leaves no empty folder behind
             with contextlib.suppress(OSError, OmegaConfBaseException):
                 Path(hydra_config.runtime.output_dir).rmdir()
+            if hydra_config.mode == RunMode.MULTIRUN:
+                from shared.runs.jobs import write_job
+
+                write_job(sweep_id, hydra_config, status)
         if status == INTERRUPTED_STATUS or (status and distributed.world_size() > 1):
             sys.exit(status)  # a failed job ends a sweep only if other processes may still be in that job
 
@@ -85,16 +98,16 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
         except Exception as error:  # `job` raises none
             from shared.config_errors import composition_error
 
-            raise composition_error(schema, error, words) from error
+            raise composition_error(schema, error, words, arguments.multirun) from error
 
     try:
-        status = exit_status_of(compose_and_run) or max((status for _, status in jobs), default=0)
+        status = exit_status_of(compose_and_run, full_error)
     finally:
-        if jobs and jobs[0][0].mode == RunMode.MULTIRUN and distributed.rank() == 0:
-            from shared.runs.jobs import job_result, write_summary
+        if Sweep.folder is not None and distributed.rank() == 0:
+            from shared.runs.jobs import write_summary
 
-            write_summary([job_result(*job) for job in jobs], Path(jobs[0][0].sweep.dir))
-    sys.exit(status)
+            statuses += write_summary(sweep_id, Sweep.folder)
+    sys.exit(status or max(statuses, default=0))
 
 
 def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
@@ -106,29 +119,19 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     config = validate(schema, values, HydraConfig.get().overrides.task)
-    if distributed.world_size() > 1 and config.framework != "torch":
-        raise ConfigError(f"framework={config.framework} runs in one process: start it without torchrun")
-    if config.trainer.compile or config.trainer.device in ("cuda", "mps"):  # torch only
-        from shared.training.torch_compile import check_compiler
-        from shared.training.torch_learner import device_of
+    trainer = config.trainer
+    unusual = {config.logger, trainer.compile, trainer.device, trainer.resume, HydraConfig.get().job.chdir}
+    if unusual - {None, False, "auto", "cpu"} or distributed.world_size() > 1:
+        from shared import preflight
 
-        device_of(config.trainer)
-        check_compiler(config.trainer)
-    if config.logger is not None and distributed.rank() == 0:
-        from shared.runs.loggers import check_installed
-
-        check_installed(config.logger)
-    if config.trainer.resume is not None and distributed.rank() == 0:
-        from shared.runs.resume import find_run
-        from shared.training.frameworks import resolve_auto
-
-        find_run(resolve_auto(config))
+        preflight.check(config)
     return config
 
 
 def _train(app: str, config: AppConfig, train_module: str) -> None:
     """Train; on Ctrl-C add the command that resumes the run."""
     train: Callable[[AppConfig], object] = importlib.import_module(train_module).train
+    console.catch_kills()
     try:
         if distributed.world_size() > 1:
             from shared.torch_distributed import join_processes
@@ -137,24 +140,29 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
             join_processes(device_of(config.trainer))
         train(config)
     except Interrupted as interrupt:
-        from shared.runs.repeat import PYTHON, hydra_text
-        from shared.runs.resume import MAY_DIFFER
+        from shared.runs.repeat import resume_command
 
-        words = {word.partition("=")[0]: word for word in HydraConfig.get().overrides.task}
-        words["trainer.resume"] = f"trainer.resume={hydra_text(str(interrupt.folder))}"
-        command = shlex.join(word for key, word in words.items() if key in MAY_DIFFER)
-        raise KeyboardInterrupt(f"{interrupt}; resume with: {PYTHON} -m apps.{app} {command}") from None
+        command = resume_command(app, HydraConfig.get().overrides.task, interrupt.folder)
+        raise KeyboardInterrupt(f"{interrupt}; resume with: {command}") from None
 
 
-def exit_status_of(action: Callable[[], object]) -> int:
+def exit_status_of(action: Callable[[], object], full_error: bool = False) -> int:
     """Run `action`, print the error that it ends with, and return the exit status.
 
-    A SuiteError is printed in one or two lines; any other exception is a defect and keeps its traceback.
+    A SuiteError is printed in one or two lines, unless `full_error` asks for the traceback of every
+    error; any other exception is a defect and keeps its traceback.
     """
     try:
         action()
     except SuiteError as error:
-        _print_error(error)
+        if full_error:
+            traceback.print_exc()
+        if distributed.world_size() > 1:
+            from shared import rank_errors
+
+            rank_errors.print_once(error)
+        else:
+            print(f"error: {error}", file=sys.stderr, flush=True)
         return error.status
     except KeyboardInterrupt as interrupt:
         if distributed.local_rank() == 0:
@@ -164,21 +172,3 @@ def exit_status_of(action: Callable[[], object]) -> int:
         traceback.print_exc()
         return SuiteError.status
     return 0
-
-
-def _print_error(error: SuiteError) -> None:
-    """Print an error once, although several processes may have it.
-
-    Local rank 0 prints at once, and torchrun then ends the others. One that is still there after
-    `SAME_ERROR` has an error of its own. A process that lost another gives it the time to say why.
-    """
-    first, lost = distributed.local_rank() == 0, isinstance(error, LostProcess)
-    ended = isinstance(error, LostProcess) and error.noticed
-    if (lost or not first) and not ended:
-        try:
-            time.sleep(2 * SAME_ERROR if lost else SAME_ERROR)
-        except KeyboardInterrupt:
-            ended = True
-    if first or not ended:
-        speaker = "" if first else f"process {distributed.rank()}: "
-        print(f"{speaker}error: {error}", file=sys.stderr, flush=True)

@@ -2,16 +2,20 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import MissingConfigException, OverrideParseException
 from pydantic import BaseModel, ValidationError
 
 from shared import CONF
 from shared.errors import ConfigError
+
+NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
+LAUNCHERS = {"joblib", "ray", "rq", "submitit"}  # Hydra's, each a package of its own
 
 
 def validation_error(
@@ -37,7 +41,10 @@ def _describe(schema: type[BaseModel], fault: Mapping[str, Any], values: Mapping
     if fault["type"] == "missing":
         return f"{key} is missing"
     rule = fault["msg"].removeprefix("Input ")
-    return f"{key} {rule[0].lower()}{rule[1:]} (given {key}={fault['input']})"
+    found = f"{key} {rule[0].lower()}{rule[1:]} (given {key}={fault['input']})"
+    if isinstance(fault["input"], str) and NUMBER.fullmatch(fault["input"]):
+        found += f"; it is text: convert it with oc.decode, or let the shell insert it: {key}=$NAME"
+    return found
 
 
 def _dotted_key(location: Sequence[str | int], values: Any) -> str:
@@ -82,7 +89,9 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"unknown key {key!r} ({hint})"
 
 
-def composition_error(schema: type[BaseModel], error: BaseException, overrides: Sequence[str]) -> ConfigError:
+def composition_error(
+    schema: type[BaseModel], error: BaseException, overrides: Sequence[str], multirun: bool = False
+) -> ConfigError:
     """Return the error to show for one that Hydra raised.
 
     Raises:
@@ -91,16 +100,22 @@ def composition_error(schema: type[BaseModel], error: BaseException, overrides: 
     if isinstance(error, OSError) and error.filename is not None:
         return ConfigError(
             f"cannot create the run folder {error.filename}: {error.strerror}; "
-            "choose another with hydra.run.dir=PATH"
+            f"choose another with hydra.{'sweep' if multirun else 'run'}.dir=PATH"
         )
-    check_overrides(schema, overrides)
+    check_overrides(schema, overrides, multirun)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if group == "hydra/launcher" and (plugin := name.partition("_")[0]) in LAUNCHERS:
+            install = f".venv/bin/pip install hydra-{plugin}-launcher"
+            return ConfigError(f"the plugin of {group}={name} is not installed; run {install}")
         own = section_choices(schema, group, "name")
         choices = [option for option in error.options if option in own] or error.options
         return ConfigError(f"unknown {group} {name!r}; choose from {', '.join(choices)}")
     key = getattr(error.__cause__, "full_key", None)
-    return ConfigError(unknown_schema_key(schema, key) if key else str(error).splitlines()[0])
+    if key:
+        return ConfigError(unknown_schema_key(schema, key))
+    lines = str(error).splitlines()[:2]  # the second may say what to do
+    return ConfigError("\n".join(line for line in lines if line and not line[0].isspace()) or repr(error))
 
 
 def check_overrides(schema: type[BaseModel], overrides: Sequence[str], multirun: bool = False) -> None:
@@ -114,7 +129,9 @@ def check_overrides(schema: type[BaseModel], overrides: Sequence[str], multirun:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
         key, equals, value = str(error.override).partition("=")
-        hint = f"quote special characters in a value twice: \"{key}='{value}'\""
+        quoted = f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+        quoted = shlex.quote(quoted) if set(quoted) & set('"$`!') else f'"{quoted}"'
+        hint = f"quote special characters in a value twice: {quoted}"
         hint = hint if equals else "an override is KEY=VALUE, as in optimizer.lr=0.01"
         raise ConfigError(f"cannot read {error.override!r}: {hint}") from error
     known = list(schema_keys(schema))
@@ -142,7 +159,7 @@ def _values_of(override: Override) -> Iterator[Any]:
         yield from override.sweep_string_iterator()
     elif not override.is_delete() and not override.is_sweep_override():
         value = override.value()
-        yield from () if isinstance(value, dict | list) else (value,)
+        yield from () if isinstance(value, dict) else (value,)
 
 
 def group_choices(schema: type[BaseModel], group: str) -> list[str]:

@@ -1,12 +1,16 @@
 """The command line: errors of one or two lines, at once and with the right exit status; Hydra's options."""
 
+import json
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.forks import Forks
-from tests.helpers import run_mnist
+from tests.helpers import ROOT, run_mnist
 
 # what is typed, where TMP is a folder -> what must be said
 WRONG = {
@@ -44,6 +48,15 @@ WRONG = {
     "trainer.epochs=[1,": "cannot read 'trainer.epochs=[1,'",
     "data.root=a(b)": "cannot read 'data.root=a(b)': quote special characters in a value twice: "
     "\"data.root='a(b)'\"",
+    "data.root=it's": "quote special characters in a value twice: \"data.root='it\\'s'\"",
+    'data.root=a"(b)': """twice: 'data.root='"'"'a"(b)'"'"''""",
+    "model=[1,2]": "unknown model '[1, 2]'; choose from cnn",
+    "+optimizer.lr=1": "An item is already at 'optimizer.lr'.\nEither remove + prefix: 'optimizer.lr=1'",
+    "optimizer.lr=${oc.env:NOTHING,0.1}": "it is text: convert it with oc.decode, or let the shell insert "
+    "it: optimizer.lr=$NAME",
+    "hydra.job.chdir=true": "hydra.job.chdir=true is not supported",
+    "-m hydra.sweep.dir=/dev/null/sweep": "choose another with hydra.sweep.dir=PATH",
+    "-cn nothing": "Cannot find primary config 'nothing'",
     "model=published": "unknown model 'published'; choose from cnn, fast_cnn, mlp",
     "debug=xor/smoke": "unknown debug 'xor/smoke'; choose from none, overfit, smoke",
     "optimizer=null": "unknown optimizer 'null'; choose from adagrad",
@@ -57,6 +70,9 @@ WRONG = {
     "model=mlp model.hiden=[3,4]": "did you mean 'model.hidden'?",
     "seed=-1 optimizer.lr=0 trainer.epochs=0": "(given seed=-1)\noptimizer.lr should be greater than 0 "
     "(given optimizer.lr=0) (and 1 more)",
+    "-m seed=0,1 hydra/launcher=submitit_slurm": "the plugin of hydra/launcher=submitit_slurm is not "
+    "installed; run .venv/bin/pip install hydra-submitit-launcher",
+    "-m seed=0,1 hydra/launcher=jobs": "unknown hydra/launcher 'jobs'; choose from basic",
     "--help model=transformer": "choose from",
     "--help +foo=1": "unknown key 'foo'",
     "--help model.name=foo": "error: model",
@@ -78,6 +94,12 @@ def test_a_wrong_command_is_explained_before_a_framework_is_imported(
     assert len(result.stderr.splitlines()) <= 2
     assert "+" + argument not in result.stderr, "never the advice to add a misspelt key"
     assert not run_dir.exists(), "a refused configuration leaves no folder behind"
+
+
+def test_hydra_full_error_adds_the_traceback() -> None:
+    result = run_mnist("optimizer.lr=0", environment={"HYDRA_FULL_ERROR": "1"})
+    assert result.stderr.startswith("Traceback")
+    assert result.stderr.splitlines()[-1].startswith("error: optimizer.lr should be greater than 0")
 
 
 @pytest.mark.parametrize(("argument", "limit"), [("optimizr.lr=1", 1.0), ("--help", 0.7)])
@@ -148,3 +170,29 @@ def test_a_failed_job_does_not_end_a_sweep(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "trainer.batch_size=4000 is larger than the training set" in result.stderr
     assert sorted(path.name for path in tmp_path.rglob("metrics.json")) == ["metrics.json"]
+
+
+def test_a_training_outlives_what_it_writes_to(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "apps.xor", "framework=numpy", f"hydra.run.dir={tmp_path}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # nohup
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()  # | head -1
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize("module", ["pydantic", "torch"])
+def test_ctrl_c_during_an_import_leaves_no_traceback(module: str, tmp_path: Path) -> None:
+    swallow = "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept KeyboardInterrupt: pass\n"
+    (tmp_path / f"{module}.py").write_text(swallow)
+    words = [f"hydra.run.dir={tmp_path}/run", "data=digits", "model=mlp", "framework=torch"]
+    result = run_mnist(*words, environment={"PYTHONPATH": str(tmp_path)})
+    assert (result.returncode, result.stderr.partition(":")[0].strip()) == (130, "interrupted")
+    assert len(result.stderr.splitlines()) == 1

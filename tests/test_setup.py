@@ -18,6 +18,20 @@ def test_an_update_that_fails_keeps_the_environment(tmp_path: Path) -> None:
     subprocess.run([tmp_path / ".venv" / "bin" / "python", "-c", "pass"], check=True)
 
 
+def test_an_editor_can_run_the_file_of_an_application(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.lock").touch()
+    (tmp_path / "apps" / "new").mkdir(parents=True)
+    (tmp_path / "apps" / "new" / "config.py").touch()
+    (tmp_path / "apps" / "new" / "__main__.py").write_text("import apps.new.config; print('done')")
+    venv.create(tmp_path / ".venv", with_pip=False)
+    for name in ("pip", "uv"):  # instead of those that install packages
+        (tmp_path / ".venv" / "bin" / name).symlink_to(shutil.which("true") or "")
+    subprocess.run(["make", "install"], cwd=tmp_path, check=True, capture_output=True)
+    command = [f"{tmp_path}/.venv/bin/python", "apps/new/__main__.py"]
+    assert subprocess.check_output(command, cwd=tmp_path) == b"done\n"
+
+
 def test_a_word_that_is_no_target_is_refused_before_anything_runs() -> None:
     result = subprocess.run(
         ["make", "--no-print-directory", "train-mnist", "optimizer.lr"],

@@ -2,11 +2,11 @@
 
 import argparse
 import difflib
-import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
+from shared import console
 from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError
 
 FAILED_CHECK = 5  # exit status: an accuracy or equality check failed
@@ -21,14 +21,15 @@ def parser(tool: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
-def run(action: Callable[[], int | None], catch_sigterm: bool = False) -> int:
+def run(action: Callable[[], int | None], catch_kills: bool = False) -> int:
     """Run `action` and return the exit status of the tool: what it returns, or 0 for None.
 
     A SuiteError is printed in one or two lines and gives its own status; Ctrl-C gives 130. With
-    `catch_sigterm`, SIGTERM, a scheduler's polite kill, ends the tool as Ctrl-C does.
+    `catch_kills`, SIGTERM and SIGHUP end the tool as Ctrl-C does.
     """
-    if catch_sigterm:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console.ignore_closed_output()
+    if catch_kills:
+        console.catch_kills()
     try:
         return action() or 0
     except SuiteError as error:

@@ -29,6 +29,8 @@ CHECKPOINTS = "checkpoint_*.safetensors"  # of an unfinished run (shared/trainin
 # The name that conf/base.yaml gives. Two runs of the same second get different folders.
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
 
+OTHER_FOLDER = "choose another folder with hydra.run.dir=PATH (with -m: hydra.sweep.dir=PATH)"
+
 
 class RunFolder:
     """The folder of one run, locked against other runs.
@@ -84,7 +86,7 @@ class RunFolder:
             if (lock := _create(path, config)) is not None:
                 break
             if not DATE_TIME.fullmatch(first.name):
-                raise ConfigError(f"{path} holds a run; choose another folder with hydra.run.dir=PATH")
+                raise ConfigError(f"{path} holds a run; {OTHER_FOLDER}")
             path = first.with_name(f"{first.name}_{number}")
         return cls(path, config, lock)
 
@@ -265,7 +267,4 @@ def _remove_temporary_files(path: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"cannot write {path}: {error.strerror}; free some space, or choose another folder with "
-        "hydra.run.dir=PATH"
-    )
+    return ConfigError(f"cannot write {path}: {error.strerror}; free some space, or {OTHER_FOLDER}")

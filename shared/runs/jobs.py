@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hydra.conf import HydraConf
 
 from shared.errors import INTERRUPTED_STATUS, ConfigError, DataError, SuiteError, TrainingDiverged
-from shared.files import write_atomically
+from shared.files import write_atomically, write_result
 from shared.tables import text_table
 
 FILE = "sweep.csv"  # in the folder of the sweep
@@ -35,18 +35,27 @@ class Job(NamedTuple):
     overrides: str
 
 
-def job_result(hydra_config: HydraConf, exit_status: int) -> Job:
-    """Return the result of the job that has just ended."""
+def write_job(sweep_id: str, hydra_config: HydraConf, exit_status: int) -> None:
+    """Leave the result of the job that has just ended in the folder of the sweep, for `write_summary`.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
     accuracy = None
     metrics = Path(hydra_config.runtime.output_dir) / "metrics.json"
     if exit_status == 0 and metrics.exists():  # a resumed run is in another folder
         accuracy = json.loads(metrics.read_text())["test_accuracy"]
     status = STATUSES.get(exit_status, "failed")
-    return Job(hydra_config.job.num, status, exit_status, accuracy, " ".join(hydra_config.overrides.task))
+    job = Job(hydra_config.job.num, status, exit_status, accuracy, " ".join(hydra_config.overrides.task))
+    write_result(Path(hydra_config.sweep.dir) / f".job_{sweep_id}_{job.job}.json", json.dumps(job).encode())
 
 
-def write_summary(jobs: Sequence[Job], folder: Path) -> None:
-    """Print the table of all jobs and write it to the folder of the sweep."""
+def write_summary(sweep_id: str, folder: Path) -> list[int]:
+    """Print the table of all jobs, write it to the folder of the sweep, and return the exit statuses."""
+    files = list(folder.glob(f".job_{sweep_id}_*.json"))
+    jobs = sorted(Job(*json.loads(file.read_text())) for file in files)
+    if not jobs:
+        return []
     path, number = folder / FILE, 1
     while path.exists():  # of an earlier sweep into the same folder
         number += 1
@@ -56,11 +65,14 @@ def write_summary(jobs: Sequence[Job], folder: Path) -> None:
     csv.writer(text, lineterminator="\n").writerows([Job._fields, *jobs])
     try:
         write_atomically(path, text.getvalue().encode())
+        for file in files:
+            file.unlink()
     except OSError as error:  # the runs are complete, and the table is on the screen
         print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr)
-    if jobs[-1].exit_status == INTERRUPTED_STATUS:
+    if any(job.exit_status == INTERRUPTED_STATUS for job in jobs):
         again = f"repeat the command with hydra.sweep.dir={folder}, which refuses those that have begun"
         print(f"for the jobs that have not begun, {again}", file=sys.stderr)
+    return [job.exit_status for job in jobs]
 
 
 def table(jobs: Sequence[Job]) -> str:

@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,19 @@ def rerun_command(values: Mapping[str, Any]) -> str:
         ConfigError: there is none (see `rerun_overrides`).
     """
     return shlex.join([PYTHON, "-m", f"apps.{values.get('app')}", *rerun_overrides(values)])
+
+
+def resume_command(app: str, overrides: Sequence[str], folder: Path | None) -> str:
+    """Return the shell command that resumes a run, started with these overrides, in its folder.
+
+    It repeats only what a resumed run does not take from its own configuration.
+    """
+    from shared.runs.resume import MAY_DIFFER
+
+    words = {word.partition("=")[0]: word for word in overrides}
+    words["trainer.resume"] = f"trainer.resume={hydra_text(str(folder))}"
+    given = [word for key, word in words.items() if key in MAY_DIFFER]
+    return shlex.join([PYTHON, "-m", f"apps.{app}", *given])
 
 
 def rerun_overrides(values: Mapping[str, Any]) -> list[str]:

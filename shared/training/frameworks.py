@@ -5,6 +5,7 @@ import ctypes
 import gc
 import importlib
 import platform
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -85,7 +86,7 @@ def learner_class(framework: str) -> Callable[..., Learner]:
             # In this order the two abort the process: see shared/parity/__init__.py.
             if "tensorflow" in sys.modules and "torch._dynamo" not in sys.modules:
                 raise ConfigError("Keras runs in this process: start a command for each framework")
-            with paused_garbage_collection():
+            with undisturbed_import():
                 if distributed.world_size() > 1:
                     from shared.training.torch_ddp import DistributedTorchLearner
 
@@ -94,7 +95,7 @@ def learner_class(framework: str) -> Callable[..., Learner]:
 
             return TorchLearner
         case "keras":
-            with paused_garbage_collection():
+            with undisturbed_import():
                 import shared.training.keras_quiet  # noqa: F401  (before Keras is imported)
                 from shared.training.keras_learner import KerasLearner
 
@@ -107,13 +108,15 @@ def learner_class(framework: str) -> Callable[..., Learner]:
 
 
 @contextlib.contextmanager
-def paused_garbage_collection() -> Iterator[None]:
-    """Pause garbage collection: it takes a sixth of the time in which a framework is imported."""
+def undisturbed_import() -> Iterator[None]:
+    """Pause garbage collection, a sixth of the time, and hold Ctrl-C back, which an import may swallow."""
     enabled = gc.isenabled()
     gc.disable()
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         if enabled:
             gc.enable()
 

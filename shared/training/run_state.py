@@ -53,9 +53,9 @@ class RunState:
     """A context manager around the steps of a training run.
 
     A resumed run continues after the last step of its checkpoint. Checkpoints are written every
-    `trainer.checkpoint_seconds`. On Ctrl-C (or SIGTERM) the step is finished, a checkpoint and the
-    weights are written, and `Interrupted` is raised; a second Ctrl-C stops at once. Of several
-    processes, all stop after the same step, and rank 0 writes.
+    `trainer.checkpoint_seconds`. On Ctrl-C (or SIGTERM or SIGHUP) the step is finished, a checkpoint
+    and the weights are written, and `Interrupted` is raised; a second Ctrl-C stops at once. Of
+    several processes, all stop after the same step, and rank 0 writes.
 
     Args:
         learner: the network that is trained.
@@ -75,7 +75,7 @@ class RunState:
         self._interrupted = False  # Ctrl-C was pressed during a step
         self._all_stopped = False  # all processes have stopped after the same step
         self._may_stop = False  # the state is that after a whole step: Ctrl-C need not wait
-        self._handlers: dict[int, Any] = {}  # what handled Ctrl-C and SIGTERM before
+        self._handlers: dict[int, Any] = {}  # what handled these signals before
         self._last_checkpoint = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -91,8 +91,8 @@ class RunState:
         )
         self._progress.bar.start()
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is signal.default_int_handler:  # SIGTERM: shared/cli.py
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.default_int_handler:  # see shared/console.py
                     self._handlers[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -217,7 +217,7 @@ class RunState:
         )
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Let the step finish on Ctrl-C or SIGTERM; a second one does not wait."""
+        """Let the step finish on Ctrl-C; a second one does not wait."""
         if self._may_stop or self._interrupted:
             raise KeyboardInterrupt
         self._interrupted = True

@@ -256,7 +256,9 @@ def start_long_training(run_dir: Path, framework: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize(("kind", "framework"), [(signal.SIGINT, "torch"), (signal.SIGTERM, "numpy")])
+@pytest.mark.parametrize(
+    ("kind", "framework"), [(signal.SIGINT, "torch"), (signal.SIGTERM, "numpy"), (signal.SIGHUP, "numpy")]
+)
 def test_ctrl_c_in_the_middle_of_an_epoch(kind: signal.Signals, framework: str, tmp_path: Path) -> None:
     process = start_long_training(tmp_path, framework)
     process.send_signal(kind)

@@ -27,7 +27,7 @@ def test_config_yaml_holds_the_whole_configuration(tmp_path: Path) -> None:
 def test_a_named_folder_holds_one_run(tmp_path: Path) -> None:
     config = mnist_config(tmp_path / "mine")
     RunFolder.open(config)
-    with pytest.raises(ConfigError, match="holds a run"):
+    with pytest.raises(ConfigError, match=r"holds a run; .*hydra\.sweep\.dir=PATH"):
         RunFolder.open(config)
 
 

@@ -107,6 +107,44 @@ def test_a_second_sweep_into_a_folder_keeps_the_table_of_the_first(
     assert (tmp_path / "sweep_2.csv").exists()
 
 
+# A plugin of Hydra that runs each job in a fork, of which this process sees only the files that it writes
+LAUNCHER = """
+import os
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus
+
+class ForkingLauncher(BasicLauncher):
+    def launch(self, job_overrides, initial_job_idx):
+        for number, overrides in enumerate(job_overrides):
+            if not (child := os.fork()):
+                super().launch([overrides], initial_job_idx + number)
+                os._exit(0)
+            os.waitpid(child, 0)
+        return [JobReturn(status=JobStatus.COMPLETED)]
+
+target = {"_target_": "hydra_plugins.forking.ForkingLauncher"}
+ConfigStore.instance().store(group="hydra/launcher", name="forking", node=target)
+"""
+
+
+def test_jobs_that_a_launcher_runs_elsewhere_are_in_the_table(tmp_path: Path) -> None:
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins" / "forking.py").write_text(LAUNCHER)
+    sweep = ["-m", "hydra/launcher=forking", "trainer.batch_size=4000,4", f"hydra.sweep.dir={tmp_path}/sweep"]
+    result = subprocess.run(
+        [sys.executable, "-m", "apps.xor", *sweep, "framework=numpy", "debug=smoke"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2, result.stderr
+    assert table_of(tmp_path / "sweep") == [("0", "refused", "2", ""), ("1", "done", "0", "0.5")]
+    assert result.stdout.endswith(f"table: {tmp_path}/sweep/sweep.csv\n")
+    assert not list((tmp_path / "sweep").glob(".*"))
+
+
 # Studies
 
 

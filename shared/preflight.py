@@ -1,0 +1,32 @@
+"""Whether a run can begin here with what it asks for beyond one process and a CPU."""
+
+from hydra.core.hydra_config import HydraConfig
+
+from shared import distributed
+from shared.config import AppConfig
+from shared.errors import ConfigError
+
+
+def check(config: AppConfig) -> None:
+    """Raise ConfigError if several processes, a GPU, the compiler, a logger or resuming is impossible."""
+    if HydraConfig.get().job.chdir:
+        raise ConfigError(
+            "hydra.job.chdir=true is not supported: data and outputs would be in the run folder"
+        )
+    if distributed.world_size() > 1 and config.framework != "torch":
+        raise ConfigError(f"framework={config.framework} runs in one process: start it without torchrun")
+    if config.trainer.compile or config.trainer.device in ("cuda", "mps"):  # torch only
+        from shared.training.torch_compile import check_compiler
+        from shared.training.torch_learner import device_of
+
+        device_of(config.trainer)
+        check_compiler(config.trainer)
+    if config.logger is not None and distributed.rank() == 0:
+        from shared.runs.loggers import check_installed
+
+        check_installed(config.logger)
+    if config.trainer.resume is not None and distributed.rank() == 0:
+        from shared.runs.resume import find_run
+        from shared.training.frameworks import resolve_auto
+
+        find_run(resolve_auto(config))
