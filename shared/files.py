@@ -1,16 +1,11 @@
 """Write files atomically, and verify them by their SHA-256 digests."""
 
-import contextlib
 import hashlib
-import json
 import os
 import uuid
 from pathlib import Path
 
-from shared.errors import ConfigError, DataError
-
-# The files of a run that no tool may overwrite.
-RUN_FILES = ("config.yaml", "metrics.json", "history.csv", "steps.csv", "weights.safetensors")
+from shared.errors import DataError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -34,18 +29,6 @@ def write_atomically(path: Path, content: bytes) -> None:
 def relative_path(path: Path) -> Path:
     """Return a path below the working folder relative to it, and any other as it is, to be printed."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def write_result(path: Path, content: bytes) -> None:
-    """Write a file that a tool was asked for, or raise ConfigError."""
-    if path.is_dir():
-        raise ConfigError(f"cannot write {path}: it is a folder; name a file in it")
-    if path.name in RUN_FILES and path.exists() and (path.parent / "config.yaml").exists():
-        raise ConfigError(f"cannot write {path}: it belongs to the run; choose another name")
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
 def sha256_of(content: bytes | Path) -> str:
@@ -82,29 +65,3 @@ def read_verified(path: Path, sha256: str | None) -> bytes:
             f"expected {sha256 or 'none'}"
         )
     return content
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write `content` as JSON, without NaN and infinity, in a folder that may not exist yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
-
-
-def check_database(path: Path) -> None:
-    """Check that an SQLite database can be written; create it if there is none.
-
-    Libraries retry for a minute before they report an error; this takes ten seconds at most.
-
-    Raises:
-        ConfigError: it is not a database, is damaged, or cannot be written.
-    """
-    import sqlite3
-
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=10)) as database:
-            database.execute("SELECT count(*) FROM sqlite_master")
-            database.execute("BEGIN IMMEDIATE")
-            database.rollback()
-    except sqlite3.Error as error:
-        reason = f"{path} cannot be used as a database: {error}"
-        raise ConfigError(f"{reason}\nmove it away, or free some disk space") from error

@@ -16,7 +16,7 @@ from shared.application import FinishedRun
 from shared.compose import config_from_overrides
 from shared.config import AnyAppConfig, validate
 from shared.errors import ConfigError
-from shared.files import write_result
+from shared.output_file import write_result
 from shared.runs.progress import test_scores
 from shared.runs.repeat import hydra_text
 from shared.training.loop import evaluate

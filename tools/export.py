@@ -25,7 +25,8 @@ from shared.application import FinishedRun
 from shared.data.examples import Examples
 from shared.distributed import available_cores
 from shared.errors import ConfigError
-from shared.files import sha256_of, write_result
+from shared.files import sha256_of
+from shared.output_file import write_result
 from shared.training.loop import EVALUATION_BATCH
 from shared.training.losses import predicted_classes
 from tools import cli

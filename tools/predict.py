@@ -15,7 +15,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from shared.errors import ConfigError, SuiteError
-from shared.files import write_result
+from shared.output_file import write_result
 from tools import cli
 from tools.runs import RUN_HELP, open_run
 

@@ -17,9 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from shared.config import flat
 from shared.distributed import available_cores
 from shared.errors import ConfigError
+from shared.nested import flat
 from shared.runs.environment import environment
 from shared.runs.reader import read_metrics
 from shared.runs.repeat import hydra_text, rerun_overrides

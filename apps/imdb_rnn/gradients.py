@@ -20,7 +20,7 @@ from apps.imdb_rnn.train import build_learner
 from shared.application import FinishedRun
 from shared.cli import exit_status_of
 from shared.errors import ConfigError
-from shared.files import write_result
+from shared.output_file import write_result
 from shared.training.frameworks import network_module
 
 REVIEWS = 100

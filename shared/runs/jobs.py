@@ -11,7 +11,8 @@ from typing import NamedTuple
 from hydra.conf import HydraConf
 
 from shared.errors import INTERRUPTED_STATUS, ConfigError, DataError, SuiteError, TrainingDiverged
-from shared.files import write_atomically, write_result
+from shared.files import write_atomically
+from shared.output_file import write_result
 from shared.tables import text_table
 
 FILE = "sweep.csv"  # in the folder of the sweep

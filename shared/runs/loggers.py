@@ -13,8 +13,9 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from shared.config import AppConfig, flat
+from shared.config import AppConfig
 from shared.errors import ConfigError
+from shared.nested import flat
 
 STEP_COLUMNS = {"history.csv": "epoch", "steps.csv": "step"}  # the tables that are sent
 PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}  # module: package to install

@@ -22,9 +22,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from shared.config import AppConfig
 from shared.errors import ConfigError
-from shared.files import check_database
 from shared.runs.loggers import Point, hyperparameters
 from shared.runs.resume import RUNS
+from shared.sqlite import check_database
 
 STORE = RUNS / "mlflow.db"
 RUN_ID = "mlflow_run.txt"  # in the run folder

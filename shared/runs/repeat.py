@@ -11,8 +11,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from shared import CONF
 from shared.compose import compose
-from shared.config import AppConfig, OptimizerSection, Trainer, flat
+from shared.config import AppConfig, OptimizerSection, Trainer
 from shared.errors import ConfigError
+from shared.nested import flat
 
 # What starts Python here: the environment of `make install` need not be activated.
 PYTHON = ".venv/bin/python" if Path(sys.prefix) == CONF.parent / ".venv" else "python"

@@ -11,8 +11,9 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from shared import distributed
-from shared.config import AppConfig, flat
+from shared.config import AppConfig
 from shared.errors import ConfigError, DataError
+from shared.nested import flat
 from shared.runs.folder import lock_folder
 from shared.runs.reader import read_config, read_status
 from shared.runs.repeat import rerun_overrides

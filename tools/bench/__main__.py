@@ -28,7 +28,7 @@ from typing import Any
 
 from shared.distributed import available_cores
 from shared.errors import ConfigError
-from shared.files import write_json
+from shared.output_file import write_json
 from shared.runs.environment import ROOT, environment
 from shared.tables import text_table
 from tools import cli

@@ -19,7 +19,7 @@ from typing import Any
 
 from shared import backprop
 from shared.errors import ConfigError
-from shared.files import write_result
+from shared.output_file import write_result
 from shared.tables import text_table
 from tools import cli
 

@@ -29,7 +29,8 @@ from accuracy_gate import InvalidResults, Plan, Record, Verdict, final_verdict, 
 from accuracy_gate.plan import MIN_BASELINE_SEEDS
 from accuracy_gate.report import as_json, junit, markdown, table
 from shared.errors import ConfigError, DataError, SuiteError
-from shared.files import write_atomically, write_json
+from shared.files import write_atomically
+from shared.output_file import write_json
 from tools import cli
 
 if TYPE_CHECKING:  # imports Hydra, which a decision on two files does not need

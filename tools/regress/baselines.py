@@ -16,7 +16,7 @@ from accuracy_gate.plan import MIN_BASELINE_SEEDS
 from accuracy_gate.rank_sum import rank_sum_p
 from accuracy_gate.records import DATA_KEYS, differences
 from shared.errors import ConfigError
-from shared.files import write_json
+from shared.output_file import write_json
 from shared.runs.environment import ROOT, git
 from tools.regress.cases import Variant
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from accuracy_gate import Record, Verdict, decide, refusal
 from shared.errors import ConfigError, DataError
-from shared.files import write_json
+from shared.output_file import write_json
 from shared.runs.environment import ROOT
 from tools.regress.baselines import read_baseline, record_of
 from tools.regress.cases import Variant

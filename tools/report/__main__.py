@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import quote
 
 from shared.errors import ConfigError
-from shared.files import write_result
+from shared.output_file import write_result
 from tools import cli
 from tools.report.collect import Run, collect_runs
 

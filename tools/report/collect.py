@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from shared.config import flat
 from shared.errors import ConfigError, DataError
+from shared.nested import flat
 from shared.runs.folder import DATE_TIME
 from shared.runs.reader import is_regular_file, load_metrics, read_rows, read_values
 from shared.runs.repeat import rerun_command

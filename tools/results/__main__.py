@@ -30,7 +30,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from shared.errors import ConfigError
-from shared.files import write_atomically, write_json
+from shared.files import write_atomically
+from shared.output_file import write_json
 from shared.runs.environment import ROOT
 from shared.runs.progress import announcement, conclusion, epoch_line
 from shared.runs.reader import read_rows

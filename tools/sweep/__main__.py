@@ -31,9 +31,10 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from shared.compose import read_yaml
-from shared.config import flat, validate
+from shared.config import validate
 from shared.errors import ConfigError
-from shared.files import write_result
+from shared.nested import flat
+from shared.output_file import write_result
 from shared.runs import resume
 from shared.runs.environment import ROOT
 from shared.runs.folder import lock_folder

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from shared.files import write_result
+from shared.output_file import write_result
 from shared.runs.reader import read_metrics, read_values
 from shared.runs.repeat import rerun_command
 from tools.sweep.search import Search

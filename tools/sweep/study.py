@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.errors import ConfigError
-from shared.files import check_database
 from shared.runs.repeat import hydra_text
+from shared.sqlite import check_database
 from tools.sweep.search import Choice, Integer, LogUniform, Range, Search
 
 STORE = "study.db"

@@ -28,7 +28,7 @@ from pathlib import Path
 from accuracy_gate.plan import MIN_BASELINE_SEEDS
 from shared.distributed import available_cores
 from shared.errors import ConfigError
-from shared.files import write_json
+from shared.output_file import write_json
 from tools import cli
 from tools.regress import baselines, cases
 from tools.regress.__main__ import make_out_folder

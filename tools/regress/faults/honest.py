@@ -17,7 +17,7 @@ import numpy as np
 
 from accuracy_gate import Plan, Record, Verdict, final_verdict, parse_records, refusal
 from shared.errors import ConfigError, DataError
-from shared.files import write_json
+from shared.output_file import write_json
 from shared.runs.environment import ROOT
 from tools.regress.baselines import record_of
 from tools.regress.cases import Variant

@@ -1,0 +1,28 @@
+"""Write the files that tools leave behind."""
+
+import json
+from pathlib import Path
+
+from shared.errors import ConfigError
+from shared.files import write_atomically
+
+# The files of a run that no tool may overwrite.
+RUN_FILES = ("config.yaml", "metrics.json", "history.csv", "steps.csv", "weights.safetensors")
+
+
+def write_result(path: Path, content: bytes) -> None:
+    """Write a file that a tool was asked for, or raise ConfigError."""
+    if path.is_dir():
+        raise ConfigError(f"cannot write {path}: it is a folder; name a file in it")
+    if path.name in RUN_FILES and path.exists() and (path.parent / "config.yaml").exists():
+        raise ConfigError(f"cannot write {path}: it belongs to the run; choose another name")
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}; choose another place") from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as JSON, without NaN and infinity, in a folder that may not exist yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
