@@ -42,7 +42,7 @@ class EarlyStopping:
         text = f"restored the weights of epoch {best}"
         if self._run.metrics["epochs"] < planned.stop - 1:
             count = f"{self._patience} epoch{'s' * (self._patience > 1)}"
-            text = f"stopped after {count} without a lower validation loss; {text}"
+            text = f"stopped: no lower validation loss in {count}; {text}"
         print(text, flush=True)
 
     def _best_epoch(self) -> int:

@@ -204,8 +204,8 @@ class ScriptedLearner(FakeLearner):
 @pytest.mark.parametrize(
     ("patience", "losses", "epochs", "best", "said"),
     [
-        (2, [3.0, 2.0, 2.5, 2.0, 1.0], 4, 2, "stopped after 2 epochs without a lower validation loss; "),
-        (1, [3.0, 4.0, 2.0, 2.0, 2.0], 2, 1, "stopped after 1 epoch without a lower validation loss; "),
+        (2, [3.0, 2.0, 2.5, 2.0, 1.0], 4, 2, "stopped: no lower validation loss in 2 epochs; "),
+        (1, [3.0, 4.0, 2.0, 2.0, 2.0], 2, 1, "stopped: no lower validation loss in 1 epoch; "),
         (2, [3.0, 4.0, 2.0, 2.0, 2.0], 5, 3, ""),  # patience runs out after the last epoch
         (9, [5.0, 4.0, 3.0, 2.0, 1.0], 5, 5, ""),
     ],
