@@ -27,6 +27,10 @@ def validation_error(
         ConfigError: `check_overrides` finds the cause on the command line.
     """
     check_overrides(schema, overrides)
+    if "app" in schema.model_fields and values.get("app") not in literals(
+        schema.model_fields["app"].annotation
+    ):
+        return ConfigError(f"app={values.get('app')}: this configuration is for another application")
     lines = [_describe(schema, fault, values) for fault in error.errors(include_url=False)]
     return ConfigError("\n".join(lines[:2]) + (f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""))
 
@@ -89,6 +93,13 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"unknown key {key!r} ({hint})"
 
 
+def unknown_choice(group: str, name: str, choices: Sequence[str]) -> str:
+    """Return the message that a group has no such file, with the closest of the choices."""
+    close = difflib.get_close_matches(name, choices, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"unknown {group} {name!r}{hint}; choose from {', '.join(choices)}"
+
+
 def composition_error(
     schema: type[BaseModel], error: BaseException, overrides: Sequence[str], multirun: bool = False
 ) -> ConfigError:
@@ -110,7 +121,7 @@ def composition_error(
             return ConfigError(f"the plugin of {group}={name} is not installed; run {install}")
         own = section_choices(schema, group, "name")
         choices = [option for option in error.options if option in own] or error.options
-        return ConfigError(f"unknown {group} {name!r}; choose from {', '.join(choices)}")
+        return ConfigError(unknown_choice(group, name, choices))
     key = getattr(error.__cause__, "full_key", None)
     if key:
         return ConfigError(unknown_schema_key(schema, key))
@@ -147,8 +158,7 @@ def check_overrides(schema: type[BaseModel], overrides: Sequence[str], multirun:
             exists = not isinstance(value, str) or (CONF / key / f"{value}.yaml").is_file()
             if exists and value not in group_choices(schema, key):
                 name = "null" if value is None else str(value)
-                choices = ", ".join(group_choices(schema, key))
-                raise ConfigError(f"unknown {key} {name!r}; choose from {choices}")
+                raise ConfigError(unknown_choice(key, name, group_choices(schema, key)))
         if override.is_sweep_override() and not multirun:
             raise ConfigError(f"{override.input_line} holds several values: add -m (with make: ARGS=-m)")
 

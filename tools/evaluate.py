@@ -87,8 +87,9 @@ def with_other_data(config: AnyAppConfig, overrides: Sequence[str]) -> AnyAppCon
     own = values["data"].pop("name")
     name = next((word for word in reversed(overrides) if word.startswith("data=")), f"data={own}")
     words = [f"model={values['model']['name']}", name, "trainer.batch_size=1"]
-    if name == f"data={own}":
-        words += [f"data.{key}={hydra_text(value)}" for key, value in values["data"].items()]
+    same = name == f"data={own}"
+    kept = values["data"] if same else getattr(config.data, "READING", ())  # as the network was trained
+    words += [f"data.{key}={hydra_text(values['data'][key])}" for key in kept]
     words += [word for word in overrides if word.startswith("data.")]
     values["data"] = config_from_overrides(config.app, type(config), words).data.model_dump()
     values["trainer"]["batch_size"] = 1  # nothing is trained: the training set may be of any size

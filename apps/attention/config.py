@@ -67,3 +67,9 @@ class Config(AppConfig):
     app: Literal["attention"]
     model: Annotated[Model, Field(discriminator="name")]
     data: Annotated[Recall | Imdb | Reviews | TextFolder, Field(discriminator="name")]
+
+    @model_validator(mode="after")
+    def _padding_is_masked(self) -> "Config":
+        if getattr(self.data, "padding", "masked") != "masked":
+            raise ValueError("data.padding=front is not for attention, which needs no filling")
+        return self

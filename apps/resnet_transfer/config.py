@@ -52,7 +52,7 @@ class Cifar10(Images):
         Field(description="used if CIFAR-10 is unavailable; null: exit status 3"),
     ]
     classes: Annotated[list[Name], Field(min_length=2, description="classes of the target task")]
-    source_classes: Annotated[list[Name], Field(min_length=2, description="disjoint from classes")]
+    source_classes: Annotated[list[Name], Field(description="disjoint from classes")]
 
     @model_validator(mode="after")
     def _disjoint_classes(self) -> "Cifar10":
@@ -143,6 +143,11 @@ class Config(AppConfig):
             )
         if self.weights in WEIGHTS and self.weights_sha256 is not None:
             raise ValueError(f"weights_sha256 needs the path of a file in weights (given {self.weights})")
+        sources = getattr(self.data, "source_classes", None)
+        if self.weights in ("auto", "source_task") and sources is not None and len(sources) < 2:
+            raise ValueError(
+                f"data.source_classes={sources}: weights={self.weights} needs at least two classes"
+            )
         path = Path(self.weights)
         if self.weights not in WEIGHTS and path.name == self.weights and not path.suffix:
             raise ValueError(

@@ -31,6 +31,12 @@ class Config(AppConfig):
     model: TwoLayer
     data: Xor
     corrections: Annotated[bool, Field(description="compare the corrections of the tutorials, in seconds")]
+    trace: Annotated[
+        Count | None,
+        Field(
+            description="print the loss of every N-th step, and the outputs with eight digits, as tutorials"
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _keys_fit_together(self) -> "Config":

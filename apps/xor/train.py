@@ -34,10 +34,20 @@ def train(config: Config) -> dict[str, Any]:
         announce(learner, run)
         fit(learner, train_set, validation_set, config, run, batches=lambda epoch: batches(config, epoch))
         finish(learner, test_set, run)
-        for row, label, probability in zip(ROWS, LABELS, probabilities(learner, config, ROWS), strict=True):
-            print(f"  {row[0]:.0f} xor {row[1]:.0f} = {label}   network: {probability:.4f}", flush=True)
+        print_outputs(run, probabilities(learner, config, ROWS), config)
         write_charts(run, learner, config)
     return run.metrics
+
+
+def print_outputs(run: RunFolder, outputs: NDArray[np.float64], config: Config) -> None:
+    """Print the four outputs, with `trace` after the losses of some steps."""
+    digits = 4
+    if config.trace is not None:
+        digits = 8
+        for row in run.rows("steps.csv")[:: config.trace]:
+            print(f"iteration {row['step'] - 1:.0f}, loss {row['loss']!r}")
+    for row, label, output in zip(ROWS, LABELS, outputs, strict=True):
+        print(f"  {row[0]:.0f} xor {row[1]:.0f} = {label}   network: {output:.{digits}f}", flush=True)
 
 
 def batches(config: Config, epoch: int) -> list[Indices]:

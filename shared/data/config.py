@@ -1,6 +1,6 @@
 """The keys of text data sets, for `data` of a configuration."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,10 +10,19 @@ from shared.config import Count, Fraction, SplitData
 class Texts(SplitData):
     """A text data set, and how its texts become ids."""
 
+    READING: ClassVar = ("longest", "keep", "padding")  # the keys that a trained network depends on
+
     vocabulary_size: Annotated[Count, Field(description="maximum number of words with an embedding")]
     min_frequency: Annotated[Count, Field(description="minimum number of their occurrences")]
     longest: Annotated[Count, Field(description="maximum number of words read of a text")]
     keep: Annotated[Literal["first", "last"], Field(description="which words of a longer text are read")]
+    padding: Annotated[
+        Literal["masked", "front"],
+        Field(
+            description="masked: texts are padded to the longest of a batch, and the padding is not read; "
+            "front: all are filled up in front to `longest` words, which networks read like words"
+        ),
+    ] = "masked"
 
 
 class Imdb(Texts):

@@ -65,6 +65,17 @@ class Sequences:
         return padded
 
 
+def fill_in_front(
+    documents: Documents, longest: int, keep: Literal["first", "last"], filler: int
+) -> Documents:
+    """Return documents of `longest` tokens each: longer ones are cut, shorter ones begin with `filler`."""
+    sequences = Sequences(documents, longest, keep)
+    padded, lengths = sequences[:], sequences.lengths[:, None]
+    filled = np.full((len(documents), longest), filler, documents.ids.dtype)
+    filled[np.arange(longest) >= longest - lengths] = padded[np.arange(padded.shape[1]) < lengths]
+    return Documents(filled.ravel(), longest * np.arange(len(documents) + 1), documents.labels)
+
+
 def batches_by_length(
     lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int
 ) -> list[NDArray[np.int64]]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from shared.config import AppConfig
 from shared.data import imdb, reviews
 from shared.data.config import Imdb, Reviews, TextFolder, Texts
 from shared.data.examples import Examples, hold_back
-from shared.data.sequences import PAD, UNKNOWN, Documents, Sequences
+from shared.data.sequences import PAD, UNKNOWN, Documents, Sequences, fill_in_front
 from shared.data.text import Encoding, Settings, TextData, load_folder, tokenizer
 from shared.errors import ConfigError
+
+FILLER = "<fill>"
 
 # What an exported network takes, for a reader who has only the file.
 DESCRIBE_IDS = (
@@ -34,11 +37,25 @@ def load_texts(config: AppConfig, own: Any = None) -> TextData:
     settings: Encoding = Settings(data.vocabulary_size, data.min_frequency)
     if isinstance(own, TextData) and (isinstance(data, TextFolder) or data.name != own.name):
         settings = own.vocabulary
-    if isinstance(data, Reviews):
-        return reviews.load(settings)
-    if isinstance(data, TextFolder):
-        return load_folder(Path(data.root), settings, data.test_fraction)
-    return imdb.load(Path(data.root), settings, data.download, data.fallback)
+    match data:
+        case Reviews():
+            texts = reviews.load(settings)
+        case TextFolder():
+            texts = load_folder(Path(data.root), settings, data.test_fraction)
+        case Imdb():
+            texts = imdb.load(Path(data.root), settings, data.download, data.fallback)
+    return texts if data.padding == "masked" else filled(texts, data)
+
+
+def filled(texts: TextData, data: Texts) -> TextData:
+    """Return the texts filled up in front with `FILLER`, the last word of the vocabulary."""
+    words = texts.vocabulary
+    words = words if words[-1] == FILLER else (*words, FILLER)
+    train, test = (
+        fill_in_front(documents, data.longest, data.keep, len(words) - 1)
+        for documents in (texts.train, texts.test)
+    )
+    return replace(texts, train=train, test=test, vocabulary=words)
 
 
 def split_texts(texts: TextData, config: AppConfig) -> tuple[Examples, Examples, Examples]:
@@ -75,6 +92,8 @@ def _by_length(documents: Documents, which: NDArray[np.int64]) -> Documents:
 def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list[str], NDArray[np.int64]]:
     """Return the words of a text that a network reads, long ones cut, and their ids, (T,).
 
+    With `data.padding=front`, ids of the filling come before those of the words.
+
     Args:
         text: of any length; `-` reads it from standard input.
         vocabulary: the word of each id.
@@ -100,4 +119,5 @@ def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list
             f"the network knows none of these words: {' '.join(words[:5])}"
             f"{' ...' if len(words) > 5 else ''}; its vocabulary has {len(vocabulary) - 2:,} words"
         )
-    return words, ids
+    filling = data.longest - len(ids) if data.padding == "front" else 0
+    return words, np.concatenate([np.full(filling, len(vocabulary) - 1), ids])

@@ -40,7 +40,7 @@ def initial_metrics(
         "dataset_sha256": data.sha256,
         "embedded": data.embedded,
         "seed": config.seed,
-        **{f"{name}_examples": len(one) for name, one in sets.items() if one},
+        **{f"{name}_examples": len(one) for name, one in sets.items() if one is not None and len(one)},
         **environment(config.framework, config.trainer.threads or distributed.available_cores()),
     }
 

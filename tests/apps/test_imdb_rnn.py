@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -324,3 +325,24 @@ def test_the_example_that_is_measured_beside_starts_without_tensorflows_notes() 
     command = [sys.executable, "-c", "import tools.bench.keras_example_imdb"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("model", ["lstm", "bow"])
+def test_texts_filled_up_in_front(model: str, tmp_path: Path) -> None:
+    """As Keras's `pad_sequences` does, and predictions for single texts agree."""
+    words = [f"model={model}", "debug=smoke", "model.embedding=8", "data.longest=40", "data.padding=front"]
+    config = imdb_config(tmp_path, *words)
+    texts, masked = load_data(config), load_data(imdb_config(tmp_path)).test
+    filler = texts.vocabulary.index("<fill>")
+    documents = np.split(masked.ids, masked.offsets[1:-1])
+    expected = keras.utils.pad_sequences(documents, maxlen=40, value=filler)
+    assert filler in expected
+    np.testing.assert_array_equal(texts.test.ids.reshape(-1, 40), expected)
+    ids = split(texts, config)[2].inputs[:]
+    train(config)
+    run = FinishedRun.open(predict.APPLICATION, tmp_path)
+    text = " ".join(texts.decode(ids[0][ids[0] != filler]))
+    explained = predict.explain(run, text)
+    assert len(explained.effects) == len(explained.words) == (ids[0] != filler).sum()
+    logit = run.learner.logits(ids[:1])[0, 0]
+    assert explained.probabilities["pos"] == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-5)
