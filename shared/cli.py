@@ -99,6 +99,8 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
             from shared.config_errors import composition_error
 
             raise composition_error(schema, error, words, arguments.multirun) from error
+        finally:
+            del os.environ["HYDRA_FULL_ERROR"]
 
     try:
         status = exit_status_of(compose_and_run, full_error)

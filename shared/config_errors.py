@@ -27,9 +27,8 @@ def validation_error(
         ConfigError: `check_overrides` finds the cause on the command line.
     """
     check_overrides(schema, overrides)
-    if "app" in schema.model_fields and values.get("app") not in literals(
-        schema.model_fields["app"].annotation
-    ):
+    applications = literals(schema.model_fields["app"].annotation) if "app" in schema.model_fields else []
+    if applications and values.get("app") not in applications:
         return ConfigError(f"app={values.get('app')}: this configuration is for another application")
     lines = [_describe(schema, fault, values) for fault in error.errors(include_url=False)]
     return ConfigError("\n".join(lines[:2]) + (f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""))
