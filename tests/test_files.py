@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DataError
-from shared.files import read_verified, sha256_of, write_atomically
+from shared.files import sha256_of, write_atomically
+from shared.input_file import read_verified
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
 

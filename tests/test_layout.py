@@ -29,6 +29,7 @@ FLOORS = {
     "shared.data": 1,
     "shared.distributed": 1,
     "shared.files": 1,
+    "shared.input_file": 1,
     "shared.output_file": 1,
     "shared.rank_errors": 1,
     "shared.sqlite": 1,

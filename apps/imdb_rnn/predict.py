@@ -19,7 +19,7 @@ from shared.application import Application, Export, FinishedRun, Prediction
 from shared.data.sequences import UNKNOWN, Documents
 from shared.data.text import TextData, tokenizer
 from shared.data.text_sets import DESCRIBE_IDS, known_words
-from shared.files import read_verified
+from shared.input_file import read_verified
 from shared.runs.reader import load_weights
 from shared.training.frameworks import network_module
 from shared.training.loop import Learner

@@ -17,7 +17,8 @@ from apps.resnet_transfer.weights import initial_weights
 from shared.data.images import ImageData
 from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
-from shared.files import read_file, relative_path
+from shared.files import relative_path
+from shared.input_file import read_file
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate

@@ -15,7 +15,7 @@ from apps.resnet_transfer.transfer import build_learner, refuse_comparison, torc
 from shared.application import Application, Export, FinishedRun, Prediction
 from shared.data.pictures import decode
 from shared.errors import DataError
-from shared.files import read_file
+from shared.input_file import read_file
 from shared.runs.reader import read_weights
 
 TOP = 5  # number of classes shown

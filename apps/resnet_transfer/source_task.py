@@ -17,7 +17,8 @@ from shared.config import Momentum
 from shared.data.images import ImageData
 from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
-from shared.files import read_verified, sha256_of, write_atomically
+from shared.files import sha256_of, write_atomically
+from shared.input_file import read_verified
 from shared.output_file import write_json
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import resolve_auto

@@ -14,7 +14,7 @@ from apps.resnet_transfer.source_task import source_task
 from apps.resnet_transfer.transfer import RANDOM, InitialWeights
 from shared.data.images import ImageData
 from shared.errors import DataError
-from shared.files import read_file, read_verified
+from shared.input_file import read_file, read_verified
 from shared.runs.folder import RunFolder
 
 LARGEST = np.finfo(np.float32).max

@@ -24,7 +24,8 @@ from shared.data.class_folders import list_class_folders
 from shared.data.images import ImageData
 from shared.distributed import available_cores
 from shared.errors import DataError
-from shared.files import read_file, sha256_of
+from shared.files import sha256_of
+from shared.input_file import read_file
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # Pillow would also run Ghostscript on PostScript

@@ -19,7 +19,8 @@ from shared.data.cache import Arrays, cached_arrays
 from shared.data.class_folders import list_class_folders
 from shared.data.sequences import PAD, UNKNOWN, Documents
 from shared.errors import DataError
-from shared.files import read_file, sha256_of
+from shared.files import sha256_of
+from shared.input_file import read_file
 
 SPECIALS = ("<pad>", "<unk>")  # the tokens PAD and UNKNOWN
 FORMAT = 1  # of the cached file; increase it when the encoding changes

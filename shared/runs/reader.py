@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shared.config import AnyAppConfig, validate
 from shared.errors import ConfigError, DataError
-from shared.files import read_verified
+from shared.input_file import read_verified
 from shared.runs.environment import git
 from shared.runs.folder import WEIGHTS
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from shared import distributed
 from shared.config import AppConfig
 from shared.errors import ConfigError, DataError
-from shared.files import read_verified, sha256_of
+from shared.files import sha256_of
+from shared.input_file import read_verified
 from shared.runs import resume
 from shared.runs.folder import CHECKPOINTS, RunFolder
 from shared.training.loop import Learner
