@@ -1,6 +1,7 @@
 """The tutorials' Keras applications, as published and corrected."""
 
 import importlib
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -82,3 +83,36 @@ def test_padded_zeros_are_read_as_words(keras: Any) -> None:
         moved.append(float(np.linalg.norm(long - short) / np.linalg.norm(short)))
     assert moved[0] == pytest.approx(0.39, abs=0.01)
     assert moved[1] == 0
+
+
+def test_a_layer_that_is_imported_and_not_used(keras: Any) -> None:
+    images = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    np.testing.assert_array_equal(np.asarray(keras.layers.Flatten()(images)), images.reshape(2, -1))
+
+
+def test_an_lstm_is_not_a_simple_rnn(keras: Any) -> None:
+    words = np.zeros((1, 5, 128), np.float32)
+    layers = [kind(64) for kind in (keras.layers.SimpleRNN, keras.layers.LSTM)]
+    for layer in layers:
+        layer(words)
+    assert [layer.count_params() for layer in layers] == [12_352, 49_408]
+
+
+def test_two_arguments_called_dropout(keras: Any) -> None:
+    """With a single word there is no previous state, so that `recurrent_dropout` has nothing to drop."""
+    word = np.ones((1, 1, 3), np.float32)
+    changed = []
+    for options in ({"dropout": 0.9}, {"recurrent_dropout": 0.9}):
+        layer = keras.layers.LSTM(4, **options)
+        outputs = [np.asarray(layer(word, training=True)) for _ in range(9)]
+        changed.append(len({output.tobytes() for output in outputs}) > 1)
+    assert changed == [True, False]
+
+
+def test_calls_that_torchtext_lacks() -> None:
+    assert version("torchtext") == "0.6.0"
+    datasets, vocab = (importlib.import_module(f"torchtext.{name}") for name in ("datasets", "vocab"))
+    with pytest.raises(TypeError):
+        datasets.IMDB(split="train")
+    with pytest.raises(TypeError):
+        vocab.build_vocab_from_iterator([["a"]], specials=["<unk>"])

@@ -96,3 +96,16 @@ def test_standard_normal_weights_explode_with_the_size() -> None:
     assert gradients[2] > 1e8
     assert all(state <= 1 for _, state in growth)  # tanh bounds the state itself
     assert all(back_through_time(size, 20, normal=False)[0] < 0.01 for size in (16, 64, 256))
+
+
+def test_a_function_that_is_never_called() -> None:
+    """The published numbers do not depend on the network above them, which is not even their input."""
+    namespace: dict[str, object] = {"np": np}
+    exec(
+        "def deep_network(x):\n    raise NotImplementedError\n"
+        "def compute_gradient(x):\n    return [abs(np.random.randn(10, 10) * x * (1 - x)).mean()]",
+        namespace,
+    )
+    compute = namespace["compute_gradient"]
+    assert callable(compute)
+    assert compute(np.full((1, 10), 0.5))[0] > 0

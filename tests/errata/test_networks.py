@@ -238,3 +238,43 @@ def test_names_that_are_never_defined(line: str, name: str, value: object) -> No
     with pytest.raises(NameError, match=name):
         run({})
     assert run({name: value}) is not None
+
+
+def test_two_signs_of_the_delta_must_not_be_mixed() -> None:
+    """One sigmoid unit with input 1 and target 1, from weight 0, at a learning rate of 0.1."""
+
+    def train(sign: float, updates: float, steps: int) -> float:
+        weight = 0.0
+        for _ in range(steps):
+            out = 1 / (1 + np.exp(-weight))
+            weight += updates * 0.1 * sign * (1 - out) * slope_by_activation(out)
+        return weight
+
+    assert train(sign=1, updates=1, steps=1) == train(sign=-1, updates=-1, steps=1) == 0.0125
+    assert train(sign=1, updates=-1, steps=1) == -0.0125
+    assert logistic(np.array(train(1, -1, 10_000))) < 0.03
+    assert logistic(np.array(train(1, 1, 10_000))) > 0.97
+
+
+def test_a_second_training_continues_from_the_first() -> None:
+    for seed in range(5):
+        fresh, continued = (xor_without_biases(seed, 0.1, iterations)[1] for iterations in (1, 1001))
+        assert 0.253 < fresh < 0.343
+        assert continued < 0.251
+
+
+def test_document_c_learns_once_its_method_is_attached() -> None:
+    """Its network and update, 10,000 steps at 0.1, each of which prints a line."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        inner, outer = rng.standard_normal((2, 4)), rng.standard_normal((4, 1))
+        inner_bias, outer_bias = np.zeros((1, 4)), np.zeros((1, 1))
+        for _ in range(10_000):
+            hidden = logistic(XOR_INPUTS @ inner + inner_bias)
+            out = logistic(hidden @ outer + outer_bias)
+            d_out = (out - XOR_TARGETS) / 4
+            d_hidden = d_out @ outer.T * slope_by_activation(hidden)
+            outer, outer_bias = outer - 0.1 * hidden.T @ d_out, outer_bias - 0.1 * d_out.sum(axis=0)
+            inner = inner - 0.1 * XOR_INPUTS.T @ d_hidden
+            inner_bias = inner_bias - 0.1 * d_hidden.sum(axis=0)
+        assert np.square(out - XOR_TARGETS).mean() < 0.001

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from shared import CONF
+from shared.compose import compose
 from shared.errors import ConfigError
 from shared.runs.progress import epoch_line
 from tools.results.__main__ import RESULTS, fill_tables, outdated_documents, record_comparison, record_runs
+from tools.results.recipes import RECIPES, recipe_of
 
 
 def metrics(seed: int, accuracy: float, **changes: Any) -> dict[str, Any]:
@@ -160,3 +163,25 @@ def test_best_network_of_each_application_and_data_set(tmp_path: Path) -> None:
         "| [XOR](./apps/xor/README.md) | d | 91.00 % | `better` in torch | 3.0 s |",
         "| [XOR](./apps/xor/README.md) | e | 30.00 % | `m` in torch | 2.0 s |",
     ]
+
+
+def test_a_recipe_is_recognized_by_all_its_keys_but_the_seed() -> None:
+    words = ("+experiment=a12", "seed=3", "trainer.threads=1")
+    assert recipe_of(compose("mnist_cnn", words)) == "a12"
+    with pytest.raises(ConfigError, match="is no recipe"):
+        recipe_of(compose("mnist_cnn", (*words, "optimizer.lr=0.002")))
+
+
+def test_a_table_of_recipes_has_a_row_for_each(tmp_path: Path) -> None:
+    for path in (CONF / "experiment").glob("*.yaml"):
+        assert path.stem in RECIPES
+    runs = [metrics(seed, accuracy) for seed, accuracy in ((1, 0.5), (2, 0.7))]
+    (tmp_path / "recipes.json").write_text(json.dumps([{"recipe": "a7"} | run for run in runs]))
+    for app in ("xor", "mnist_cnn", "imdb_rnn", "resnet_transfer"):
+        (tmp_path / f"{app}.json").write_text("[]")
+    rows = [line for line in fill("recipes", tmp_path).splitlines() if line.startswith("| `")]
+    assert len(rows) == len(RECIPES)
+    assert rows[0].startswith(
+        "| `a7` | A7 | 60.00 % ± 14.14 | 2 | 3.5 s | `two_layer` in numpy | not recorded |"
+    )
+    assert all("| not recorded | - |" in row for row in rows[1:])

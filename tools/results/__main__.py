@@ -4,6 +4,7 @@
     python -m tools.results --check               change nothing; status 5 if a table is out of date
     python -m tools.results --record FOLDER ...   add the runs below FOLDER to the records
     python -m tools.results --sample FOLDER       use this run as the sample of its application
+    python -m tools.results --recipes FOLDER ...  add the runs of published recipes (conf/experiment)
     python -m tools.results --comparison FOLDER   use this run of transfer.mode=compare
 
 The records are in docs/results: APP.json has the metrics of each run, as in its metrics.json. A
@@ -17,6 +18,7 @@ table stands between `<!-- KIND: NAME -->` and `<!-- end of KIND -->`:
     checks: gradients        what `make gradcheck` found
     benchmark: CASE          details of a case of `make bench`
     benchmark: all           all comparisons of `make bench`; `goals`: those with a goal, in short
+    recipes                  the published recipes beside the corrected networks (without NAME)
     gate: NAME               how good the accuracy gate is (tools/results/gate.py)
 """
 
@@ -38,6 +40,7 @@ from shared.runs.reader import read_rows
 from tools import cli
 from tools.results import tables
 from tools.results.gate import gate_block
+from tools.results.recipes import recipes_block, record_recipes
 from tools.results.tables import Run, run_identity
 from tools.runs import SHORTENED
 
@@ -49,6 +52,7 @@ BLOCKS: dict[str, Callable[[str, Path], str]] = {
     "checks": tables.checks_block,
     "benchmark": tables.benchmark_block,
     "gate": gate_block,
+    "recipes": recipes_block,
 }
 RESULTS = ROOT / "docs" / "results"
 DOCUMENTS = ("README.md", "apps/*/README.md", "docs/*.md")
@@ -78,8 +82,8 @@ def record_runs(folders: Iterable[Path], results: Path = RESULTS) -> list[Run]:
     return added
 
 
-def read_complete_run(path: Path) -> Run:
-    """Return the metrics of a complete training, made with committed code.
+def read_complete_run(path: Path, shortened: Sequence[str] = SHORTENED) -> Run:
+    """Return the metrics of a complete training, made with committed code; `shortened` are unwanted keys.
 
     Raises:
         ConfigError: it is unfinished, shortened (debug, limits), or of uncommitted code.
@@ -88,7 +92,7 @@ def read_complete_run(path: Path) -> Run:
     if run["status"] != "done":
         raise ConfigError(f"{path}: its status is {run['status']}; only finished runs can be recorded")
     config = OmegaConf.load(path.with_name("config.yaml"))
-    for key in SHORTENED:
+    for key in shortened:
         if (value := OmegaConf.select(config, key)) is not None:
             raise ConfigError(f"{path}: made with {key}={value}; only complete trainings can be recorded")
     if run["git"]["dirty"] is not False:
@@ -155,6 +159,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = cli.parser("results", __doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--record", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--recipes", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--sample", type=Path, metavar="FOLDER")
     parser.add_argument("--comparison", type=Path, metavar="FOLDER")
     arguments = parser.parse_args(words)
@@ -162,6 +167,10 @@ def main(words: Sequence[str] | None = None) -> int:
     def action() -> int:
         if arguments.record:
             print(f"recorded {len(record_runs(arguments.record))} runs")
+        if arguments.recipes:
+            paths = sorted(path for folder in arguments.recipes for path in folder.rglob("metrics.json"))
+            runs = ((path.parent, read_complete_run(path, ())) for path in paths)
+            print(f"recorded {record_recipes(runs, RESULTS)} runs")
         if arguments.sample:
             record_sample(arguments.sample)
         if arguments.comparison:

@@ -41,7 +41,7 @@ def applications_block(name: str, results: Path) -> str:
         for data, runs in best.items():
             network = f"`{runs[0]['model']}` in {runs[0]['framework']}"
             accuracy = f"{100 * _mean_accuracy(runs):.2f} %"
-            rows.append([f"[{title}](/apps/{app}/README.md)", data, accuracy, network, _training_time(runs)])
+            rows.append([f"[{title}](/apps/{app}/README.md)", data, accuracy, network, training_time(runs)])
     return markdown_table(["application", "data", "best test accuracy", "network", "training"], rows)
 
 
@@ -49,7 +49,7 @@ def _mean_accuracy(runs: Sequence[Run]) -> float:
     return statistics.mean(run["test_accuracy"] for run in runs)
 
 
-def _training_time(runs: Sequence[Run]) -> str:
+def training_time(runs: Sequence[Run]) -> str:
     return f"{statistics.median(run['train_seconds'] for run in runs):.1f} s"
 
 
@@ -62,12 +62,12 @@ def results_block(app: str, results: Path) -> str:
         first = group[0]
         scores = [run["test_accuracy"] for run in group]
         threads = " or ".join(sorted({str(run["hardware"]["threads"]) for run in group}))
-        mean, _, deviation = _mean_and_deviation(scores).partition(" ±")
+        mean, _, deviation = mean_and_deviation(scores).partition(" ±")
         network = [first["dataset"], f"`{first['model']}`", first["framework"], first["precision"]]
         accuracy = f"**{mean}**" + (f" ±{deviation}" if deviation else "")
         spread = f"{100 * min(scores):.2f} to {100 * max(scores):.2f} %"
         size = [f"{first['parameters']:,}", str(first["epochs"])]
-        rows.append([*network, accuracy, spread, str(len(scores)), _training_time(group), threads, *size])
+        rows.append([*network, accuracy, spread, str(len(scores)), training_time(group), threads, *size])
     sizes = " or ".join(f"{size:,}" for size in sorted({run["test_examples"] for run in runs}))
     note = (
         f"Mean ± standard deviation over seeds, on the {sizes} examples of the test set, which each "
@@ -76,7 +76,7 @@ def results_block(app: str, results: Path) -> str:
     return f"{markdown_table(header.split(','), rows)}\n\n{note}{measured_on(runs)}"
 
 
-def _mean_and_deviation(values: Sequence[float]) -> str:
+def mean_and_deviation(values: Sequence[float]) -> str:
     """Return mean and standard deviation of shares of 1, in percent."""
     scores = [100 * value for value in values]
     deviation = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
@@ -112,8 +112,8 @@ def comparison_block(name: str, results: Path) -> str:
     rows = []
     for count in counts:
         gain = [a - b for a, b in zip(scores["finetune", count], scores["scratch", count], strict=True)]
-        means = [_mean_and_deviation(scores[mode, count]) for mode in modes]
-        rows.append([count, *means, _mean_and_deviation(gain).replace("%", "points")])
+        means = [mean_and_deviation(scores[mode, count]) for mode in modes]
+        rows.append([count, *means, mean_and_deviation(gain).replace("%", "points")])
     table = markdown_table(["labeled images per class", *modes, "finetune - scratch"], rows)
     seeds = len(next(iter(scores.values())))
     return (

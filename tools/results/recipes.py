@@ -1,0 +1,88 @@
+"""Recorded runs of the published recipes (conf/experiment), beside the corrected applications."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from shared import CONF
+from shared.compose import compose, read_yaml
+from shared.errors import ConfigError
+from shared.nested import flat
+from shared.output_file import write_json
+from shared.runs.resume import MAY_DIFFER
+from shared.tables import markdown_table
+from tools.results.tables import Run, mean_and_deviation, measured_on, training_time
+
+# The slide of each recipe, and the network of the application that corrects it, with its framework.
+RECIPES = {
+    "a7": ("A7", "two_layer", "numpy"),
+    "a12": ("A12", "mlp", "keras"),
+    "a13": ("A13", "lstm", "keras"),
+    "b11": ("B11", "cnn", "torch"),
+    "b12": ("B12", "rnn", "torch"),
+    "c7": ("C7", "two_layer", "numpy"),
+    "c11": ("C11", "resnet18 frozen from imagenet, 50 a class", "torch"),
+    "d5": ("D5", "two_layer", "numpy"),
+}
+OF_A_SEED = {"seed", "model.published_seed"}
+
+
+def recipe_of(values: dict[str, Any]) -> str:
+    """Return the experiment that the configuration of a run is, apart from its seed.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    given = flat(values)
+    for path in sorted((CONF / "experiment").glob("*.yaml")):
+        if read_yaml(path)["app"] == values["app"]:
+            published = flat(compose(values["app"], (f"+experiment={path.stem}",)))
+            keys = published.keys() - MAY_DIFFER - OF_A_SEED
+            if all(given.get(key) == published[key] for key in keys):
+                return path.stem
+    raise ConfigError(f"a run of {values['app']} is no recipe of conf/experiment: a key differs")
+
+
+def record_recipes(runs: Iterable[tuple[Path, Run]], results: Path) -> int:
+    """Add runs of recipes, folders with their metrics, to the records; return their number."""
+    file = results / "recipes.json"
+    known = json.loads(file.read_text()) if file.exists() else []
+    records = {(run["recipe"], run["seed"]): run for run in known}
+    added = 0
+    for folder, run in runs:
+        values: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        recipe = recipe_of(values)
+        records[recipe, run["seed"]] = {"recipe": recipe} | run
+        added += 1
+    write_json(file, [records[key] for key in sorted(records)])
+    return added
+
+
+def recipes_block(name: str, results: Path) -> str:
+    """Return a row for each recipe: what it reaches, and what the corrected network reaches."""
+    records = json.loads((results / "recipes.json").read_text())
+    header = "recipe,slide,test accuracy,seeds,training,corrected,its test accuracy,its training,command"
+    rows = []
+    for recipe, (slide, model, framework) in RECIPES.items():
+        app = read_yaml(CONF / "experiment" / f"{recipe}.yaml")["app"]
+        runs = [run for run in records if run["recipe"] == recipe]
+        corrected = [
+            run
+            for run in json.loads((results / f"{app}.json").read_text())
+            if (run["model"], run["framework"]) == (model, framework)
+        ]
+        command = f"`.venv/bin/python -m apps.{app} +experiment={recipe}`"
+        row = [f"`{recipe}`", slide, *_scores(runs), f"`{model}` in {framework}"]
+        scores = _scores(corrected)
+        rows.append([*row, scores[0], scores[2], command])
+    return f"{markdown_table(header.split(','), rows)}\n\n{measured_on(records)}"
+
+
+def _scores(runs: list[Run]) -> list[str]:
+    """Return accuracy, number of seeds and time of some runs; dashes if there are none."""
+    if not runs:
+        return ["not recorded", "-", "-"]
+    return [mean_and_deviation([run["test_accuracy"] for run in runs]), str(len(runs)), training_time(runs)]
