@@ -11,5 +11,7 @@ def _interrupt(*_: object) -> None:
 
 
 # Until a training begins (shared/cli.py), nothing needs saving, and imports would print a traceback.
-if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _interrupt)
+if sys.argv[0] == "-m":
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):  # nohup ignores SIGHUP
+            signal.signal(number, _interrupt)

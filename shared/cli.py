@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -44,6 +45,7 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the folder of the sweep, before its first job."""
         Sweep.folder = Path(config.hydra.sweep.dir)
+        console.catch_kills()  # the table is written however the sweep ends
 
 
 def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
@@ -82,7 +84,7 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
 
             return print_help(app, arguments.config_name or app, schema, arguments.overrides)
         words = arguments.overrides
-        resumes = any(word.startswith("trainer.resume=") for word in words)
+        resumes = any(word.lstrip("+").startswith("trainer.resume=") for word in words)
         if arguments.multirun or resumes:  # before the first job
             from shared.config_errors import check_overrides
 
@@ -95,7 +97,10 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting itself
         try:
             hydra.main(config_path=str(CONF), config_name=app, version_base="1.3")(job)()
-        except Exception as error:  # `job` raises none
+        except Exception as error:
+            of_hydra = isinstance(error, HydraException | OmegaConfBaseException | OSError)
+            if Sweep.folder is not None and not of_hydra:
+                raise  # of a launcher: `job` raises none
             from shared.config_errors import composition_error
 
             raise composition_error(schema, error, words, arguments.multirun) from error

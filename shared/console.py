@@ -4,6 +4,7 @@ import errno
 import io
 import signal
 import sys
+import threading
 from typing import Any
 
 
@@ -30,6 +31,8 @@ def ignore_closed_output() -> None:
 
 def catch_kills() -> None:
     """Let SIGTERM, a scheduler's kill, and SIGHUP, a closed terminal, end this program like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # a launcher's: only the main thread may
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, signal.default_int_handler)

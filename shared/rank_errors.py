@@ -1,4 +1,4 @@
-"""Errors of several processes that train together, which each may have."""
+"""Print errors once that several processes, which train together, may have at the same time."""
 
 import sys
 import time

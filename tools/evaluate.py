@@ -89,6 +89,8 @@ def with_other_data(config: AnyAppConfig, overrides: Sequence[str]) -> AnyAppCon
     words = [f"model={values['model']['name']}", name, "trainer.batch_size=1"]
     same = name == f"data={own}"
     kept = values["data"] if same else getattr(config.data, "READING", ())  # as the network was trained
+    if name == "data=recall" and not same:
+        raise ConfigError("a network that was trained on texts cannot be evaluated on recall")
     words += [f"data.{key}={hydra_text(values['data'][key])}" for key in kept]
     words += [word for word in overrides if word.startswith("data.")]
     values["data"] = config_from_overrides(config.app, type(config), words).data.model_dump()

@@ -71,5 +71,5 @@ class Config(AppConfig):
     @model_validator(mode="after")
     def _padding_is_masked(self) -> "Config":
         if getattr(self.data, "padding", "masked") != "masked":
-            raise ValueError("data.padding=front is not for attention, which needs no filling")
+            raise ValueError("attention needs data.padding=masked (given data.padding=front)")
         return self

@@ -16,7 +16,7 @@ from shared.data.config import Texts
 from shared.data.recall import RecallData
 from shared.data.sequences import UNKNOWN
 from shared.data.text import tokenizer
-from shared.data.text_sets import DESCRIBE_IDS, known_words
+from shared.data.text_sets import describe_ids, known_words
 from shared.errors import ConfigError
 from shared.training.frameworks import network_module
 from shared.training.losses import class_probabilities
@@ -110,7 +110,7 @@ def top_weights(names: Sequence[str], weights: NDArray[np.float64]) -> str:
 def describe_input(run: FinishedRun[Config]) -> str:
     """Return what the exported network takes."""
     if not isinstance(run.data, RecallData):
-        return DESCRIBE_IDS
+        return describe_ids(run.config.data)
     keys = len(run.data.vocabulary) - len(run.data.classes) - 1
     return (
         f"ids (batch, length): key, value, ..., key that is asked for; keys are 1 to {keys}, "

@@ -18,7 +18,7 @@ from apps.imdb_rnn.train import build_learner
 from shared.application import Application, Export, FinishedRun, Prediction
 from shared.data.sequences import UNKNOWN, Documents
 from shared.data.text import TextData, tokenizer
-from shared.data.text_sets import DESCRIBE_IDS, known_words
+from shared.data.text_sets import describe_ids, known_words
 from shared.input_file import read_verified
 from shared.runs.reader import load_weights
 from shared.training.frameworks import network_module
@@ -121,6 +121,6 @@ APPLICATION = Application(
     lambda own, texts, config: split(texts, config)[2],
     predict,
     input_help="a text; - reads it from standard input",
-    export=Export("ids", ("batch", "length"), lambda run: DESCRIBE_IDS, exportable),
+    export=Export("ids", ("batch", "length"), lambda run: describe_ids(run.config.data), exportable),
     load_other_data=load_data,
 )

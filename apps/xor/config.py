@@ -34,7 +34,7 @@ class Config(AppConfig):
     trace: Annotated[
         Count | None,
         Field(
-            description="print the loss of every N-th step, and the outputs with eight digits, as tutorials"
+            description="print the loss of every N-th step and the outputs with eight digits; null: neither"
         ),
     ] = None
 

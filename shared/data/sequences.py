@@ -31,7 +31,7 @@ class Documents:
         """Return the documents at the positions `which`, in that order."""
         chosen = [self.ids[:0], *(self.ids[self.offsets[n] : self.offsets[n + 1]] for n in which)]
         offsets = np.concatenate([[0], np.cumsum(self.lengths[which])])
-        return Documents(np.concatenate([self.ids[:0], *chosen]), offsets, self.labels[which])
+        return Documents(np.concatenate(chosen), offsets, self.labels[which])
 
 
 class Sequences:

@@ -13,17 +13,20 @@ from shared.config import AppConfig
 from shared.data import imdb, reviews
 from shared.data.config import Imdb, Reviews, TextFolder, Texts
 from shared.data.examples import Examples, hold_back
-from shared.data.sequences import PAD, UNKNOWN, Documents, Sequences, fill_in_front
-from shared.data.text import Encoding, Settings, TextData, load_folder, tokenizer
+from shared.data.sequences import UNKNOWN, Documents, Sequences, fill_in_front
+from shared.data.text import SPECIALS, Encoding, Settings, TextData, load_folder, tokenizer
 from shared.errors import ConfigError
 
 FILLER = "<fill>"
+NO_WORDS = {*SPECIALS, FILLER}
 
-# What an exported network takes, for a reader who has only the file.
-DESCRIBE_IDS = (
-    "ids (batch, length): an id is a line of the run's vocabulary.txt, counted from 0, and 0 is "
-    "padding, on the right"
-)
+
+def describe_ids(data: Any) -> str:
+    """Return what an exported network takes, for a reader who has only the file."""
+    ids = "an id is a line of the run's vocabulary.txt, counted from 0"
+    if data.padding == "front":
+        return f"ids (batch, {data.longest}): {ids}; texts are filled up in front with the id of {FILLER}"
+    return f"ids (batch, length): {ids}, and 0 is padding, on the right"
 
 
 def load_texts(config: AppConfig, own: Any = None) -> TextData:
@@ -111,13 +114,13 @@ def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list
     if not words:
         raise ConfigError("the text has no words")
     words = words[-data.longest :] if data.keep == "last" else words[: data.longest]
-    ids_of = {word: number for number, word in enumerate(vocabulary) if number != PAD}
+    ids_of = {word: number for number, word in enumerate(vocabulary) if word not in NO_WORDS}
     ids = np.array([ids_of.get(word, UNKNOWN) for word in words], np.int64)
     words = [word[:40] for word in words]  # to be shown
     if (ids == UNKNOWN).all():
         raise ConfigError(
             f"the network knows none of these words: {' '.join(words[:5])}"
-            f"{' ...' if len(words) > 5 else ''}; its vocabulary has {len(vocabulary) - 2:,} words"
+            f"{' ...' if len(words) > 5 else ''}; its vocabulary has {len({*vocabulary} - NO_WORDS):,} words"
         )
     filling = data.longest - len(ids) if data.padding == "front" else 0
     return words, np.concatenate([np.full(filling, len(vocabulary) - 1), ids])

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from hydra.conf import HydraConf
 from shared.errors import INTERRUPTED_STATUS, ConfigError, DataError, SuiteError, TrainingDiverged
 from shared.files import write_atomically
 from shared.output_file import write_result
+from shared.runs.repeat import hydra_text
 from shared.tables import text_table
 
 FILE = "sweep.csv"  # in the folder of the sweep
@@ -71,8 +73,9 @@ def write_summary(sweep_id: str, folder: Path) -> list[int]:
     except OSError as error:  # the runs are complete, and the table is on the screen
         print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr)
     if any(job.exit_status == INTERRUPTED_STATUS for job in jobs):
-        again = f"repeat the command with hydra.sweep.dir={folder}, which refuses those that have begun"
-        print(f"for the jobs that have not begun, {again}", file=sys.stderr)
+        again = shlex.quote(f"hydra.sweep.dir={hydra_text(str(folder))}")
+        advice = f"to run the remaining jobs, repeat the command with {again}"
+        print(f"{advice}; those that have begun are refused", file=sys.stderr)
     return [job.exit_status for job in jobs]
 
 

@@ -28,6 +28,10 @@ ADDED = {
     for key, field in schema.model_fields.items()
     if not field.is_required()
 }
+ADDED |= {"pixels", "trace", "data.padding"}  # of some applications
+ADDED |= {
+    f"model.{key}" for key in ("activation", "embedding_std", "init", "pool", "readout", "recurrent_dropout")
+}
 # Keys that older runs lack, with the value that they were made with, which is not the default.
 BEFORE = {"model.pooling": "plain"}
 
@@ -48,7 +52,7 @@ def resume_command(app: str, overrides: Sequence[str], folder: Path | None) -> s
     """
     from shared.runs.resume import MAY_DIFFER
 
-    words = {word.partition("=")[0]: word for word in overrides}
+    words = {word.partition("=")[0].lstrip("+"): word for word in overrides}
     words["trainer.resume"] = f"trainer.resume={hydra_text(str(folder))}"
     given = [word for key, word in words.items() if key in MAY_DIFFER]
     return shlex.join([PYTHON, "-m", f"apps.{app}", *given])

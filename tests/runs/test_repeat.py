@@ -115,3 +115,21 @@ def test_the_reader_reads_what_omegaconf_writes(app: str, words: list[str], tmp_
     path = tmp_path / "config.yaml"
     path.write_text(OmegaConf.to_yaml(values))
     assert read_values(tmp_path) == values
+
+
+@pytest.mark.parametrize(
+    ("app", "words", "missing"),
+    [
+        ("xor", [], "trace model.init"),
+        ("mnist_cnn", ["model=cnn"], "pixels model.pool"),
+        ("mnist_cnn", ["model=mlp"], "pixels model.activation model.init"),
+        ("imdb_rnn", ["model=rnn"], "model.readout model.embedding_std model.recurrent_dropout data.padding"),
+    ],
+)
+def test_runs_from_before_the_recipes_are_repeated(app: str, words: list[str], missing: str) -> None:
+    values = values_of(app, words)
+    expected = rerun_overrides(values)
+    for key in missing.split():
+        section, _, name = key.rpartition(".")
+        del (values[section] if section else values)[name]
+    assert rerun_overrides(values) == expected

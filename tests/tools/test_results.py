@@ -168,7 +168,9 @@ def test_best_network_of_each_application_and_data_set(tmp_path: Path) -> None:
 def test_a_recipe_is_recognized_by_all_its_keys_but_the_seed() -> None:
     words = ("+experiment=a12", "seed=3", "trainer.threads=1")
     assert recipe_of(compose("mnist_cnn", words)) == "a12"
-    with pytest.raises(ConfigError, match="is no recipe"):
+    with pytest.raises(
+        ConfigError, match=r"not a recipe of conf/experiment: optimizer.lr=0.002 \(there 0.001\)"
+    ):
         recipe_of(compose("mnist_cnn", (*words, "optimizer.lr=0.002")))
 
 

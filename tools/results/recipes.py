@@ -12,7 +12,7 @@ from shared.compose import compose, read_yaml
 from shared.errors import ConfigError
 from shared.nested import flat
 from shared.output_file import write_json
-from shared.runs.resume import MAY_DIFFER
+from shared.runs.resume import MAY_DIFFER, differences
 from shared.tables import markdown_table
 from tools.results.tables import Run, mean_and_deviation, measured_on, training_time
 
@@ -36,14 +36,16 @@ def recipe_of(values: dict[str, Any]) -> str:
     Raises:
         ConfigError: it is none.
     """
-    given = flat(values)
+    given, closest = flat(values), ""
     for path in sorted((CONF / "experiment").glob("*.yaml")):
         if read_yaml(path)["app"] == values["app"]:
             published = flat(compose(values["app"], (f"+experiment={path.stem}",)))
             keys = published.keys() - MAY_DIFFER - OF_A_SEED
-            if all(given.get(key) == published[key] for key in keys):
+            before, now = ({key: one.get(key) for key in keys} for one in (published, given))
+            if not (differ := differences(before, now)):
                 return path.stem
-    raise ConfigError(f"a run of {values['app']} is no recipe of conf/experiment: a key differs")
+            closest = min(closest or differ, differ, key=len)
+    raise ConfigError(f"not a recipe of conf/experiment: {closest or 'there is none of this application'}")
 
 
 def record_recipes(runs: Iterable[tuple[Path, Run]], results: Path) -> int:
@@ -53,8 +55,13 @@ def record_recipes(runs: Iterable[tuple[Path, Run]], results: Path) -> int:
     records = {(run["recipe"], run["seed"]): run for run in known}
     added = 0
     for folder, run in runs:
+        if run["embedded"] and run["app"] != "xor":
+            raise ConfigError(f"{folder}: trained on {run['dataset']}, which stands in for the recipe's data")
         values: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        recipe = recipe_of(values)
+        try:
+            recipe = recipe_of(values)
+        except ConfigError as error:
+            raise ConfigError(f"{folder}: {error}") from error
         records[recipe, run["seed"]] = {"recipe": recipe} | run
         added += 1
     write_json(file, [records[key] for key in sorted(records)])
