@@ -122,11 +122,11 @@ bless: $(READY) ## record a new baseline for `make regress` (case=NAME) and prin
 	@$(RUN) -m tools.regress --bless $(OVERRIDES)
 
 .PHONY: test
-test: $(READY) ## run the tests, except the slow ones (about 5 minutes)
+test: $(READY) ## run the tests, except the slow ones (about 6 minutes)
 	@$(RUN) -m pytest -n auto --dist worksteal -m 'not slow'
 
 .PHONY: test-slow
-test-slow: $(READY) ## run the slow tests: whole trainings (about 15 minutes)
+test-slow: $(READY) ## run the slow tests: whole trainings (about 20 minutes)
 	@$(RUN) -m pytest -n auto --dist worksteal -m slow
 
 .PHONY: lint

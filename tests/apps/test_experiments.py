@@ -21,7 +21,12 @@ def config_of(experiment: str, folder: Path, *overrides: str) -> Any:
     return app_config(EXPERIMENTS[experiment]["app"], folder, f"+experiment={experiment}", *overrides)
 
 
-@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+SLOW = ("a13", "b12", "c11")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(EXPERIMENTS)]
+)
 def test_every_recipe_runs(name: str, tmp_path: Path) -> None:
     """With `debug=smoke`, and stand-ins for downloads."""
     app, words = EXPERIMENTS[name]["app"], ["debug=smoke"]
@@ -46,7 +51,7 @@ def test_the_printed_trace_of_document_d(tmp_path: Path, forks: Forks) -> None:
 
 def test_document_a_does_not_learn_xor_and_document_c_does(tmp_path: Path) -> None:
     train = importlib.import_module("apps.xor.train").train
-    for seed in range(5):
+    for seed in range(2):  # docs/decks.md has five
         a7 = train(config_of("a7", tmp_path / f"a7_{seed}", f"model.published_seed={seed}"))
         c7 = train(config_of("c7", tmp_path / f"c7_{seed}", f"seed={seed}"))
         assert a7["test_loss"] > 0.2, "mean squared error: a guess has 0.25"
