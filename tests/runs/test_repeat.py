@@ -1,5 +1,6 @@
 """The command that repeats a run really composes to the run's configuration."""
 
+import copy
 import shlex
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def test_the_reader_reads_what_omegaconf_writes(app: str, words: list[str], tmp_
     ],
 )
 def test_runs_from_before_the_recipes_are_repeated(app: str, words: list[str], missing: str) -> None:
-    values = values_of(app, words)
+    values = copy.deepcopy(values_of(app, words))  # which is cached
     expected = rerun_overrides(values)
     for key in missing.split():
         section, _, name = key.rpartition(".")
