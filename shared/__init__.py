@@ -13,7 +13,7 @@ CONF = Path(__file__).parents[1] / "conf"  # the files that Hydra composes
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors arrive as exceptions
 
-# torch's threads wait for each other in a busy loop. libgomp's default of 300,000 rounds slows two trainings
-# on the same cores down by a factor of 8 to 70; 2,000 cost a training alone at most a tenth.
+# torch's threads busy-wait for each other. libgomp's default of 300,000 spins makes two trainings on the same
+# cores 8 to 70 times slower; 2,000 spins slow a single one by at most 15 % (a small network).
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")

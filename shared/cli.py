@@ -38,14 +38,14 @@ OmegaConf.register_new_resolver(
 
 
 class Sweep(Callback):
-    """Learns from Hydra (conf/base.yaml) where the jobs of a sweep leave their results."""
+    """Hydra callback (conf/base.yaml) that remembers the folder of a sweep."""
 
     folder: Path | None = None  # None: this is no sweep
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the folder of the sweep, before its first job."""
         Sweep.folder = Path(config.hydra.sweep.dir)
-        console.catch_kills()  # the table is written however the sweep ends
+        console.treat_kills_as_ctrl_c()  # the table is written however the sweep ends
 
 
 def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
@@ -84,23 +84,17 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
 
             return print_help(app, arguments.config_name or app, schema, arguments.overrides)
         words = arguments.overrides
-        resumes = any(word.lstrip("+").startswith("trainer.resume=") for word in words)
-        if arguments.multirun or resumes:  # before the first job
+        if arguments.multirun:  # before the first job
             from shared.config_errors import check_overrides
 
-            check_overrides(schema, words, arguments.multirun)
-        if resumes:  # the run has its configuration
-            from shared.runs.resume import run_overrides
-
-            place = sys.argv.index(words[0])
-            sys.argv[place:place] = run_overrides(app, schema, words)
+            check_overrides(schema, words, multirun=True)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting itself
         try:
             hydra.main(config_path=str(CONF), config_name=app, version_base="1.3")(job)()
         except Exception as error:
             of_hydra = isinstance(error, HydraException | OmegaConfBaseException | OSError)
             if Sweep.folder is not None and not of_hydra:
-                raise  # of a launcher: `job` raises none
+                raise  # an error of a launcher plugin: `job` itself raises none
             from shared.config_errors import composition_error
 
             raise composition_error(schema, error, words, arguments.multirun) from error
@@ -125,10 +119,15 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
-    config = validate(schema, values, HydraConfig.get().overrides.task)
-    trainer = config.trainer
-    unusual = {config.logger, trainer.compile, trainer.device, trainer.resume, HydraConfig.get().job.chdir}
-    if unusual - {None, False, "auto", "cpu"} or distributed.world_size() > 1:
+    overrides = HydraConfig.get().overrides.task
+    if any(word.lstrip("+").startswith("trainer.resume=") for word in overrides):
+        from shared.runs.resume import resumed_values
+
+        values = resumed_values(schema, values, overrides)
+    config = validate(schema, values, overrides)
+    trainer, chdir = config.trainer, HydraConfig.get().job.chdir
+    unusual = config.logger or trainer.compile or trainer.resume or trainer.device not in ("auto", "cpu")
+    if unusual or chdir or distributed.world_size() > 1:
         from shared import preflight
 
         preflight.check(config)
@@ -138,7 +137,7 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
 def _train(app: str, config: AppConfig, train_module: str) -> None:
     """Train; on Ctrl-C add the command that resumes the run."""
     train: Callable[[AppConfig], object] = importlib.import_module(train_module).train
-    console.catch_kills()
+    console.treat_kills_as_ctrl_c()
     try:
         if distributed.world_size() > 1:
             from shared.torch_distributed import join_processes
@@ -147,7 +146,7 @@ def _train(app: str, config: AppConfig, train_module: str) -> None:
             join_processes(device_of(config.trainer))
         train(config)
     except Interrupted as interrupt:
-        from shared.runs.repeat import resume_command
+        from shared.runs.resume import resume_command
 
         command = resume_command(app, HydraConfig.get().overrides.task, interrupt.folder)
         raise KeyboardInterrupt(f"{interrupt}; resume with: {command}") from None
@@ -167,7 +166,7 @@ def exit_status_of(action: Callable[[], object], full_error: bool = False) -> in
         if distributed.world_size() > 1:
             from shared import rank_errors
 
-            rank_errors.print_once(error)
+            rank_errors.report(error)
         else:
             print(f"error: {error}", file=sys.stderr, flush=True)
         return error.status

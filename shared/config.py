@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-FractionOrNone = Annotated[float, Field(ge=0, lt=1)]
-Probability = Annotated[float, Field(ge=0, lt=1)]
+FractionOrZero = Annotated[float, Field(ge=0, lt=1)]
+Probability = FractionOrZero
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -31,6 +31,11 @@ class Section(BaseModel):
     """A part of a configuration: no unknown keys, no type conversion, no NaN."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def optional_keys(section: type[Section]) -> set[str]:
+    """Return the keys of a section that have a default, because older runs lack them."""
+    return {key for key, field in section.model_fields.items() if not field.is_required()}
 
 
 class OptimizerSection(Section):
@@ -120,21 +125,24 @@ class Trainer(Section):
     ] = 60.0
     resume: Annotated[
         str | None,
-        Field(
-            min_length=1, description="folder of the run to resume; latest: the newest of this application"
-        ),
+        Field(min_length=1, description="folder of the run to resume; latest: the newest interrupted one"),
     ] = None
 
 
 class Data(Section):
     """A data set; each adds its own keys."""
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether a part of the data set is for validation."""
+        return bool(getattr(self, "validation_fraction", 0) or getattr(self, "validation_examples", 0))
+
 
 class SplitData(Data):
     """A data set of which a part is held out for validation."""
 
     validation_fraction: Annotated[
-        FractionOrNone, Field(description="of the training set, held out; the test set stays whole")
+        FractionOrZero, Field(description="of the training set, held out; the test set stays whole")
     ]
     train_limit: Annotated[
         Count | None, Field(description="maximum number of examples, including validation; null: all")
@@ -167,9 +175,8 @@ class AppConfig(Section):
     def _framework_supports_the_keys(self) -> "AppConfig":
         framework, trainer = self.framework, self.trainer
         given = f"(given framework={framework})"
-        held_out = (getattr(self.data, f"validation_{key}", 0) for key in ("fraction", "examples"))
-        if trainer.patience is not None and not any(held_out):
-            raise ValueError("trainer.patience needs a validation set, and there is none; leave it null")
+        if trainer.patience is not None and not self.data.has_validation:
+            raise ValueError("trainer.patience needs a validation set, and there is none; set it to null")
         if getattr(self.optimizer, "formula", "torch") == "keras" and framework == "torch":
             raise ValueError(f"optimizer.formula=keras needs framework=keras or numpy {given}")
         if framework != "torch" and trainer.compile:

@@ -29,7 +29,8 @@ def validation_error(
     check_overrides(schema, overrides)
     applications = literals(schema.model_fields["app"].annotation) if "app" in schema.model_fields else []
     if applications and values.get("app") not in applications:
-        return ConfigError(f"app={values.get('app')}: this configuration is for another application")
+        app, own = values.get("app"), applications[0]
+        return ConfigError(f"this configuration is for {app}, not {own}: start python -m apps.{app}")
     lines = [_describe(schema, fault, values) for fault in error.errors(include_url=False)]
     return ConfigError("\n".join(lines[:2]) + (f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""))
 
@@ -46,7 +47,7 @@ def _describe(schema: type[BaseModel], fault: Mapping[str, Any], values: Mapping
     rule = fault["msg"].removeprefix("Input ")
     found = f"{key} {rule[0].lower()}{rule[1:]} (given {key}={fault['input']})"
     if isinstance(fault["input"], str) and NUMBER.fullmatch(fault["input"]):
-        found += f"; it is text: convert it with oc.decode, or let the shell insert it: {key}=$NAME"
+        found += f"; it is a string: convert it with oc.decode, or let the shell expand it: {key}=$NAME"
     return found
 
 

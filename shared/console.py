@@ -29,8 +29,8 @@ def ignore_closed_output() -> None:
             setattr(sys, name, io.TextIOWrapper(raw, old.encoding, old.errors, None, line_buffering))
 
 
-def catch_kills() -> None:
-    """Let SIGTERM, a scheduler's kill, and SIGHUP, a closed terminal, end this program like Ctrl-C."""
+def treat_kills_as_ctrl_c() -> None:
+    """Let SIGTERM (a scheduler's kill) and SIGHUP (a closed terminal) end this program as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         return  # a launcher's: only the main thread may
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

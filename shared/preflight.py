@@ -1,4 +1,4 @@
-"""Whether a run can begin here with what it asks for beyond one process and a CPU."""
+"""Check that processes, device, compiler, logger and the run to resume are available."""
 
 from hydra.core.hydra_config import HydraConfig
 
@@ -11,7 +11,7 @@ def check(config: AppConfig) -> None:
     """Raise ConfigError if several processes, a GPU, the compiler, a logger or resuming is impossible."""
     if HydraConfig.get().job.chdir:
         raise ConfigError(
-            "hydra.job.chdir=true is not supported: data and outputs would be in the run folder"
+            "hydra.job.chdir=true is not supported: it would put data and outputs into the run folder"
         )
     if distributed.world_size() > 1 and config.framework != "torch":
         raise ConfigError(f"framework={config.framework} runs in one process: start it without torchrun")

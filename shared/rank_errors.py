@@ -9,7 +9,7 @@ from shared.errors import LostProcess, SuiteError
 SAME_ERROR = 5.0  # seconds within which local rank 0 reaches an error that all processes have
 
 
-def print_once(error: SuiteError) -> None:
+def report(error: SuiteError) -> None:
     """Print an error once, although several processes may have it.
 
     Local rank 0 prints at once, and torchrun then ends the others. One that is still there after

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 FALSE_ALARM = 0.001  # how often a training may be called worse although nothing got worse
 TIMEOUT = 120  # seconds; far more than any of the commands needs
 
-# What document D prints at iterations 0, 1000, ..., 9000, and its four outputs to 8 digits
+# What deck D prints at iterations 0, 1000, ..., 9000, and its four outputs to 8 digits
 PUBLISHED_LOSSES = [
     *(0.38038349310856134, 0.24997670387612728, 0.24972913712906816, 0.24883556540840868, 0.2430179563469606),
     *(

@@ -52,8 +52,8 @@ WRONG = {
     'data.root=a"(b)': """twice: 'data.root='"'"'a"(b)'"'"''""",
     "model=[1,2]": "unknown model '[1, 2]'; choose from cnn",
     "+optimizer.lr=1": "An item is already at 'optimizer.lr'.\nEither remove + prefix: 'optimizer.lr=1'",
-    "optimizer.lr=${oc.env:NOTHING,0.1}": "it is text: convert it with oc.decode, or let the shell insert "
-    "it: optimizer.lr=$NAME",
+    "optimizer.lr=${oc.env:NOTHING,0.1}": "it is a string: convert it with oc.decode, or let the shell "
+    "expand it: optimizer.lr=$NAME",
     "hydra.job.chdir=true": "hydra.job.chdir=true is not supported",
     "-m hydra.sweep.dir=/dev/null/sweep": "choose another with hydra.sweep.dir=PATH",
     "-cn nothing": "Cannot find primary config 'nothing'",

@@ -21,15 +21,15 @@ def parser(tool: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
-def run(action: Callable[[], int | None], catch_kills: bool = False) -> int:
+def run(action: Callable[[], int | None], treat_kills_as_ctrl_c: bool = False) -> int:
     """Run `action` and return the exit status of the tool: what it returns, or 0 for None.
 
     A SuiteError is printed in one or two lines and gives its own status; Ctrl-C gives 130. With
-    `catch_kills`, SIGTERM and SIGHUP end the tool as Ctrl-C does.
+    `treat_kills_as_ctrl_c`, SIGTERM and SIGHUP end the tool as Ctrl-C does.
     """
     console.ignore_closed_output()
-    if catch_kills:
-        console.catch_kills()
+    if treat_kills_as_ctrl_c:
+        console.treat_kills_as_ctrl_c()
     try:
         return action() or 0
     except SuiteError as error:

@@ -15,6 +15,7 @@ from typing import Any
 from shared.application import FinishedRun
 from shared.compose import config_from_overrides
 from shared.config import AnyAppConfig, validate
+from shared.config_errors import section_choices
 from shared.errors import ConfigError
 from shared.output_file import write_result
 from shared.runs.progress import test_scores
@@ -89,9 +90,11 @@ def with_other_data(config: AnyAppConfig, overrides: Sequence[str]) -> AnyAppCon
     words = [f"model={values['model']['name']}", name, "trainer.batch_size=1"]
     same = name == f"data={own}"
     kept = values["data"] if same else getattr(config.data, "READING", ())  # as the network was trained
-    if name == "data=recall" and not same:
-        raise ConfigError("a network that was trained on texts cannot be evaluated on recall")
-    words += [f"data.{key}={hydra_text(values['data'][key])}" for key in kept]
+    words += [
+        f"data.{key}={hydra_text(values['data'][key])}"
+        for key in kept
+        if same or name.removeprefix("data=") in section_choices(type(config), "data", key)
+    ]
     words += [word for word in overrides if word.startswith("data.")]
     values["data"] = config_from_overrides(config.app, type(config), words).data.model_dump()
     values["trainer"]["batch_size"] = 1  # nothing is trained: the training set may be of any size

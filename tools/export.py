@@ -89,8 +89,10 @@ def export(run: FinishedRun[Any], path: Path) -> dict[str, Any]:
             f"{run.folder} is a run of {config.framework}: only torch networks can be exported; "
             "train again with framework=torch"
         )
-    if path.suffix != ".onnx" or path.stem == "metrics":
-        raise ConfigError(f"{path}: the name must end in .onnx; metrics.json beside it is the run's")
+    if path.suffix != ".onnx":
+        raise ConfigError(f"{path}: the name must end in .onnx")
+    if path.stem == "metrics":
+        raise ConfigError(f"{path}: its report would replace metrics.json; choose another name")
     if config.trainer.precision == "bfloat16":  # ONNX gets the float32 weights: compare in float32, too
         trainer = config.trainer.model_copy(update={"precision": "float32"})
         run = replace(run, config=config.model_copy(update={"trainer": trainer}))

@@ -7,8 +7,10 @@ from typing import Any
 
 import apps
 from shared.application import Application, FinishedRun
+from shared.config import validate
 from shared.errors import ConfigError, DataError
 from shared.runs.reader import read_status, read_values
+from shared.runs.repeat import app_command, rerun_overrides
 
 OUTPUTS = Path("outputs")
 # Keys that shorten a training: its results are not those of a complete one.
@@ -41,6 +43,11 @@ def latest() -> Path:
     raise ConfigError(f"there is no finished run in {OUTPUTS}; train one, or give its folder")
 
 
+def app_names() -> list[str]:
+    """Return the names of all applications."""
+    return sorted(path.parent.name for path in Path(apps.__path__[0]).glob("*/predict.py"))
+
+
 def application_of(folder: Path) -> Application[Any]:
     """Return the application that made a run; only a folder of apps/ is ever imported.
 
@@ -48,10 +55,25 @@ def application_of(folder: Path) -> Application[Any]:
         ConfigError: the folder is not a run folder, or there is no such application.
     """
     name = read_values(folder)["app"]
-    names = {path.parent.name for path in Path(apps.__path__[0]).glob("*/predict.py")}
-    if not isinstance(name, str) or name not in names:
-        raise ConfigError(f"{folder} is a run of {name!r}; there are {', '.join(sorted(names))}")
+    if name not in app_names():
+        raise ConfigError(f"{folder} is a run of {name!r}; there are {', '.join(app_names())}")
     return importlib.import_module(f"apps.{name}.predict").APPLICATION
+
+
+def rerun_command(values: dict[str, Any]) -> str:
+    """Return the shell command that repeats a run with the configuration `values`, as config.yaml has it.
+
+    Keys that an older run lacks have the default of the schema, which it was made with.
+
+    Raises:
+        ConfigError: there is none (see `rerun_overrides`).
+    """
+    app = values.get("app")
+    if app in app_names():
+        schema = importlib.import_module(f"apps.{app}.config").Config
+        with contextlib.suppress(ConfigError):  # `rerun_overrides` says why
+            values = validate(schema, values).model_dump()
+    return app_command(str(app), rerun_overrides(values))
 
 
 def score_differences(before: dict[str, Any], after: dict[str, Any]) -> str:

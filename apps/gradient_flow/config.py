@@ -24,7 +24,7 @@ class Networks(Section):
     l1: Annotated[NotNegative, Field(description="strength of the L1 penalty")]
     l2: Annotated[NotNegative, Field(description="strength of the L2 penalty")]
     dropout: Annotated[Fraction, Field(description="probability of a zero in dropout")]
-    patience: Annotated[Count, Field(description="trainer.patience of early stopping where that is null")]
+    patience: Annotated[Count, Field(description="patience of early stopping; trainer.patience overrides it")]
 
 
 class FewDigits(Data):

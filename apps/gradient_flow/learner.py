@@ -89,7 +89,7 @@ def fit(
     Only early stopping has a patience. A finished run that is resumed takes no step.
     """
     stop_early = learner.method == "early stopping"
-    patience = config.trainer.patience or config.model.patience if stop_early else None
+    patience = (config.trainer.patience or config.model.patience) if stop_early else None
     trainer = config.trainer.model_copy(update={"patience": patience})
     config = config.model_copy(update={"trainer": trainer})
     plan = Plan(config, partial(shuffled_batches, len(train_set), config.trainer.batch_size, config.seed))

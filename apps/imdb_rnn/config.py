@@ -10,6 +10,12 @@ from shared.data.config import TextChoice
 PairOfProbabilities = Annotated[list[Probability], Field(min_length=2, max_length=2)]
 
 
+Readout = Annotated[
+    Literal["max", "last"],
+    Field(description="what the last layer gets: maximum of each unit over time, or the last state"),
+]
+
+
 class Network(Section):
     name: str
     embedding: Annotated[Count, Field(description="size of the embedding of a word")]
@@ -32,15 +38,12 @@ class Recurrent(Network):
 
 class Lstm(Recurrent):
     name: Literal["lstm"]
-    readout: Annotated[
-        Literal["max", "last"],
-        Field(description="what the last layer gets: maximum of each unit over time, or the last state"),
-    ] = "max"
+    readout: Readout = "max"
 
 
 class Rnn(Recurrent):
     name: Literal["rnn", "rnn_cell"]
-    readout: Annotated[Literal["max", "last"], Field(description="as that of the LSTM")] = "last"
+    readout: Readout = "last"
 
 
 class Bow(Network):

@@ -39,7 +39,7 @@ def gradient_norms(folder: Path) -> dict[str, NDArray[np.float64]]:
     if config.model.name == "bow":
         raise ConfigError(f"{folder}: a bag of words has no time steps; choose an lstm or an rnn")
     if config.data.padding == "front":
-        raise ConfigError(f"{folder}: texts are filled up in front; choose a run with data.padding=masked")
+        raise ConfigError(f"{folder}: its texts are padded at the front; choose one with data.padding=masked")
     _, _, test_set = split(run.data, config)
     longest = config.data.longest
     chosen = np.flatnonzero(test_set.inputs.lengths == longest)[:REVIEWS]

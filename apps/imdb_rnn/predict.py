@@ -98,7 +98,7 @@ def explain(run: FinishedRun[Config], text: str) -> Explanation:
     if len(pairs):  # the two words of a pair share its effect
         effects[:-1] += pairs / 2
         effects[1:] += pairs / 2
-    effects = effects[len(ids) - len(words) :]  # without the filling in front
+    effects = effects[len(ids) - len(words) :]  # without the padding at the front
     return Explanation(
         words,
         int((ids == UNKNOWN).sum()),

@@ -23,8 +23,8 @@ class Pooled(Section):
     pooling: Annotated[
         Pooling,
         Field(
-            description="gradients through max pooling: sparse: by C code that skips the zeros; "
-            "plain: by the framework; auto: sparse where it is faster and there is a C compiler"
+            description="code for the gradients of max pooling; sparse: C code that skips the zeros; "
+            "plain: the framework's; auto: sparse where it is faster and there is a C compiler"
         ),
     ] = "plain"  # runs recorded before this key existed were plain
 
@@ -34,7 +34,7 @@ class Cnn(Pooled):
 
     name: Literal["cnn"]
     dropout: Annotated[PairOfProbabilities, Field(description="after the pooling; before the last layer")]
-    pool: Annotated[Literal["max", "average"], Field(description="of 2x2 values")] = "max"
+    pool: Annotated[Literal["max", "average"], Field(description="kind of the 2x2 pooling layer")] = "max"
 
 
 class FastCnn(Pooled):

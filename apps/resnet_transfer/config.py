@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from shared.config import AppConfig, Count, Data, Fraction, FractionOrNone, NotNegative, Positive, Section
+from shared.config import AppConfig, Count, Data, Fraction, FractionOrZero, NotNegative, Positive, Section
 
 WEIGHTS = ("auto", "imagenet", "source_task", "none")  # anything else is the path of a file
 
@@ -36,7 +36,7 @@ class ResNet(Section):
 
 class Images(Data):
     size: Annotated[int, Field(ge=8, le=512, description="images are scaled to size x size pixels")]
-    validation_fraction: Annotated[FractionOrNone, Field(description="held back before per_class is applied")]
+    validation_fraction: Annotated[FractionOrZero, Field(description="held back before per_class is applied")]
     per_class: Annotated[Count | None, Field(description="labeled training images per class; null: all")]
     test_limit: Annotated[Count | None, Field(description="random subset of the test set; null: all of it")]
     mirror: Annotated[bool, Field(description="augmentation: mirror training images at random")]
@@ -160,7 +160,7 @@ class Config(AppConfig):
                 "choose other weights"
             )
         if self.transfer.mode == "compare" and self.trainer.patience is not None:
-            raise ValueError("transfer.mode=compare does not validate; leave trainer.patience=null")
+            raise ValueError("trainer.patience needs a validation set, which transfer.mode=compare lacks")
         return self
 
 

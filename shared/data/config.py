@@ -19,8 +19,8 @@ class Texts(SplitData):
     padding: Annotated[
         Literal["masked", "front"],
         Field(
-            description="masked: texts are padded to the longest of a batch, and the padding is not read; "
-            "front: all are filled up in front to `longest` words, which networks read like words"
+            description="masked: texts are padded to the longest of a batch, and the network ignores the "
+            "padding; front: every text is padded at the front to data.longest, and the network reads it"
         ),
     ] = "masked"
 

@@ -65,13 +65,11 @@ class Sequences:
         return padded
 
 
-def fill_in_front(
-    documents: Documents, longest: int, keep: Literal["first", "last"], filler: int
-) -> Documents:
-    """Return documents of `longest` tokens each: longer ones are cut, shorter ones begin with `filler`."""
+def pad_front(documents: Documents, longest: int, keep: Literal["first", "last"], pad_id: int) -> Documents:
+    """Return documents of `longest` tokens: longer ones are cut, shorter ones are padded at the front."""
     sequences = Sequences(documents, longest, keep)
     padded, lengths = sequences[:], sequences.lengths[:, None]
-    filled = np.full((len(documents), longest), filler, documents.ids.dtype)
+    filled = np.full((len(documents), longest), pad_id, documents.ids.dtype)
     filled[np.arange(longest) >= longest - lengths] = padded[np.arange(padded.shape[1]) < lengths]
     return Documents(filled.ravel(), longest * np.arange(len(documents) + 1), documents.labels)
 

@@ -100,7 +100,9 @@ def encode(texts: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], sett
     tokens = [
         [tokenize(text) for text in track(split, "splitting texts into words", **bar)] for split in texts
     ]
-    if isinstance(settings, Settings):
+    if not isinstance(settings, Settings):
+        vocabulary = settings
+    else:
         counts = Counter(token for document in tokens[0] for token in document)
         vocab = Vocab(counts, *settings, specials=list(SPECIALS))
         if len(vocab) == len(SPECIALS):
@@ -108,11 +110,11 @@ def encode(texts: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], sett
                 f"no word occurs {settings.min_frequency} times in the {len(tokens[0]):,} training texts: "
                 "add texts, or lower data.min_frequency"
             )
-        settings = tuple(vocab.itos)
+        vocabulary = tuple(vocab.itos)
     # The word "<pad>" in a text is an unknown word.
-    ids_of = {token: number for number, token in enumerate(settings) if number != PAD}
+    ids_of = {token: number for number, token in enumerate(vocabulary) if number != PAD}
     train, test = (_documents(*pair, ids_of) for pair in zip(tokens, labels, strict=True))
-    return train, test, settings
+    return train, test, vocabulary
 
 
 def _documents(tokens: Sequence[Sequence[str]], labels: Sequence[int], ids_of: dict[str, int]) -> Documents:

@@ -13,19 +13,19 @@ from shared.config import AppConfig
 from shared.data import imdb, reviews
 from shared.data.config import Imdb, Reviews, TextFolder, Texts
 from shared.data.examples import Examples, hold_back
-from shared.data.sequences import UNKNOWN, Documents, Sequences, fill_in_front
+from shared.data.sequences import UNKNOWN, Documents, Sequences, pad_front
 from shared.data.text import SPECIALS, Encoding, Settings, TextData, load_folder, tokenizer
 from shared.errors import ConfigError
 
-FILLER = "<fill>"
-NO_WORDS = {*SPECIALS, FILLER}
+FRONT_PAD = "<fill>"
+SPECIAL = {*SPECIALS, FRONT_PAD}
 
 
 def describe_ids(data: Any) -> str:
     """Return what an exported network takes, for a reader who has only the file."""
     ids = "an id is a line of the run's vocabulary.txt, counted from 0"
     if data.padding == "front":
-        return f"ids (batch, {data.longest}): {ids}; texts are filled up in front with the id of {FILLER}"
+        return f"ids (batch, {data.longest}): {ids}; texts are padded at the front with the id of {FRONT_PAD}"
     return f"ids (batch, length): {ids}, and 0 is padding, on the right"
 
 
@@ -47,15 +47,15 @@ def load_texts(config: AppConfig, own: Any = None) -> TextData:
             texts = load_folder(Path(data.root), settings, data.test_fraction)
         case Imdb():
             texts = imdb.load(Path(data.root), settings, data.download, data.fallback)
-    return texts if data.padding == "masked" else filled(texts, data)
+    return texts if data.padding == "masked" else padded_at_front(texts, data)
 
 
-def filled(texts: TextData, data: Texts) -> TextData:
-    """Return the texts filled up in front with `FILLER`, the last word of the vocabulary."""
+def padded_at_front(texts: TextData, data: Texts) -> TextData:
+    """Return the texts padded at the front with `FRONT_PAD`, the last word of the vocabulary."""
     words = texts.vocabulary
-    words = words if words[-1] == FILLER else (*words, FILLER)
+    words = words if words[-1] == FRONT_PAD else (*words, FRONT_PAD)
     train, test = (
-        fill_in_front(documents, data.longest, data.keep, len(words) - 1)
+        pad_front(documents, data.longest, data.keep, len(words) - 1)
         for documents in (texts.train, texts.test)
     )
     return replace(texts, train=train, test=test, vocabulary=words)
@@ -95,7 +95,7 @@ def _by_length(documents: Documents, which: NDArray[np.int64]) -> Documents:
 def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list[str], NDArray[np.int64]]:
     """Return the words of a text that a network reads, long ones cut, and their ids, (T,).
 
-    With `data.padding=front`, ids of the filling come before those of the words.
+    With `data.padding=front`, the ids of the padding come first.
 
     Args:
         text: of any length; `-` reads it from standard input.
@@ -114,13 +114,13 @@ def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list
     if not words:
         raise ConfigError("the text has no words")
     words = words[-data.longest :] if data.keep == "last" else words[: data.longest]
-    ids_of = {word: number for number, word in enumerate(vocabulary) if word not in NO_WORDS}
+    ids_of = {word: number for number, word in enumerate(vocabulary) if word not in SPECIAL}
     ids = np.array([ids_of.get(word, UNKNOWN) for word in words], np.int64)
     words = [word[:40] for word in words]  # to be shown
     if (ids == UNKNOWN).all():
         raise ConfigError(
             f"the network knows none of these words: {' '.join(words[:5])}"
-            f"{' ...' if len(words) > 5 else ''}; its vocabulary has {len({*vocabulary} - NO_WORDS):,} words"
+            f"{' ...' if len(words) > 5 else ''}; its vocabulary has {len({*vocabulary} - SPECIAL):,} words"
         )
-    filling = data.longest - len(ids) if data.padding == "front" else 0
-    return words, np.concatenate([np.full(filling, len(vocabulary) - 1), ids])
+    padding = data.longest - len(ids) if data.padding == "front" else 0
+    return words, np.concatenate([np.full(padding, len(vocabulary) - 1), ids])

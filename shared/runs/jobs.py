@@ -74,8 +74,8 @@ def write_summary(sweep_id: str, folder: Path) -> list[int]:
         print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr)
     if any(job.exit_status == INTERRUPTED_STATUS for job in jobs):
         again = shlex.quote(f"hydra.sweep.dir={hydra_text(str(folder))}")
-        advice = f"to run the remaining jobs, repeat the command with {again}"
-        print(f"{advice}; those that have begun are refused", file=sys.stderr)
+        advice = f"sweep interrupted; to run the remaining jobs, repeat the command with {again}"
+        print(f"{advice} (jobs that have begun are refused)", file=sys.stderr)
     return [job.exit_status for job in jobs]
 
 

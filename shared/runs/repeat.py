@@ -11,7 +11,6 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from shared import CONF
 from shared.compose import compose
-from shared.config import AppConfig, OptimizerSection, Trainer
 from shared.errors import ConfigError
 from shared.nested import flat
 
@@ -21,48 +20,18 @@ PYTHON = ".venv/bin/python" if Path(sys.prefix) == CONF.parent / ".venv" else "p
 PLAIN_STRING = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 RESERVED_WORDS = {"null", "true", "false", "nan", "inf"}
 GROUPS = ("model", "data", "optimizer")
-# Keys that older runs lack: they were made with what is now the default.
-ADDED = {
-    f"{prefix}{key}"
-    for prefix, schema in (("", AppConfig), ("trainer.", Trainer), ("optimizer.", OptimizerSection))
-    for key, field in schema.model_fields.items()
-    if not field.is_required()
-}
-ADDED |= {"pixels", "trace", "data.padding"}  # of some applications
-ADDED |= {
-    f"model.{key}" for key in ("activation", "embedding_std", "init", "pool", "readout", "recurrent_dropout")
-}
-# Keys that older runs lack, with the value that they were made with, which is not the default.
-BEFORE = {"model.pooling": "plain"}
 
 
-def rerun_command(values: Mapping[str, Any]) -> str:
-    """Return the shell command that repeats a run with the configuration `values`.
-
-    Raises:
-        ConfigError: there is none (see `rerun_overrides`).
-    """
-    return shlex.join([PYTHON, "-m", f"apps.{values.get('app')}", *rerun_overrides(values)])
-
-
-def resume_command(app: str, overrides: Sequence[str], folder: Path | None) -> str:
-    """Return the shell command that resumes a run, started with these overrides, in its folder.
-
-    It repeats only what a resumed run does not take from its own configuration.
-    """
-    from shared.runs.resume import MAY_DIFFER
-
-    words = {word.partition("=")[0].lstrip("+"): word for word in overrides}
-    words["trainer.resume"] = f"trainer.resume={hydra_text(str(folder))}"
-    given = [word for key, word in words.items() if key in MAY_DIFFER]
-    return shlex.join([PYTHON, "-m", f"apps.{app}", *given])
+def app_command(app: str, overrides: Sequence[str]) -> str:
+    """Return the shell command that starts an application with these overrides."""
+    return shlex.join([PYTHON, "-m", f"apps.{app}", *overrides])
 
 
 def rerun_overrides(values: Mapping[str, Any]) -> list[str]:
     """Return the overrides that compose to the configuration `values`.
 
     Args:
-        values: nested dicts, lists and scalars, as config.yaml has them.
+        values: nested dicts, lists and scalars, with every key of the application.
 
     Raises:
         ConfigError: the application, model, data set or optimizer does not exist, or a key is unknown
@@ -80,9 +49,8 @@ def rerun_overrides(values: Mapping[str, Any]) -> list[str]:
                 raise ConfigError(f"there is no {group} {name}")
             choices.append(f"{group}={name}")
     defaults, wanted = flat(compose(app, tuple(choices))), flat(values)
-    wanted = {key: value for key, value in BEFORE.items() if key in defaults} | wanted
     for one, other, what in ((wanted, defaults, "unknown"), (defaults, wanted, "missing")):
-        if strange := [key for key in one if key not in other and key not in {"run_dir", *ADDED}]:
+        if strange := [key for key in one if key not in other and key != "run_dir"]:
             raise ConfigError(f"made by another version: the key {strange[0]} is {what}")
     differing = [key for key in wanted if key != "run_dir" and wanted[key] != defaults[key]]
     return choices + [f"{key}={hydra_text(wanted[key])}" for key in differing]

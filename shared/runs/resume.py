@@ -3,12 +3,11 @@
 import contextlib
 import fcntl
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from shared import distributed
 from shared.config import AppConfig
@@ -16,7 +15,7 @@ from shared.errors import ConfigError, DataError
 from shared.nested import flat
 from shared.runs.folder import lock_folder
 from shared.runs.reader import read_config, read_status
-from shared.runs.repeat import rerun_overrides
+from shared.runs.repeat import app_command, hydra_text
 
 RUNS = Path("outputs")  # where conf/base.yaml puts run folders
 LATEST = "latest"
@@ -36,25 +35,45 @@ MAY_DIFFER = {
 }
 
 
-def run_overrides(app: str, schema: type[AppConfig], words: Sequence[str]) -> list[str]:
-    """Return the overrides that the run to resume was made with, to be put before those given, `words`.
+def resumed_values(
+    schema: type[AppConfig], composed: dict[str, Any], overrides: Sequence[str]
+) -> dict[str, Any]:
+    """Return the configuration of the run to resume, with the keys that `overrides` set.
 
-    A section that `words` choose, such as `model=mlp`, is left to them; `find_run` refuses what differs.
+    Args:
+        schema: the application's `Config`.
+        composed: the configuration that Hydra composed of `overrides`.
+        overrides: of the command line.
 
     Raises:
         ConfigError: there is no such run.
     """
-    parsed = {one.key_or_group: one for one in OverridesParser.create().parse_overrides(list(words))}
-    given = parsed["trainer.resume"].value()
-    if not isinstance(given, str):  # null; or one of several, each for a job of its own
-        return []
+    given = composed["trainer"]["resume"]
+    if not isinstance(given, str):
+        return composed  # null, or refused by the schema
     try:
-        before = read_config(run_folder(given, app), schema)
+        folder = run_folder(given, composed["app"])
+        before = read_config(folder, schema).model_dump()
     except ConfigError:
         if distributed.rank() == 0:
             raise
-        return []  # on another machine, which has no run folder
-    return [word for word in rerun_overrides(before.model_dump()) if re.split("[.=]", word)[0] not in parsed]
+        return composed  # on another machine, which has no run folder
+    values, ours = OmegaConf.create(before), OmegaConf.create(composed)
+    for key in ("run_dir", *(word.partition("=")[0].lstrip("+") for word in overrides)):
+        if key.partition(".")[0] in composed:  # an experiment is no key
+            OmegaConf.update(values, key, OmegaConf.select(ours, key), merge=False, force_add=True)
+    values.trainer.resume = str(folder)
+    return cast(dict[str, Any], OmegaConf.to_container(values))
+
+
+def resume_command(app: str, overrides: Sequence[str], folder: Path | None) -> str:
+    """Return the shell command that resumes a run, started with these overrides, in its folder.
+
+    It repeats only what a resumed run does not take from its own configuration.
+    """
+    words = {word.partition("=")[0].lstrip("+"): word for word in overrides}
+    words["trainer.resume"] = f"trainer.resume={hydra_text(str(folder))}"
+    return app_command(app, [word for key, word in words.items() if key in MAY_DIFFER])
 
 
 def find_run(config: AppConfig) -> Path:

@@ -109,7 +109,7 @@ def learner_class(framework: str) -> Callable[..., Learner]:
 
 @contextlib.contextmanager
 def undisturbed_import() -> Iterator[None]:
-    """Pause garbage collection, a sixth of the time, and hold Ctrl-C back, which an import may swallow."""
+    """Pause garbage collection, a sixth of the time, and defer Ctrl-C, which an import may swallow."""
     enabled = gc.isenabled()
     gc.disable()
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})

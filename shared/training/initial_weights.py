@@ -1,19 +1,10 @@
 """Initial weights by name, the same in every framework: `model.init`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-# The standard deviation of a normal distribution, or the bound of a uniform one, by fan-in and fan-out.
-NORMAL: dict[str, Callable[[int, int], float]] = {
-    "normal": lambda fan_in, fan_out: 1.0,
-    "he": lambda fan_in, fan_out: (2 / fan_in) ** 0.5,  # He et al. 2015, section 2.2
-}
-UNIFORM: dict[str, Callable[[int, int], float]] = {
-    "glorot": lambda fan_in, fan_out: (6 / (fan_in + fan_out)) ** 0.5  # Glorot and Bengio 2010, equation 16
-}
 
 
 def draw_weights(weights: Mapping[str, NDArray[Any]], init: str, seed: int) -> dict[str, NDArray[Any]]:
@@ -32,10 +23,11 @@ def draw_weights(weights: Mapping[str, NDArray[Any]], init: str, seed: int) -> d
             continue
         keras = name.endswith("kernel")  # (inputs, outputs); elsewhere (outputs, inputs)
         fan_in, fan_out = old.shape if keras else old.shape[::-1]
-        if init in NORMAL:
-            new = random.normal(0, NORMAL[init](fan_in, fan_out), (fan_out, fan_in))
-        else:
-            bound = UNIFORM[init](fan_in, fan_out)
+        if init == "glorot":  # uniform: Glorot and Bengio 2010, equation 16
+            bound = (6 / (fan_in + fan_out)) ** 0.5
             new = random.uniform(-bound, bound, (fan_out, fan_in))
+        else:  # he: He et al. 2015, section 2.2
+            std = {"normal": 1.0, "he": (2 / fan_in) ** 0.5}[init]
+            new = random.normal(0, std, (fan_out, fan_in))
         drawn[name] = (new.T if keras else new).astype(old.dtype)
     return drawn

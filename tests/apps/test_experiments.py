@@ -1,4 +1,4 @@
-"""The published recipes, conf/experiment: each runs by its name, and its numbers are those of the slide."""
+"""The programs of the decks as experiments, conf/experiment: each runs, and its numbers are the slide's."""
 
 import importlib
 from pathlib import Path
@@ -27,7 +27,7 @@ SLOW = ("a13", "b12", "c11")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(EXPERIMENTS)]
 )
-def test_every_recipe_runs(name: str, tmp_path: Path) -> None:
+def test_every_experiment_runs(name: str, tmp_path: Path) -> None:
     """With `debug=smoke`, and stand-ins for downloads."""
     app, words = EXPERIMENTS[name]["app"], ["debug=smoke"]
     words += ["data.download=false"] if app != "xor" else []
@@ -41,7 +41,7 @@ def test_every_recipe_runs(name: str, tmp_path: Path) -> None:
     assert metrics["framework"] == EXPERIMENTS[name]["framework"]
 
 
-def test_the_printed_trace_of_document_d(tmp_path: Path, forks: Forks) -> None:
+def test_the_printed_trace_of_deck_d(tmp_path: Path, forks: Forks) -> None:
     said = forks.run("apps.xor", "+experiment=d5", f"hydra.run.dir={tmp_path}").stdout.splitlines()
     losses = [float(line.split()[-1]) for line in said if line.startswith("iteration ")]
     assert losses == pytest.approx(PUBLISHED_LOSSES, rel=1e-10)
@@ -49,7 +49,7 @@ def test_the_printed_trace_of_document_d(tmp_path: Path, forks: Forks) -> None:
     assert outputs == [f"{output:.8f}" for output in PUBLISHED_OUTPUTS]
 
 
-def test_document_a_does_not_learn_xor_and_document_c_does(tmp_path: Path) -> None:
+def test_deck_a_does_not_learn_xor_and_deck_c_does(tmp_path: Path) -> None:
     train = importlib.import_module("apps.xor.train").train
     for seed in range(2):  # docs/decks.md has five
         a7 = train(config_of("a7", tmp_path / f"a7_{seed}", f"model.published_seed={seed}"))
@@ -59,7 +59,8 @@ def test_document_a_does_not_learn_xor_and_document_c_does(tmp_path: Path) -> No
 
 
 def test_an_experiment_of_another_application_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^app=mnist_cnn: this configuration is for another application$"):
+    message = r"^this configuration is for mnist_cnn, not xor: start python -m apps\.mnist_cnn$"
+    with pytest.raises(ConfigError, match=message):
         app_config("xor", tmp_path, "+experiment=a12")
 
 

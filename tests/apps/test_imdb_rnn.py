@@ -328,7 +328,7 @@ def test_the_example_that_is_measured_beside_starts_without_tensorflows_notes() 
 
 
 @pytest.mark.parametrize("model", ["lstm", pytest.param("bow", marks=pytest.mark.slow)])
-def test_texts_filled_up_in_front(model: str, tmp_path: Path) -> None:
+def test_texts_padded_at_the_front(model: str, tmp_path: Path) -> None:
     """As Keras's `pad_sequences` does, and predictions for single texts agree."""
     words = [f"model={model}", "debug=smoke", "model.embedding=8", "data.longest=40", "data.padding=front"]
     config = imdb_config(tmp_path, *words)

@@ -18,7 +18,6 @@ import safetensors.numpy
 
 from apps.mnist_cnn.data import load_data, split
 from apps.mnist_cnn.train import build_learner, train
-from shared import charts
 from shared.data import digits
 from shared.errors import ConfigError, TrainingDiverged
 from shared.runs.reader import load_weights
@@ -163,16 +162,7 @@ def test_the_same_seed_gives_the_same_bits_and_no_other_framework_is_imported(
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
 
-def test_early_stopping_tests_keeps_and_draws_the_best_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[Any] = []
-
-    def draw(chart: Any) -> bytes:
-        drawn.append(chart)
-        return b""
-
-    monkeypatch.setattr(charts, "png", draw)
+def test_early_stopping_tests_keeps_and_draws_the_best_weights(tmp_path: Path, figures: list[Any]) -> None:
     words = ["framework=numpy", "model=mlp", "trainer.schedule=constant", "optimizer.lr=0.02"]
     config = mnist_config(tmp_path, *words, "trainer.epochs=30", "trainer.patience=2")
     metrics = train(config)
@@ -183,7 +173,7 @@ def test_early_stopping_tests_keeps_and_draws_the_best_weights(
     assert evaluate(learner, test_set).loss == metrics["test_loss"]
     losses = [float(row["validation_loss"]) for row in csv.DictReader((tmp_path / "history.csv").open())]
     assert evaluate(learner, validation_set).loss == min(losses)
-    for axes in drawn[0].axes:
+    for axes in figures[0].axes:
         (star,) = (line for line in axes.lines if line.get_label() == "test")
         assert star.get_xdata() == [metrics["best_epoch"]]
 

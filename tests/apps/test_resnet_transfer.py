@@ -458,7 +458,7 @@ def test_smaller_training_sets_are_subsets_of_larger_ones_and_disjoint_from_vali
         (["transfer.mode=frozen", "weights=none"], "weights=none would train on the features"),
         (
             ["transfer.mode=compare", "trainer.patience=3"],
-            "compare does not validate; leave trainer.patience",
+            "trainer.patience needs a validation set, which transfer.mode=compare lacks",
         ),
         (["weights=imagenet"], "weights=imagenet needs model.width=64"),
         (["weights=imagnet"], "weights=imagnet: choose one of auto, imagenet, source_task, none"),

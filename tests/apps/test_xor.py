@@ -122,7 +122,7 @@ def test_the_default_recipe_learns_from_every_start(tmp_path: Path) -> None:
         ("optimizer.formula=keras", "optimizer.formula=keras needs framework=keras or numpy"),
         ("data.train_limit=3", "unknown key 'data.train_limit'"),
         ("model.loss=hinge", "model.loss"),
-        ("trainer.patience=3", "trainer.patience needs a validation set, and there is none; leave it null"),
+        ("trainer.patience=3", "trainer.patience needs a validation set, and there is none; set it to null"),
         ("model=published model.init=he", "set model.published_seed=null"),
     ],
 )

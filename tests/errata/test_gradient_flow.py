@@ -98,7 +98,7 @@ def test_standard_normal_weights_explode_with_the_size() -> None:
     assert all(back_through_time(size, 20, normal=False)[0] < 0.01 for size in (16, 64, 256))
 
 
-def test_numbers_of_no_network() -> None:
+def test_printed_gradients_belong_to_no_network() -> None:
     """The slide's second function, the only one called: another "gradient" each time, for the same input."""
     x = np.full((1, 10), 0.5)
     rng = np.random.default_rng(0)

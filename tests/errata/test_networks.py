@@ -263,7 +263,7 @@ def test_a_second_training_continues_from_the_first() -> None:
         assert continued < 0.251
 
 
-def test_document_c_learns_once_its_method_is_attached() -> None:
+def test_deck_c_learns_once_its_method_is_attached() -> None:
     """Its network and update, 10,000 steps at 0.1, each of which prints a line."""
     for seed in range(5):
         rng = np.random.default_rng(seed)

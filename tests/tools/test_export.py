@@ -79,7 +79,7 @@ def test_what_cannot_be_exported_is_said_in_a_line(xor_run: Path, tmp_path: Path
         ([str(own)], "is a run of numpy: only torch networks can be exported; train again"),
         ([str(tmp_path)], "is not a run folder"),
         ([str(xor_run), "--out", str(tmp_path / "network.pt")], "the name must end in .onnx"),
-        ([str(xor_run), "--out", str(xor_run / "metrics.onnx")], "metrics.json beside it is the run's"),
+        ([str(xor_run), "--out", str(xor_run / "metrics.onnx")], "its report would replace metrics.json"),
         ([str(xor_run), "--out", f"{tmp_path}/file/a.onnx"], "cannot write"),
     ):
         assert main(words) == 2

@@ -11,7 +11,7 @@ from shared.compose import compose
 from shared.errors import ConfigError
 from shared.runs.progress import epoch_line
 from tools.results.__main__ import RESULTS, fill_tables, outdated_documents, record_comparison, record_runs
-from tools.results.recipes import RECIPES, recipe_of
+from tools.results.experiments import EXPERIMENTS, experiment_of
 
 
 def metrics(seed: int, accuracy: float, **changes: Any) -> dict[str, Any]:
@@ -165,25 +165,23 @@ def test_best_network_of_each_application_and_data_set(tmp_path: Path) -> None:
     ]
 
 
-def test_a_recipe_is_recognized_by_all_its_keys_but_the_seed() -> None:
+def test_an_experiment_is_recognized_by_all_its_keys_but_the_seed() -> None:
     words = ("+experiment=a12", "seed=3", "trainer.threads=1")
-    assert recipe_of(compose("mnist_cnn", words)) == "a12"
+    assert experiment_of(compose("mnist_cnn", words)) == "a12"
     with pytest.raises(
-        ConfigError, match=r"not a recipe of conf/experiment: optimizer.lr=0.002 \(there 0.001\)"
+        ConfigError, match=r"not an experiment of conf/experiment: optimizer.lr=0.002 \(there 0.001\)"
     ):
-        recipe_of(compose("mnist_cnn", (*words, "optimizer.lr=0.002")))
+        experiment_of(compose("mnist_cnn", (*words, "optimizer.lr=0.002")))
 
 
-def test_a_table_of_recipes_has_a_row_for_each(tmp_path: Path) -> None:
+def test_a_table_of_experiments_has_a_row_for_each(tmp_path: Path) -> None:
     for path in (CONF / "experiment").glob("*.yaml"):
-        assert path.stem in RECIPES
+        assert path.stem in EXPERIMENTS
     runs = [metrics(seed, accuracy) for seed, accuracy in ((1, 0.5), (2, 0.7))]
-    (tmp_path / "recipes.json").write_text(json.dumps([{"recipe": "a7"} | run for run in runs]))
+    (tmp_path / "experiments.json").write_text(json.dumps([{"experiment": "a7"} | run for run in runs]))
     for app in ("xor", "mnist_cnn", "imdb_rnn", "resnet_transfer"):
         (tmp_path / f"{app}.json").write_text("[]")
-    rows = [line for line in fill("recipes", tmp_path).splitlines() if line.startswith("| `")]
-    assert len(rows) == len(RECIPES)
-    assert rows[0].startswith(
-        "| `a7` | A7 | 60.00 % ± 14.14 | 2 | 3.5 s | `two_layer` in numpy | not recorded |"
-    )
+    rows = [line for line in fill("experiments", tmp_path).splitlines() if line.startswith("| `")]
+    assert len(rows) == len(EXPERIMENTS)
+    assert rows[0].startswith("| `a7` | 60.00 % ± 14.14 | 2 | 3.5 s | `two_layer` in numpy | not recorded |")
     assert all("| not recorded | - |" in row for row in rows[1:])

@@ -92,7 +92,7 @@ def test_a_failed_job_does_not_hide_the_others_and_ctrl_c_ends_the_sweep(
     said = capsys.readouterr()
     table = [" ".join(line.split()) for line in said.out.splitlines()[-1 - len(rows) : -1]]
     assert table == [line for *_, line in rows]
-    advice = f"repeat the command with hydra.sweep.dir={tmp_path}; those that have begun are refused"
+    advice = f"repeat the command with hydra.sweep.dir={tmp_path} (jobs that have begun are refused)"
     assert (advice in said.err) == (exit_status == 130)
     assert ("Traceback" in said.err) == (exit_status == 1), "a defect keeps its traceback"
 

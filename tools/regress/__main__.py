@@ -53,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="JSON of the results before")
     parser.add_argument("--results", type=Path, metavar="FILE", help="JSON of the results now")
     arguments = parser.parse_intermixed_args(words)
-    return cli.run(lambda: run(arguments), catch_kills=words is None)
+    return cli.run(lambda: run(arguments), treat_kills_as_ctrl_c=words is None)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -11,8 +11,7 @@ from shared.errors import ConfigError, DataError
 from shared.nested import flat
 from shared.runs.folder import DATE_TIME
 from shared.runs.reader import is_regular_file, load_metrics, read_rows, read_values
-from shared.runs.repeat import rerun_command
-from tools.runs import SHORTENED
+from tools.runs import SHORTENED, rerun_command
 
 NOT_ENDED = "not ended"  # status of a run without metrics.json: it is still training, or was killed
 FORMAT = "%Y-%m-%d_%H-%M-%S"

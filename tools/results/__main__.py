@@ -4,7 +4,7 @@
     python -m tools.results --check               change nothing; status 5 if a table is out of date
     python -m tools.results --record FOLDER ...   add the runs below FOLDER to the records
     python -m tools.results --sample FOLDER       use this run as the sample of its application
-    python -m tools.results --recipes FOLDER ...  add the runs of published recipes (conf/experiment)
+    python -m tools.results --experiments FOLDER ...  add runs of experiments (conf/experiment)
     python -m tools.results --comparison FOLDER   use this run of transfer.mode=compare
 
 The records are in docs/results: APP.json has the metrics of each run, as in its metrics.json. A
@@ -18,7 +18,7 @@ table stands between `<!-- KIND: NAME -->` and `<!-- end of KIND -->`:
     checks: gradients        what `make gradcheck` found
     benchmark: CASE          details of a case of `make bench`
     benchmark: all           all comparisons of `make bench`; `goals`: those with a goal, in short
-    recipes                  the published recipes beside the corrected networks (without NAME)
+    experiments              the experiments beside the corrected networks (without NAME)
     gate: NAME               how good the accuracy gate is (tools/results/gate.py)
 """
 
@@ -39,8 +39,8 @@ from shared.runs.progress import announcement, conclusion, epoch_line
 from shared.runs.reader import read_rows
 from tools import cli
 from tools.results import tables
+from tools.results.experiments import experiments_block, record_experiments
 from tools.results.gate import gate_block
-from tools.results.recipes import recipes_block, record_recipes
 from tools.results.tables import Run, run_identity
 from tools.runs import SHORTENED
 
@@ -52,7 +52,7 @@ BLOCKS: dict[str, Callable[[str, Path], str]] = {
     "checks": tables.checks_block,
     "benchmark": tables.benchmark_block,
     "gate": gate_block,
-    "recipes": recipes_block,
+    "experiments": experiments_block,
 }
 RESULTS = ROOT / "docs" / "results"
 DOCUMENTS = ("README.md", "apps/*/README.md", "docs/*.md")
@@ -159,7 +159,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = cli.parser("results", __doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--record", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--recipes", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--experiments", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--sample", type=Path, metavar="FOLDER")
     parser.add_argument("--comparison", type=Path, metavar="FOLDER")
     arguments = parser.parse_args(words)
@@ -167,10 +167,10 @@ def main(words: Sequence[str] | None = None) -> int:
     def action() -> int:
         if arguments.record:
             print(f"recorded {len(record_runs(arguments.record))} runs")
-        if arguments.recipes:
-            paths = sorted(path for folder in arguments.recipes for path in folder.rglob("metrics.json"))
+        if arguments.experiments:
+            paths = sorted(path for folder in arguments.experiments for path in folder.rglob("metrics.json"))
             runs = ((path.parent, read_complete_run(path, ())) for path in paths)
-            print(f"recorded {record_recipes(runs, RESULTS)} runs")
+            print(f"recorded {record_experiments(runs, RESULTS)} runs")
         if arguments.sample:
             record_sample(arguments.sample)
         if arguments.comparison:

@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = cli.parser("sweep", f"{__doc__}\ndefault ranges:\n{listed}")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args(words)
-    return cli.run(lambda: sweep(arguments.words), catch_kills=True)
+    return cli.run(lambda: sweep(arguments.words), treat_kills_as_ctrl_c=True)
 
 
 def sweep(words: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from shared.output_file import write_result
 from shared.runs.reader import read_metrics, read_values
-from shared.runs.repeat import rerun_command
+from tools.runs import rerun_command
 from tools.sweep.search import Search
 from tools.sweep.study import CUT_SHORT, Study, Trial
 

@@ -97,7 +97,7 @@ class Search(Section):
         """
         schema: type[AppConfig] = importlib.import_module(f"apps.{self.app}.config").Config
         config = config_from_overrides(self.app, schema, [*self.overrides, *overrides])
-        if self.objective.startswith("validation") and getattr(config.data, "validation_fraction", 1) == 0:
+        if self.objective.startswith("validation") and not config.data.has_validation:
             raise ConfigError(f"objective={self.objective} needs data.validation_fraction above 0")
         return config
 

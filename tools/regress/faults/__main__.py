@@ -48,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = cli.parser("regress.faults", __doc__)
     parser.add_argument("words", nargs="*", metavar="NAME or KEY=VALUE")
     arguments = parser.parse_args(words)
-    return cli.run(lambda: run(arguments.words), catch_kills=words is None)
+    return cli.run(lambda: run(arguments.words), treat_kills_as_ctrl_c=words is None)
 
 
 def run(words: Sequence[str]) -> int:

@@ -265,7 +265,7 @@ function configurations() {
 }
 
 function picture({ name, path, address }) {
-  const missing = `${path} is not where it was. Write the page again; with --embed, it can be moved.`;
+  const missing = `${path} was not found. Run make report again; a page written with ARGS=--embed can be moved.`;
   const shown = make("figure", {}, make("img", {
     src: address, alt: name.replace(/\.png$/, ""), loading: "lazy", decoding: "async",
     onerror: () => shown.replaceChildren(make("p", { class: "warn" }, missing)),

@@ -1,4 +1,4 @@
-"""Recorded runs of the published recipes (conf/experiment), beside the corrected applications."""
+"""Recorded runs of the experiments (conf/experiment), beside the corrected networks."""
 
 import json
 from collections.abc import Iterable
@@ -16,21 +16,21 @@ from shared.runs.resume import MAY_DIFFER, differences
 from shared.tables import markdown_table
 from tools.results.tables import Run, mean_and_deviation, measured_on, training_time
 
-# The slide of each recipe, and the network of the application that corrects it, with its framework.
-RECIPES = {
-    "a7": ("A7", "two_layer", "numpy"),
-    "a12": ("A12", "mlp", "keras"),
-    "a13": ("A13", "lstm", "keras"),
-    "b11": ("B11", "cnn", "torch"),
-    "b12": ("B12", "rnn", "torch"),
-    "c7": ("C7", "two_layer", "numpy"),
-    "c11": ("C11", "resnet18 frozen from imagenet, 50 a class", "torch"),
-    "d5": ("D5", "two_layer", "numpy"),
+# For each experiment the network that corrects it, and its framework.
+EXPERIMENTS = {
+    "a7": ("two_layer", "numpy"),
+    "a12": ("mlp", "keras"),
+    "a13": ("lstm", "keras"),
+    "b11": ("cnn", "torch"),
+    "b12": ("rnn", "torch"),
+    "c7": ("two_layer", "numpy"),
+    "c11": ("resnet18 frozen from imagenet, 50 a class", "torch"),
+    "d5": ("two_layer", "numpy"),
 }
 OF_A_SEED = {"seed", "model.published_seed"}
 
 
-def recipe_of(values: dict[str, Any]) -> str:
+def experiment_of(values: dict[str, Any]) -> str:
     """Return the experiment that the configuration of a run is, apart from its seed.
 
     Raises:
@@ -45,44 +45,46 @@ def recipe_of(values: dict[str, Any]) -> str:
             if not (differ := differences(before, now)):
                 return path.stem
             closest = min(closest or differ, differ, key=len)
-    raise ConfigError(f"not a recipe of conf/experiment: {closest or 'there is none of this application'}")
+    raise ConfigError(f"not an experiment of conf/experiment: {closest or 'this application has none'}")
 
 
-def record_recipes(runs: Iterable[tuple[Path, Run]], results: Path) -> int:
-    """Add runs of recipes, folders with their metrics, to the records; return their number."""
-    file = results / "recipes.json"
+def record_experiments(runs: Iterable[tuple[Path, Run]], results: Path) -> int:
+    """Add runs of experiments, folders with their metrics, to the records; return their number."""
+    file = results / "experiments.json"
     known = json.loads(file.read_text()) if file.exists() else []
-    records = {(run["recipe"], run["seed"]): run for run in known}
+    records = {(run["experiment"], run["seed"]): run for run in known}
     added = 0
     for folder, run in runs:
         if run["embedded"] and run["app"] != "xor":
-            raise ConfigError(f"{folder}: trained on {run['dataset']}, which stands in for the recipe's data")
+            raise ConfigError(
+                f"{folder}: trained on {run['dataset']}, which replaces the data of the experiment"
+            )
         values: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
         try:
-            recipe = recipe_of(values)
+            experiment = experiment_of(values)
         except ConfigError as error:
             raise ConfigError(f"{folder}: {error}") from error
-        records[recipe, run["seed"]] = {"recipe": recipe} | run
+        records[experiment, run["seed"]] = {"experiment": experiment} | run
         added += 1
     write_json(file, [records[key] for key in sorted(records)])
     return added
 
 
-def recipes_block(name: str, results: Path) -> str:
-    """Return a row for each recipe: what it reaches, and what the corrected network reaches."""
-    records = json.loads((results / "recipes.json").read_text())
-    header = "recipe,slide,test accuracy,seeds,training,corrected,its test accuracy,its training,command"
+def experiments_block(name: str, results: Path) -> str:
+    """Return a row for each experiment: what it reaches, and what the corrected network reaches."""
+    records = json.loads((results / "experiments.json").read_text())
+    header = "experiment,accuracy,seeds,training,corrected network,its accuracy,its training,command"
     rows = []
-    for recipe, (slide, model, framework) in RECIPES.items():
-        app = read_yaml(CONF / "experiment" / f"{recipe}.yaml")["app"]
-        runs = [run for run in records if run["recipe"] == recipe]
+    for experiment, (model, framework) in EXPERIMENTS.items():
+        app = read_yaml(CONF / "experiment" / f"{experiment}.yaml")["app"]
+        runs = [run for run in records if run["experiment"] == experiment]
         corrected = [
             run
             for run in json.loads((results / f"{app}.json").read_text())
             if (run["model"], run["framework"]) == (model, framework)
         ]
-        command = f"`.venv/bin/python -m apps.{app} +experiment={recipe}`"
-        row = [f"`{recipe}`", slide, *_scores(runs), f"`{model}` in {framework}"]
+        command = f"`.venv/bin/python -m apps.{app} +experiment={experiment}`"
+        row = [f"`{experiment}`", *_scores(runs), f"`{model}` in {framework}"]
         scores = _scores(corrected)
         rows.append([*row, scores[0], scores[2], command])
     return f"{markdown_table(header.split(','), rows)}\n\n{measured_on(records)}"
