@@ -297,8 +297,8 @@ def test_in_a_browser_runs_are_sorted_filtered_and_compared(tmp_path: Path, wind
     window.open(f"file://{tmp_path}/runs/moved.html")
     choose(window, "run 1")
     window.run("document.querySelector('.run').scrollIntoView()")
-    advice = "Write the page again; with --embed, it can be moved."
-    assert_soon(window, TEXTS.format("figure"), [f"{runs}/run 1/curves.png is not where it was. {advice}"])
+    advice = "Run make report again; a page written with ARGS=--embed can be moved."
+    assert_soon(window, TEXTS.format("figure"), [f"{runs}/run 1/curves.png was not found. {advice}"])
 
 
 class Listener(BaseHTTPRequestHandler):
