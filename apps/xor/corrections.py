@@ -1,10 +1,10 @@
-"""What each correction of the published programs changes: one training after the other, in NumPy.
+"""The published programs that learn XOR, and what each correction of the last one changes, in NumPy.
 
-A and D are two of the tutorials (docs/errata.md); each variant of D keeps the corrections of those
-before it. All start from weights drawn as in the tutorials (seed 1), in float64, and use all four rows
-in every step.
+A, C and D are the tutorials of docs/errata.md (B does not learn XOR). Every training uses all four rows
+in every step, in float64.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,54 +15,90 @@ from apps.xor.data import examples
 from apps.xor.numpy_model import build_model
 from shared.backprop import SGD
 from shared.runs.folder import RunFolder
+from shared.training.initial_weights import draw_weights
 from shared.training.numpy_learner import build_loss
 
 STEPS = 10_000
 EVERY = 10  # steps between two points of a curve
 
-A: dict[str, Any] = {"inputs": 2, "hidden": 3, "bias": False, "loss": "squared_error"}
-D = {"inputs": 3, "hidden": 4, "bias": True, "loss": "squared_error"}
-CORRECTED = D | {"loss": "binary_cross_entropy"}
-# The network and the learning rate by label. The published gradient lacks its factor 2 / N (N = 4 rows):
-# it is doubled, and takes at 0.1 the steps that the right gradient takes at 0.2.
-VARIANTS = {
-    "published: no biases, doubled gradient, learning rate 0.1": (A, 0.2),
-    "published: biases, doubled gradient, learning rate 0.1": (D, 0.2),
-    "corrected: the gradient": (D, 0.1),
-    "corrected: also the loss, now cross-entropy": (CORRECTED, 0.1),
-    "corrected: also the learning rate, now 1": (CORRECTED, 1.0),
+
+@dataclass(frozen=True)
+class Training:
+    """A network (keys of `TwoLayer`), its learning rate, and the steps that its curve shows."""
+
+    network: dict[str, Any]
+    lr: float
+    first: int = 0
+    last: int = STEPS
+
+
+A = {"inputs": 2, "hidden": 3, "bias": False, "loss": "squared_error", "published_seed": 1}
+C = {"inputs": 2, "hidden": 4, "bias": True, "loss": "binary_cross_entropy", "init": "normal"}
+D = {"inputs": 3, "hidden": 4, "bias": True, "loss": "squared_error", "published_seed": 1}
+D_CROSS_ENTROPY = D | {"loss": "binary_cross_entropy"}
+# The gradients of A and D lack their factor 2 / N (N = 4 rows), which doubles them: at 0.1 they take the
+# steps that the right gradient takes at 0.2.
+TRAININGS = {
+    "A7: no biases, doubled gradient, learning rate 0.1": Training(A, 0.2, last=1000),
+    "A8: continues where A7 ended": Training(A, 0.2, first=1000, last=2000),
+    "C7: normal weights, cross-entropy, learning rate 0.1": Training(C, 0.1),
+    "D5: biases, doubled gradient, learning rate 0.1": Training(D, 0.2),
+    "D5 corrected: the gradient": Training(D, 0.1),
+    "D5 corrected: also the loss, now cross-entropy": Training(D_CROSS_ENTROPY, 0.1),
+    "D5 corrected: also the learning rate, now 1": Training(D_CROSS_ENTROPY, 1.0),
 }
 
 
 def write_corrections(run: RunFolder) -> None:
-    """Train every variant; write corrections.csv and corrections.png, and print the last errors."""
-    from shared import charts
-
-    errors = {label: squared_errors(network, lr) for label, (network, lr) in VARIANTS.items()}
-    steps = np.arange(0, STEPS + 1, EVERY)
-    for number, step in enumerate(steps):
-        run.add_row("corrections.csv", {"step": step, **{label: e[number] for label, e in errors.items()}})
+    """Run every training; write corrections.csv and corrections.png, and print the last errors."""
+    errors = {label: squared_errors(training) for label, training in TRAININGS.items()}
+    for number in range(STEPS // EVERY + 1):
+        values = {label: "" if np.isnan(curve[number]) else curve[number] for label, curve in errors.items()}
+        run.add_row("corrections.csv", {"step": number * EVERY, **values})
     run.write_rows("corrections.csv")
-    title = "XOR: two published programs, and what each correction of the second changes"
-    run.write("corrections.png", charts.log_curves(steps, errors, title, "step", "mean squared error"))
-    print(f"mean squared error after {STEPS:,} steps, one correction after the other:")
-    for label, error in errors.items():
-        print(f"  {error[-1]:.6f}  {label}", flush=True)
+    run.write("corrections.png", draw(errors))
+    print("mean squared error of the published programs, and of D5 with one correction after the other:")
+    for label, training in TRAININGS.items():
+        print(f"  {errors[label][training.last // EVERY]:.6f} after {training.last:6,} steps  {label}")
 
 
-def squared_errors(network: dict[str, Any], lr: float) -> NDArray[np.float64]:
-    """Return the mean of (probability - label)^2 before training and after every tenth step."""
-    config = TwoLayer(name="two_layer", published_seed=1, **network)
+def draw(errors: dict[str, NDArray[np.float64]]) -> bytes:
+    """Return a PNG: on the left the published programs, on the right the corrections of D5."""
+    from shared import charts  # matplotlib takes a second to import
+
+    published = [label for label in errors if "corrected" not in label]
+    corrected = [label for label in errors if label.startswith("D5")]
+    titles = ("published programs", "one correction of D5 after the other")
+    steps = np.arange(0, STEPS + 1, EVERY)
+    chart = charts.figure("XOR", size=(14, 7))
+    panels = chart.subplots(1, 2, sharey=True)
+    for axes, title, labels in zip(panels, titles, (published, corrected), strict=True):
+        for label in reversed(labels):  # the first on top
+            charts.curve(axes, list(errors).index(label), steps, errors[label], label)
+        axes.set_yscale("log")
+        charts.label_axes(axes, "step", "mean squared error", title)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False, reverse=True)
+    return charts.png(chart)
+
+
+def squared_errors(training: Training) -> NDArray[np.float64]:
+    """Return the mean of (probability - label)^2 before training and after every tenth step.
+
+    It is NaN at the steps that the curve of the training does not show.
+    """
+    config = TwoLayer(**({"name": "two_layer", "published_seed": None} | training.network))
     model = build_model(config, np.float64, np.random.default_rng(0))
+    if config.init != "torch":
+        model.load_state_dict(draw_weights(model.state_dict(), config.init, seed=0))
     rows = examples(config.inputs)
     loss, measured = build_loss(config.loss), build_loss("squared_error")
-    optimizer = SGD(model.params, lr=lr)
-    errors = []
-    for step in range(STEPS + 1):
+    optimizer = SGD(model.params, lr=training.lr)
+    errors = np.full(STEPS // EVERY + 1, np.nan)
+    for step in range(training.last + 1):
         logits = model.forward(rows.inputs)
-        if step % EVERY == 0:
-            errors.append(float(measured.forward(logits, rows.labels)))
+        if step >= training.first and step % EVERY == 0:
+            errors[step // EVERY] = measured.forward(logits, rows.labels)
         loss.forward(logits, rows.labels)
         model.backward(loss.backward())
         optimizer.step(model.grads)
-    return np.array(errors)
+    return errors

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from apps.xor.config import Config
-from apps.xor.corrections import EVERY, STEPS, VARIANTS
-from apps.xor.data import examples
-from apps.xor.train import build_learner, train
+from apps.xor.corrections import EVERY, STEPS, TRAININGS
+from apps.xor.data import ROWS, examples
+from apps.xor.train import build_learner, probabilities, train
 from shared.backprop.activations import sigmoid
 from shared.runs.reader import load_weights
 from tests.apps.agreement import FRAMEWORKS
@@ -70,25 +70,44 @@ def test_the_command_prints_table_and_corrections(command: tuple[Path, str]) -> 
     folder, said = command
     assert "test: accuracy 100.00% (4 of 4 right)" in said
     assert "1 xor 0 = 1   network: 0.9" in said
-    assert "one correction after the other" in said
+    assert "with one correction after the other" in said
     assert {path.name for path in folder.iterdir()} == {*FILES.split(), "corrections.csv", "corrections.png"}
 
 
-def test_what_each_correction_changes(command: tuple[Path, str]) -> None:
-    """One after the other: biases, the loss's own gradient, cross-entropy, the learning rate."""
+@pytest.fixture(scope="module")
+def curves(command: tuple[Path, str]) -> list[dict[int, float]]:
+    """The mean squared error by step of each curve of corrections.png, from corrections.csv."""
     with open(command[0] / "corrections.csv") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(0, STEPS + 1, EVERY))
-    curves = [[float(row[label]) for row in rows] for label in VARIANTS]
-    corrected = ["biases", "gradient", "loss", "learning rate"]  # in words, on the chart and in the CSV
-    assert all(what in label for what, label in zip(corrected, list(VARIANTS)[1:], strict=True))
-    no_biases, published, own_gradient, cross_entropy, faster = (curve[-1] for curve in curves)
-    assert published < no_biases / 5
+    return [{int(row["step"]): float(row[label]) for row in rows if row[label]} for label in TRAININGS]
+
+
+def test_what_each_correction_changes(curves: list[dict[int, float]]) -> None:
+    """One after the other: the loss's own gradient, cross-entropy, the learning rate."""
+    corrected = ["gradient", "loss", "learning rate"]  # in words, on the chart and in the CSV
+    assert all(what in label for what, label in zip(corrected, list(TRAININGS)[4:], strict=True))
+    published, own_gradient, cross_entropy, faster = (curve[STEPS] for curve in curves[3:])
     assert own_gradient > 0.2, "half the learning rate: not learned after 10,000 steps"
     assert cross_entropy < published / 5
     assert faster < 1e-5
-    every_thousandth = curves[1][:: 1000 // EVERY][:10]
+    every_thousandth = [curves[3][step] for step in range(0, STEPS, 1000)]
     np.testing.assert_allclose(every_thousandth, PUBLISHED_LOSSES, rtol=1e-10)
+
+
+def test_the_curves_of_published_programs(curves: list[dict[int, float]], tmp_path: Path) -> None:
+    """A7 does not learn, A8 starts where A7 ended, C7 and D5 learn; A7 and C7 are the experiments."""
+    a7, a8, c7, d5 = curves[:4]
+    assert (min(a7), max(a7), min(a8), max(a8)) == (0, 1000, 1000, 2000)
+    assert a8[1000] == a7[1000] > 0.24
+    assert c7[STEPS] < 0.0005
+    assert d5[STEPS] < 0.005
+    for experiment, curve in (("+experiment=a7", a7), ("+experiment=c7", c7)):
+        config = xor_config(tmp_path, experiment)
+        learner, rows = build_learner(config), examples(config.model.inputs)
+        list(take_steps(learner, rows, [(np.arange(4), config.optimizer.lr)] * 500))
+        errors = probabilities(learner, config, ROWS) - rows.labels
+        np.testing.assert_allclose(np.mean(errors**2), curve[500], rtol=1e-9)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
