@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from apps.mnist_cnn.data import gray_table
 from shared.data import mnist
 from shared.data.fetch import FileSet, RemoteFile, archives_folder
 from shared.errors import DataError
-from tests.helpers import ROOT
+from tests.helpers import ROOT, mnist_config
 
 
 def to_idx(array: np.ndarray) -> bytes:
@@ -82,3 +83,23 @@ def test_the_real_mnist_has_the_published_counts_and_mean(tmp_path: Path) -> Non
     mean = np.average(values, weights=counts)
     assert round(mean, 4) == 0.1307  # the constants that MNIST examples normalize with
     assert round(np.average((values - mean) ** 2, weights=counts) ** 0.5, 4) == 0.3081
+
+
+def test_torchvision_reads_the_same_digits(tmp_path: Path) -> None:
+    """Its constants are ours, rounded to four digits."""
+    if archives_folder() is None:
+        pytest.skip("the environment variable DATA_ARCHIVES is not set: no MNIST to read")
+    from tools.bench.loader import torchvision_mnist
+
+    ours = mnist.load(tmp_path, False, fallback=None)
+    images = {True: ours.train_images, False: ours.test_images}
+    labels = {True: ours.train_labels, False: ours.test_labels}
+    for train in (True, False):
+        (tmp_path / str(train)).mkdir()
+        theirs = torchvision_mnist(tmp_path / str(train), tmp_path / "mnist", train)
+        np.testing.assert_array_equal(images[train], theirs.data.numpy())
+        np.testing.assert_array_equal(labels[train], theirs.targets.numpy())
+    table = gray_table(ours, mnist_config(tmp_path))
+    image, label = theirs[0]
+    assert label == ours.test_labels[0]
+    np.testing.assert_allclose(table[ours.test_images[:1]], image.numpy(), rtol=0, atol=5e-4)
