@@ -6,6 +6,7 @@
     python -m tools.results --sample FOLDER       use this run as the sample of its application
     python -m tools.results --experiments FOLDER ...  add runs of experiments (conf/experiment)
     python -m tools.results --comparison FOLDER   use this run of transfer.mode=compare
+    python -m tools.results --pictures FOLDER ... use these runs' pictures in the documents that show them
 
 The records are in docs/results: APP.json has the metrics of each run, as in its metrics.json. A
 table stands between `<!-- KIND: NAME -->` and `<!-- end of KIND -->`:
@@ -15,6 +16,7 @@ table stands between `<!-- KIND: NAME -->` and `<!-- end of KIND -->`:
     sample: APP              what the sample run printed; its learning curves are APP.png
     comparison: APP          a run of transfer.mode=compare; its chart is APP_comparison.png
     comparison: APP_NUMBER   one with a single number of images per class
+    pictures: APP            which runs drew the pictures of an application
     checks: gradients        what `make gradcheck` found
     benchmark: CASE          details of a case of `make bench`
     benchmark: all           all comparisons of `make bench`; `goals`: those with a goal, in short
@@ -41,6 +43,7 @@ from tools import cli
 from tools.results import tables
 from tools.results.experiments import experiments_block, record_experiments
 from tools.results.gate import gate_block
+from tools.results.pictures import pictures_block, record_pictures
 from tools.results.tables import Run, run_identity
 from tools.runs import SHORTENED
 
@@ -53,6 +56,7 @@ BLOCKS: dict[str, Callable[[str, Path], str]] = {
     "benchmark": tables.benchmark_block,
     "gate": gate_block,
     "experiments": experiments_block,
+    "pictures": pictures_block,
 }
 RESULTS = ROOT / "docs" / "results"
 DOCUMENTS = ("README.md", "apps/*/README.md", "docs/*.md")
@@ -147,10 +151,14 @@ def fill_tables(text: str, results: Path, folder: Path = ROOT) -> str:
     return BLOCK.sub(block, text)
 
 
+def documents() -> list[Path]:
+    """Return the documents that may have tables and pictures."""
+    return [path for pattern in DOCUMENTS for path in sorted(ROOT.glob(pattern))]
+
+
 def outdated_documents(results: Path = RESULTS) -> dict[Path, str]:
     """Return the new text of each document whose tables differ from the records."""
-    paths = [path for pattern in DOCUMENTS for path in sorted(ROOT.glob(pattern))]
-    texts = {path: fill_tables(path.read_text(), results, path.parent) for path in paths}
+    texts = {path: fill_tables(path.read_text(), results, path.parent) for path in documents()}
     return {path: text for path, text in texts.items() if text != path.read_text()}
 
 
@@ -162,6 +170,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--experiments", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--sample", type=Path, metavar="FOLDER")
     parser.add_argument("--comparison", type=Path, metavar="FOLDER")
+    parser.add_argument("--pictures", nargs="+", type=Path, metavar="FOLDER")
     arguments = parser.parse_args(words)
 
     def action() -> int:
@@ -175,6 +184,9 @@ def main(words: Sequence[str] | None = None) -> int:
             record_sample(arguments.sample)
         if arguments.comparison:
             record_comparison(arguments.comparison)
+        for folder in arguments.pictures or ():
+            run = read_complete_run(folder / "metrics.json")
+            print(f"recorded {', '.join(record_pictures(folder, run, RESULTS, documents()))}")
         outdated = outdated_documents()
         for path, text in outdated.items():
             if arguments.check:
