@@ -89,7 +89,7 @@ def test_torchvision_reads_the_same_digits(tmp_path: Path) -> None:
     """Its constants are ours, rounded to four digits."""
     if archives_folder() is None:
         pytest.skip("the environment variable DATA_ARCHIVES is not set: no MNIST to read")
-    from tools.bench.loader import torchvision_mnist
+    from tools.bench.torch_loader import torchvision_mnist
 
     ours = mnist.load(tmp_path, False, fallback=None)
     images = {True: ours.train_images, False: ours.test_images}

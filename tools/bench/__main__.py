@@ -40,7 +40,7 @@ CASES = {
     "mnist": ("mnist", "15 minutes with the example, 2 without"),
     "imdb": ("imdb", "10 minutes"),
     "frozen_features": ("frozen", "1 minute"),
-    "loader": ("loader", "1 minute"),
+    "loader": ("torch_loader", "1 minute"),
     "convolution": ("torch_layers", "20 seconds"),
     "recurrent": ("torch_layers", "10 seconds"),
     "arithmetic": ("torch_steps", "30 seconds"),
