@@ -10,8 +10,16 @@ from shared import CONF
 from shared.compose import compose
 from shared.errors import ConfigError
 from shared.runs.progress import epoch_line
-from tools.results.__main__ import RESULTS, fill_tables, outdated_documents, record_comparison, record_runs
+from tools.results.__main__ import (
+    RESULTS,
+    documents,
+    fill_tables,
+    outdated_documents,
+    record_comparison,
+    record_runs,
+)
 from tools.results.experiments import EXPERIMENTS, experiment_of
+from tools.results.pictures import record_pictures
 
 
 def metrics(seed: int, accuracy: float, **changes: Any) -> dict[str, Any]:
@@ -145,6 +153,34 @@ def test_the_recorded_runs_keep_the_promise(model: str, seconds: float) -> None:
     assert len({run["seed"] for run in runs}) >= 5
     assert statistics.mean(run["test_accuracy"] for run in runs) >= 0.99
     assert statistics.median(run["train_seconds"] for run in runs) <= seconds
+
+
+def test_every_picture_of_the_documents_is_from_a_recorded_run() -> None:
+    recorded = {*json.loads((RESULTS / "pictures.json").read_text()), "imdb_gradients.png"}  # of two runs
+    recorded |= {
+        path.with_suffix(".png").name for path in RESULTS.glob("*") if path.suffix in (".txt", ".json")
+    }
+    texts = [path.read_text() for path in documents()]
+    shown = {name for text in texts for name in re.findall(r"/results/(\w+\.png)", text)}
+    assert shown <= recorded & {path.name for path in RESULTS.glob("*.png")}
+
+
+def test_pictures_of_a_run_are_used_where_a_document_shows_them(tmp_path: Path) -> None:
+    run, results, document = tmp_path / "run", tmp_path / "results", tmp_path / "README.md"
+    run.mkdir()
+    (run / "config.yaml").write_text(json.dumps(compose("xor", ("seed=3",))))  # JSON is YAML
+    (run / "decision.png").write_bytes(b"a picture")
+    document.write_text("![x](../../docs/results/xor_decision.png) ![y](docs/results/xor_lost.png)")
+    record = metrics(3, 1.0)
+    assert record_pictures(run, record, results, [document]) == ["xor_decision.png"]
+    assert (results / "xor_decision.png").read_bytes() == b"a picture"
+    text = fill("pictures: xor", results)
+    assert "decision.png: drawn by `.venv/bin/python -m apps.xor" in text
+    assert " seed=3" in text
+    assert "commit 0123456789" in text
+    document.write_text("no picture")
+    with pytest.raises(ConfigError, match="no document shows"):
+        record_pictures(run, record, results, [document])
 
 
 def test_a_changed_number_in_a_document_is_noticed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Both yield every training image once, shuffled, standardized, as torch tensors. 
 the tutorials gives torchvision's data set to a `DataLoader`, which converts one image at a time.
 """
 
+import statistics
 import tempfile
 from collections import deque
 from pathlib import Path
@@ -18,7 +19,7 @@ from shared.compose import config_from_overrides
 from shared.data.examples import Examples
 from shared.training.schedule import shuffled_batches
 from tools.bench.process import DATA, BenchmarkError
-from tools.bench.rows import Measured, comparison_row, time_in_turns
+from tools.bench.rows import Measured, comparison_row, three_digits, time_in_turns
 
 BATCH_SIZE, TURNS = 64, 5
 
@@ -62,4 +63,12 @@ def loader(peers: Path | None, quick: bool) -> Measured:
         found = time_in_turns(contenders, 1 if quick else TURNS, 0, 1)
     what = "the batches of an epoch of MNIST, 60,000 images"
     against = "torchvision.datasets.MNIST in a DataLoader"
-    return [comparison_row(what, found["ours"], against, found["theirs"], None)], []
+    row = comparison_row(what, found["ours"], against, found["theirs"], None)
+    details = [
+        {"60,000 images in batches of 64": name, "seconds": text}
+        for name, text in (
+            ("this suite's loader", three_digits(row.ours)),
+            (against, three_digits(statistics.median(found["theirs"]))),
+        )
+    ]
+    return [row], details
