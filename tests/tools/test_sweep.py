@@ -27,7 +27,7 @@ from tests.forks import Forks
 from tests.helpers import ROOT
 from tools.sweep import results, search, trial
 from tools.sweep.search import Search
-from tools.sweep.study import CUT_SHORT, Report, Study, Trial
+from tools.sweep.study import CUT_SHORT, Outcome, Report, Study, Trial
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -166,10 +166,11 @@ def search_of(**changes: Any) -> Search:
     return Search.model_validate(values | changes)
 
 
-def pretend_training(trial: Trial, report: Report) -> tuple[str, str]:
+def pretend_training(trial: Trial, report: Report) -> Outcome:
     """Report two epochs of a training for which a learning rate of 0.01 is best."""
     value = 0.9 - 0.1 * abs(float(np.log10(trial.params["optimizer.lr"])) + 2)
-    return ("pruned", "") if any(report(epoch, value * epoch / 2) for epoch in (1, 2)) else ("done", "")
+    pruned = any(report(epoch, value * epoch / 2) for epoch in (1, 2))
+    return ("pruned", "", None) if pruned else ("done", "", 2)
 
 
 def params_of(study: Study) -> list[Any]:
@@ -192,7 +193,7 @@ def test_an_interrupted_study_proposes_the_same_values(tmp_path: Path) -> None:
     for _ in range(3):
         study.run(pretend_training)
 
-    def ctrl_c(trial: Trial, report: Report) -> tuple[str, str]:
+    def ctrl_c(trial: Trial, report: Report) -> Outcome:
         report(1, 0.99)
         raise KeyboardInterrupt
 
@@ -208,10 +209,10 @@ def test_an_interrupted_study_proposes_the_same_values(tmp_path: Path) -> None:
 
 def test_a_failed_or_diverged_trial_is_recorded_and_never_the_best(tmp_path: Path) -> None:
     study = Study(tmp_path, search_of(), new=True)
-    study.run(lambda trial, report: ("failed", "exit status -9: out of memory"))
-    study.run(lambda trial, report: ("diverged" if not report(1, 0.99) else "", "the loss is nan"))
+    study.run(lambda trial, report: ("failed", "exit status -9: out of memory", None))
+    study.run(lambda trial, report: ("diverged" if not report(1, 0.99) else "", "the loss is nan", None))
     assert study.best() is None
-    best = study.run(lambda trial, report: ("done" if not report(1, 0.5) else "", ""))
+    best = study.run(lambda trial, report: ("done" if not report(1, 0.5) else "", "", 1))
     assert study.best() == best
     assert [one.status for one in study.trials()] == ["failed", "diverged", "done"]
     assert study.count_finished() == 3
@@ -231,7 +232,7 @@ def test_the_lowest_loss_is_the_best(tmp_path: Path) -> None:
     study = Study(tmp_path, search_of(objective="train_loss"), new=True)
     losses = iter([0.3, 0.1, 0.2])
     for _ in range(3):
-        study.run(lambda trial, report: ("" if report(1, next(losses)) else "done", ""))
+        study.run(lambda trial, report: ("" if report(1, next(losses)) else "done", "", 1))
     best = study.best()
     assert best is not None
     assert best.value == 0.1
@@ -452,6 +453,21 @@ def test_a_study_interrupted_and_resumed_is_the_same_and_gives_the_best_command(
     assert ended_trials(tmp_path / "parts") == ended_trials(tmp_path / "whole")
     assert run_sweep(resume_word, "trials=4").returncode == 0
     assert len(ended_trials(tmp_path / "parts")) == 4
+
+
+@pytest.mark.slow
+def test_with_early_stopping_the_restored_epoch_counts(tmp_path: Path) -> None:
+    words = ["app=mnist_cnn", "framework=numpy", "model=mlp", "data=digits", "optimizer.lr=0.02"]
+    stopping = ["trainer.patience=1", "trainer.epochs=40", "trials=1"]
+    result = run_sweep(*words, *stopping, f"out={tmp_path}/study")
+    assert result.returncode == 0, result.stderr
+    (trial,) = json.loads((tmp_path / "study" / "study.json").read_text())["records"]
+    rows = read_rows(tmp_path / "study" / trial["run"])
+    losses = [row["validation_loss"] for row in rows]
+    best = losses.index(min(losses))
+    assert best < len(rows) - 1 < 39, "it stopped after the best epoch"
+    assert rows[best]["validation_accuracy"] != rows[-1]["validation_accuracy"], "else nothing is tested"
+    assert trial["value"] == rows[best]["validation_accuracy"]
 
 
 @pytest.mark.slow

@@ -12,10 +12,11 @@ KEY=VALUE:
     resume=FOLDER    the study to resume, with the remaining trials, or with more (trials=N)
     others           keys of the application, for all trials; a key with a range is then not searched
 
-Optuna proposes values and learns from what they reach: the validation accuracy after the last epoch
-(xor: the training loss), never anything of the test set. Each trial is a training in a process and a
-run folder of its own. A trial that is worse after an epoch than the median of the earlier ones is
-stopped; one that fails does not end the study. The folder gets study.csv, study.json and study.png.
+Optuna proposes values and learns from what they reach: the validation accuracy after the last epoch,
+or after the one that `trainer.patience` restores (xor: the training loss), never anything of the test
+set. Each trial is a training in a process and a run folder of its own. A trial that is worse after an
+epoch than the median of the earlier ones is stopped; one that fails does not end the study. The folder
+gets study.csv, study.json and study.png.
 
 exit status: 0 done, 2 wrong command or ranges, 3 data missing or damaged, 130 interrupted; that of
 the last trial if none ended well

@@ -31,6 +31,7 @@ STATES = {
     "failed": TrialState.FAIL,
 }
 Report = Callable[[int, float], bool]  # takes an epoch and its value; returns whether to prune
+Outcome = tuple[str, str, int | None]  # status, note, and the epoch whose value counts if it is done
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -42,7 +43,8 @@ class Trial:
     Attributes:
         number: from 0.
         status: done, pruned, diverged, failed, or `CUT_SHORT`.
-        value: the objective after the last epoch; None if no epoch ended.
+        value: the objective after the epoch whose weights the run keeps, the last one unless
+            `trainer.patience` restored another; None if no epoch ended.
         epochs: how many ended.
         seconds: duration; None if it was cut short.
         params: the values by dotted key; those of a choice as on the command line.
@@ -102,10 +104,11 @@ class Study:
         """Return the number of trials that were not cut short."""
         return sum(trial.status != CUT_SHORT for trial in self.trials())
 
-    def run(self, train: Callable[[Trial, Report], tuple[str, str]]) -> Trial:
+    def run(self, train: Callable[[Trial, Report], Outcome]) -> Trial:
         """Propose values, train with them, store and return what came of it.
 
-        `train` takes the trial and a function to report its epochs; it returns status and note.
+        `train` takes the trial and a function to report its epochs; it returns status, note and, if it
+        is done, the epoch that counts.
         """
         seeds = np.random.SeedSequence([self.search.seed, self.count_finished()]).generate_state(1)
         with self._store_errors():
@@ -122,7 +125,7 @@ class Study:
                 return trial.should_prune()
 
         try:
-            status, note = train(self.trials()[trial.number], report)
+            status, note, epoch = train(self.trials()[trial.number], report)
         except BaseException:
             with self._store_errors():
                 self._study.tell(trial, state=TrialState.FAIL)
@@ -130,8 +133,7 @@ class Study:
         with self._store_errors():
             trial.set_user_attr("status", status)
             trial.set_user_attr("note", note)
-            last = values[max(values)] if status == "done" else None
-            self._study.tell(trial, last, STATES[status])
+            self._study.tell(trial, None if epoch is None else values[epoch], STATES[status])
         return self.trials()[trial.number]
 
     @contextlib.contextmanager
@@ -161,7 +163,7 @@ def _from_optuna(one: FrozenTrial) -> Trial:
     return Trial(
         number=one.number,
         status=status,
-        value=values[max(values)] if values else None,
+        value=values[max(values)] if one.value is None and values else one.value,
         epochs=len(values),
         seconds=one.duration.total_seconds() if one.duration and status != CUT_SHORT else None,
         params=dict(one.params),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from shared.errors import DataError, SuiteError, TrainingDiverged
 from shared.runs.folder import CHECKPOINTS
-from shared.runs.reader import read_rows
+from shared.runs.reader import read_metrics, read_rows
 from shared.runs.repeat import hydra_text
 from tools.sweep.results import params_text
 from tools.sweep.search import Search
-from tools.sweep.study import Report, Trial
+from tools.sweep.study import Outcome, Report, Trial
 
 POLL = 0.1  # seconds between two looks at history.csv
 PATIENCE = 60.0  # seconds for a training to end after SIGTERM
@@ -31,8 +31,8 @@ class TrialTrainer:
         self.exit_status = SuiteError.status
         self._folder, self._search = folder, search
 
-    def train(self, trial: Trial, report: Report) -> tuple[str, str]:
-        """Train with the values of a trial and report its epochs; return its status and a note.
+    def train(self, trial: Trial, report: Report) -> Outcome:
+        """Train with the values of a trial, report its epochs, and return what came of it.
 
         Raises:
             DataError: there is no data, for any trial.
@@ -40,13 +40,13 @@ class TrialTrainer:
         search, run = self._search, self._folder / trial.run
         print(f"trial {trial.number}: {params_text(trial)}", flush=True)
         trainer = search.config_of_app(trial.overrides).trainer
-        found = False
+        last: int | None = None
 
         def stop_after(row: Row) -> bool:
-            nonlocal found
+            nonlocal last
             if search.objective not in row:
                 return False
-            found, epoch = True, int(row["epoch"])
+            last = epoch = int(row["epoch"])
             worse = report(epoch, row[search.objective])
             # max_steps may end any epoch, and stopping after the last one saves nothing
             return worse and trainer.max_steps is None and epoch < trainer.epochs
@@ -57,19 +57,19 @@ class TrialTrainer:
         log = run.with_suffix(".txt")
         exit_status = follow(command, run, log, stop_after)
         if exit_status is None:
-            return "pruned", ""
+            return "pruned", "", None
         self.exit_status = exit_status if exit_status >= 0 else SuiteError.status
         last_line = log.read_text(errors="replace").strip().rpartition("\n")[2]
         match exit_status:
             case DataError.status:
                 raise DataError(last_line.removeprefix("error: "))
             case TrainingDiverged.status:
-                return "diverged", last_line
-            case 0 if found:
-                return "done", ""
+                return "diverged", last_line, None
+            case 0 if last is not None:
+                return "done", "", read_metrics(run).get("best_epoch", last)
             case 0:
-                return "failed", f"history.csv has no {search.objective}"
-        return "failed", f"exit status {exit_status}: {last_line}"
+                return "failed", f"history.csv has no {search.objective}", None
+        return "failed", f"exit status {exit_status}: {last_line}", None
 
 
 def follow(command: Sequence[str], folder: Path, log: Path, stop_after: Callable[[Row], bool]) -> int | None:
