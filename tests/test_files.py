@@ -1,12 +1,14 @@
 """Atomic writes and verified reads; tests/data/test_fetch.py fills the disk and kills the process."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
 from shared.files import sha256_of, write_atomically
 from shared.input_file import read_verified
+from shared.output_file import write_result
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
 
@@ -34,3 +36,15 @@ def test_a_file_is_read_if_its_digest_is_the_expected_one(tmp_path: Path) -> Non
     for digest in (ABC[::-1], None, ""):
         with pytest.raises(DataError, match=rf"file is damaged or another file: .* is {ABC[:16]}"):
             read_verified(path, digest)
+
+
+def test_a_result_replaces_no_pipe_and_is_written_through_a_link(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="pipe: it is no regular file; choose another name"):
+        write_result(tmp_path / "pipe", b"new")
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_result(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"new"
