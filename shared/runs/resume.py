@@ -46,11 +46,14 @@ def resumed_values(
         overrides: of the command line.
 
     Raises:
-        ConfigError: there is no such run.
+        ConfigError: there is no such run, or an override sets no key.
     """
     given = composed["trainer"]["resume"]
-    if not isinstance(given, str):
+    if not isinstance(given, str) or not given:
         return composed  # null, or refused by the schema
+    for word in overrides:
+        if word.lstrip("+").partition("=")[0].partition(".")[0] not in composed:  # +experiment=a12, ~pixels
+            raise ConfigError(f"{word}: a run is resumed with its own configuration; leave this out")
     try:
         folder = run_folder(given, composed["app"])
         before = read_config(folder, schema).model_dump()
@@ -60,8 +63,7 @@ def resumed_values(
         return composed  # on another machine, which has no run folder
     values, ours = OmegaConf.create(before), OmegaConf.create(composed)
     for key in ("run_dir", *(word.partition("=")[0].lstrip("+") for word in overrides)):
-        if key.partition(".")[0] in composed:  # an experiment is no key
-            OmegaConf.update(values, key, OmegaConf.select(ours, key), merge=False, force_add=True)
+        OmegaConf.update(values, key, OmegaConf.select(ours, key), merge=False, force_add=True)
     values.trainer.resume = str(folder)
     return cast(dict[str, Any], OmegaConf.to_container(values))
 

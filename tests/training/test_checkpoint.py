@@ -455,6 +455,8 @@ def test_the_folder_of_a_run_is_enough_to_resume_it(
         ("data.shift=1", f"{refused}data.shift=1 (there 0)"),
         ("trainer.epochs=5", f"{refused}trainer.epochs=5 (there 2)"),
         ("model=cnn", f"{refused}model.name=cnn (there mlp), "),
+        ("+experiment=a12", "+experiment=a12: a run is resumed with its own configuration; leave this out"),
+        ("~pixels", "~pixels: a run is resumed with its own configuration; leave this out"),
         ("", "resuming after step 5 of 8"),
         ("trainer.epochs=5", "this run is done; to train for more epochs, start a new run"),
     ):
