@@ -120,6 +120,8 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     overrides = HydraConfig.get().overrides.task
+    if any(word.startswith("run_dir=") for word in overrides):
+        raise ConfigError("run_dir: set hydra.run.dir=PATH instead (with -m: hydra.sweep.dir=PATH)")
     if any(word.lstrip("+").startswith("trainer.resume=") for word in overrides):
         from shared.runs.resume import resumed_values
 

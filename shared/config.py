@@ -15,7 +15,7 @@ FractionOrZero = Annotated[float, Field(ge=0, lt=1)]
 Probability = FractionOrZero
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Eps = Annotated[Positive, Field(description="added to the denominator")]
 Init = Annotated[

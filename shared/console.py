@@ -10,17 +10,17 @@ from typing import Any
 
 class _Output(io.FileIO):
     def write(self, data: Any) -> int:
-        """Write, or drop what nobody can read any more."""
+        """Write, or drop what nobody can read any more, or what no longer fits on the disk."""
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):
+            if error.errno not in (errno.EPIPE, errno.EIO, errno.ENOSPC):
                 raise
             return len(data)
 
 
 def ignore_closed_output() -> None:
-    """Let this program finish its work silently after `| head` or when its terminal has closed."""
+    """Let this program finish silently after `| head`, a closed terminal, or `> log` on a full disk."""
     for name in ("stdout", "stderr"):
         old = getattr(sys, name)
         if old is not None and old is getattr(sys, f"__{name}__"):  # not replaced, as by pytest

@@ -6,9 +6,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from shared import CONF
-from shared.compose import config_from_overrides
+from shared.compose import config_from_overrides, read_yaml
 from shared.config import AppConfig
 from shared.config_errors import group_choices, literals
+from shared.runs.repeat import hydra_text
 
 FOOTER = """
 hydra.run.dir=PATH sets the run folder; -m KEY=A,B runs each value in turn;
@@ -28,10 +29,12 @@ def print_help(app: str, config_name: str, schema: type[AppConfig], overrides: S
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
     for group in sorted(folders & schema.model_fields.keys()):  # conf/regression is no group
         print(f"  {group}={{{', '.join(group_choices(schema, group))}}}")
+    files = sorted((CONF / "experiment").glob("*.yaml"))
+    if experiments := [path.stem for path in files if read_yaml(path)["app"] == app]:
+        print(f"  +experiment={{{', '.join(experiments)}}}  (docs/decks.md)")
     print("\nkeys, with their current values:")
     for key, value, meaning in key_table(config):
-        text = "null" if value is None else str(value).lower() if value in (True, False) else value
-        print(f"  {f'{key}={text}':<36}  {meaning}".rstrip())
+        print(f"  {f'{key}={hydra_text(value)}':<36}  {meaning}".rstrip())
     print(FOOTER)
 
 

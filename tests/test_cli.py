@@ -64,6 +64,10 @@ WRONG = {
     "debug=null": "unknown debug 'null'; choose from none, overfit, smoke",
     "~optimizer.lr": "optimizer.lr is missing",
     "trainer.checkpoint_seconds=-1": "checkpoint_seconds should be greater than or equal to 0",
+    "model=mlp model.hidden=[99999999999,1]": "model.hidden.0 should be less than 2147483648",
+    "run_dir=TMP/run": "run_dir: set hydra.run.dir=PATH instead",
+    "hydra.run.dir=": "the current folder cannot be the run folder; choose another",
+    "trainer.resume=": "trainer.resume string should have at least 1 character",
     "trainer.resume=nowhere": "nowhere is not a run folder: it has no config.yaml",
     "hydra.run.dir=/dev/null/run": "cannot create the run folder /dev/null/run: Not a directory",
     "hydra.run.dir=TMP/\\${nothing}": "error: Interpolation key 'nothing' not found",
@@ -121,7 +125,8 @@ def test_help_names_every_key_with_its_value_and_meaning(forks: Forks) -> None:
         "usage: python -m apps.mnist_cnn [KEY=VALUE ...]",
         "optimizer={adagrad, adam, adamw, momentum, rmsprop, sgd}",
         "optimizer.lr=",
-        "model.hidden=[128, 64]",
+        "model.hidden=[128,64]",
+        "+experiment={a12, b11}",
         "seed=0",
         "exit status: 0 done, 2 wrong command",
     ):
@@ -185,6 +190,17 @@ def test_a_training_outlives_what_it_writes_to(tmp_path: Path) -> None:
         process.stdout.close()  # | head -1
         process.send_signal(signal.SIGHUP)
     assert process.returncode == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")
+def test_a_training_outlives_a_full_disk_under_its_output(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        words = ["framework=numpy", "debug=smoke", f"hydra.run.dir={tmp_path}"]
+        result = subprocess.run(
+            [sys.executable, "-m", "apps.xor", *words], cwd=ROOT, stdout=full, stderr=full
+        )
+    assert result.returncode == 0
     assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "done"
 
 

@@ -82,6 +82,8 @@ class RunFolder:
             _remove_temporary_files(path)
             return cls(path, config, held, resumed=True)
         first = path = Path(config.run_dir)
+        if first.resolve() == Path.cwd():
+            raise ConfigError(f"the current folder cannot be the run folder; {OTHER_FOLDER}")
         for number in itertools.count(2):
             if (lock := _create(path, config)) is not None:
                 break

@@ -49,7 +49,7 @@ class TrainingProgress:
         now = time.monotonic()
         if self.bar.disable and now - self._last_line <= SECONDS_BETWEEN_LINES:
             return
-        scores = "" if math.isnan(loss) else f"loss {loss:.4f}  acc {accuracy:.2%}  "
+        scores = "" if math.isnan(loss) else f"loss {loss_text(loss)}  acc {accuracy:.2%}  "
         if not self.bar.disable:
             label = f"{epoch}/{self._epochs}"
             self.bar.update(self._task, advance=1, epoch=label, scores=scores.rstrip())
@@ -84,11 +84,16 @@ def announcement(metrics: dict[str, Any], run_dir: str) -> str:
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """Return the line after an epoch, at most 80 characters; `row` is a row of history.csv."""
-    scores = f"loss {row['train_loss']:.4f}  acc {row['train_accuracy']:.2%}"
+    scores = f"loss {loss_text(row['train_loss'])}  acc {row['train_accuracy']:.2%}"
     if "validation_loss" in row:
-        scores += f"  val loss {row['validation_loss']:.4f}  val acc {row['validation_accuracy']:.2%}"
+        scores += f"  val loss {loss_text(row['validation_loss'])}  val acc {row['validation_accuracy']:.2%}"
     digits = 1 if row["seconds"] < 10 else 0
     return f"epoch {int(row['epoch'])}/{epochs}  {scores}  {row['seconds']:.{digits}f} s"
+
+
+def loss_text(loss: float) -> str:
+    """Return a loss with four digits after the point, or, if it is huge, with three digits in all."""
+    return f"{loss:.4f}" if loss < 10_000 else f"{loss:.2e}"
 
 
 def conclusion(metrics: dict[str, Any]) -> str:
@@ -102,5 +107,5 @@ def test_scores(metrics: dict[str, Any]) -> str:
     note = " (embedded sample)" if metrics["embedded"] else ""
     return (
         f"test: accuracy {metrics['test_accuracy']:.2%} ({correct:,} of {metrics['test_examples']:,} "
-        f"right), loss {metrics['test_loss']:.4f} on {metrics['dataset']}{note}"
+        f"right), loss {loss_text(metrics['test_loss'])} on {metrics['dataset']}{note}"
     )
