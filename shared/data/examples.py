@@ -45,7 +45,7 @@ def hold_back(
     held_back = max(1, round(fraction * len(order))) if fraction else 0
     if len(order) and batch_size > len(order) - held_back:
         raise ConfigError(
-            f"trainer.batch_size={batch_size} is larger than the training set: {len(order) - held_back} "
-            f"examples of {name} are left after {held_back} are held back for validation"
+            f"trainer.batch_size={batch_size} is larger than the training set; choose a smaller one: "
+            f"{len(order) - held_back} examples of {name} are left after {held_back} are held back"
         )
     return np.sort(order[held_back:]), np.sort(order[:held_back])

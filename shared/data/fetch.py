@@ -121,11 +121,11 @@ def _search(
             except FileNotFoundError:  # not reported: an empty cache is no news
                 problems.append("not there")
             except _Unreachable as error:
-                print(f"{place.name}: {error}; looking elsewhere")
+                print(f"{place.name}: {error}")
                 problems.append(str(error))
                 break
             except _Unusable as error:
-                print(f"{place.address}{place.name_of(file)}: {error}; looking elsewhere")
+                print(f"{place.address}{place.name_of(file)}: {error}")
                 problems.append(f"{file.name}: {error}")
             else:
                 sources.append(place.name)

@@ -157,7 +157,8 @@ def load_folder(
 
 def _cache_key(paths: Sequence[Path], size: int) -> str:
     statuses = [f"{path.resolve()}\n{path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in paths]
-    return sha256_of(f"{CACHE_FORMAT} {size} {len(paths)}\n{''.join(statuses)}".encode())[:24]
+    text = f"{CACHE_FORMAT} {size} {len(paths)}\n{''.join(statuses)}"
+    return sha256_of(text.encode(errors="surrogateescape"))[:24]  # a name may have any bytes
 
 
 def shift_and_mirror(images: Pixels, random: np.random.Generator, pixels: int, mirror: bool) -> Pixels:

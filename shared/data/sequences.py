@@ -69,7 +69,8 @@ def pad_front(documents: Documents, longest: int, keep: Literal["first", "last"]
     """Return documents of `longest` tokens: longer ones are cut, shorter ones are padded at the front."""
     sequences = Sequences(documents, longest, keep)
     padded, lengths = sequences[:], sequences.lengths[:, None]
-    filled = np.full((len(documents), longest), pad_id, documents.ids.dtype)
+    fits = pad_id <= np.iinfo(documents.ids.dtype).max
+    filled = np.full((len(documents), longest), pad_id, documents.ids.dtype if fits else np.int32)
     filled[np.arange(longest) >= longest - lengths] = padded[np.arange(padded.shape[1]) < lengths]
     return Documents(filled.ravel(), longest * np.arange(len(documents) + 1), documents.labels)
 

@@ -1,5 +1,6 @@
 """The text data sets of a configuration, and single texts for prediction."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from shared.data.examples import Examples, hold_back
 from shared.data.sequences import UNKNOWN, Documents, Sequences, pad_front
 from shared.data.text import SPECIALS, Encoding, Settings, TextData, load_folder, tokenizer
 from shared.errors import ConfigError
+from shared.input_file import read_file
 
 FRONT_PAD = "<fill>"
 SPECIAL = {*SPECIALS, FRONT_PAD}
@@ -98,16 +100,18 @@ def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list
     With `data.padding=front`, the ids of the padding come first.
 
     Args:
-        text: of any length; `-` reads it from standard input.
+        text: of any length, or the path of a file with one; `-` reads it from standard input.
         vocabulary: the word of each id.
         data: says how many words are read, the first or the last ones.
 
     Raises:
         ConfigError: the text has no words, or none that the network knows, or is not UTF-8.
+        DataError: the file cannot be read.
     """
-    if text == "-":
+    if text == "-" or os.path.isfile(text):
+        content = sys.stdin.buffer.read() if text == "-" else read_file(Path(text))
         try:
-            text = sys.stdin.buffer.read().decode()
+            text = content.decode()
         except UnicodeDecodeError as error:
             raise ConfigError(f"the text is not UTF-8 ({error.reason} at byte {error.start})") from error
     words = tokenizer()(text)

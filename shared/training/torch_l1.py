@@ -10,6 +10,6 @@ def add_l1_penalty(optimizer: torch.optim.Optimizer, l1: float) -> None:
         for group in optimizer.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    weight.grad.add_(weight.detach().sign(), alpha=l1)
+                    weight.grad.add_(weight.detach().sign() * l1)
 
     optimizer.register_step_pre_hook(add_gradients)

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import os
 import pickle
 import tarfile
 import zlib
@@ -180,6 +181,15 @@ def test_a_folder_without_a_test_set_is_split(tmp_path: Path) -> None:
     renamed = load(root)
     assert (renamed.train_images == images.train_images).all()
     assert renamed.sha256 != images.sha256, "class names are data, too"
+
+
+def test_file_names_may_have_any_bytes_but_class_names_must_be_readable(tmp_path: Path) -> None:
+    root = folder(tmp_path / "all", cat=3, dog=3)
+    (root / "cat" / "0.png").rename(root / "cat" / os.fsdecode(b"M\xfc.png"))
+    assert len(load(root).train_images) == 4
+    (root / "cat").rename(root / os.fsdecode(b"M\xfc"))
+    with pytest.raises(DataError, match="is no name for a class; rename the folder"):
+        load(root)
 
 
 def test_decoded_pictures_are_cached_until_a_file_changes(

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from shared.data import reviews, text
-from shared.data.sequences import PAD, Documents, Sequences
+from shared.data.sequences import PAD, Documents, Sequences, pad_front
 from shared.data.text import Settings, TextData
 from shared.errors import DataError
 
@@ -40,6 +40,12 @@ def test_the_vocabulary_has_the_most_frequent_words() -> None:
     assert data.vocabulary == ("<pad>", "<unk>", "a")
     with pytest.raises(DataError, match=r"no word occurs 4 times .* lower data\.min_frequency"):
         text_data(["a a a b b c"], ["a"], Settings(vocabulary_size=9, min_frequency=4))
+
+
+def test_the_id_of_the_padding_at_the_front_may_need_more_bits_than_the_words() -> None:
+    documents = Documents(np.array([65_535, 3], np.uint16), np.array([0, 1, 2]), np.array([0, 1]))
+    padded = pad_front(documents, 2, "last", pad_id=65_536)
+    assert padded.ids.tolist() == [65_536, 65_535, 65_536, 3]
 
 
 def test_a_text_cannot_say_padding() -> None:
