@@ -21,6 +21,7 @@ OVERRIDES = $(ARGS) $(call quoted,$(WORDS))
 # Refuses the KEY=VALUEs that a target does not read.
 only = $(foreach word,$(filter-out $(addsuffix =%,$(1)),$(WORDS)),\
 	$(error $(word): this target reads only ARGS $(addsuffix =VALUE,$(1))))
+need_run = $(if $(call value_of,run),,$(error give run=latest or run=FOLDER))
 
 # Refuse a word without `=`: make would train with the defaults first, and then fail on it.
 TARGETS := $(shell sed -n 's/^\([a-z-]*\):.* \#\# .*/\1/p' Makefile) $(READY)
@@ -79,19 +80,19 @@ train-gradient-flow: $(READY) ## chart where gradients vanish or explode (framew
 
 .PHONY: evaluate
 evaluate: $(READY) ## score a finished run again (run=latest or run=FOLDER; data=NAME: other data)
-	@$(RUN) -m tools.evaluate $(ARGS) $(call value_of,run) $(call quoted,$(filter-out run=%,$(WORDS)))
+	@$(need_run)$(RUN) -m tools.evaluate $(ARGS) $(call value_of,run) $(call quoted,$(filter-out run=%,$(WORDS)))
 
 .PHONY: predict
 predict: $(READY) ## predict with a finished run (run=latest input=digit.png; ARGS='a.png b.png': several inputs)
-	@$(call only,run input)$(RUN) -m tools.predict $(call value_of,run) $(call value_of,input) $(ARGS)
+	@$(call only,run input)$(need_run)$(RUN) -m tools.predict $(call value_of,run) $(call value_of,input) $(ARGS)
 
 .PHONY: export
 export: $(READY) ## write the torch network of a run as ONNX (run=latest; ARGS='--out FILE')
-	@$(call only,run)$(RUN) -m tools.export $(call value_of,run) $(ARGS)
+	@$(call only,run)$(need_run)$(RUN) -m tools.export $(call value_of,run) $(ARGS)
 
 .PHONY: rerun
 rerun: $(READY) ## repeat a run and compare the results to the last bit (run=latest)
-	@$(call only,run)$(RUN) -m tools.rerun $(call value_of,run) $(ARGS)
+	@$(call only,run)$(need_run)$(RUN) -m tools.rerun $(call value_of,run) $(ARGS)
 
 .PHONY: new-app
 new-app: $(READY) ## write a new application to start from (name=NAME; CONTRIBUTING.md)

@@ -83,7 +83,7 @@ def parse_count(keys: Mapping[str, str], key: str, default: int, least: int = 1)
         ConfigError: it is not a whole number from `least` to a billion.
     """
     text = keys.get(key, str(default))
-    if not text.isdecimal() or len(text) > 9 or int(text) < least:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) < least:
         wanted = f"a whole number, {least} or more" if len(text) < 10 else "below a billion"
         raise ConfigError(f"{key} should be {wanted} (given {key}={text:.40})")
     return int(text)

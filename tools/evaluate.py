@@ -57,11 +57,14 @@ def evaluate_run(run: FinishedRun[Any], overrides: Sequence[str] = ()) -> dict[s
     config = with_other_data(run.config, overrides) if overrides else run.config
     load = run.application.load_other_data or (lambda other, own: run.application.load_data(other))
     data = run.data if config.data == run.config.data else load(config, run.data)
-    for name, what in (("classes", "other classes"), ("vocabulary", "another vocabulary")):
-        if getattr(data, name, None) != getattr(run.data, name, None):
-            raise ConfigError(
-                f"{data.name} has {what} than {run.metrics['dataset']}, which the network was trained on"
-            )
+    trained_on = f"{run.metrics['dataset']}, which the network was trained on"
+    names, own_names = (getattr(one, "classes", ()) for one in (data, run.data))
+    if names != own_names:
+        raise ConfigError(
+            f"{data.name} has other classes ({', '.join(names)}) than {trained_on} ({', '.join(own_names)})"
+        )
+    if getattr(data, "vocabulary", None) != getattr(run.data, "vocabulary", None):
+        raise ConfigError(f"{data.name} has another vocabulary than {trained_on}")
     examples = run.test_examples(data, config)
     scores = evaluate(run.learner, examples)
     return run.metrics | {

@@ -60,7 +60,7 @@ def export_run(run_name: str, out: Path | None) -> int:
     path = out or run.folder / "export.onnx"
     result = export(run, path)
     print(
-        f"{path}: {path.stat().st_size / 1e6:.1f} MB\n"
+        f"{path}: {path.stat().st_size / 1e6:.3g} MB\n"
         f"compared with the network on {result['test_examples']:,} test examples of "
         f"{result['dataset']}: logits differ by {result['largest_difference']:.2g} at most, "
         f"{result['relative_difference']:.1g} of the largest ({result['bound']:g} is allowed); "

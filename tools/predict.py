@@ -6,7 +6,7 @@
 Prints each prediction and writes a chart of it to RUN/predictions, or where --out says. An input
 that cannot be answered is reported in a line; the others are still answered.
 
-exit status: 0 done, 2 wrong command or input, 3 data missing or damaged, 130 interrupted
+exit status: 0 done, 2 wrong command or input, 3 a file missing or damaged, 130 interrupted
 """
 
 import sys
@@ -28,7 +28,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, metavar="PLACE", help="a folder for the charts, or a file for a single one"
     )
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_intermixed_args(words)
     return cli.run(lambda: predict(arguments.run, arguments.inputs, arguments.out))
 
 
@@ -53,6 +53,8 @@ def predict(run_name: str, inputs: Sequence[str], out: Path | None) -> int:
     for text in inputs:
         try:
             prediction = predict_input(run, text)
+            if len(inputs) > 1 and text not in prediction.text:
+                print(f"{text if len(text) <= 70 else text[:67] + '...'}:")
             print(prediction.text)
             path = file or chart_path(folder, prediction.name, used)
             write_result(path, prediction.chart)
@@ -67,7 +69,7 @@ def predict(run_name: str, inputs: Sequence[str], out: Path | None) -> int:
 
 
 def chart_path(folder: Path, name: str, used: set[Path]) -> Path:
-    """Return a path in `folder`, which is made, that is not in `used`; add it there.
+    """Return a new path in `folder`, which is made, that is not in `used`; add it there.
 
     Raises:
         ConfigError: the folder cannot be made.
@@ -77,7 +79,7 @@ def chart_path(folder: Path, name: str, used: set[Path]) -> Path:
     except OSError as error:
         raise ConfigError(f"cannot make {folder}: {error.strerror}; give --out") from error
     paths = (folder / f"{name}{end}.png" for end in chain([""], (f"_{number}" for number in count(2))))
-    path = next(path for path in paths if path.resolve() not in used)
+    path = next(path for path in paths if path.resolve() not in used and not path.exists())
     used.add(path.resolve())
     return path
 

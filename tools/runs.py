@@ -25,7 +25,10 @@ def open_run(run: str) -> FinishedRun[Any]:
         ConfigError: there is no such run, or it has not ended well.
         DataError: metrics.json is damaged.
     """
-    folder = latest() if run == "latest" else Path(run)
+    folder = Path(run)
+    if run == "latest":
+        folder = latest()
+        print(f"run: {folder}", flush=True)
     return FinishedRun.open(application_of(folder), folder)
 
 

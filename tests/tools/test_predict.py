@@ -244,7 +244,9 @@ def test_words_of_a_text_weigh(tmp_path: Path, capsys: Said) -> None:
     capsys.readouterr()
     assert main([str(run), "AWFUL<br />film $zxqw", "zxqw"]) == 2
     said = capsys.readouterr()
-    assert re.match(r"bad: probability \d+\.\d%\ngood: probability \d+\.\d%\n", said.out)
+    assert re.match(
+        r"AWFUL<br />film \$zxqw:\nbad: probability \d+\.\d%\ngood: probability \d+\.\d%\n", said.out
+    )
     assert "1 of 3 words are not in the vocabulary\n" in said.out
     assert "weight: awful 33.3%, film 33.3%, $zxqw 33.3%\n" in said.out
     assert said.err.startswith("error: the network knows none of these words: zxqw;")
@@ -257,6 +259,13 @@ def test_several_texts_have_a_picture_each(tmp_path: Path, capsys: Said) -> None
     assert re.findall(r"^(\w+): probability (?:[5-9]\d|100)\.", said, re.M) == ["bad", "good"]
     first, second = re.findall("^chart: (.*)$", said, re.M)
     assert Path(first).read_bytes() != Path(second).read_bytes()
+    (tmp_path / "review.txt").write_text("an awful film")
+    assert main(["--out", str(tmp_path / "charts"), str(run), str(tmp_path / "review.txt")]) == 0
+    assert main([str(run), "--out", str(tmp_path / "charts"), "a great film"]) == 0
+    said = capsys.readouterr().out
+    assert re.findall(r"^(\w+): probability (?:[5-9]\d|100)\.", said, re.M) == ["bad", "good"]
+    charts = [tmp_path / "charts" / name for name in ("prediction.png", "prediction_2.png")]
+    assert [one.read_bytes() for one in charts] == [Path(one).read_bytes() for one in (first, second)]
 
 
 def test_names_of_files_and_classes_that_mean_something_to_matplotlib() -> None:

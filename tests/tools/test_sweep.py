@@ -334,6 +334,8 @@ WRONG_WORDS = {
     "app=xor trials=0": "trials should be a whole number, 1 or more",
     "app=xor optimizr=sgd": "unknown key 'optimizr' (did you mean 'optimizer'?)",
     "app=xor hydra.run.dir=x": "each trial has a folder of its own",
+    "app=xor trainer.resume=latest": "each trial has a folder of its own",
+    "app=xor trials=٣": "trials should be a whole number",
     "app=xor model.hidden=3 optimizer.lr=1 trainer.batch_size=1": "nothing to search",
     "app=xor out=/dev/null/x": "cannot create /dev/null/x: Not a directory",
     "app=xor out=tests": "tests is not empty; choose another folder with out=FOLDER",

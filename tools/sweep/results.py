@@ -81,11 +81,14 @@ def print_best(study: Study) -> None:
     run = folder / best.run
     metrics = read_metrics(run)
     data = f"{metrics['dataset']}{' (embedded sample)' if metrics['embedded'] else ''}"
+    advice = "Train with these values:"
+    if search.objective.startswith("validation"):
+        advice = (
+            "This score is optimistic: it is the best of all trials on the same examples. For an unbiased\n"
+            "one, train with these values and look at the test set, which no trial has used:"
+        )
     print(
         f"best: trial {best.number}, {search.objective_name} {search.value_text(best.value)} on {data}: "
-        f"{params_text(best)}\n"
-        "This score is optimistic: it is the best of all trials on the same examples. For an unbiased\n"
-        "one, train with these values and look at the test set, which no trial has used:\n"
-        f"{rerun_command(read_values(run))}",
+        f"{params_text(best)}\n{advice}\n{rerun_command(read_values(run))}",
         flush=True,
     )

@@ -139,8 +139,8 @@ def check_search(search: Search) -> None:
     Raises:
         ConfigError: an override or a range has an unknown key, or a value that is not allowed.
     """
-    reserved = {word.partition("=")[0] for word in search.overrides} & {"hydra.run.dir", "run_dir"}
-    if reserved:
+    of_each_trial = {"hydra.run.dir", "run_dir", "trainer.resume"}
+    if reserved := {word.partition("=")[0] for word in search.overrides} & of_each_trial:
         raise ConfigError(f"{reserved.pop()}: each trial has a folder of its own; give out=FOLDER")
     search.config_of_app([])
     for key, one in search.ranges.items():
