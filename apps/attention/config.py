@@ -57,7 +57,9 @@ class Recall(SplitData):
                     f"(given data.values={self.values})"
                 )
         if min(self.longer, default=self.pairs + 1) <= self.pairs:
-            raise ValueError(f"data.longer: expected numbers larger than data.pairs={self.pairs}")
+            raise ValueError(
+                f"data.longer: expected numbers larger than data.pairs={self.pairs}; set data.longer, too"
+            )
         if len(set(self.longer)) < len(self.longer):
             raise ValueError(f"data.longer: a number occurs twice (given {self.longer})")
         return self

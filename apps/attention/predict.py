@@ -125,7 +125,7 @@ APPLICATION = Application(
     build_learner,
     lambda own, data, config: split(data, config)[2],
     predict,
-    input_help="pairs and a key, or a text; - reads a text from standard input",
+    input_help="pairs and a key, or a text or a file with one; - reads it from standard input",
     export=Export("ids", ("batch", "length"), describe_input),
     load_other_data=load_data,
 )

@@ -120,7 +120,7 @@ APPLICATION = Application(
     build_learner,
     lambda own, texts, config: split(texts, config)[2],
     predict,
-    input_help="a text; - reads it from standard input",
+    input_help="a text or a file with one; - reads it from standard input",
     export=Export("ids", ("batch", "length"), lambda run: describe_ids(run.config.data), exportable),
     load_other_data=load_data,
 )

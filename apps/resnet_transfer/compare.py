@@ -162,9 +162,10 @@ def summary(rows: list[Row]) -> str:
     mean, deviation, values = spread(rows).values()
     plus_minus = "" if deviation is None else f" ± {deviation:.2%}"
     seconds = statistics.median(row["train_seconds"] for row in rows)
+    seeds = f"{len(rows)} seed{'s' * (len(rows) > 1)}"
     return (
-        f"{rows[0]['per_class']} per class, {rows[0]['mode']}: {mean:.2%}{plus_minus} over "
-        f"{len(rows)} seeds, {min(values):.2%} to {max(values):.2%}; {seconds:.1f} s per training"
+        f"{rows[0]['per_class']} per class, {rows[0]['mode']}: {mean:.2%}{plus_minus} over {seeds}, "
+        f"{min(values):.2%} to {max(values):.2%}; {seconds:.1f} s per training"
     )
 
 

@@ -108,7 +108,11 @@ def cache_lock(path: Path, run: RunFolder) -> AbstractContextManager[Any]:
 
 def pretrain(config: Config, images: ImageData, folder: RunFolder) -> tuple[State, dict[str, Any]]:
     """Train on the source task; return the weights and their results on its test set."""
-    print(f"source task: training {config.source.epochs} epochs on {images.name}, once", flush=True)
+    print(
+        f"source task: training {config.source.epochs} epochs on {images.name} at {config.data.size} pixels, "
+        "once (weights=none starts from random weights instead)",
+        flush=True,
+    )
     train_set, validation_set, test_set = split(images, config)
     check_batches(config, len(train_set))
     learner = build_learner(config, images)
