@@ -96,6 +96,12 @@ def legend_below(chart: Figure, axes: Axes, columns: int) -> None:
     chart.legend(handles, labels, loc=place, ncols=columns, frameon=False, handlelength=3.5)
 
 
+def legend_below_axes(axes: Axes, columns: int = 1, reverse: bool = False) -> None:
+    """Put the legend of `axes` below its panel, where it covers nothing."""
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "columnspacing": 1.2}
+    axes.legend(**place, ncols=columns, frameon=False, reverse=reverse)
+
+
 def learning_curves(
     steps: Sequence[dict[str, Any]],
     history: Sequence[dict[str, Any]],
@@ -108,7 +114,7 @@ def learning_curves(
     Loss and accuracy on the test set, from `metrics`, are drawn as stars at the epoch whose weights
     were tested: the best one after early stopping, else the last one.
     """
-    chart = figure(title, (12, 5))
+    chart = figure(title, (12, 5.4))
     left, right = chart.subplots(1, 2, sharex=True)
     epochs = [row["epoch"] for row in history]
     if steps:
@@ -125,7 +131,7 @@ def learning_curves(
             axes.plot(tested, score, "*", color=GREEN, markersize=16, label="test")
         label_axes(axes, "epoch", y_label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
+        legend_below_axes(axes, columns=3)
     return png(chart)
 
 

@@ -77,7 +77,7 @@ def draw(errors: dict[str, NDArray[np.float64]]) -> bytes:
             charts.curve(axes, list(errors).index(label), steps, errors[label], label)
         axes.set_yscale("log")
         charts.label_axes(axes, "step", "mean squared error", title)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False, reverse=True)
+        charts.legend_below_axes(axes, reverse=True)
     return charts.png(chart)
 
 

@@ -75,7 +75,7 @@ def write_charts(run: RunFolder, learner: Learner, config: Config) -> None:
     from shared import charts  # matplotlib takes a second to import
 
     title = f"{config.model.name} in {config.framework} on XOR"
-    loss = config.model.loss.replace("_", " ")
+    loss = config.model.loss.replace("cross_", "cross-").replace("_", " ")
     curves = charts.learning_curves(run.rows("steps.csv"), run.rows("history.csv"), title, run.metrics, loss)
     run.write("curves.png", curves)
     side = np.linspace(-0.5, 1.5, 101)
