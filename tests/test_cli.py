@@ -78,6 +78,7 @@ WRONG = {
     "installed; run .venv/bin/pip install hydra-submitit-launcher",
     "-m seed=0,1 hydra/launcher=jobs": "unknown hydra/launcher 'jobs'; choose from basic",
     "--help model=transformer": "choose from",
+    "--hydra-help model=mlp": "--hydra-help stands alone: leave out model=mlp",
     "--help +foo=1": "unknown key 'foo'",
     "--help model.name=foo": "error: model",
 }
