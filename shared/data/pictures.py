@@ -69,7 +69,7 @@ def decode_whole(content: bytes, name: str) -> Image.Image:
                 return _to_rgb(ImageOps.exif_transpose(image))  # before the conversion, which drops EXIF
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         problem = "too large" if isinstance(error, Image.DecompressionBombError) else "not a picture"
-        raise DataError(f"{name}: {problem}: remove it, or replace it by the right file") from error
+        raise DataError(f"{name}: {problem}: remove it, or replace it with the right file") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise DataError(f"{name}: damaged or truncated ({error}): remove it, or copy it again") from error
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from shared.errors import ConfigError
 from shared.runs.environment import ROOT
+from shared.runs.repeat import PYTHON
 from tools import cli
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,6 +52,7 @@ def write_app(name: str) -> None:
         shutil.rmtree(ROOT / "apps" / name, ignore_errors=True)
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error
     print(*(path.relative_to(ROOT) for path in paths), sep="\n")
+    print(f"try it: {PYTHON} -m apps.{name}")
 
 
 if __name__ == "__main__":
