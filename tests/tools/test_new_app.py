@@ -66,7 +66,9 @@ def test_a_new_app_passes_lint_and_tests_and_works_in_every_tool(tmp_path: Path)
         assert result.returncode == 0, f"{words}: {result.stdout}{result.stderr}"
         return result.stdout
 
-    written = run("tools.new_app", "new_one").splitlines()
+    *written, advice = run("tools.new_app", "new_one").splitlines()
+    assert advice.startswith("try it: ")
+    assert advice.endswith(" -m apps.new_one")
     assert "apps/new_one/train.py" in written
     assert all((tmp_path / path).is_file() for path in written)
     python = [path for path in written if path.endswith(".py")]
