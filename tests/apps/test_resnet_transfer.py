@@ -28,7 +28,7 @@ from shared.application import FinishedRun
 from shared.data.examples import Examples
 from shared.errors import ConfigError, DataError
 from shared.files import sha256_of
-from shared.parity.weights import torch_state, torch_to_keras, torch_to_numpy
+from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate
 from tests.apps.agreement import FRAMEWORKS, assert_close, assert_same_gradients, build_networks
@@ -57,7 +57,8 @@ def randomize_normalization(network: torch.nn.Module) -> None:
     """Give batch normalization statistics and weights other than 0 and 1."""
     generator = torch.Generator().manual_seed(1)
     for name, value in network.state_dict().items():
-        if ("bn" in name or "downsample.1" in name) and value.is_floating_point():
+        normalization = f"{name.rpartition('.')[0]}.running_mean" in network.state_dict()
+        if normalization and value.is_floating_point():
             value.copy_(0.5 + torch.rand(value.shape, generator=generator).to(value.dtype))
             if name.endswith(("running_mean", "bias")):
                 value.sub_(1.0)
@@ -69,6 +70,8 @@ def randomize_normalization(network: torch.nn.Module) -> None:
     [
         ("resnet18", "imagenet", 40),
         ("resnet18", "small", 12),
+        ("mobilenet_v2", "imagenet", 40),
+        ("mobilenet_v2", "small", 12),
         ("resnet34", "imagenet", 40),
         ("resnet50", "imagenet", 40),
     ],
@@ -76,7 +79,8 @@ def randomize_normalization(network: torch.nn.Module) -> None:
 def test_the_same_weights_give_the_same_logits_gradients_and_statistics(
     model: str, stem: str, size: int, tmp_path: Path
 ) -> None:
-    config = resnet_config(tmp_path, f"model={model}", "model.width=4", f"model.stem={stem}").model
+    width = {"mobilenet_v2": 8}.get(model, 4)
+    config = resnet_config(tmp_path, f"model={model}", f"model.width={width}", f"model.stem={stem}").model
     networks = build_networks((torch_model, keras_model, numpy_model), config, classes=5)
     in_torch, in_keras, in_numpy = networks
     randomize_normalization(in_torch)
@@ -87,12 +91,26 @@ def test_the_same_weights_give_the_same_logits_gradients_and_statistics(
     of_torch, *others = (logits(images) for logits in networks.logits().values())
     for other in others:
         assert_close(other, of_torch, "logits in evaluation")
+    upstream = random.normal(size=(3, 5))
+    assert_same_gradients(networks, images, upstream, training=False)  # assigns them to Keras's weights
+    in_torch.zero_grad()
+    torch_to_keras(in_torch, in_keras)
+    before = torch_state(in_torch)
     in_torch.train()
     in_numpy.train()
-    assert_same_gradients(networks, images, random.normal(size=(3, 5)), relative=1e-7)
+    # A block of MobileNetV2 ends with a bias, which only 1x1 convolutions with normalization read.
+    unused = {name for name in before if re.fullmatch(r"features\.(1\.conv\.2|\d+\.conv\.3)\.bias", name)}
+    assert_same_gradients(networks, images, upstream, unused, relative=1e-7)
     after = torch_state(in_torch)
+    of_keras = keras_state(in_keras, after)
     for name, value in in_numpy.buffers.items():
         np.testing.assert_allclose(value, after[name], rtol=1e-9, atol=1e-12, err_msg=name)
+        if name.endswith("running_mean"):
+            np.testing.assert_allclose(of_keras[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+        if name.endswith("running_var"):  # Keras's variance is that of the m numbers, not m / (m - 1) of it
+            ratio = (value - 0.9 * before[name]) / (of_keras[name] - 0.9 * before[name])
+            m = np.unique(np.round(ratio / (ratio - 1), 3))
+            assert len(m) == 1 and m[0] % len(images) == 0, name
 
 
 def test_the_network_is_torchvisions(tmp_path: Path) -> None:
@@ -404,7 +422,7 @@ def test_a_run_leaves_all_files_and_predicts(
 
 def test_grad_cam_is_the_formula_of_the_paper(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = torch_model.TorchResNet(resnet_config(tmp_path).model, 5).eval()
+    network: Any = torch_model.build_network(resnet_config(tmp_path).model, 5).eval()
     randomize_normalization(network)
     image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     probabilities, heat, stage = torch_model.explain(network, image)
