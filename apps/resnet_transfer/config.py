@@ -1,7 +1,7 @@
 """Configuration keys of this application, and the constants that describe its networks."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,18 @@ BLOCKS = {
     "resnet34": ("BasicBlock", (3, 4, 6, 3)),
     "resnet50": ("Bottleneck", (3, 4, 6, 3)),
 }
-IMAGENET_WIDTH = 64
+
+# Expansion, output channels, number of blocks and first stride of each stage of MobileNetV2 (Sandler et
+# al. 2018, table 2), between a convolution to 32 and one to 1,280 channels.
+INVERTED_RESIDUALS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 
 # Mean and standard deviation of ImageNet's pixels (red, green, blue; 0 to 1), which torchvision's
 # weights expect.
@@ -26,12 +37,70 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class ResNet(Section):
+    IMAGENET_WIDTH: ClassVar[int] = 64
+    HEAD: ClassVar[str] = "fc"
+
     name: Literal["resnet18", "resnet34", "resnet50"]
     width: Annotated[Count, Field(description="channels of the first stage; ImageNet weights need 64")]
     stem: Annotated[
         Literal["imagenet", "small"],
         Field(description="small: no stride and no pooling before stage 1; for small images, 16x the work"),
     ]
+
+    @property
+    def stages(self) -> list[tuple[str, ...]]:
+        """The names of the layers of each stage, from the first convolution to the head."""
+        return [("layer1",), ("layer2",), ("layer3",), ("layer4",)]
+
+
+class MobileNet(Section):
+    IMAGENET_WIDTH: ClassVar[int] = 32
+    HEAD: ClassVar[str] = "classifier.1"
+
+    name: Literal["mobilenet_v2"]
+    width: Annotated[
+        Count, Field(description="channels of the first convolution; ImageNet weights need 32, the paper's")
+    ]
+    stem: Annotated[
+        Literal["imagenet", "small"],
+        Field(description="small: no stride before stage 3; for small images, 16x the work"),
+    ]
+
+    @property
+    def settings(self) -> list[tuple[int, int, int, int]]:
+        """Expansion, output channels before `scale`, number of blocks and first stride of each stage."""
+        small = self.stem == "small"
+        return [
+            (expansion, channels, count, 1 if small and number < 2 else stride)
+            for number, (expansion, channels, count, stride) in enumerate(INVERTED_RESIDUALS)
+        ]
+
+    @property
+    def blocks(self) -> list[tuple[int, int, int]]:
+        """Expansion, output channels and stride of each block, which is `features.1`, `features.2` ..."""
+        return [
+            (expansion, self.scale(channels), stride if number == 0 else 1)
+            for expansion, channels, count, stride in self.settings
+            for number in range(count)
+        ]
+
+    @property
+    def stages(self) -> list[tuple[str, ...]]:
+        """The names of the layers of each stage; the last one is the convolution after the blocks."""
+        numbers = iter(range(1, len(self.blocks) + 2))
+        counts = [count for _, _, count, _ in self.settings]
+        return [tuple(f"features.{next(numbers)}" for _ in range(count)) for count in (*counts, 1)]
+
+    @property
+    def last_channels(self) -> int:
+        """The number of features, which a narrower network does not reduce."""
+        return max(1280, self.scale(1280))
+
+    def scale(self, channels: int) -> int:
+        """Return channels for this width as torchvision does: a multiple of 8, at most 10 % fewer."""
+        exact = channels * (self.width / self.IMAGENET_WIDTH)
+        rounded = max(8, int(exact + 4) // 8 * 8)
+        return rounded + 8 if rounded < 0.9 * exact else rounded
 
 
 class Images(Data):
@@ -117,7 +186,7 @@ class Source(Section):
 
 class Config(AppConfig):
     app: Literal["resnet_transfer"]
-    model: ResNet
+    model: Annotated[ResNet | MobileNet, Field(discriminator="name")]
     data: Annotated[Cifar10 | DigitPictures | ImageFolder, Field(discriminator="name")]
     weights: Annotated[
         str,
@@ -137,10 +206,9 @@ class Config(AppConfig):
 
     @model_validator(mode="after")
     def _weights_fit(self) -> "Config":
-        if self.weights == "imagenet" and self.model.width != IMAGENET_WIDTH:
-            raise ValueError(
-                f"weights=imagenet needs model.width={IMAGENET_WIDTH} (given model.width={self.model.width})"
-            )
+        width, needed = self.model.width, self.model.IMAGENET_WIDTH
+        if self.weights == "imagenet" and width != needed:
+            raise ValueError(f"weights=imagenet needs model.width={needed} (given model.width={width})")
         if self.weights in WEIGHTS and self.weights_sha256 is not None:
             raise ValueError(f"weights_sha256 needs the path of a file in weights (given {self.weights})")
         sources = getattr(self.data, "source_classes", None)

@@ -1,40 +1,98 @@
-"""ResNet in PyTorch: torchvision's network with normalization in front, and what it looks at."""
+"""torchvision's networks with normalization in front, and what they look at."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torchvision.models import resnet  # type: ignore[import-untyped]
+from torchvision.models import mobilenetv2, resnet  # type: ignore[import-untyped]
 from torchvision.transforms import v2  # type: ignore[import-untyped]
 
-from apps.resnet_transfer.config import BLOCKS, IMAGENET_WIDTH, MEAN, STD, ResNet
+from apps.resnet_transfer.config import BLOCKS, MEAN, STD, MobileNet, ResNet
 
 CAM_SIZE = 4  # least height and width of a map that locates anything
 
 
-class TorchResNet(resnet.ResNet):
-    """torchvision's ResNet (He et al. 2016, arXiv:1512.03385); weights by torchvision's names.
+class Network(nn.Module):
+    """What both networks have; weights by torchvision's names.
 
     Takes images (N, H, W, 3) of 0 to 255, of any dtype, and normalizes them by the mean and
-    standard deviation of ImageNet, as torchvision's weights expect; returns logits (N, classes). With
-    `stem=small`, the first convolution has stride 1 and no pooling follows.
+    standard deviation of ImageNet, as torchvision's weights expect; returns logits (N, classes).
     """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def configure(self, config: ResNet | MobileNet) -> None:
+        """Set the names of stages and head, and mean and standard deviation, which are not weights."""
+        self.names, self.head = config.stages, config.HEAD
+        self.register_buffer("mean", torch.tensor(MEAN, dtype=torch.float64), persistent=False)
+        self.register_buffer("std", torch.tensor(STD, dtype=torch.float64), persistent=False)
+
+    def stem(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the input of the first stage."""
+        raise NotImplementedError
+
+    def stage_layers(self) -> list[list[nn.Module]]:
+        """Return the layers of each stage."""
+        return [[self.get_submodule(name) for name in names] for names in self.names]
+
+    def last_layer(self) -> Any:
+        """Return the layer that computes the logits."""
+        return self.get_submodule(self.head)
+
+    def stages(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return the output of each stage, (N, C, H, W) each."""
+        x = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+        x = x.to(self.last_layer().weight.dtype).permute(0, 3, 1, 2)
+        outputs = [self.stem(x)]
+        for layers in self.stage_layers():
+            outputs.append(run(layers, outputs[-1]))
+        return outputs[1:]
+
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return the mean of each map, (N, C)."""
+        return nn.functional.adaptive_avg_pool2d(maps, (1, 1)).flatten(1)
+
+    def backbone(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the inputs of the last layer, (N, 512) in a resnet18 of width 64."""
+        return self.pool(self.stages(images)[-1])
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.last_layer()(self.backbone(images))
+        return logits
+
+
+def run(layers: Sequence[nn.Module], x: torch.Tensor) -> torch.Tensor:
+    """Return the output of the last layer."""
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
+class TorchResNet(Network, resnet.ResNet):
+    """torchvision's ResNet (He et al. 2016, arXiv:1512.03385).
+
+    With `stem=small`, the first convolution has stride 1 and no pooling follows.
+    """
+
+    conv1: Any
+    maxpool: Any
+    _make_layer: Any
 
     def __init__(self, config: ResNet, classes: int) -> None:
         kind, counts = BLOCKS[config.name]
         block = getattr(resnet, kind)
         super().__init__(block, list(counts), num_classes=classes)
-        if config.width != IMAGENET_WIDTH:
+        if config.width != config.IMAGENET_WIDTH:
             self._rebuild(config.width, block, counts, classes)
         if config.stem == "small":
             self.conv1.stride = (1, 1)
             self.maxpool = nn.Identity()
-        self.register_buffer("mean", torch.tensor(MEAN, dtype=torch.float64), persistent=False)
-        self.register_buffer("std", torch.tensor(STD, dtype=torch.float64), persistent=False)
+        self.configure(config)
 
     def _rebuild(self, width: int, block: Any, counts: tuple[int, ...], classes: int) -> None:
         """Replace all layers by layers of another width, the way torchvision's constructor makes them."""
@@ -49,42 +107,60 @@ class TorchResNet(resnet.ResNet):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def stages(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Return the output of each of the four stages, (N, C, H, W) each."""
-        x = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
-        x = x.to(self.fc.weight.dtype).permute(0, 3, 1, 2)
-        outputs = [self.maxpool(self.relu(self.bn1(self.conv1(x))))]
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            outputs.append(layer(outputs[-1]))
-        return outputs[1:]
-
-    def pool(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return the mean of each map, (N, C)."""
-        return self.avgpool(maps).flatten(1)
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the inputs of the last layer, (N, 512) in a resnet18 of width 64."""
-        return self.pool(self.stages(images)[-1])
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.features(images))
+    def stem(self, x: torch.Tensor) -> torch.Tensor:
+        return self.maxpool(self.relu(self.bn1(self.conv1(x))))  # type: ignore[operator]
 
 
-def build_model(config: ResNet, classes: int) -> nn.Module:
+class TorchMobileNet(Network, mobilenetv2.MobileNetV2):
+    """torchvision's MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381).
+
+    Its dropout of 0.2 before the last layer is 0 here, so that all frameworks take the same steps and
+    features can be computed once. With `stem=small`, the first convolution and the second stage have
+    stride 1.
+    """
+
+    features: Any
+
+    def __init__(self, config: MobileNet, classes: int) -> None:
+        super().__init__(
+            num_classes=classes,
+            width_mult=config.width / config.IMAGENET_WIDTH,
+            inverted_residual_setting=[list(setting) for setting in config.settings],
+            dropout=0.0,
+        )
+        if config.stem == "small":
+            self.features[0][0].stride = (1, 1)
+        self.configure(config)
+
+    def stem(self, x: torch.Tensor) -> torch.Tensor:
+        return self.features[0](x)
+
+
+def build_network(config: ResNet | MobileNet, classes: int) -> Network:
     """Return the network, initialized as torchvision does."""
-    return TorchResNet(config, classes).to(memory_format=torch.channels_last)
+    if isinstance(config, MobileNet):
+        return TorchMobileNet(config, classes)
+    return TorchResNet(config, classes)
 
 
-def build_head(config: ResNet, features: int, classes: int) -> nn.Module:
+def build_model(config: ResNet | MobileNet, classes: int) -> nn.Module:
+    """Return the network in the memory format in which it trains fastest."""
+    return build_network(config, classes).to(memory_format=torch.channels_last)
+
+
+def build_head(config: ResNet | MobileNet, features: int, classes: int) -> nn.Module:
     """Return the last layer alone: features (N, features) to logits (N, classes)."""
-    return nn.Sequential(OrderedDict(fc=nn.Linear(features, classes)))
+    layer: nn.Module = nn.Linear(features, classes)
+    for name in reversed(config.HEAD.split(".")):
+        layer = nn.Sequential(OrderedDict({name: layer}))
+    return layer
 
 
 def features(learner: Any, images: NDArray[Any]) -> NDArray[Any]:
     """Return the backbone's features of one batch in evaluation mode, (N, F)."""
     learner.model.eval()
     with torch.inference_mode(), learner.autocast():
-        result: torch.Tensor = learner.model.features(torch.from_numpy(images).to(learner.device))
+        result: torch.Tensor = learner.model.backbone(torch.from_numpy(images).to(learner.device))
     return result.to(learner.dtype).cpu().numpy()
 
 
@@ -106,13 +182,13 @@ def shift_and_mirror(images: Any, random: np.random.Generator, pixels: int, mirr
     return augmented.permute(0, 2, 3, 1).contiguous()
 
 
-def load_network(config: ResNet, weights: Mapping[str, NDArray[Any]], classes: int) -> TorchResNet:
+def load_network(config: ResNet | MobileNet, weights: Mapping[str, NDArray[Any]], classes: int) -> Network:
     """Return the network in evaluation mode, with weights of any framework under torchvision's names.
 
     Raises:
         RuntimeError: they are the weights of another network.
     """
-    network = TorchResNet(config, classes)
+    network = build_network(config, classes)
     state = {name: torch.tensor(value) for name, value in weights.items()}
     counters = {name: value for name, value in network.state_dict().items() if name.endswith("_tracked")}
     network.load_state_dict(counters | state)  # Keras does not count batches
@@ -120,7 +196,7 @@ def load_network(config: ResNet, weights: Mapping[str, NDArray[Any]], classes: i
 
 
 def explain(
-    network: TorchResNet, image: NDArray[np.uint8]
+    network: Network, image: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
     """Return class probabilities, a Grad-CAM map of the most probable class, and the map's stage.
 
@@ -130,18 +206,18 @@ def explain(
 
     Returns:
         For an image, uint8 (size, size, 3): probabilities (classes,), the map (h, w) from 0 to 1, and
-        the name of the stage.
+        the name of the stage's last layer.
     """
     network.requires_grad_(False)
     with torch.no_grad():
         stages = network.stages(torch.from_numpy(image)[None])
-        logits = network.fc(network.pool(stages[-1]))[0].double()
+        logits = network.last_layer()(network.pool(stages[-1]))[0].double()
     for stage in cam_stages([min(maps.shape[2:]) for maps in stages]):
         heat = grad_cam(network, stages[stage], stage, int(logits.argmax()))
         if heat.max() > 0:
             break
     heat = heat / heat.max().clamp(min=1e-12)
-    return logits.softmax(dim=0).numpy(), heat.double().numpy(), f"layer{stage + 1}"
+    return logits.softmax(dim=0).numpy(), heat.double().numpy(), network.names[stage][-1]
 
 
 def cam_stages(sizes: list[int]) -> list[int]:
@@ -150,16 +226,16 @@ def cam_stages(sizes: list[int]) -> list[int]:
     return [*large, *(number for number, size in enumerate(sizes) if 1 < size < CAM_SIZE)] or [0]
 
 
-def grad_cam(network: TorchResNet, maps: torch.Tensor, stage: int, label: int) -> torch.Tensor:
+def grad_cam(network: Network, maps: torch.Tensor, stage: int, label: int) -> torch.Tensor:
     """Return the Grad-CAM map (h, w) of class `label` from the maps (1, C, h, w) of one stage.
 
     Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2: the maps, each weighted by the mean
     of the logit's gradient with respect to it, are summed; the positive part of the sum counts.
     """
     x = maps = maps.detach().requires_grad_()
-    for layer in (network.layer1, network.layer2, network.layer3, network.layer4)[stage + 1 :]:
-        x = layer(x)
-    network.fc(network.pool(x))[0, label].backward()
+    for layers in network.stage_layers()[stage + 1 :]:
+        x = run(layers, x)
+    network.last_layer()(network.pool(x))[0, label].backward()
     assert maps.grad is not None
     weights = maps.grad.mean(dim=(2, 3), keepdim=True)
     return (weights * maps.detach()).sum(dim=1).relu()[0]

@@ -1,5 +1,6 @@
 """Transfer learning: load a pretrained backbone, then train in the mode of `config.transfer`."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.resnet_transfer.config import Config
+from apps.resnet_transfer.config import Config, MobileNet, ResNet
 from shared.data import pictures
 from shared.data.examples import Examples
 from shared.data.images import ImageData
@@ -21,8 +22,7 @@ from shared.training.schedule import LrScales
 State = Mapping[str, NDArray[Any]]  # weights by torchvision's names, unless said otherwise
 
 PACKAGE = "apps.resnet_transfer"
-STAGES = ("layer1", "layer2", "layer3", "layer4")
-HEAD = "fc"
+HEADS = (ResNet.HEAD, MobileNet.HEAD)
 KERAS_NAMES = {
     "kernel": "weight",
     "bias": "bias",
@@ -85,7 +85,7 @@ def load_backbone(learner: Learner, initial: InitialWeights, config: Config) -> 
     for path, value in own.items():
         if (weight := given.get(torch_name(path))) is not None:
             weight = weight.transpose(2, 3, 1, 0) if path.endswith("/kernel") else weight
-            loaded[path] = weight.astype(value.dtype)
+            loaded[path] = weight.reshape(value.shape).astype(value.dtype)  # see `torch_weights`
     learner.load_weights(own | loaded)
 
 
@@ -100,7 +100,7 @@ def backbone(state: State) -> dict[str, NDArray[Any]]:
 
 def is_head(name: str) -> bool:
     """Whether this is a weight of the last layer, in any framework."""
-    return name.startswith((f"{HEAD}.", f"{HEAD}/"))
+    return name.startswith(tuple(f"{head}{separator}" for head in HEADS for separator in "./"))
 
 
 def torch_weights(weights: State) -> dict[str, NDArray[Any]]:
@@ -108,6 +108,8 @@ def torch_weights(weights: State) -> dict[str, NDArray[Any]]:
     result = {}
     for path, value in weights.items():
         if path.endswith("/kernel"):
+            if ".conv." in path and value.shape[-1:] == (1,):  # depthwise: (height, width, channels, 1)
+                value = value.swapaxes(2, 3)
             value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
         result[torch_name(path)] = np.ascontiguousarray(value)
     return result
@@ -121,16 +123,17 @@ def torch_name(path: str) -> str:
 
 def lr_scales(config: Config, epoch: int = 1) -> LrScales:
     """Return the learning rates of the network's parts in this epoch (from 1), as factors of optimizer.lr."""
-    transfer = config.transfer
-    parts = ("", *STAGES, HEAD)  # "" is the first convolution with its normalization
+    transfer, head = config.transfer, config.model.HEAD
+    parts = [("",), *config.model.stages]  # "" is the first convolution with its normalization
+    layers = [*itertools.chain(*parts), head]
     if transfer.mode == "scratch":
-        return dict.fromkeys(parts, transfer.scratch_rate)
+        return dict.fromkeys(layers, transfer.scratch_rate)
     if transfer.mode == "frozen":
-        return dict.fromkeys(parts, 0.0) | {HEAD: transfer.frozen_rate}
+        return dict.fromkeys(layers, 0.0) | {head: transfer.frozen_rate}
     every = transfer.unfreeze_every
-    trained = len(parts) if every is None else (epoch - 1) // every  # parts, counted from the last stage
-    frozen = dict.fromkeys(parts, 0.0)
-    return frozen | dict.fromkeys(parts[-2::-1][:trained], transfer.backbone_rate) | {HEAD: 1.0}
+    count = len(parts) if every is None else (epoch - 1) // every  # parts, counted from the last stage
+    trained = itertools.chain(*parts[::-1][:count])
+    return dict.fromkeys(layers, 0.0) | dict.fromkeys(trained, transfer.backbone_rate) | {head: 1.0}
 
 
 def fit_transfer(

@@ -9,7 +9,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from apps.resnet_transfer.config import IMAGENET_WIDTH, WEIGHTS, Config
+from apps.resnet_transfer.config import WEIGHTS, Config
 from apps.resnet_transfer.source_task import source_task
 from apps.resnet_transfer.transfer import RANDOM, InitialWeights
 from shared.data.images import ImageData
@@ -47,8 +47,8 @@ def initial_weights(config: Config, target: ImageData, run: RunFolder) -> Initia
 
 def imagenet_weights(config: Config) -> InitialWeights:
     """Return torchvision's weights for the configured network."""
-    if config.model.width != IMAGENET_WIDTH:
-        raise DataError(f"ImageNet weights need model.width={IMAGENET_WIDTH}")
+    if config.model.width != config.model.IMAGENET_WIDTH:
+        raise DataError(f"ImageNet weights need model.width={config.model.IMAGENET_WIDTH}")
     torch_weights = importlib.import_module("apps.resnet_transfer.torch_weights")
     path, sha256 = torch_weights.imagenet(config.model.name)
     return InitialWeights("imagenet", read_weights(path, sha256))

@@ -5,7 +5,7 @@ layer gives its forward and backward formulas, and the code follows them line by
 `module.py` and `linear.py`.
 """
 
-from shared.backprop.activations import GELU, ReLU, Sigmoid, Softmax, Tanh
+from shared.backprop.activations import GELU, ReLU, ReLU6, Sigmoid, Softmax, Tanh
 from shared.backprop.attention import MultiheadAttention, ScaledDotProductAttention
 from shared.backprop.conv import AdaptiveAvgPool2d, AvgPool2d, Conv2d, MaxPool2d
 from shared.backprop.linear import Dropout, Embedding, Flatten, Linear
@@ -25,7 +25,7 @@ from shared.backprop.optimizers import (
 from shared.backprop.recurrent import GRU, LSTM, RNN
 
 __all__ = ["Array", "Module", "NaNError", "Residual", "Sequential"]
-__all__ += ["GELU", "ReLU", "Sigmoid", "Softmax", "Tanh"]
+__all__ += ["GELU", "ReLU", "ReLU6", "Sigmoid", "Softmax", "Tanh"]
 __all__ += ["Dropout", "Embedding", "Flatten", "Linear", "MultiheadAttention", "ScaledDotProductAttention"]
 __all__ += ["AdaptiveAvgPool2d", "AvgPool2d", "Conv2d", "MaxPool2d"]
 __all__ += ["BatchNorm1d", "BatchNorm2d", "LayerNorm"]

@@ -21,6 +21,23 @@ class ReLU(Module):
         return np.where(x > 0, dy, 0)
 
 
+class ReLU6(Module):
+    """y = min(max(x, 0), 6) (Howard et al. 2017, arXiv:1704.04861).
+
+    Backward: dx = dy where 0 < x < 6, else 0 (also at x = 0 and x = 6, as in torch and Keras).
+    """
+
+    def forward(self, x: Array) -> Array:
+        """Return y."""
+        self._check("an input", x, ("...",))
+        return self._keep(np.clip(x, 0, 6), x)
+
+    def backward(self, dy: Array) -> Array:
+        """Return dx."""
+        (x,) = self._recall(dy)
+        return np.where((x > 0) & (x < 6), dy, 0)
+
+
 class Sigmoid(Module):
     """y = 1 / (1 + exp(-x)). Backward: dx = dy * y (1 - y), where y is the output."""
 

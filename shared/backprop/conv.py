@@ -6,6 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike
 
+from shared.backprop import depthwise
 from shared.backprop.module import Array, Module, uniform
 from shared.backprop.threads import in_threads, parts_of
 
@@ -73,7 +74,8 @@ class Conv2d(_Window):
     matrix (out_channels, K). Then (Chellapilla et al. 2006)
         forward:   Y = W X + b
         backward:  dW = sum_n dY X^T    db = sum dY    dX = W^T dY
-    and the dx of a pixel is the sum of its dX over all windows that contain it.
+    and the dx of a pixel is the sum of its dX over all windows that contain it. If each channel is a
+    group with one output (depthwise convolution), depthwise.py computes the same with less copying.
     """
 
     def __init__(
@@ -108,27 +110,49 @@ class Conv2d(_Window):
         weight = self.params["weight"]
         self._check("an input", x, ("N", self.in_channels, "H", "W"), weight.dtype)
         padded = self._pad(x)
+        if self._is_depthwise():
+            y, kept = depthwise.forward(padded, weight, self.stride, self.dilation)
+        else:
+            y, kept = self._multiply_windows(padded)
+        if "bias" in self.params:
+            y += self.params["bias"][:, None, None]
+        return self._keep(y, kept, padded.shape)
+
+    def backward(self, dy: Array) -> Array:
+        """Return dx; `grads` then holds dW and db."""
+        kept, padded_shape = self._recall(dy)
+        if self._is_depthwise():
+            weight = self.params["weight"]
+            dx, dweight = depthwise.backward(dy, kept, weight, padded_shape, self.stride, self.dilation)
+        else:
+            dx, dweight = self._backward_windows(dy, kept, padded_shape)
+        self.grads["weight"] = dweight
+        if "bias" in self.params:
+            self.grads["bias"] = dy.sum(axis=(0, 2, 3))
+        return self._crop(dx)
+
+    def _multiply_windows(self, padded: Array) -> tuple[Array, Array]:
+        """Return W X without the bias, and X."""
         (sh, sw), (dh, dw) = self.stride, self.dilation
         windows = sliding_window_view(padded, self._extent(), axis=(2, 3))
         windows = windows[:, :, ::sh, ::sw, ::dh, ::dw]  # (N, C, Ho, Wo, kh, kw)
         windows = windows.transpose(0, 1, 4, 5, 2, 3)
-        count, rows, columns = len(x), *windows.shape[4:]
-        copied = np.empty(windows.shape, x.dtype)
+        count, rows, columns = len(padded), *windows.shape[4:]
+        copied = np.empty(windows.shape, padded.dtype)
         matrix = copied.reshape(count, self.groups, -1, rows * columns)
-        y = np.empty((count, self.out_channels, rows, columns), x.dtype)
+        y = np.empty((count, self.out_channels, rows, columns), padded.dtype)
 
         def compute(images: slice) -> None:
             copied[images] = windows[images]
             y[images] = (self._weight_matrix() @ matrix[images]).reshape(y[images].shape)
 
         in_threads(compute, parts_of(count, matrix.size))
-        if "bias" in self.params:
-            y += self.params["bias"][:, None, None]
-        return self._keep(y, matrix, padded.shape)
+        return y, matrix
 
-    def backward(self, dy: Array) -> Array:
-        """Return dx; `grads` then holds dW and db."""
-        matrix, padded_shape = self._recall(dy)
+    def _backward_windows(
+        self, dy: Array, matrix: Array, padded_shape: tuple[int, ...]
+    ) -> tuple[Array, Array]:
+        """Return the dx of the padded images, and dW; `matrix` is X."""
         count, _, rows, columns = dy.shape
         dy_matrix = dy.reshape(count, self.groups, -1, rows * columns)
         dmatrix = np.empty_like(matrix)
@@ -143,10 +167,10 @@ class Conv2d(_Window):
             return (matrix[images] @ dy_matrix[images].swapaxes(2, 3)).sum(axis=0)
 
         transposed = np.sum(in_threads(compute, parts_of(count, matrix.size)), axis=0)
-        self.grads["weight"] = transposed.swapaxes(1, 2).reshape(self.params["weight"].shape)
-        if "bias" in self.params:
-            self.grads["bias"] = dy.sum(axis=(0, 2, 3))
-        return self._crop(dx)
+        return dx, transposed.swapaxes(1, 2).reshape(self.params["weight"].shape)
+
+    def _is_depthwise(self) -> bool:
+        return self.groups == self.in_channels == self.out_channels > 1
 
     def _weight_matrix(self) -> Array:
         """Return the weight as one matrix per group, (groups, out_channels / groups, K)."""

@@ -7,6 +7,7 @@ other layouts:
     dense                     (out, in)                          (in, out)
     dense after flatten       columns: channel, height, width    rows: height, width, channel
     convolution               (out, in, height, width)           (height, width, in, out)
+    depthwise convolution     (channels, 1, height, width)       (height, width, channels, 1)
     batch normalization       also counts its batches            does not
     RNN, LSTM, GRU            (gates H, in), (gates H, H)        (in, gates H), (H, gates H)
     biases of RNN and LSTM    two, b_ih and b_hh                 one, their sum
@@ -156,6 +157,8 @@ def to_keras(layer: keras.Layer, own: State, flattened: Shape | None = None) -> 
             matrix = ops.transpose(matrix)
         case layers.Conv2D():
             matrix = ops.transpose(matrix, (2, 3, 1, 0))
+        case layers.DepthwiseConv2D():
+            matrix = ops.transpose(matrix, (2, 3, 0, 1))
     return [matrix, *others]
 
 
@@ -180,6 +183,8 @@ def _to_torch(layer: keras.Layer, flattened: Shape | None) -> dict[str, Array]:
             values[0] = values[0].T
         case layers.Conv2D():
             values[0] = values[0].transpose(3, 2, 0, 1)
+        case layers.DepthwiseConv2D():
+            values[0] = values[0].transpose(2, 3, 0, 1)
         case layers.BatchNormalization() | layers.LayerNormalization() | layers.Embedding():
             pass
         case _:

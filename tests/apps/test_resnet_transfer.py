@@ -28,7 +28,7 @@ from shared.application import FinishedRun
 from shared.data.examples import Examples
 from shared.errors import ConfigError, DataError
 from shared.files import sha256_of
-from shared.parity.weights import torch_state, torch_to_keras, torch_to_numpy
+from shared.parity.weights import keras_state, torch_state, torch_to_keras, torch_to_numpy
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate
 from tests.apps.agreement import FRAMEWORKS, assert_close, assert_same_gradients, build_networks
@@ -49,15 +49,18 @@ def resnet_config(run_dir: Path, *overrides: str) -> Config:
 
 @pytest.fixture
 def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One block per stage: half the time, in TensorFlow above all."""
+    """Fewer blocks: half the time, in TensorFlow above all."""
     monkeypatch.setitem(BLOCKS, "resnet18", ("BasicBlock", (1, 1, 1, 1)))
+    rows = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 64, 1, 2), (6, 160, 1, 2), (6, 320, 1, 2))
+    monkeypatch.setattr("apps.resnet_transfer.config.INVERTED_RESIDUALS", rows)
 
 
 def randomize_normalization(network: torch.nn.Module) -> None:
     """Give batch normalization statistics and weights other than 0 and 1."""
     generator = torch.Generator().manual_seed(1)
     for name, value in network.state_dict().items():
-        if ("bn" in name or "downsample.1" in name) and value.is_floating_point():
+        normalization = f"{name.rpartition('.')[0]}.running_mean" in network.state_dict()
+        if normalization and value.is_floating_point():
             value.copy_(0.5 + torch.rand(value.shape, generator=generator).to(value.dtype))
             if name.endswith(("running_mean", "bias")):
                 value.sub_(1.0)
@@ -69,6 +72,8 @@ def randomize_normalization(network: torch.nn.Module) -> None:
     [
         ("resnet18", "imagenet", 40),
         ("resnet18", "small", 12),
+        ("mobilenet_v2", "imagenet", 40),
+        ("mobilenet_v2", "small", 12),
         ("resnet34", "imagenet", 40),
         ("resnet50", "imagenet", 40),
     ],
@@ -76,7 +81,8 @@ def randomize_normalization(network: torch.nn.Module) -> None:
 def test_the_same_weights_give_the_same_logits_gradients_and_statistics(
     model: str, stem: str, size: int, tmp_path: Path
 ) -> None:
-    config = resnet_config(tmp_path, f"model={model}", "model.width=4", f"model.stem={stem}").model
+    width = {"mobilenet_v2": 8}.get(model, 4)
+    config = resnet_config(tmp_path, f"model={model}", f"model.width={width}", f"model.stem={stem}").model
     networks = build_networks((torch_model, keras_model, numpy_model), config, classes=5)
     in_torch, in_keras, in_numpy = networks
     randomize_normalization(in_torch)
@@ -87,36 +93,73 @@ def test_the_same_weights_give_the_same_logits_gradients_and_statistics(
     of_torch, *others = (logits(images) for logits in networks.logits().values())
     for other in others:
         assert_close(other, of_torch, "logits in evaluation")
+    upstream = random.normal(size=(3, 5))
+    assert_same_gradients(networks, images, upstream, training=False)  # assigns them to Keras's weights
+    in_torch.zero_grad()
+    torch_to_keras(in_torch, in_keras)
+    before = torch_state(in_torch)
     in_torch.train()
     in_numpy.train()
-    assert_same_gradients(networks, images, random.normal(size=(3, 5)), relative=1e-7)
+    # A block of MobileNetV2 ends with a bias, which only 1x1 convolutions with normalization read.
+    unused = {name for name in before if re.fullmatch(r"features\.(1\.conv\.2|\d+\.conv\.3)\.bias", name)}
+    assert_same_gradients(networks, images, upstream, unused, relative=1e-7)
     after = torch_state(in_torch)
+    of_keras = keras_state(in_keras, after)
     for name, value in in_numpy.buffers.items():
         np.testing.assert_allclose(value, after[name], rtol=1e-9, atol=1e-12, err_msg=name)
+        if name.endswith("running_mean"):
+            np.testing.assert_allclose(of_keras[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+        if name.endswith("running_var"):  # Keras's variance is that of the m numbers, not m / (m - 1) of it
+            ratio = (value - 0.9 * before[name]) / (of_keras[name] - 0.9 * before[name])
+            m = np.unique(np.round(ratio / (ratio - 1), 3))
+            assert len(m) == 1, name
+            assert m[0] % len(images) == 0, name
 
 
-def test_the_network_is_torchvisions(tmp_path: Path) -> None:
-    theirs = torchvision.models.resnet18(num_classes=5).eval()
-    config = resnet_config(tmp_path, "model.width=64").model
+@pytest.mark.parametrize(("model", "width"), [("resnet18", 64), ("mobilenet_v2", 32)])
+def test_the_network_is_torchvisions(model: str, width: int, tmp_path: Path) -> None:
+    theirs = torchvision.models.get_model(model, num_classes=5).eval()
+    randomize_normalization(theirs)
+    config = resnet_config(tmp_path, f"model={model}", f"model.width={width}").model
     ours = torch_model.load_network(config, torch_state(theirs), 5)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    preset = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.transforms()
+    preset = torchvision.models.get_model_weights(model).IMAGENET1K_V1.transforms()
     scaled = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
     normalized = torchvision.transforms.v2.functional.normalize(scaled, preset.mean, preset.std)
     with torch.no_grad():
         torch.testing.assert_close(ours(torch.from_numpy(images)), theirs(normalized), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("keras_float64")
+def test_the_initial_weights_of_mobilenet_are_distributed_as_torchvisions(tmp_path: Path) -> None:
+    config = resnet_config(tmp_path, "model=mobilenet_v2", "model.width=32").model
+    theirs = torch_state(torchvision.models.mobilenet_v2(num_classes=5))
+    random = np.random.default_rng(0)
+    in_keras = keras_state(keras_model.build_model(config, classes=5), theirs)
+    in_numpy = numpy_model.build_model(config, np.float64, random, classes=5).state_dict()
+    for name in ("features.0.0", "features.14.conv.0.0", "features.14.conv.1.0", "classifier.1"):
+        for ours in (in_keras, in_numpy):
+            expected = theirs[f"{name}.weight"].std()
+            assert ours[f"{name}.weight"].std() == pytest.approx(expected, rel=0.1), name
+    for ours in (in_keras, in_numpy):
+        assert not ours["classifier.1.bias"].any()
+
+
 @pytest.fixture
 def initial(tmp_path: Path, _shallow: None) -> InitialWeights:
-    """Random weights of the small network, with the batch statistics of the digits."""
-    config = resnet_config(tmp_path)
+    return weights_for_digits(resnet_config(tmp_path))
+
+
+def weights_for_digits(config: Config) -> InitialWeights:
+    """Return random weights of the small network, with the batch statistics of the digits."""
     torch.manual_seed(3)
     network = torch_model.build_model(config.model, 2)
     images = torch.from_numpy(load_data(config).train_images[:100])
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None  # the mean over all batches, of which there is one
     with torch.no_grad():
-        for _ in range(40):
-            network(images)
+        network(images)
     return InitialWeights("a test", torch_state(network))
 
 
@@ -132,19 +175,22 @@ def train_on_digits(
     return learner, transfer.torch_weights(learner.weights()), test_set
 
 
+@pytest.mark.usefixtures("_shallow")
 @pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize(("model", "features"), [("resnet18", 64), ("mobilenet_v2", 1280)])
 def test_a_frozen_backbone_keeps_weights_and_statistics_and_runs_once_with_the_same_result(
-    framework: str, initial: InitialWeights, tmp_path: Path
+    model: str, features: int, framework: str, tmp_path: Path
 ) -> None:
     results = []
-    for features in ("once", "each_epoch"):
-        mode = ["transfer.mode=frozen", f"transfer.features={features}", f"framework={framework}"]
-        config = resnet_config(tmp_path, *mode, *SHORT)
-        learner, after, test_set = train_on_digits(config, initial, tmp_path / features)
-        assert learner.parameters == 64 * 5 + 5
+    for when in ("once", "each_epoch"):
+        mode = ["transfer.mode=frozen", f"transfer.features={when}", f"framework={framework}"]
+        config = resnet_config(tmp_path, f"model={model}", "model.width=8", *mode, *SHORT)
+        initial = weights_for_digits(config)
+        learner, after, test_set = train_on_digits(config, initial, tmp_path / when)
+        assert learner.parameters == features * 5 + 5
         for name, value in transfer.backbone(initial.state).items():
             np.testing.assert_array_equal(after[name], value, err_msg=name)
-        results.append((after["fc.weight"], evaluate(learner, test_set)))
+        results.append((after[f"{config.model.HEAD}.weight"], evaluate(learner, test_set)))
     (once, first), (each, second) = results
     np.testing.assert_allclose(once, each, rtol=1e-3, atol=1e-5)
     np.testing.assert_array_equal(first.predictions, second.predictions)
@@ -196,12 +242,22 @@ def test_gradual_unfreezing_starts_with_the_last_layer(
     assert [sum(scale > 0 for scale in one.values()) for one in scales] == [1, 2, 3, 4, 5, 6]
 
 
+def test_the_stages_of_mobilenet_are_unfrozen_from_the_last_one(tmp_path: Path) -> None:
+    config = resnet_config(tmp_path, "model=mobilenet_v2", "transfer.unfreeze_every=1")
+    for epoch, first in enumerate((19, 18, 17, 14, 11, 7, 4, 2, 1), start=1):
+        scales = transfer.lr_scales(config, epoch)
+        trained = {name for name, scale in scales.items() if scale}
+        assert trained == {f"features.{number}" for number in range(first, 19)} | {"classifier.1"}
+    assert min(transfer.lr_scales(config, 10).values()) > 0
+
+
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
         (["model=resnet50", "model.width=8"], r"layer1\.0\.conv3\.weight is missing"),
         (["model.width=4"], r"has the shape \(8, 3, 7, 7\), expected \(4, 3, 7, 7\)"),
         (["model=resnet34", "model.width=8"], r"layer1\.1\.conv1\.weight is missing"),
+        (["model=mobilenet_v2", "model.width=8"], r"features\.0\.0\.weight is missing"),
     ],
 )
 def test_weights_of_another_network_are_refused(
@@ -230,7 +286,7 @@ def imagenet(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path / "torch" / "hub" / "checkpoints" / served.name
 
 
-@pytest.mark.parametrize("model", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize("model", ["resnet18", "resnet34", "resnet50", "mobilenet_v2"])
 def test_torchvisions_urls_end_with_a_digest(model: str) -> None:
     assert re.search(rf"/{model}-[0-9a-f]{{8}}\.pth$", torch_weights.imagenet_url(model))
 
@@ -370,11 +426,12 @@ def source_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.usefixtures("_shallow")
 @pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("model", ["resnet18", "mobilenet_v2"])
 def test_a_run_leaves_all_files_and_predicts(
-    framework: str, tmp_path: Path, source_cache: str, capsys: pytest.CaptureFixture[str]
+    model: str, framework: str, tmp_path: Path, source_cache: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    chosen = [f"framework={framework}", "trainer.precision=float32", source_cache]
+    chosen = [f"model={model}", f"framework={framework}", "trainer.precision=float32", source_cache]
     config = resnet_config(folder, *QUICK, *chosen)
     metrics = train(config)
     assert {path.name for path in folder.iterdir()} - {"source"} == FILES | {"curves.png", "confusion.png"}
@@ -404,7 +461,7 @@ def test_a_run_leaves_all_files_and_predicts(
 
 def test_grad_cam_is_the_formula_of_the_paper(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = torch_model.TorchResNet(resnet_config(tmp_path).model, 5).eval()
+    network: Any = torch_model.build_network(resnet_config(tmp_path).model, 5).eval()
     randomize_normalization(network)
     image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     probabilities, heat, stage = torch_model.explain(network, image)
@@ -418,6 +475,9 @@ def test_grad_cam_is_the_formula_of_the_paper(tmp_path: Path) -> None:
     assert torch_model.cam_stages([8, 4, 2, 1]) == [1, 2]
     assert torch_model.cam_stages([2, 1, 1, 1]) == [0]
     assert torch_model.explain(network, image[:32, :32])[2] in ("layer2", "layer3")
+    network = torch_model.build_network(resnet_config(tmp_path, "model=mobilenet_v2").model, 5).eval()
+    assert torch_model.explain(network, image)[2] == "features.18"
+    assert torch_model.explain(network, image[:64, :64])[2] in ("features.13", "features.17", "features.18")
 
 
 @pytest.mark.usefixtures("_shallow")
@@ -461,6 +521,7 @@ def test_smaller_training_sets_are_subsets_of_larger_ones_and_disjoint_from_vali
             "trainer.patience needs a validation set, which transfer.mode=compare lacks",
         ),
         (["weights=imagenet"], "weights=imagenet needs model.width=64"),
+        (["weights=imagenet", "model=mobilenet_v2"], "weights=imagenet needs model.width=32"),
         (["weights=imagnet"], "weights=imagnet: choose one of auto, imagenet, source_task, none"),
         (["weights=auto", "weights_sha256='01234567'"], "needs the path of a file.*given auto"),
         (["weights=none", "weights_sha256='01234567'"], "needs the path of a file.*given none"),

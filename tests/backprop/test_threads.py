@@ -49,16 +49,17 @@ def test_errors_and_errstate_reach_the_caller_and_the_threads() -> None:
         assert np.isinf(in_threads(divide, [0.0, 0.0])).all()
 
 
-@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("groups", "outputs"), [(1, 6), (2, 6), (8, 8)])
 @pytest.mark.parametrize("count", [1, 5, 8])
-def test_a_convolution_in_threads_matches_one_thread(count: int, groups: int) -> None:
+def test_a_convolution_in_threads_matches_one_thread(count: int, groups: int, outputs: int) -> None:
     random = np.random.default_rng(0)
-    layer = Conv2d(8, 6, 3, padding=1, stride=(1, 2), groups=groups, dtype=np.float64, rng=random)
+    layer = Conv2d(8, outputs, 3, padding=1, stride=(1, 2), groups=groups, dtype=np.float64, rng=random)
     x = random.standard_normal((count, 8, 120, 160))
     found = []
     for threads in (1, 2, 2):
         with threadpoolctl.threadpool_limits(threads, "blas"):
-            assert len(parts_of(count, 9 * x.size // 2)) == min(count, threads)
+            copied = (3 if groups == 8 else 9) * x.size // 2
+            assert len(parts_of(count, copied)) == min(count, threads)
             y = layer.forward(x)
             dy = np.random.default_rng(1).standard_normal(y.shape)
             found.append((y, layer.backward(dy), *map(np.copy, layer.grads.values())))

@@ -104,6 +104,7 @@ RUNS = [
     ("gradient_flow", "debug=smoke", "framework=torch"),
     ("resnet_transfer", *SCRATCH),
     ("resnet_transfer", *SCRATCH, "model=resnet50", "model.stem=small"),
+    ("resnet_transfer", *SCRATCH, "model=mobilenet_v2", "model.stem=small"),
 ]
 
 

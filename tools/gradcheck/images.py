@@ -56,6 +56,17 @@ def pad(x: Any, padding: tuple[int, int], value: float = 0) -> Any:
             (2, (2, 1), (1, 2)),
             (2, (2, 1), ONE),
         ]
+    ]
+    + [
+        {"size": (6, 7), "per_group": ONE, "kernel": kernel, "padding": (1, 2), "bias": bias}
+        | {"groups": 3, "stride": stride, "dilation": dilation}
+        for kernel, stride, dilation, bias in [
+            ((3, 3), ONE, ONE, False),
+            ((3, 2), (2, 1), ONE, True),
+            ((2, 3), (1, 2), ONE, True),
+            ((3, 2), (2, 1), (1, 2), True),
+            ((2, 3), ONE, (2, 2), True),
+        ]
     ],
 )
 def conv2d(

@@ -110,6 +110,16 @@ def relu(lib: Any, rng: Rng, shape: Shape, zeros: bool = False) -> Case:
     return layer_case(lib.ReLU, (), x, in_keras(keras.layers.ReLU()), finite=finite)
 
 
+@entry("ReLU6", 12, always=[{"shape": [4, 4], "kinks": True}])
+def relu6(lib: Any, rng: Rng, shape: Shape, kinks: bool = False) -> Case:
+    x = 3 + 4 * rng.standard_normal(shape)
+    x += 0.1 * np.sign(x) + 0.1 * np.sign(x - 6)
+    if kinks:
+        x[::2], x[1] = 0, 6
+    finite = "no derivative at 0 and 6" if kinks else "central"
+    return layer_case(lib.ReLU6, (), x, in_keras(keras.layers.ReLU(6)), finite=finite)
+
+
 def bounded(name: str, lib: Any, rng: Rng, shape: Shape) -> Case:
     layer = keras.layers.Activation(name.lower())
     return layer_case(getattr(lib, name), (), 2 * rng.standard_normal(shape), in_keras(layer))
