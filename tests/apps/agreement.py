@@ -63,8 +63,9 @@ def assert_same_gradients(
     zero: Collection[str] = (),
     relative: float = RELATIVE,
     training: bool = True,
+    zero_bound: float = 1e-14,
 ) -> None:
-    """Compare logits and all gradients; those of the parameters `zero` are 0, up to rounding.
+    """Compare logits and all gradients; those of the parameters `zero` are 0, up to `zero_bound`.
 
     `training` is the mode of Keras's network; the others are in that mode already.
     """
@@ -83,8 +84,8 @@ def assert_same_gradients(
     for name, parameter in networks.torch.named_parameters():
         for gradients in (networks.numpy.grads, by_name) if parameter.requires_grad else ():
             if name in zero:
-                np.testing.assert_allclose(gradients[name], 0, atol=1e-12)
-                np.testing.assert_allclose(parameter.grad, 0, atol=1e-12)
+                np.testing.assert_allclose(gradients[name], 0, atol=zero_bound)
+                np.testing.assert_allclose(parameter.grad, 0, atol=zero_bound)
             else:
                 assert_close(gradients[name], parameter.grad, name, relative)
 
