@@ -115,7 +115,10 @@ class Images(Data):
 class Cifar10(Images):
     name: Literal["cifar10"]
     root: Annotated[str, Field(min_length=1, description="cache folder; created if missing")]
-    download: Annotated[bool, Field(description="download 170 MB if not in the cache or DATA_ARCHIVES")]
+    download: Annotated[
+        bool,
+        Field(description="download CIFAR-10 (170 MB) and ImageNet weights if not in cache or DATA_ARCHIVES"),
+    ]
     fallback: Annotated[
         Literal["digit_pictures"] | None,
         Field(description="used if CIFAR-10 is unavailable; null: exit status 3"),
@@ -143,7 +146,10 @@ class ImageFolder(Images):
     root: Annotated[str, Field(min_length=1, description="PATH/CLASS/*, or PATH/{train,test}/CLASS/*")]
     test_fraction: Annotated[Fraction, Field(description="for testing, if there is no train/ and test/")]
     cache: Annotated[str, Field(min_length=1, description="cache folder for decoded images")]
-    download: Annotated[bool, Field(description="download CIFAR-10 (170 MB) if the source task needs it")]
+    download: Annotated[
+        bool,
+        Field(description="download ImageNet weights, and CIFAR-10 (170 MB) if the source task needs it"),
+    ]
 
 
 class Transfer(Section):
@@ -200,7 +206,9 @@ class Config(AppConfig):
         str | None,
         Field(pattern="^[0-9a-f]{8,64}$", description="first digits of the weights file's SHA-256 digest"),
     ]
-    cache: Annotated[str, Field(min_length=1, description="cache folder for the source task's weights")]
+    cache: Annotated[
+        str, Field(min_length=1, description="cache folder for downloaded and source-task weights")
+    ]
     transfer: Transfer
     source: Source
 

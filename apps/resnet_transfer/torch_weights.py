@@ -22,27 +22,37 @@ def imagenet_url(model: str) -> str:
     return models.get_model_weights(model).IMAGENET1K_V1.url
 
 
-def imagenet(model: str) -> tuple[Path, str]:
-    """Return torchvision's weights file, downloaded into its cache if needed, and its expected digest.
+def cached_file(url: str) -> Path:
+    """Return where torchvision keeps the weights at a URL, which need not exist.
 
-    The cache is TORCH_HOME/hub/checkpoints, or ~/.cache/torch/hub/checkpoints. torch verifies the
-    digest after a download only, so callers should verify it on every load.
+    That is in TORCH_HOME/hub/checkpoints, or ~/.cache/torch/hub/checkpoints.
+    """
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+
+
+def imagenet_shapes(model: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of torchvision's weights by name."""
+    with torch.device("meta"):  # neither memory nor random numbers
+        network = models.get_model(model)
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def download(url: str, path: Path) -> None:
+    """Download torchvision's weights to `path`.
+
+    torch verifies the digest after a download only, so callers should verify it on every load.
 
     Raises:
-        DataError: the file is not in the cache and cannot be downloaded.
+        DataError: the file cannot be downloaded.
     """
-    url = imagenet_url(model)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
-    if not path.exists():
-        if problem := connection_problem(url):
-            raise DataError(f"{path} does not exist, and {url} cannot be reached ({problem})")
-        print(f"downloading {url} to {path}", flush=True)
+    if problem := connection_problem(url):
+        raise DataError(f"{url} cannot be reached ({problem})")
+    print(f"downloading {url} to {path}", flush=True)
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(path), progress=os.isatty(2))
-        except OSError as error:
-            raise DataError(f"{url}: the download failed ({error})") from error
-    return path, path.stem.rpartition("-")[2]
+        torch.hub.download_url_to_file(url, str(path), progress=os.isatty(2))
+    except OSError as error:
+        raise DataError(f"{url}: the download failed ({error})") from error
 
 
 def connection_problem(url: str) -> str:

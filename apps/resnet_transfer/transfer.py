@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from shared.training import frameworks
 from shared.training.loop import EVALUATION_BATCH, Augment, Learner, fit
 from shared.training.schedule import LrScales
 
+T = TypeVar("T")
 State = Mapping[str, NDArray[Any]]  # weights by torchvision's names, unless said otherwise
 
 PACKAGE = "apps.resnet_transfer"
@@ -69,18 +70,8 @@ def refuse_comparison(config: Config) -> None:
 def load_backbone(learner: Learner, initial: InitialWeights, config: Config) -> None:
     """Load all weights except those of the last layer."""
     own = learner.weights()
-    wanted, given = backbone(torch_weights(own)), backbone(initial.state)
-    problems = [f"{name} is missing" for name in wanted if name not in given]
-    problems += [f"{name} is unexpected" for name in given if name not in wanted]
-    for name, value in wanted.items():
-        if name in given and given[name].shape != value.shape:
-            problems.append(f"{name} has the shape {given[name].shape}, expected {value.shape}")
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise DataError(
-            f"{initial.name}: weights of another network: {problems[0]}{more}\n"
-            f"expected the weights of a {config.model.name} with model.width={config.model.width}"
-        )
+    check_backbone(initial, {name: value.shape for name, value in torch_weights(own).items()}, config)
+    given = backbone(initial.state)
     loaded = {}
     for path, value in own.items():
         if (weight := given.get(torch_name(path))) is not None:
@@ -89,8 +80,24 @@ def load_backbone(learner: Learner, initial: InitialWeights, config: Config) -> 
     learner.load_weights(own | loaded)
 
 
-def backbone(state: State) -> dict[str, NDArray[Any]]:
-    """Return the weights and statistics of every layer except the last."""
+def check_backbone(initial: InitialWeights, shapes: Mapping[str, tuple[int, ...]], config: Config) -> None:
+    """Raise a DataError unless all weights except those of the last layer have these names and shapes."""
+    wanted, given = backbone(shapes), backbone(initial.state)
+    problems = [f"{name} is missing" for name in wanted if name not in given]
+    problems += [f"{name} is unexpected" for name in given if name not in wanted]
+    for name, shape in wanted.items():
+        if name in given and given[name].shape != shape:
+            problems.append(f"{name} has the shape {given[name].shape}, expected {shape}")
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise DataError(
+            f"{initial.name}: weights of another network: {problems[0]}{more}\n"
+            f"expected the weights of a {config.model.name} with model.width={config.model.width}"
+        )
+
+
+def backbone(state: Mapping[str, T]) -> dict[str, T]:
+    """Return the entries of every layer's weights and statistics except the last layer's."""
     return {
         name: value
         for name, value in state.items()

