@@ -37,12 +37,16 @@ def applications_block(name: str, results: Path) -> str:
         best: dict[str, list[Run]] = {}
         for runs in by_network(_read(record) if record.exists() else []).values():
             data = runs[0]["dataset"]
-            best[data] = max(best.get(data, runs), runs, key=_mean_accuracy)
+            best[data] = max(best.get(data, runs), runs, key=_accuracy_then_speed)
         for data, runs in best.items():
             network = f"`{runs[0]['model']}` in {runs[0]['framework']}"
             accuracy = f"{100 * _mean_accuracy(runs):.2f} %"
             rows.append([f"[{title}](/apps/{app}/README.md)", data, accuracy, network, training_time(runs)])
     return markdown_table(["application", "data", "best test accuracy", "network", "training"], rows)
+
+
+def _accuracy_then_speed(runs: Sequence[Run]) -> tuple[float, float]:
+    return _mean_accuracy(runs), -statistics.median(run["train_seconds"] for run in runs)
 
 
 def _mean_accuracy(runs: Sequence[Run]) -> float:
