@@ -91,8 +91,8 @@ def randomize_normalization(network: torch.nn.Module) -> None:
         ("resnet18", "small", 12),
         ("mobilenet_v2", "imagenet", 40),
         ("mobilenet_v2", "small", 12),
-        ("resnet34", "imagenet", 40),
-        ("resnet50", "imagenet", 40),
+        pytest.param("resnet34", "imagenet", 40, marks=pytest.mark.slow),
+        pytest.param("resnet50", "imagenet", 40, marks=pytest.mark.slow),
     ],
 )
 def test_the_same_weights_give_the_same_logits_gradients_and_statistics(
@@ -215,7 +215,7 @@ def test_a_frozen_backbone_keeps_weights_and_statistics_and_runs_once_with_the_s
     assert len(np.unique(first.predictions)) > 1
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["torch", "numpy", pytest.param("keras", marks=pytest.mark.slow)])
 def test_the_backbone_learns_at_its_own_rate(framework: str, initial: InitialWeights, tmp_path: Path) -> None:
     one_step = ["trainer.max_steps=1", "trainer.schedule=constant", "optimizer=sgd", "optimizer.lr=0.1"]
     moved = []

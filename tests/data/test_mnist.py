@@ -85,6 +85,7 @@ def test_the_real_mnist_has_the_published_counts_and_mean(tmp_path: Path) -> Non
     assert round(np.average((values - mean) ** 2, weights=counts) ** 0.5, 4) == 0.3081
 
 
+@pytest.mark.slow
 def test_torchvision_reads_the_same_digits(tmp_path: Path) -> None:
     """Its constants are ours, rounded to four digits."""
     if archives_folder() is None:
