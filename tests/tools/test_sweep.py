@@ -426,7 +426,8 @@ def ended_trials(folder: Path) -> list[tuple[str, str, str]]:
 def test_a_study_interrupted_and_resumed_is_the_same_and_gives_the_best_command(tmp_path: Path) -> None:
     whole = run_sweep(*XOR, "trials=3", f"out={tmp_path}/whole")
     assert whole.returncode == 0, whole.stderr
-    assert "This score is optimistic" in whole.stdout
+    assert "Train with these values:" in whole.stdout
+    assert "test set" not in whole.stdout, "that of xor is its training set"
     python, flag, module, *words = shlex.split(whole.stdout.splitlines()[-1])
     assert (python, flag, module) == (PYTHON, "-m", "apps.xor")
     content = json.loads((tmp_path / "whole" / "study.json").read_text())

@@ -325,8 +325,9 @@ def test_the_jobs_of_a_sweep_share_the_processes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_error_is_printed_once(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").touch()
-    ended = Torchrun(tmp_path, [*CNN.split(), f"hydra.run.dir={tmp_path}"]).end()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    ended = Torchrun(tmp_path, [*CNN.split(), "hydra.run.dir=run"]).end()
     assert ended.status == 1
     assert ended.output.count("error: ") == 1, ended.output
     assert "holds a run" in ended.output
