@@ -12,16 +12,20 @@ RUN_FILES = ("config.yaml", "metrics.json", "history.csv", "steps.csv", "weights
 
 def write_result(path: Path, content: bytes) -> None:
     """Write a file that a tool was asked for, or raise ConfigError."""
-    if path.is_dir():
+    try:
+        target = path.resolve()  # a link stays one
+    except RuntimeError as error:
+        raise ConfigError(f"cannot write {path}: its links form a loop; choose another name") from error
+    if target.is_dir():
         raise ConfigError(f"cannot write {path}: it is a folder; name a file in it")
-    if path.exists() and not path.is_file():  # it would be replaced by a file
-        raise ConfigError(f"cannot write {path}: it is no regular file; choose another name")
-    if not path.parent.is_dir():
-        raise ConfigError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    if path.name in RUN_FILES and path.exists() and (path.parent / "config.yaml").exists():
+    if target.exists() and not target.is_file():  # it would be replaced by a file
+        raise ConfigError(f"cannot write {path}: it is not a regular file; choose another name")
+    if not target.parent.is_dir():
+        raise ConfigError(f"cannot write {path}: the folder {target.parent} does not exist; create it first")
+    if target.name in RUN_FILES and target.exists() and (target.parent / "config.yaml").exists():
         raise ConfigError(f"cannot write {path}: it belongs to the run; choose another name")
     try:
-        write_atomically(path.resolve(), content)  # a link stays one
+        write_atomically(target, content)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}; choose another place") from error
 

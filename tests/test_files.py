@@ -40,7 +40,7 @@ def test_a_file_is_read_if_its_digest_is_the_expected_one(tmp_path: Path) -> Non
 
 def test_a_result_replaces_no_pipe_and_is_written_through_a_link(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigError, match="pipe: it is no regular file; choose another name"):
+    with pytest.raises(ConfigError, match="pipe: it is not a regular file; choose another name"):
         write_result(tmp_path / "pipe", b"new")
     assert (tmp_path / "pipe").is_fifo()
     (tmp_path / "file").write_bytes(b"old")
@@ -48,3 +48,11 @@ def test_a_result_replaces_no_pipe_and_is_written_through_a_link(tmp_path: Path)
     write_result(tmp_path / "link", b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_bytes() == b"new"
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / "weights.safetensors").write_bytes(b"weights")
+    (tmp_path / "to_weights").symlink_to(tmp_path / "weights.safetensors")
+    with pytest.raises(ConfigError, match="to_weights: it belongs to the run"):
+        write_result(tmp_path / "to_weights", b"new")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(ConfigError, match="loop: its links form a loop"):
+        write_result(tmp_path / "loop", b"new")

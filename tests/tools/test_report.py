@@ -179,11 +179,7 @@ def test_no_run_or_an_unwritable_page_is_an_error(tmp_path: Path, capsys: pytest
     (tmp_path / "empty").mkdir()
     for folder, out, message in (
         ("empty", "page.html", f"no run in {tmp_path}/empty: train something first"),
-        (
-            "run",
-            "run/curves.png/x.html",
-            f"cannot write {tmp_path}/run/curves.png/x.html: there is no folder ",
-        ),
+        ("run", "run/curves.png/x.html", f"cannot write {tmp_path}/run/curves.png/x.html: the folder "),
         ("run", "", f"cannot write {tmp_path}: it is a folder; name a file in it"),
     ):
         assert main([str(tmp_path / folder), "--out", str(tmp_path / out)]) == 2
