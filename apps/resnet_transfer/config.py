@@ -49,7 +49,7 @@ class ResNet(Section):
 
     @property
     def stages(self) -> list[tuple[str, ...]]:
-        """The names of the layers of each stage, from the first convolution to the head."""
+        """The names of the layers of each stage; the first convolution and the head are in none."""
         return [("layer1",), ("layer2",), ("layer3",), ("layer4",)]
 
 
@@ -59,7 +59,8 @@ class MobileNet(Section):
 
     name: Literal["mobilenet_v2"]
     width: Annotated[
-        Count, Field(description="channels of the first convolution; ImageNet weights need 32, the paper's")
+        Count,
+        Field(description="channels of the first convolution, rounded to a multiple of 8; ImageNet needs 32"),
     ]
     stem: Annotated[
         Literal["imagenet", "small"],

@@ -40,18 +40,19 @@ def imagenet_shapes(model: str) -> dict[str, tuple[int, ...]]:
 def download(url: str, path: Path) -> None:
     """Download torchvision's weights to `path`.
 
-    torch verifies the digest after a download only, so callers should verify it on every load.
+    torch verifies the digest after a download, but not on a later load; callers should do that.
 
     Raises:
-        DataError: the file cannot be downloaded.
+        DataError: the file cannot be downloaded, or has another digest.
     """
     if problem := connection_problem(url):
         raise DataError(f"{url} cannot be reached ({problem})")
     print(f"downloading {url} to {path}", flush=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), progress=os.isatty(2))
-    except OSError as error:
+        digest = path.stem.rpartition("-")[2]
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=os.isatty(2))
+    except (OSError, RuntimeError) as error:  # RuntimeError: another digest
         raise DataError(f"{url}: the download failed ({error})") from error
 
 

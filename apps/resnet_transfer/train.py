@@ -35,8 +35,9 @@ def train(config: Config) -> dict[str, Any]:
     with run.session():
         initial = initial_weights(config, images, run)
         count = config.data.per_class or "all"
+        size = f", {config.data.size} pixels" if config.data.size != 32 else ""
         run.metrics |= {
-            "model": f"{config.model.name} {config.transfer.mode} from {initial.name}, {count} a class",
+            "model": f"{config.model.name} {config.transfer.mode} from {initial.name}, {count} a class{size}",
             "mode": config.transfer.mode,
             "weights": initial.name,
             "per_class": config.data.per_class,

