@@ -19,7 +19,7 @@ from tools.results.__main__ import (
     record_runs,
 )
 from tools.results.experiments import EXPERIMENTS, experiment_of
-from tools.results.pictures import record_pictures
+from tools.results.pictures import record_pictures, shown_pictures
 
 
 def metrics(seed: int, accuracy: float, **changes: Any) -> dict[str, Any]:
@@ -160,9 +160,7 @@ def test_every_picture_of_the_documents_is_from_a_recorded_run() -> None:
     recorded |= {
         path.with_suffix(".png").name for path in RESULTS.glob("*") if path.suffix in (".txt", ".json")
     }
-    texts = [path.read_text() for path in documents()]
-    shown = {name for text in texts for name in re.findall(r"/results/(\w+\.png)", text)}
-    assert shown <= recorded & {path.name for path in RESULTS.glob("*.png")}
+    assert shown_pictures(documents()) <= recorded & {path.name for path in RESULTS.glob("*.png")}
 
 
 def test_pictures_of_a_run_are_used_where_a_document_shows_them(tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def read_complete_run(path: Path, shortened: Sequence[str] = SHORTENED) -> Run:
     Raises:
         ConfigError: it is unfinished, shortened (debug, limits), or of uncommitted code.
     """
+    if not path.exists():
+        raise ConfigError(f"{path.parent} is not a run folder: it has no {path.name}")
     run: Run = json.loads(path.read_text())
     if run["status"] != "done":
         raise ConfigError(f"{path}: its status is {run['status']}; only finished runs can be recorded")
@@ -127,9 +129,8 @@ def record_sample(folder: Path, results: Path = RESULTS) -> None:
     Raises:
         ConfigError: it is not a run that `record_runs` accepts.
     """
-    if not (folder / "metrics.json").exists():
-        raise ConfigError(f"{folder} is not a run folder: it has no metrics.json")
-    (run,) = record_runs([folder], results)
+    run = read_complete_run(folder / "metrics.json")
+    record_runs([folder], results)
     epochs = [epoch_line(row, run["epochs"]) for row in read_rows(folder)]
     lines = [announcement(run, f"outputs/{run['app']}/DATE_TIME"), *epochs, conclusion(run), ""]
     write_atomically(results / f"{run['app']}.txt", "\n".join(lines).encode())

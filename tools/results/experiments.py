@@ -5,16 +5,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from shared import CONF
 from shared.compose import compose, read_yaml
 from shared.errors import ConfigError
 from shared.nested import flat
 from shared.output_file import write_json
+from shared.runs.reader import read_values
 from shared.runs.resume import MAY_DIFFER, differences
 from shared.tables import markdown_table
-from tools.results.tables import Run, by_network, mean_and_deviation, measured_on, training_time
+from tools.results.tables import Run, by_network, mean_and_deviation, measured_on, read_record, training_time
 
 # For each experiment the network that corrects it, and its framework.
 EXPERIMENTS = {
@@ -24,7 +23,7 @@ EXPERIMENTS = {
     "b11": ("cnn", "torch"),
     "b12": ("rnn", "torch"),
     "c7": ("two_layer", "numpy"),
-    "c11": ("resnet18 frozen from imagenet, 50 a class", "torch"),
+    "c11": ("resnet18 frozen from imagenet, 50 a class, 224 pixels", "torch"),
     "d5": ("two_layer", "numpy"),
 }
 OF_A_SEED = {"seed", "model.published_seed"}
@@ -59,9 +58,8 @@ def record_experiments(runs: Iterable[tuple[Path, Run]], results: Path) -> int:
             raise ConfigError(
                 f"{folder}: trained on {run['dataset']}, which replaces the data of the experiment"
             )
-        values: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
         try:
-            experiment = experiment_of(values)
+            experiment = experiment_of(read_values(folder))
         except ConfigError as error:
             raise ConfigError(f"{folder}: {error}") from error
         records[experiment, run["seed"]] = {"experiment": experiment} | run
@@ -72,7 +70,7 @@ def record_experiments(runs: Iterable[tuple[Path, Run]], results: Path) -> int:
 
 def experiments_block(name: str, results: Path) -> str:
     """Return a row for each experiment: what it reaches, and what the corrected network reaches."""
-    records = json.loads((results / "experiments.json").read_text())
+    records = read_record(results / "experiments.json")
     header = "experiment,accuracy,seeds,training,corrected network,its accuracy,its training,command"
     rows = []
     for experiment, (model, framework) in EXPERIMENTS.items():
@@ -80,7 +78,7 @@ def experiments_block(name: str, results: Path) -> str:
         runs = [run for run in records if run["experiment"] == experiment]
         corrected = [
             run
-            for run in json.loads((results / f"{app}.json").read_text())
+            for run in read_record(results / f"{app}.json")
             if (run["model"], run["framework"]) == (model, framework)
         ]
         command = f"`.venv/bin/python -m apps.{app} +experiment={experiment}`"

@@ -2,16 +2,14 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
 
 from shared.errors import ConfigError
 from shared.files import write_atomically
 from shared.output_file import write_json
-from tools.results.tables import Run, measured_on
+from shared.runs.reader import read_values
+from tools.results.tables import Run, measured_on, read_record
 from tools.runs import rerun_command
 
 
@@ -21,12 +19,10 @@ def record_pictures(folder: Path, run: Run, results: Path, documents: Sequence[P
     Raises:
         ConfigError: no document shows a picture of this run.
     """
-    shown = {name for path in documents for name in re.findall(r"/results/(\w+\.png)", path.read_text())}
     pictures = {f"{run['app']}_{path.name}": path for path in sorted(folder.glob("*.png"))}
-    if not (names := sorted(shown & pictures.keys())):
+    if not (names := sorted(shown_pictures(documents) & pictures.keys())):
         raise ConfigError(f"{folder}: no document shows {', '.join(pictures) or 'its pictures: it has none'}")
-    values: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    source = {"command": rerun_command(values)}
+    source = {"command": rerun_command(read_values(folder))}
     source |= {key: run[key] for key in ("hardware", "versions", "git")}
     file = results / "pictures.json"
     known = json.loads(file.read_text()) if file.exists() else {}
@@ -36,9 +32,14 @@ def record_pictures(folder: Path, run: Run, results: Path, documents: Sequence[P
     return names
 
 
+def shown_pictures(documents: Iterable[Path]) -> set[str]:
+    """Return the names of the pictures of docs/results that documents show."""
+    return {name for path in documents for name in re.findall(r"/results/(\w+\.png)", path.read_text())}
+
+
 def pictures_block(app: str, results: Path) -> str:
     """Return which runs drew the pictures of an application."""
-    records = json.loads((results / "pictures.json").read_text())
+    records = read_record(results / "pictures.json")
     sources: dict[str, list[str]] = {}
     for name, source in records.items():
         if name.startswith(f"{app}_"):

@@ -35,7 +35,7 @@ def applications_block(name: str, results: Path) -> str:
         app, title = readme.parent.name, readme.read_text().splitlines()[0].lstrip("# ")
         record = results / f"{app}.json"
         best: dict[str, list[Run]] = {}
-        for runs in by_network(_read(record) if record.exists() else []).values():
+        for runs in by_network(read_record(record) if record.exists() else []).values():
             data = runs[0]["dataset"]
             best[data] = max(best.get(data, runs), runs, key=_accuracy_then_speed)
         for data, runs in best.items():
@@ -59,7 +59,7 @@ def training_time(runs: Sequence[Run]) -> str:
 
 def results_block(app: str, results: Path) -> str:
     """Return a row for each network of an application, over its seeds."""
-    runs = _read(results / f"{app}.json")
+    runs = read_record(results / f"{app}.json")
     header = "data,model,framework,precision,test accuracy,range,seeds,training,threads,parameters,epochs"
     rows = []
     for group in by_network(runs).values():
@@ -108,7 +108,7 @@ def sample_block(app: str, results: Path) -> str:
 
 def comparison_block(name: str, results: Path) -> str:
     """Return a comparison of transfer.mode: a row for each number of images, a column for each mode."""
-    run = _read(results / f"{name}_comparison.json")
+    run = read_record(results / f"{name}_comparison.json")
     scores = {
         tuple(cell.rsplit("_", 1)): values["by_seed"] for cell, values in run["comparison"].items()
     }  # by mode and number of images
@@ -130,7 +130,7 @@ def comparison_block(name: str, results: Path) -> str:
 
 def checks_block(name: str, results: Path) -> str:
     """Return the summary and the table of `make gradcheck`, with its notes."""
-    report = _read(results / f"{name}.json")
+    report = read_record(results / f"{name}.json")
     layers = report["layers"]
     notes = list(dict.fromkeys(note for layer in layers for note in layer["notes"]))
     references = ("torch", "Keras", "finite differences")
@@ -164,13 +164,15 @@ def benchmark_block(name: str, results: Path) -> str:
     Raises:
         ConfigError: it has not been measured.
     """
-    measured = _read(results / "bench.json")
+    measured = read_record(results / "bench.json")
     if name not in ("all", "goals", *measured):
         raise ConfigError(f"the benchmark {name} has not been measured: make bench case={name}")
     if name in measured:
         cases, rows = [measured[name]], measured[name]["details"]
     else:
-        cases = list(measured.values())
+        cases = [
+            case for case in measured.values() if name == "all" or any(row["goal"] for row in case["rows"])
+        ]
         numbers = [Row(**row) for case in cases for row in case["rows"]]
         rows = [row.cells() for row in numbers if row.goal or name == "all"]
     hidden = ("runs", "note") if name == "goals" else ()
@@ -179,7 +181,8 @@ def benchmark_block(name: str, results: Path) -> str:
     return f"{table}\n\n{measured_on(cases)}"
 
 
-def _read(file: Path) -> Any:
+def read_record(file: Path) -> Any:
+    """Return what a JSON file of docs/results holds; raise ConfigError if it is missing."""
     return json.loads(_text(file))
 
 
