@@ -67,7 +67,7 @@ train-imdb: $(READY) ## train on IMDB (model=lstm, rnn or bow; framework=torch, 
 	@$(RUN) -m apps.imdb_rnn $(OVERRIDES)
 
 .PHONY: train-resnet
-train-resnet: $(READY) ## train a ResNet on few labeled images (transfer.mode=frozen, finetune, scratch or compare)
+train-resnet: $(READY) ## train a ResNet or MobileNet on few labeled images (transfer.mode=frozen, finetune, scratch or compare)
 	@$(RUN) -m apps.resnet_transfer $(OVERRIDES)
 
 .PHONY: train-attention

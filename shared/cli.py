@@ -84,6 +84,8 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
 
             return print_help(app, arguments.config_name or app, schema, arguments.overrides)
         words = arguments.overrides
+        if arguments.hydra_help and words:
+            raise ConfigError(f"--hydra-help stands alone: leave out {' '.join(words)}")
         if arguments.multirun:  # before the first job
             from shared.config_errors import check_overrides
 
@@ -120,7 +122,7 @@ def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     overrides = HydraConfig.get().overrides.task
-    if any(word.startswith("run_dir=") for word in overrides):
+    if any(word.lstrip("+").startswith("run_dir=") for word in overrides):
         raise ConfigError("run_dir: set hydra.run.dir=PATH instead (with -m: hydra.sweep.dir=PATH)")
     if any(word.lstrip("+").startswith("trainer.resume=") for word in overrides):
         from shared.runs.resume import resumed_values

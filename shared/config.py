@@ -33,11 +33,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-def optional_keys(section: type[Section]) -> set[str]:
-    """Return the keys of a section that have a default, because older runs lack them."""
-    return {key for key, field in section.model_fields.items() if not field.is_required()}
-
-
 class OptimizerSection(Section):
     """What all optimizers have. The keys are those of torch.optim, and `l1`, which older runs lack."""
 

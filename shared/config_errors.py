@@ -3,7 +3,6 @@
 import difflib
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
@@ -115,8 +114,6 @@ def composition_error(
             f"choose another with hydra.{'sweep' if multirun else 'run'}.dir=PATH"
         )
     check_overrides(schema, overrides, multirun)
-    if "--hydra-help" in sys.argv:
-        return ConfigError(f"--hydra-help stands alone: leave out {' '.join(overrides)}")
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if group == "hydra/launcher" and (plugin := name.partition("_")[0]) in LAUNCHERS:

@@ -13,7 +13,7 @@ from filelock import FileLock
 from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.data import check_batches, load_source_data, split
 from apps.resnet_transfer.transfer import InitialWeights, State, build_learner, fit_transfer
-from shared.config import Momentum, OptimizerSection, Trainer, optional_keys
+from shared.config import Momentum
 from shared.data.images import ImageData
 from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
@@ -25,6 +25,8 @@ from shared.training.frameworks import resolve_auto
 from shared.training.loop import evaluate
 
 FORMAT = 1  # increase it when the training of the source task changes
+# Keys of `trainer` that do not change the weights.
+NOT_IN_KEY = {"checkpoint_seconds", "resume", "device", "compile", "patience"}
 
 
 def source_task(config: Config, target: ImageData, run: RunFolder) -> InitialWeights:
@@ -84,8 +86,8 @@ def cache_key(config: Config, images: ImageData) -> str:
         "form": FORMAT,
         "data": images.sha256,
         "model": config.model.model_dump(),
-        "trainer": config.trainer.model_dump(exclude=optional_keys(Trainer)),
-        "optimizer": config.optimizer.model_dump(exclude=optional_keys(OptimizerSection)),
+        "trainer": config.trainer.model_dump(exclude=NOT_IN_KEY),
+        "optimizer": config.optimizer.model_dump(exclude_defaults=True),  # older caches lack newer keys
         "augmentation": [config.data.mirror, config.data.shift],
         "examples": [config.data.per_class, config.data.validation_fraction],
         "seed": config.seed,

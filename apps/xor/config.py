@@ -16,7 +16,7 @@ class TwoLayer(Section):
     bias: Annotated[bool, Field(description="whether the layers have biases")]
     loss: Annotated[Literal["binary_cross_entropy", "squared_error"], Field(description="what is minimized")]
     published_seed: Annotated[
-        int | None, Field(ge=0, lt=2**32, description="draws weights from 0 to 1, as the tutorials do")
+        int | None, Field(ge=0, lt=2**32, description="draws weights from 0 to 1, as decks A and D do")
     ]
     init: Init = "torch"
 
@@ -30,7 +30,7 @@ class Config(AppConfig):
     app: Literal["xor"]
     model: TwoLayer
     data: Xor
-    corrections: Annotated[bool, Field(description="compare the corrections of the tutorials, in seconds")]
+    corrections: Annotated[bool, Field(description="compare the decks' programs and corrections, in seconds")]
     trace: Annotated[
         Count | None,
         Field(

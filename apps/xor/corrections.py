@@ -1,6 +1,6 @@
 """The published programs that learn XOR, and what each correction of the last one changes, in NumPy.
 
-A, C and D are the tutorials of docs/errata.md (B does not learn XOR). Every training uses all four rows
+A, C and D are lecture decks (docs/errata.md) (B does not learn XOR). Every training uses all four rows
 in every step, in float64.
 """
 
@@ -24,12 +24,13 @@ EVERY = 10  # steps between two points of a curve
 
 @dataclass(frozen=True)
 class Training:
-    """A network (keys of `TwoLayer`), its learning rate, and the steps that its curve shows."""
+    """A network (keys of `TwoLayer`), its learning rate, and the steps and panels of its curve."""
 
     network: dict[str, Any]
     lr: float
     first: int = 0
     last: int = STEPS
+    panels: tuple[int, ...] = (0,)  # 0: published programs, 1: corrections
 
 
 A = {"inputs": 2, "hidden": 3, "bias": False, "loss": "squared_error", "published_seed": 1}
@@ -42,10 +43,10 @@ TRAININGS = {
     "A7: no biases, doubled gradient, learning rate 0.1": Training(A, 0.2, last=1000),
     "A8: continues where A7 ended": Training(A, 0.2, first=1000, last=2000),
     "C7: normal weights, cross-entropy, learning rate 0.1": Training(C, 0.1),
-    "D5: biases, doubled gradient, learning rate 0.1": Training(D, 0.2),
-    "D5 corrected: the gradient": Training(D, 0.1),
-    "D5 corrected: also the loss, now cross-entropy": Training(D_CROSS_ENTROPY, 0.1),
-    "D5 corrected: also the learning rate, now 1": Training(D_CROSS_ENTROPY, 1.0),
+    "D5: biases, doubled gradient, learning rate 0.1": Training(D, 0.2, panels=(0, 1)),
+    "D5 corrected: the gradient": Training(D, 0.1, panels=(1,)),
+    "D5 corrected: also the loss, now cross-entropy": Training(D_CROSS_ENTROPY, 0.1, panels=(1,)),
+    "D5 corrected: also the learning rate, now 1": Training(D_CROSS_ENTROPY, 1.0, panels=(1,)),
 }
 
 
@@ -66,13 +67,12 @@ def draw(errors: dict[str, NDArray[np.float64]]) -> bytes:
     """Return a PNG: on the left the published programs, on the right the corrections of D5."""
     from shared import charts  # matplotlib takes a second to import
 
-    published = [label for label in errors if "corrected" not in label]
-    corrected = [label for label in errors if label.startswith("D5")]
     titles = ("published programs", "one correction of D5 after the other")
     steps = np.arange(0, STEPS + 1, EVERY)
     chart = charts.figure("XOR", size=(14, 7))
     panels = chart.subplots(1, 2, sharey=True)
-    for axes, title, labels in zip(panels, titles, (published, corrected), strict=True):
+    for panel, (axes, title) in enumerate(zip(panels, titles, strict=True)):
+        labels = [label for label, training in TRAININGS.items() if panel in training.panels]
         for label in reversed(labels):  # the first on top
             charts.curve(axes, list(errors).index(label), steps, errors[label], label)
         axes.set_yscale("log")

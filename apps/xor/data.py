@@ -47,7 +47,7 @@ def network_inputs(points: NDArray[np.float64], inputs: int) -> NDArray[np.float
 def published_weights(config: TwoLayer) -> dict[str, NDArray[np.float64]] | None:
     """Return the initial weights by torch's names, float64; None where a framework draws its own.
 
-    The tutorials draw each matrix (inputs, outputs), then its bias, from NumPy's legacy generator,
+    Decks A and D draw each matrix (inputs, outputs), then its bias, from NumPy's legacy generator,
     uniform between 0 and 1. All positive: the hidden units begin almost alike.
     """
     if config.published_seed is None:

@@ -1,6 +1,6 @@
 """Depthwise convolution, the case of Conv2d with as many groups and outputs as input channels.
 
-Each channel c has one kernel W[c] (kh, kw) and meets no other channel, so that im2col would copy each
+Each channel c has one kernel W[c] (kh, kw) and is not mixed with others, so that im2col would copy each
 pixel kh * kw times for a product with a single row. Here only the columns are unrolled, kw copies, for
 a product with all kh rows of the kernel at once:
 
@@ -22,7 +22,7 @@ from shared.backprop.threads import in_threads, parts_of
 
 Pair = tuple[int, int]
 
-IN_CACHE = 2**16  # numbers of Z that are computed at once: they and X stay in the cache of a core
+IN_CACHE = 2**16  # numbers of X that are used at once, so that they and Z stay in the cache of a core
 
 
 def forward(padded: Array, weight: Array, stride: Pair, dilation: Pair) -> tuple[Array, Array]:
@@ -55,7 +55,10 @@ def forward(padded: Array, weight: Array, stride: Pair, dilation: Pair) -> tuple
 def backward(
     dy: Array, columns: Array, weight: Array, padded_shape: tuple[int, ...], stride: Pair, dilation: Pair
 ) -> tuple[Array, Array]:
-    """Return the dx of the padded images, and dW; `columns` is X."""
+    """Return the dx of the padded images, (N, C, Hp, Wp), and dW, (C, 1, kh, kw).
+
+    Shapes: dy (N, C, Ho, Wo); `columns` is the X that `forward` returned.
+    """
     count, channels, kw, height, width = columns.shape
     kh, rows = weight.shape[2], dy.shape[2]
     dx = np.zeros(padded_shape, dy.dtype)

@@ -87,8 +87,8 @@ def _list(folder: Path, suffixes: Collection[str], kind: str) -> dict[str, list[
             f"found {', '.join(found) or 'none'}"
         )
     for name, paths in found.items():
-        if not name.isprintable():  # so are bytes that are not UTF-8
-            raise DataError(f"{folder}: {name!r} is no name for a class; rename the folder")
+        if not name.isprintable():  # bytes that are not UTF-8 are not printable, either
+            raise DataError(f"{folder}: {name!r} is not a valid class name; rename the folder")
         if not paths:
             raise DataError(f"{folder / name}: this class has no {kind} ({', '.join(sorted(suffixes))})")
     return found

@@ -66,7 +66,10 @@ class Sequences:
 
 
 def pad_front(documents: Documents, longest: int, keep: Literal["first", "last"], pad_id: int) -> Documents:
-    """Return documents of `longest` tokens: longer ones are cut, shorter ones are padded at the front."""
+    """Return documents of `longest` tokens: longer ones are cut, shorter ones are padded at the front.
+
+    The ids keep their dtype, or become int32 if it cannot hold `pad_id`.
+    """
     sequences = Sequences(documents, longest, keep)
     padded, lengths = sequences[:], sequences.lengths[:, None]
     fits = pad_id <= np.iinfo(documents.ids.dtype).max

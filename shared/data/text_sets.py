@@ -20,7 +20,7 @@ from shared.errors import ConfigError
 from shared.input_file import read_file
 
 FRONT_PAD = "<fill>"
-SPECIAL = {*SPECIALS, FRONT_PAD}
+NOT_WORDS = {*SPECIALS, FRONT_PAD}
 
 
 def describe_ids(data: Any) -> str:
@@ -118,13 +118,13 @@ def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list
     if not words:
         raise ConfigError("the text has no words")
     words = words[-data.longest :] if data.keep == "last" else words[: data.longest]
-    ids_of = {word: number for number, word in enumerate(vocabulary) if word not in SPECIAL}
+    ids_of = {word: number for number, word in enumerate(vocabulary) if word not in NOT_WORDS}
     ids = np.array([ids_of.get(word, UNKNOWN) for word in words], np.int64)
     words = [word[:40] for word in words]  # to be shown
     if (ids == UNKNOWN).all():
         raise ConfigError(
             f"the network knows none of these words: {' '.join(words[:5])}"
-            f"{' ...' if len(words) > 5 else ''}; its vocabulary has {len({*vocabulary} - SPECIAL):,} words"
+            f"{' ...' if len(words) > 5 else ''}; its vocabulary has {len({*vocabulary} - NOT_WORDS):,} words"
         )
     padding = data.longest - len(ids) if data.padding == "front" else 0
     return words, np.concatenate([np.full(padding, len(vocabulary) - 1), ids])

@@ -92,7 +92,7 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
 
 
 def loss_text(loss: float) -> str:
-    """Return a loss with four digits after the point, or, if it is huge, with three digits in all."""
+    """Return a loss with four decimals, or from 10,000 on with three significant digits."""
     return f"{loss:.4f}" if loss < 10_000 else f"{loss:.2e}"
 
 

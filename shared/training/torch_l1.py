@@ -10,6 +10,7 @@ def add_l1_penalty(optimizer: torch.optim.Optimizer, l1: float) -> None:
         for group in optimizer.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
+                    # not alpha=l1, which torch refuses if the weight's dtype cannot hold it
                     weight.grad.add_(weight.detach().sign() * l1)
 
     optimizer.register_step_pre_hook(add_gradients)

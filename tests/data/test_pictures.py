@@ -188,7 +188,7 @@ def test_file_names_may_have_any_bytes_but_class_names_must_be_readable(tmp_path
     (root / "cat" / "0.png").rename(root / "cat" / os.fsdecode(b"M\xfc.png"))
     assert len(load(root).train_images) == 4
     (root / "cat").rename(root / os.fsdecode(b"M\xfc"))
-    with pytest.raises(DataError, match="is no name for a class; rename the folder"):
+    with pytest.raises(DataError, match="is not a valid class name; rename the folder"):
         load(root)
 
 
