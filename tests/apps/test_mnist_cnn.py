@@ -137,7 +137,11 @@ def test_three_batches_can_be_overfitted(framework: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("framework", "precision"),
-    [("torch", "bfloat16"), pytest.param("keras", "bfloat16", marks=pytest.mark.slow), ("numpy", "float32")],
+    [
+        pytest.param("torch", "bfloat16", marks=pytest.mark.slow),
+        pytest.param("keras", "bfloat16", marks=pytest.mark.slow),
+        ("numpy", "float32"),
+    ],
 )
 def test_the_same_seed_gives_the_same_bits_and_no_other_framework_is_imported(
     framework: str, precision: str, tmp_path: Path

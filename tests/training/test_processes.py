@@ -100,10 +100,15 @@ def assert_same_tables(one: Path, other: Path) -> None:
     ("app", "count", "precision", "words"),
     [
         ("mnist_cnn", 2, "float64", f"{CNN} trainer.clip_norm=0.5 optimizer.l1=0.001"),
-        ("mnist_cnn", 3, "float64", f"{FAST_CNN} trainer.epochs=4 trainer.patience=1 optimizer.lr=0.2"),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in [
+                (
+                    "mnist_cnn",
+                    3,
+                    "float64",
+                    f"{FAST_CNN} trainer.epochs=4 trainer.patience=1 optimizer.lr=0.2",
+                ),
                 ("mnist_cnn", 2, "float32", CNN),
                 ("mnist_cnn", 3, "float32", FAST_CNN),
                 ("mnist_cnn", 3, "float64", f"{DIGITS} model=mlp optimizer=momentum"),
