@@ -13,7 +13,7 @@ import numpy as np
 from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.data import check_batches, load_data, split
 from apps.resnet_transfer.transfer import RANDOM, InitialWeights, build_learner, fit_transfer
-from apps.resnet_transfer.weights import initial_weights
+from apps.resnet_transfer.weights import find_weights, initial_weights
 from shared.data.images import ImageData
 from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
@@ -21,7 +21,6 @@ from shared.files import relative_path
 from shared.input_file import read_file
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
-from shared.training.loop import evaluate
 
 MODES = {
     "finetune": "finetune: all layers, the backbone at a lower rate",
@@ -42,6 +41,7 @@ def compare(config: Config) -> dict[str, Any]:
     """
     if config.weights == "none":
         raise ConfigError("transfer.mode=compare needs pretrained weights to compare: not weights=none")
+    config, found = find_weights(config)
     images = load_data(config)
     groups = {
         (count, mode): [training_config(config, mode, count, n, images) for n in range(config.transfer.seeds)]
@@ -50,8 +50,8 @@ def compare(config: Config) -> dict[str, Any]:
     run = RunFolder.open(config)
     run.metrics |= initial_metrics(config, images, images.train_images)
     with run.session():
-        initial = initial_weights(config, images, run)
-        run.metrics |= {"mode": "compare", "weights": initial.name, "classes": list(images.classes)}
+        initial = initial_weights(found, config, images, run)
+        run.metrics |= {"mode": "compare", "classes": list(images.classes)}
         print(f"run folder: {relative_path(run.path)}", flush=True)
         results: dict[str, list[Row]] = {}
         for (count, mode), configs in groups.items():
@@ -133,8 +133,7 @@ def train_once(
     train_set, _, test_set = split(images, config)
     learner = build_learner(config, images, RANDOM if config.transfer.mode == "scratch" else initial)
     with contextlib.redirect_stdout(io.StringIO()):  # hundreds of epochs: a line each would be noise
-        fit_transfer(learner, train_set, None, config, folder)
-    test = evaluate(learner, test_set)
+        test = fit_transfer(learner, train_set, None, test_set, config, folder)
     folder.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
     row = {
         "mode": config.transfer.mode,

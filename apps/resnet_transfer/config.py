@@ -33,6 +33,8 @@ INVERTED_RESIDUALS = (
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
+IMAGENET_SIZE = 160  # pixels on each side for weights from ImageNet: see the README
+
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -105,12 +107,28 @@ class MobileNet(Section):
 
 
 class Images(Data):
-    size: Annotated[int, Field(ge=8, le=512, description="images are scaled to size x size pixels")]
+    READING: ClassVar = ("size",)  # the keys that a trained network depends on
+    OWN_SIZE: ClassVar[int] = 32  # pixels on each side, for weights that are not ImageNet's
+
+    size: Annotated[
+        int | None,
+        Field(
+            ge=8,
+            le=512,
+            description="images are scaled to size x size pixels; null: as the initial weights need it",
+        ),
+    ]
     validation_fraction: Annotated[FractionOrZero, Field(description="held back before per_class is applied")]
     per_class: Annotated[Count | None, Field(description="labeled training images per class; null: all")]
     test_limit: Annotated[Count | None, Field(description="random subset of the test set; null: all of it")]
     mirror: Annotated[bool, Field(description="augmentation: mirror training images at random")]
     shift: Annotated[int, Field(ge=0, le=64, description="augmentation: shift by up to this many pixels")]
+
+    @property
+    def pixels(self) -> int:
+        """`size`, which `with_size` has decided."""
+        assert self.size is not None
+        return self.size
 
 
 class Cifar10(Images):
@@ -143,6 +161,8 @@ class DigitPictures(Images):
 
 
 class ImageFolder(Images):
+    OWN_SIZE = 64
+
     name: Literal["image_folder"]
     root: Annotated[str, Field(min_length=1, description="PATH/CLASS/*, or PATH/{train,test}/CLASS/*")]
     test_fraction: Annotated[Fraction, Field(description="for testing, if there is no train/ and test/")]

@@ -16,7 +16,7 @@ SOURCE_DIGITS, TARGET_DIGITS = "01234", "56789"
 
 
 def load_data(config: Config) -> ImageData:
-    """Return the images of the target task, uint8 (N, size, size, 3).
+    """Return the images of the target task, uint8 (N, H, W, 3); `split` scales them.
 
     Raises:
         ConfigError: the data set has no such class.
@@ -24,17 +24,17 @@ def load_data(config: Config) -> ImageData:
     """
     data = config.data
     if isinstance(data, ImageFolder):
-        return pictures.load_folder(Path(data.root), data.size, data.test_fraction, Path(data.cache))
+        return pictures.load_folder(Path(data.root), data.pixels, data.test_fraction, Path(data.cache))
     if isinstance(data, DigitPictures):
-        return digit_pictures(TARGET_DIGITS, data.size)
+        return digit_pictures(TARGET_DIGITS)
     try:
         images = cifar10.load(Path(data.root), data.download)
     except DataError as error:
         if data.fallback is None:
             raise
         print(f"{error}\nContinuing without CIFAR-10: the target task is the embedded digits 5 to 9.")
-        return digit_pictures(TARGET_DIGITS, data.size)
-    return resize(select_classes(images, data.classes, "data.classes"), data.size)
+        return digit_pictures(TARGET_DIGITS)
+    return select_classes(images, data.classes, "data.classes")
 
 
 def load_source_data(config: Config, target: ImageData) -> ImageData:
@@ -46,7 +46,7 @@ def load_source_data(config: Config, target: ImageData) -> ImageData:
     """
     data = config.data
     if target.embedded:
-        return digit_pictures(SOURCE_DIGITS, data.size)
+        return digit_pictures(SOURCE_DIGITS)
     if isinstance(data, Cifar10):
         images, names = cifar10.load(Path(data.root), data.download), list(data.source_classes)
     else:
@@ -55,18 +55,18 @@ def load_source_data(config: Config, target: ImageData) -> ImageData:
             images = cifar10.load(Path(data.cache).parent, data.download)
         except DataError as error:
             print(f"{error}\nThe source task falls back to the embedded digits 0 to 4, a poor substitute.")
-            return digit_pictures(SOURCE_DIGITS, data.size)
+            return digit_pictures(SOURCE_DIGITS)
         used = {name.lower() for name in target.classes}
         names = [name for name in images.classes if name not in used]
-    return resize(select_classes(images, names, "data.source_classes"), data.size)
+    return select_classes(images, names, "data.source_classes")
 
 
-def digit_pictures(names: Sequence[str], size: int) -> ImageData:
+def digit_pictures(names: Sequence[str]) -> ImageData:
     """Return the embedded digits with these names, in three equal color channels."""
     gray = digits.load()
     train, test = (np.repeat(one[..., None], 3, axis=3) for one in (gray.train_images, gray.test_images))
     images = replace(gray, train_images=train, test_images=test)
-    return resize(select_classes(images, names, "data.classes"), size)
+    return select_classes(images, names, "data.classes")
 
 
 def select_classes(images: ImageData, names: Sequence[str], key: str) -> ImageData:
@@ -89,17 +89,8 @@ def select_classes(images: ImageData, names: Sequence[str], key: str) -> ImageDa
     )
 
 
-def resize(images: ImageData, size: int) -> ImageData:
-    """Return the data set with images of `size` x `size` pixels."""
-    return replace(
-        images,
-        train_images=pictures.resize(images.train_images, size),
-        test_images=pictures.resize(images.test_images, size),
-    )
-
-
 def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:
-    """Return the training, validation and test examples, uint8 (N, size, size, 3).
+    """Return the training, validation and test examples, uint8 (N, size, size, 3), scaled when read.
 
     The validation set is drawn first, then `per_class` images of each class from the rest: with the
     same seed, a smaller training set is a subset of a larger one. Validation is for monitoring only.
@@ -113,10 +104,11 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
     if data.per_class is not None and len(train):
         train = first_of_each_class(random.permutation(train), images, data.per_class)
     test = np.sort(random.permutation(len(images.test_images))[: data.test_limit])
+    size = data.pixels
     return (
-        Examples(images.train_images[train], images.train_labels[train]),
-        Examples(images.train_images[validation], images.train_labels[validation]),
-        Examples(images.test_images[test], images.test_labels[test]),
+        Examples(pictures.Resized(images.train_images[train], size), images.train_labels[train]),
+        Examples(pictures.Resized(images.train_images[validation], size), images.train_labels[validation]),
+        Examples(pictures.Resized(images.test_images[test], size), images.test_labels[test]),
     )
 
 
@@ -142,7 +134,7 @@ def check_batches(config: Config, examples: int) -> None:
     if batch > examples:
         raise ConfigError(f"trainer.batch_size={batch} is larger than the training set ({examples} examples)")
     downsampling = 32 if config.model.stem == "imagenet" else 8  # image pixels per pixel of the last maps
-    one_pixel = config.data.size <= downsampling
+    one_pixel = config.data.pixels <= downsampling
     if config.transfer.mode != "frozen" and one_pixel and (batch == 1 or examples % batch == 1):
         raise ConfigError(
             f"trainer.batch_size={batch} leaves a batch of a single image ({examples} examples), for which "

@@ -30,7 +30,7 @@ def predict(run: FinishedRun[Config], file: str) -> Prediction:
     """
     from shared import charts  # matplotlib is slow to import
 
-    image = decode(read_file(Path(file)), file, run.config.data.size)
+    image = decode(read_file(Path(file)), file, run.config.data.pixels)
     explain = importlib.import_module("apps.resnet_transfer.torch_model").explain
     probabilities, heat, stage = explain(load_network(run), image)
     order = np.argsort(-probabilities)[:TOP]
@@ -67,7 +67,7 @@ def overlay(image: NDArray[np.uint8], heat: NDArray[np.float64]) -> NDArray[np.u
 
 def describe_input(run: FinishedRun[Config]) -> str:
     """Return what the exported network takes."""
-    size = run.config.data.size
+    size = run.config.data.pixels
     return f"pictures (batch, {size}, {size}, 3), uint8: red, green and blue, 0 to 255"
 
 

@@ -22,7 +22,6 @@ from shared.input_file import read_verified
 from shared.output_file import write_json
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import resolve_auto
-from shared.training.loop import evaluate
 
 FORMAT = 1  # increase it when the training of the source task changes
 # Keys of `trainer` that do not change the weights.
@@ -111,15 +110,14 @@ def cache_lock(path: Path, run: RunFolder) -> AbstractContextManager[Any]:
 def pretrain(config: Config, images: ImageData, folder: RunFolder) -> tuple[State, dict[str, Any]]:
     """Train on the source task; return the weights and their results on its test set."""
     print(
-        f"source task: training {config.source.epochs} epochs on {images.name} at {config.data.size} pixels, "
-        "once (weights=none starts from random weights instead)",
+        f"source task: training {config.source.epochs} epochs on {images.name} at {config.data.pixels} "
+        "pixels, once (weights=none starts from random weights instead)",
         flush=True,
     )
     train_set, validation_set, test_set = split(images, config)
     check_batches(config, len(train_set))
     learner = build_learner(config, images)
-    fit_transfer(learner, train_set, validation_set, config, folder)
-    test = evaluate(learner, test_set)
+    test = fit_transfer(learner, train_set, validation_set, test_set, config, folder)
     folder.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
     facts = {
         "test_accuracy": test.accuracy,

@@ -5,13 +5,13 @@ from typing import Any
 from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.data import check_batches, load_data, split
 from apps.resnet_transfer.transfer import build_learner, fit_transfer
-from apps.resnet_transfer.weights import initial_weights
+from apps.resnet_transfer.weights import find_weights, initial_weights
 from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import resolve_auto
-from shared.training.loop import Evaluation, announce, finish
+from shared.training.loop import Evaluation, announce, conclude
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -27,26 +27,26 @@ def train(config: Config) -> dict[str, Any]:
         from apps.resnet_transfer.compare import compare
 
         return compare(config)
+    config, found = find_weights(config)
     images = load_data(config)
     train_set, validation_set, test_set = split(images, config)
     check_batches(config, len(train_set))
     run = RunFolder.open(config)
     run.metrics |= initial_metrics(config, images, train_set, validation_set, test_set)
     with run.session():
-        initial = initial_weights(config, images, run)
+        initial = initial_weights(found, config, images, run)
         count = config.data.per_class or "all"
-        size = f", {config.data.size} pixels" if config.data.size != 32 else ""
+        size = f", {config.data.pixels} pixels" if config.data.pixels != 32 else ""
         run.metrics |= {
             "model": f"{config.model.name} {config.transfer.mode} from {initial.name}, {count} a class{size}",
             "mode": config.transfer.mode,
-            "weights": initial.name,
             "per_class": config.data.per_class,
             "classes": list(images.classes),
         }
         learner = build_learner(config, images, initial)
         announce(learner, run)
-        fit_transfer(learner, train_set, validation_set, config, run)
-        test = finish(learner, test_set, run)
+        test = fit_transfer(learner, train_set, validation_set, test_set, config, run)
+        conclude(learner, test, run)
         write_charts(run, images, test, test_set)
     return run.metrics
 

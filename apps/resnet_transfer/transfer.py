@@ -16,7 +16,7 @@ from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
 from shared.runs.folder import RunFolder
 from shared.training import frameworks
-from shared.training.loop import EVALUATION_BATCH, Augment, Learner, fit
+from shared.training.loop import Augment, Evaluation, Learner, evaluate, fit
 from shared.training.schedule import LrScales
 
 T = TypeVar("T")
@@ -40,6 +40,7 @@ class InitialWeights:
 
     name: str
     state: State
+    file: str | None = None  # where ImageNet's were found
 
 
 RANDOM = InitialWeights("none", {})
@@ -144,25 +145,41 @@ def lr_scales(config: Config, epoch: int = 1) -> LrScales:
 
 
 def fit_transfer(
-    learner: Any, train_set: Examples, validation_set: Examples | None, config: Config, run: RunFolder
-) -> None:
-    """Train `learner` in the mode of `config.transfer`; the history goes to `run`."""
+    learner: Any,
+    train_set: Examples,
+    validation_set: Examples | None,
+    test_set: Examples,
+    config: Config,
+    run: RunFolder,
+) -> Evaluation:
+    """Train `learner` in the mode of `config.transfer`; return its scores on the test set.
+
+    The history goes to `run`.
+    """
     if config.transfer.mode == "frozen" and config.transfer.features == "once":
-        fit_head(learner, train_set, validation_set, config, run)
-        return
+        return fit_head(learner, train_set, validation_set, test_set, config, run)
 
     def unfreeze(epoch: int) -> None:
         scales = lr_scales(config, epoch)
         if scales != learner.lr_scales:
             learner.set_lr_scales(scales)
 
+    train_set = train_set.take(slice(None))  # scaled once
     fit(learner, train_set, validation_set, config, run, augmentation(config), before_epoch=unfreeze)
+    return evaluate(learner, test_set)
 
 
 def fit_head(
-    learner: Learner, train_set: Examples, validation_set: Examples | None, config: Config, run: RunFolder
-) -> None:
-    """Train the last layer on features that the backbone computes once, then put it back into the network."""
+    learner: Learner,
+    train_set: Examples,
+    validation_set: Examples | None,
+    test_set: Examples,
+    config: Config,
+    run: RunFolder,
+) -> Evaluation:
+    """Train the last layer on features that the backbone computes once, and put it back into the network."""
+    from apps.resnet_transfer.features import with_features
+
     own = {name: value for name, value in learner.weights().items() if is_head(name)}
     (classes,) = (len(value) for value in own.values() if value.ndim == 1)  # the bias
     train_features = with_features(learner, train_set, config)
@@ -174,16 +191,7 @@ def fit_head(
     head.load_weights(own)
     fit(head, train_features, validation_features, config, run)
     learner.load_weights(learner.weights() | head.weights())
-
-
-def with_features(learner: Learner, examples: Examples, config: Config) -> Examples:
-    """Return the examples with the backbone's features (N, F) as inputs."""
-    features = frameworks.network_module(PACKAGE, config).features
-    batches = [
-        features(learner, examples.inputs[first : first + EVALUATION_BATCH])
-        for first in range(0, len(examples), EVALUATION_BATCH)
-    ]
-    return Examples(np.concatenate(batches), examples.labels)
+    return evaluate(head, with_features(learner, test_set, config))
 
 
 def augmentation(config: Config) -> Augment | None:

@@ -12,7 +12,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from apps.resnet_transfer import wheel
-from apps.resnet_transfer.config import WEIGHTS, Config
+from apps.resnet_transfer.config import IMAGENET_SIZE, WEIGHTS, Config
 from apps.resnet_transfer.source_task import source_task
 from apps.resnet_transfer.transfer import RANDOM, InitialWeights, State, check_backbone
 from shared.data.fetch import archives_folder
@@ -27,41 +27,66 @@ Download = Callable[[Path], None]  # writes the file
 LARGEST = np.finfo(np.float32).max
 
 
-def initial_weights(config: Config, target: ImageData, run: RunFolder) -> InitialWeights:
-    """Return the weights that `config.weights` names, by torchvision's names.
+def find_weights(config: Config) -> tuple[Config, InitialWeights | None]:
+    """Return the configuration with `weights` and `data.size` decided, and the initial weights.
 
-    If the source task has to be trained, on classes that `target` does not have, its history goes to
-    the folder `source` inside the run folder.
+    These have torchvision's names. They are None if the source task has to be trained, for which the
+    images have to be known: see `initial_weights`.
 
     Raises:
         DataError: the weights are unavailable, damaged, or not the weights of a network.
     """
     if config.transfer.mode == "scratch" or config.weights == "none":
-        return RANDOM
+        return with_size(config), RANDOM
     if config.weights not in WEIGHTS:
-        return InitialWeights(config.weights, read_weights(Path(config.weights), config.weights_sha256))
+        state = read_weights(Path(config.weights), config.weights_sha256)
+        return with_size(config), InitialWeights(config.weights, state)
     if config.weights == "source_task":
-        return source_task(config, target, run)
-    found = broadcast_from_rank0(lambda: imagenet_or_problem(config, run))  # only rank 0 downloads
+        return with_size(config), None
+    found = broadcast_from_rank0(lambda: imagenet_or_problem(config))  # only rank 0 downloads
     if isinstance(found, InitialWeights):
-        if config.weights == "auto":
-            print("weights=auto uses ImageNet weights", flush=True)
-        return found
+        return with_size(config.model_copy(update={"weights": "imagenet"})), found
     if config.weights == "imagenet":
         raise DataError(found)
     print(f"{found}\nweights=auto falls back to weights=source_task", flush=True)
-    return source_task(config, target, run)
+    return with_size(config.model_copy(update={"weights": "source_task"})), None
 
 
-def imagenet_or_problem(config: Config, run: RunFolder) -> InitialWeights | str:
+def with_size(config: Config) -> Config:
+    """Return the configuration with the size of its images, which depends on the initial weights.
+
+    ImageNet's were trained on images of 224 pixels; with 160, everything takes half the time.
+    """
+    if config.data.size is not None:
+        return config
+    size = IMAGENET_SIZE if config.weights == "imagenet" else config.data.OWN_SIZE
+    return config.model_copy(update={"data": config.data.model_copy(update={"size": size})})
+
+
+def initial_weights(
+    found: InitialWeights | None, config: Config, target: ImageData, run: RunFolder
+) -> InitialWeights:
+    """Return the weights that `find_weights` found, or those of the source task.
+
+    If it has to be trained, on classes that `target` does not have, its history goes to the folder
+    `source` inside the run folder. Raises as `source_task`.
+    """
+    weights = source_task(config, target, run) if found is None else found
+    run.metrics["weights"] = weights.name
+    if weights.file:
+        run.metrics["weights_file"] = weights.file
+    return weights
+
+
+def imagenet_or_problem(config: Config) -> InitialWeights | str:
     """Return ImageNet weights, or why there are none."""
     try:
-        return imagenet_weights(config, run)
+        return imagenet_weights(config)
     except DataError as error:
         return str(error)
 
 
-def imagenet_weights(config: Config, run: RunFolder) -> InitialWeights:
+def imagenet_weights(config: Config) -> InitialWeights:
     """Return ImageNet weights for the configured network, from the first place that has them.
 
     The places are torchvision's cache, `DATA_ARCHIVES/weights` (for mobilenet_v2 also with the file of the
@@ -99,8 +124,7 @@ def imagenet_weights(config: Config, run: RunFolder) -> InitialWeights:
             print(problems[-1], flush=True)
         else:
             print(f"ImageNet weights from {path}", flush=True)
-            run.metrics["weights_file"] = path.name
-            return InitialWeights("imagenet", state)
+            return InitialWeights("imagenet", state, path.name)
     raise DataError(
         f"cannot get ImageNet weights of {model.name}: {'; '.join(problems)}\n"
         "allow the download, or set the environment variable DATA_ARCHIVES to a folder that contains "

@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -110,6 +111,25 @@ def resize(images: Pixels, size: int) -> Pixels:
     for number, image in enumerate(images):
         scaled[number] = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
     return scaled
+
+
+@dataclass(frozen=True)
+class Resized:
+    """Images that are scaled when they are read, since all of them at once may not fit into memory.
+
+    An index, an array of rows or a slice, returns uint8 (n, size, size, 3).
+    """
+
+    images: Pixels  # (N, H, W, 3)
+    size: int
+
+    @property
+    def evaluation_batch(self) -> int:
+        """The number of images whose activations fit into a processor's cache."""
+        return min(250, max(1, 2**19 // self.size**2))
+
+    def __getitem__(self, rows: Any) -> Pixels:
+        return resize(self.images[rows], self.size)
 
 
 def decode_files(paths: Sequence[Path], size: int) -> Pixels:

