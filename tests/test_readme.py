@@ -134,8 +134,9 @@ def test_command_works(command: str, app: str, tmp_path: Path) -> None:
         train(words, tmp_path)
 
 
-def test_every_application_has_a_fast_test() -> None:
-    assert {param.values[1] for param in commands_to_try() if not param.marks} == set(TARGETS)
+def test_every_application_but_the_slowest_has_a_fast_test() -> None:
+    fast = {param.values[1] for param in commands_to_try() if not param.marks}
+    assert fast == set(TARGETS) - {"resnet_transfer"}
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if not application(command)])
