@@ -54,6 +54,19 @@ class ResNet(Section):
         """The names of the layers of each stage; the first convolution and the head are in none."""
         return [("layer1",), ("layer2",), ("layer3",), ("layer4",)]
 
+    @property
+    def normalizations(self) -> list[str]:
+        """The names of the layers of batch normalization."""
+        kind, counts = BLOCKS[self.name]
+        names = ["bn1"]
+        for stage, count in enumerate(counts, 1):
+            for block in range(count):
+                numbers = range(1, 3 if kind == "BasicBlock" else 4)
+                names += [f"layer{stage}.{block}.bn{number}" for number in numbers]
+            if stage > 1 or kind == "Bottleneck":
+                names.append(f"layer{stage}.0.downsample.1")
+        return names
+
 
 class MobileNet(Section):
     IMAGENET_WIDTH: ClassVar[int] = 32
@@ -93,6 +106,15 @@ class MobileNet(Section):
         numbers = iter(range(1, len(self.blocks) + 2))
         counts = [count for _, _, count, _ in self.settings]
         return [tuple(f"features.{next(numbers)}" for _ in range(count)) for count in (*counts, 1)]
+
+    @property
+    def normalizations(self) -> list[str]:
+        """The names of the layers of batch normalization."""
+        names = ["features.0.1"]
+        for number, (expansion, _, _) in enumerate(self.blocks, 1):
+            layers = ["0.1", "2"] if expansion == 1 else ["0.1", "1.1", "3"]
+            names += [f"features.{number}.conv.{layer}" for layer in layers]
+        return [*names, f"features.{len(self.blocks) + 1}.1"]
 
     @property
     def last_channels(self) -> int:
@@ -186,6 +208,13 @@ class Transfer(Section):
         Count | None,
         Field(description="finetune: epochs between unfreezing two stages; null: train all from the start"),
     ]
+    normalization: Annotated[
+        Literal["trained", "frozen"],
+        Field(
+            description="finetune: batch normalization by the statistics of the batch, or frozen, by those "
+            "of the initial weights"
+        ),
+    ] = "trained"  # older runs lack it
     features: Annotated[
         Literal["once", "each_epoch"],
         Field(description="frozen: compute the backbone's features once, or in every epoch"),

@@ -141,7 +141,9 @@ def lr_scales(config: Config, epoch: int = 1) -> LrScales:
     every = transfer.unfreeze_every
     count = len(parts) if every is None else (epoch - 1) // every  # parts, counted from the last stage
     trained = itertools.chain(*parts[::-1][:count])
-    return dict.fromkeys(layers, 0.0) | dict.fromkeys(trained, transfer.backbone_rate) | {head: 1.0}
+    kept = config.model.normalizations if transfer.normalization == "frozen" else []
+    rates = dict.fromkeys(trained, transfer.backbone_rate) | {head: 1.0} | dict.fromkeys(kept, 0.0)
+    return dict.fromkeys(layers, 0.0) | rates
 
 
 def fit_transfer(

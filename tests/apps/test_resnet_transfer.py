@@ -309,6 +309,32 @@ def test_the_backbone_learns_at_its_own_rate(framework: str, initial: InitialWei
         assert not np.array_equal(moved[0][name], initial.state[name]), name
 
 
+@pytest.mark.parametrize("model", ["resnet18", "resnet50", "mobilenet_v2"])
+def test_the_layers_of_batch_normalization_have_their_names(model: str, tmp_path: Path) -> None:
+    config = resnet_config(tmp_path, f"model={model}").model
+    layers = torch_model.build_network(config, 2).named_modules()
+    expected = [name for name, layer in layers if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert sorted(config.normalizations) == sorted(expected)
+
+
+@pytest.mark.usefixtures("_shallow")
+@pytest.mark.parametrize(("model", "framework"), MODELS_AND_FRAMEWORKS)
+def test_finetuning_can_keep_batch_normalization_as_it_is(model: str, framework: str, tmp_path: Path) -> None:
+    config = resnet_config(
+        tmp_path,
+        f"model={model}",
+        "model.width=8",
+        f"framework={framework}",
+        "transfer.normalization=frozen",
+        *SHORT,
+    )
+    initial = weights_for_digits(config)
+    _, after, _ = train_on_digits(config, initial, tmp_path / "run")
+    for name, value in transfer.backbone(initial.state).items():
+        same = np.array_equal(after[name], value)
+        assert same == (name.rpartition(".")[0] in config.model.normalizations), name
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_gradual_unfreezing_starts_with_the_last_layer(
     framework: str, initial: InitialWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
