@@ -164,7 +164,13 @@ def test_one_picture_can_be_named_and_several_not(xor_run: Path, tmp_path: Path,
     [
         ("weights.safetensors", "x", 3, "weights.safetensors is damaged or another file"),
         ("metrics.json", None, 2, "this run has not ended"),
-        ("metrics.json", {"dataset_sha256": "0"}, 3, "is not the data that this run was trained on"),
+        ("metrics.json", {"classes": 5}, 3, "metrics.json is not what a run has written; train again"),
+        (
+            "metrics.json",
+            {"preprocessing": {"mean_and_std": [0.5, 0]}},
+            3,
+            "metrics.json is not what a run has written",
+        ),
     ],
 )
 def test_changed_runs_are_refused(
