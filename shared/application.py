@@ -25,16 +25,16 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Export:
-    """How an application's torch networks are written as ONNX.
+    """How an application's networks are exported.
 
     `describe` says what the input is, for a reader who has only the file. `prepare` takes the network
-    and returns an equivalent one that torch can export.
+    and the format (`onnx`, `torch` or `keras`) and returns an equivalent one that can be written so.
     """
 
     input: str = "inputs"  # its name
     axes: tuple[str, ...] = ("batch",)  # names of the input's first axes, those that may have any size
     describe: Callable[["FinishedRun[Any]"], str] = lambda run: "one example of the data set per row"
-    prepare: Callable[[Any], Any] = lambda network: network
+    prepare: Callable[[Any, str], Any] = lambda network, file_format: network
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,13 @@ def describe_input(run: FinishedRun[Config]) -> str:
     )
 
 
-def to_torch(network: NumpyDense) -> Any:
-    """Return the network, whose weights are kept in NumPy, in PyTorch."""
-    torch_model = importlib.import_module("apps.gradient_flow.torch_model")
-    model = torch_model.build_model(network.network)
-    torch_model.load_weights(model, network.params)
-    return model
+def exportable(network: NumpyDense, file_format: str) -> Any:
+    """Return the network, whose weights are kept in NumPy, in PyTorch or Keras."""
+    framework = "keras" if file_format == "keras" else "torch"
+    module = importlib.import_module(f"apps.gradient_flow.{framework}_model")
+    model = module.build_model(network.network)
+    module.load_weights(model, network.params)
+    return module.logits_only(model) if framework == "keras" else model
 
 
 APPLICATION = Application(
@@ -46,7 +47,7 @@ APPLICATION = Application(
     lambda own, data, config: split(data, config)[2],
     predict,
     input_help=PICTURE_HELP,
-    export=Export("pixels", describe=describe_input, prepare=to_torch),
+    export=Export("pixels", describe=describe_input, prepare=exportable),
     other_data=False,
     mean_and_std=mean_and_std,
 )

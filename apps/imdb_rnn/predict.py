@@ -83,9 +83,11 @@ def explain(run: FinishedRun[Config], text: str) -> Explanation:
     )
 
 
-def exportable(network: Any) -> Any:
-    """Return an equivalent torch network that can be exported for texts of any length."""
-    return importlib.import_module("apps.imdb_rnn.torch_export").exportable(network)
+def exportable(network: Any, file_format: str) -> Any:
+    """Return an equivalent network that can be exported for texts of any length."""
+    if file_format == "keras":
+        return network
+    return importlib.import_module("apps.imdb_rnn.torch_export").exportable(network, file_format)
 
 
 APPLICATION = Application(
