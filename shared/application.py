@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from shared.config import AnyAppConfig
 from shared.data.examples import Examples
-from shared.errors import DataError
+from shared.errors import ConfigError, DataError
 from shared.runs.preprocessing import Preprocessing, read_preprocessing
 from shared.runs.reader import load_weights, read_config, read_metrics
 from shared.training.loop import Learner
@@ -122,6 +122,22 @@ class FinishedRun(Generic[AnyAppConfig]):
             mean_and_std=self.application.mean_and_std(data, self.config),
         )
 
+    @property
+    def config_here(self) -> AnyAppConfig:
+        """The configuration without a GPU or a compiler that this machine does not have."""
+        trainer = self.config.trainer
+        if trainer.device not in ("cuda", "mps") and not trainer.compile:
+            return self.config
+        from shared.training.torch_compile import check_compiler  # imports torch
+        from shared.training.torch_learner import device_of
+
+        for check, change in ((device_of, {"device": "cpu"}), (check_compiler, {"compile": False})):
+            try:
+                check(trainer)
+            except ConfigError:
+                trainer = trainer.model_copy(update=change)
+        return self.config.model_copy(update={"trainer": trainer})
+
     @cached_property
     def learner(self) -> Learner:
         """The trained network.
@@ -129,7 +145,7 @@ class FinishedRun(Generic[AnyAppConfig]):
         Raises:
             DataError: weights are missing, damaged or have changed since; or as `preprocessing`.
         """
-        learner = self.application.build_learner(self.config, self.preprocessing)
+        learner = self.application.build_learner(self.config_here, self.preprocessing)
         load_weights(learner, self.folder, self.metrics)
         return learner
 

@@ -186,6 +186,21 @@ def test_changed_runs_are_refused(
     assert not (run / "predictions").exists()
 
 
+def test_a_machine_without_gpu_or_compiler_answers(
+    tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained("xor", tmp_path / "run", "debug=smoke", "corrections=false", "trainer.threads=null")
+    assert main([str(run), "0,1"]) == 0
+    capsys.readouterr()
+    config = (run / "config.yaml").read_text()
+    config = config.replace("device: auto", "device: cuda").replace("compile: false", "compile: true")
+    (run / "config.yaml").write_text(config)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main([str(run), "0,1"]) == 0
+    assert "0,1: class " in capsys.readouterr().out
+
+
 # Rows
 
 
