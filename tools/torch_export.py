@@ -83,7 +83,9 @@ def program_bytes(
     for node in itertools.chain.from_iterable(graph.nodes for graph in graphs):
         node.meta.pop("stack_trace", None)  # source files and lines
     content = io.BytesIO()
-    torch.export.save(program, content, extra_files={"notes.json": json.dumps(notes)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights that share memory, on a GPU; these are compared
+        torch.export.save(program, content, extra_files={"notes.json": json.dumps(notes)})
     return content.getvalue()
 
 

@@ -21,8 +21,7 @@ def initial_metrics(
     """Return what metrics.json holds before training starts.
 
     Args:
-        config: the run's configuration.
-        data: its data set, with `name`, `source`, `sha256`, `embedded` and `classes`.
+        data: the run's data set, with `name`, `source`, `sha256`, `embedded` and `classes`.
         train, validation, test: its examples.
     """
     sets = {"train": train, "validation": validation, "test": test}
