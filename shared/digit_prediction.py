@@ -35,9 +35,9 @@ def predict_digit(
     picture = decode_whole(read_file(Path(file)), file)
     digit = mnist_form(picture, file)
     probabilities = class_probabilities(run.learner.loss, run.learner.logits(to_inputs(digit.pixels)))[0]
-    order = np.argsort(-probabilities)
-    names = [run.data.classes[number] for number in order]
-    best = [f"{run.data.classes[n]} {probabilities[n]:.1%}" for n in order[:PRINTED]]
+    order, classes = np.argsort(-probabilities), run.preprocessing.classes
+    names = [classes[number] for number in order]
+    best = [f"{classes[n]} {probabilities[n]:.1%}" for n in order[:PRINTED]]
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
     images = {f"the picture: {digit.ink}": np.asarray(picture), "what the network saw": digit.pixels}
     title = f"{Path(file).name}: {run.metrics['model']} in {run.metrics['framework']}"

@@ -56,14 +56,15 @@ def evaluate_run(run: FinishedRun[Any], overrides: Sequence[str] = ()) -> dict[s
         raise ConfigError(f"{overrides[0]}: {run.application.name} has no other data to be evaluated on")
     config = with_other_data(run.config, overrides) if overrides else run.config
     load = run.application.load_other_data or (lambda other, own: run.application.load_data(other))
-    data = run.data if config.data == run.config.data else load(config, run.data)
+    own = run.preprocessing
+    data = run.data if config.data == run.config.data else load(config, own)
     trained_on = f"{run.metrics['dataset']}, which the network was trained on"
-    names, own_names = (getattr(one, "classes", ()) for one in (data, run.data))
-    if names != own_names:
+    if [*data.classes] != [*own.classes]:
         raise ConfigError(
-            f"{data.name} has other classes ({', '.join(names)}) than {trained_on} ({', '.join(own_names)})"
+            f"{data.name} has other classes ({', '.join(data.classes)}) than {trained_on} "
+            f"({', '.join(own.classes)})"
         )
-    if getattr(data, "vocabulary", None) != getattr(run.data, "vocabulary", None):
+    if [*getattr(data, "vocabulary", ())] != [*own.vocabulary]:
         raise ConfigError(f"{data.name} has another vocabulary than {trained_on}")
     examples = run.test_examples(data, config)
     scores = evaluate(run.learner, examples)

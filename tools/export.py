@@ -1,9 +1,12 @@
-"""Write the torch network of a finished run as ONNX, and compare the two on the test set.
+"""Write the network of a finished run to a file, and compare the two on the test set.
 
-    python -m tools.export RUN [--out FILE.onnx]
+    python -m tools.export RUN [--format onnx|torch|keras] [--out FILE]
 
-Writes RUN/export.onnx and, beside it, export.json with the largest difference between the logits of
-onnxruntime and those of the network.
+onnx (RUN/export.onnx): a torch network for onnxruntime and others; beside it, export.json has the
+largest difference between the logits of the file and those of the network. torch (RUN/export.pt2): a
+torch network as a program that torch.export.load reads. keras (RUN/export.keras): a Keras network that
+keras.saving.load_model reads. None of the files needs this repository. If the data set is not at hand,
+random inputs are compared.
 
 exit status: 0 written, 2 a run that cannot be exported, 3 data missing or damaged, 5 written, but the
 logits differ by more than rounding, 130 interrupted
@@ -15,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +27,7 @@ from rich.progress import track
 from shared.application import FinishedRun
 from shared.data.examples import Examples
 from shared.distributed import available_cores
-from shared.errors import ConfigError
+from shared.errors import ConfigError, DataError
 from shared.files import sha256_of
 from shared.output_file import write_result
 from shared.training.loop import EVALUATION_BATCH
@@ -36,11 +39,26 @@ from tools.runs import RUN_HELP, open_run
 # products in another order, which costs some units in the last place (1.2e-7 in float32, 2.2e-16 in
 # float64) for each layer or time step; a wrong layer changes the first digit.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
-PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
+GENERATED = 250  # inputs to compare if the data set is not at hand
 NON_FINITE = 1e300  # stands in for NaN and infinity, which JSON lacks
 TRACED_SIZES = (3, 7)  # of the axes that may have any size: torch would fix a size of 1
 LOGITS = "logits: their softmax is the probability of each class"
 ONE_LOGIT = "one logit: its sigmoid is the probability of the second class"
+
+
+class Format(NamedTuple):
+    """A kind of file: for networks of which framework, the end of its name, and what writes and reads it."""
+
+    framework: str
+    suffix: str
+    packages: tuple[str, ...]
+
+
+FORMATS = {
+    "onnx": Format("torch", ".onnx", ("torch", "onnx", "onnxscript", "onnxruntime")),
+    "torch": Format("torch", ".pt2", ("torch",)),
+    "keras": Format("keras", ".keras", ("keras", "tensorflow")),
+}
 
 Logits = Callable[[NDArray[Any]], NDArray[np.float64]]  # of one batch
 
@@ -49,19 +67,23 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     parser = cli.parser("export", __doc__)
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/export.onnx")
+    parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: RUN/export with the format's suffix"
+    )
     arguments = parser.parse_args(words)
-    return cli.run(lambda: export_run(arguments.run, arguments.out))
+    return cli.run(lambda: export_run(arguments.run, arguments.out, arguments.format))
 
 
-def export_run(run_name: str, out: Path | None) -> int:
+def export_run(run_name: str, out: Path | None, file_format: str) -> int:
     """Write the network of a run and print how it compares; return the exit status."""
     run = open_run(run_name)
-    path = out or run.folder / "export.onnx"
-    result = export(run, path)
+    path = out or run.folder / f"export{FORMATS[file_format].suffix}"
+    result = export(run, path, file_format)
+    examples = "random inputs, without the data set" if result["generated"] else "test examples of"
     print(
         f"{path}: {path.stat().st_size / 1e6:.3g} MB\n"
-        f"compared with the network on {result['test_examples']:,} test examples of "
+        f"compared with the network on {result['test_examples']:,} {examples} "
         f"{result['dataset']}: logits differ by {result['largest_difference']:.2g} at most, "
         f"{result['relative_difference']:.1g} of the largest ({result['bound']:g} is allowed); "
         f"{result['classes_that_differ']:,} predicted classes differ"
@@ -72,31 +94,33 @@ def export_run(run_name: str, out: Path | None) -> int:
     return 0
 
 
-def export(run: FinishedRun[Any], path: Path) -> dict[str, Any]:
+def export(run: FinishedRun[Any], path: Path, file_format: str = "onnx") -> dict[str, Any]:
     """Write the network of a run to `path`, and how it compares to a JSON file beside it.
 
     Returns:
         The content of the JSON file.
 
     Raises:
-        ConfigError: it is not a run of torch, torch cannot write its network or onnxruntime cannot
-            run it, or the file cannot be written. Nothing is left behind.
-        DataError: data or weights are missing, damaged or have changed since.
+        ConfigError: it is a run of another framework, its network cannot be written or executed in this
+            format, or the file cannot be written. Nothing is left behind.
+        DataError: weights are missing, damaged or have changed since; or an older run needs its data.
     """
-    config, how = run.config, run.application.export
-    if config.framework != "torch":
+    config, how, kind = run.config, run.application.export, FORMATS[file_format]
+    if config.framework != kind.framework:
+        fitting = [name for name, other in FORMATS.items() if other.framework == config.framework]
+        advice = f"use --format {fitting[0]}" if fitting else "train again with framework=torch or keras"
         raise ConfigError(
-            f"{run.folder} is a run of {config.framework}: only torch networks can be exported; "
-            "train again with framework=torch"
+            f"{run.folder} is a run of {config.framework}: only {kind.framework} networks can be exported as "
+            f"{file_format}; {advice}"
         )
-    if path.suffix != ".onnx":
-        raise ConfigError(f"{path}: the name must end in .onnx")
+    if path.suffix != kind.suffix:
+        raise ConfigError(f"{path}: the name must end in {kind.suffix}")
     if path.stem == "metrics":
         raise ConfigError(f"{path}: its report would replace metrics.json; choose another name")
-    if config.trainer.precision == "bfloat16":  # ONNX gets the float32 weights: compare in float32, too
+    if config.trainer.precision == "bfloat16":  # the file gets the float32 weights: compare in float32, too
         trainer = config.trainer.model_copy(update={"precision": "float32"})
         run = replace(run, config=config.model_copy(update={"trainer": trainer}))
-    examples = run.test_examples()
+    examples, generated = examples_to_compare(run)
     notes = {  # in the file, for a reader who has nothing else
         "app": config.app,
         "model": run.metrics["model"],
@@ -104,25 +128,66 @@ def export(run: FinishedRun[Any], path: Path) -> dict[str, Any]:
         "dataset": run.metrics["dataset"],
         "input": how.describe(run),
         "output": LOGITS if run.learner.loss == "cross_entropy" else ONE_LOGIT,
-        "classes": json.dumps(list(getattr(run.data, "classes", ("0", "1")))),
+        "classes": json.dumps(list(run.preprocessing.classes)),
     }
     first, free = examples.inputs[:1], len(how.axes)
     batch = np.resize(first, (*TRACED_SIZES[:free], *first.shape[free:]))
-    from tools.torch_export import onnx_bytes
+    network = how.prepare(run.learner.model, file_format)
+    exported: Logits
+    if file_format == "keras":
+        from tools import keras_export
 
-    content = onnx_bytes(how.prepare(run.learner.model), batch, how.input, how.axes, notes)
+        content = keras_export.keras_bytes(network, notes)
+        exported = keras_export.load_logits(content)
+    else:
+        from tools import torch_export
+
+        if file_format == "onnx":
+            content = torch_export.onnx_bytes(network, batch, how.input, how.axes, notes)
+            exported = onnx_logits(content, config.trainer.threads)
+        else:
+            content = torch_export.program_bytes(network, batch, how.axes, notes)
+            exported = torch_export.load_logits(content)
     result = {
         "file": path.name,
-        "onnx_sha256": sha256_of(content),
+        f"{file_format}_sha256": sha256_of(content),
         **notes,
         "precision": run.config.trainer.precision,
-        "dataset_sha256": run.data.sha256,
-        **compare(run, examples, onnx_logits(content, config.trainer.threads)),
-        "versions": {package: version(package) for package in PACKAGES},
+        "dataset_sha256": run.metrics["dataset_sha256"],
+        "generated": generated,
+        **compare(run, examples, exported),
+        "versions": {package: version(package) for package in kind.packages},
     }
     write_result(path, content)
-    write_result(path.with_suffix(".json"), (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+    report = path.with_suffix(".json") if file_format == "onnx" else path.with_name(f"{path.name}.json")
+    write_result(report, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
     return result
+
+
+def examples_to_compare(run: FinishedRun[Any]) -> tuple[Examples, bool]:
+    """Return the test set of a run if its data is at hand, else random inputs; and whether they are random.
+
+    Nothing is downloaded.
+
+    Raises:
+        DataError: the data is not at hand, and an older version recorded the run.
+    """
+    own, data = run.preprocessing, run.config.data
+    keys = {"download": False} | ({} if run.metrics.get("embedded") else {"fallback": None})
+    changes = {key: value for key, value in keys.items() if hasattr(data, key)}
+    config = run.config.model_copy(update={"data": data.model_copy(update=changes)})
+    try:
+        return replace(run, config=config).test_examples(), False
+    except DataError:
+        if own.shape is None:
+            raise
+    random, shape = np.random.default_rng(0), (GENERATED, *own.shape)
+    inputs: dict[str, Callable[[], NDArray[Any]]] = {
+        "uint8": lambda: random.integers(0, 256, shape, np.uint8),  # pixels
+        "int64": lambda: random.integers(1, len(own.vocabulary), shape),  # tokens, without padding
+    }
+    found = inputs.get(str(own.dtype), lambda: random.normal(size=shape).astype(own.dtype))()
+    return Examples(found, np.zeros(GENERATED, np.int64)), True
 
 
 def onnx_logits(content: bytes, threads: int | None) -> Logits:
@@ -169,7 +234,7 @@ def compare(run: FinishedRun[Any], examples: Examples, exported: Logits) -> dict
         )
         return np.concatenate([logits(examples.inputs[first : first + EVALUATION_BATCH]) for first in starts])
 
-    expected, found = all_logits(run.learner.logits, "torch"), all_logits(exported, "onnxruntime")
+    expected, found = all_logits(run.learner.logits, "the network"), all_logits(exported, "the file")
     found = np.nan_to_num(found, nan=NON_FINITE, posinf=NON_FINITE, neginf=-NON_FINITE)
     largest, difference = float(np.abs(expected).max()), float(np.abs(found - expected).max())
     loss, bound = run.learner.loss, TOLERANCE[run.config.trainer.precision]

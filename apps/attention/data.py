@@ -1,5 +1,7 @@
 """The data: generated pairs of key and value, or film reviews."""
 
+from typing import Any
+
 import numpy as np
 
 from apps.attention.config import Config, Recall
@@ -12,8 +14,8 @@ from shared.data.text_sets import load_texts, split_texts
 Data = RecallData | TextData
 
 
-def load_data(config: Config, own: Data | None = None) -> Data:
-    """Return the data set that the configuration names, with the vocabulary of the texts `own`, if given.
+def load_data(config: Config, own: Any = None) -> Data:
+    """Return the data set that the configuration names, with the vocabulary of the run `own`, if given.
 
     Raises:
         DataError: it is not available.

@@ -13,11 +13,10 @@ from apps.attention.data import load_data, split
 from apps.attention.train import build_learner
 from shared.application import Application, Export, FinishedRun, Prediction
 from shared.data.config import Texts
-from shared.data.recall import RecallData
 from shared.data.sequences import UNKNOWN
-from shared.data.text import tokenizer
 from shared.data.text_sets import describe_ids, known_words
 from shared.errors import ConfigError
+from shared.runs.preprocessing import Preprocessing
 from shared.training.frameworks import network_module
 from shared.training.losses import class_probabilities
 
@@ -37,12 +36,11 @@ def predict(run: FinishedRun[Config], text: str) -> Prediction:
 
     if run.config.data.name == "recall":
         return predict_value(run, text)
-    tokenizer()  # imports torch, which must be imported before Keras (shared/parity/__init__.py)
     data = run.config.data
     assert isinstance(data, Texts)
-    words, ids = known_words(text, run.data.vocabulary, data)
+    words, ids = known_words(text, run.preprocessing.vocabulary, data)
     probabilities, by_head = probabilities_and_weights(run, ids)
-    weights, classes = by_head.mean(axis=0), run.data.classes
+    weights, classes = by_head.mean(axis=0), run.preprocessing.classes
     lines = [f"{classes[n]}: probability {probabilities[n]:.1%}" for n in np.argsort(-probabilities)]
     colored = charts.ColoredText(words, 100 * weights, lines[0])
     if unknown := int((ids == UNKNOWN).sum()):
@@ -57,9 +55,9 @@ def predict_value(run: FinishedRun[Config], text: str) -> Prediction:
     from apps.attention import charts  # matplotlib takes a second to import
 
     names = text.split()
-    probabilities, weights = probabilities_and_weights(run, ids_of_pairs(names, run.data))
+    probabilities, weights = probabilities_and_weights(run, ids_of_pairs(names, run.preprocessing))
     best = int(probabilities.argmax())
-    answer = f"{names[-1]}? {run.data.classes[best]}, probability {probabilities[best]:.1%}"
+    answer = f"{names[-1]}? {run.preprocessing.classes[best]}, probability {probabilities[best]:.1%}"
     pairs = [f"{key} {value}" for key, value in zip(names[:-1:2], names[1::2], strict=True)]
     rows = [f"head {head + 1}" for head in range(len(weights))] if len(weights) > 1 else ["weight"]
     lines = [f"{row}: {top_weights(pairs, own)}" for row, own in zip(rows, weights, strict=True)]
@@ -69,14 +67,14 @@ def predict_value(run: FinishedRun[Config], text: str) -> Prediction:
     return Prediction("\n".join([answer, *lines]), chart)
 
 
-def ids_of_pairs(names: Sequence[str], data: RecallData) -> NDArray[np.int64]:
+def ids_of_pairs(names: Sequence[str], own: Preprocessing) -> NDArray[np.int64]:
     """Return the ids of key, value, key, value, ..., and the key that is asked for, (T,).
 
     Raises:
         ConfigError: the names are something else, or the answer is not unique.
     """
-    values = data.classes
-    keys = data.vocabulary[1 : -len(values)]  # without padding
+    values = own.classes
+    keys = own.vocabulary[1 : -len(values)]  # without padding
     usage = f"give {keys[0]} {values[1]} {keys[1]} {values[0]} ... and one of the keys again"
     for place, name in enumerate(names):
         known, kind = (values, "value") if place % 2 else (keys, "key")
@@ -89,7 +87,7 @@ def ids_of_pairs(names: Sequence[str], data: RecallData) -> NDArray[np.int64]:
         raise ConfigError("a key is in two pairs: the answer is not unique")
     if names[-1] not in given:
         raise ConfigError(f"{names[-1]} is in none of the pairs: there is no answer")
-    return np.array([data.vocabulary.index(name) for name in names], np.int64)
+    return np.array([own.vocabulary.index(name) for name in names], np.int64)
 
 
 def probabilities_and_weights(
@@ -109,12 +107,13 @@ def top_weights(names: Sequence[str], weights: NDArray[np.float64]) -> str:
 
 def describe_input(run: FinishedRun[Config]) -> str:
     """Return what the exported network takes."""
-    if not isinstance(run.data, RecallData):
+    if run.config.data.name != "recall":
         return describe_ids(run.config.data)
-    keys = len(run.data.vocabulary) - len(run.data.classes) - 1
+    tokens = len(run.preprocessing.vocabulary)
+    keys = tokens - len(run.preprocessing.classes) - 1
     return (
         f"ids (batch, length): key, value, ..., key that is asked for; keys are 1 to {keys}, "
-        f"values {keys + 1} to {len(run.data.vocabulary) - 1}; 0 is padding"
+        f"values {keys + 1} to {tokens - 1}; 0 is padding"
     )
 
 

@@ -11,10 +11,10 @@ from apps.attention.data import Data, load_data, split
 from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.sequences import batches_by_length
-from shared.data.text import TextData
 from shared.distributed import broadcast_from_rank0
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
+from shared.runs.preprocessing import Preprocessing, write_vocabulary
 from shared.runs.reader import read_metrics, read_status
 from shared.training import frameworks
 from shared.training.loop import Evaluation, Learner, announce, evaluate, finish, fit
@@ -47,8 +47,7 @@ def train(config: Config) -> dict[str, Any]:
         test = finish(learner, test_set, run)
         if isinstance(data, RecallData):
             run.metrics |= accuracy_at_all_lengths(learner, data, test, config)
-        if isinstance(data, TextData):
-            run.write("vocabulary.txt", data.vocabulary_file)
+        write_vocabulary(run, data)
         write_charts(run, learner, config, data, test, test_set)
         if isinstance(data, RecallData):
             compare_with_mean_pooling(run, config, data)
@@ -63,11 +62,12 @@ def batches(train_set: Examples, config: Config) -> Batches | None:
     return partial(batches_by_length, lengths, config.trainer.batch_size, config.seed)
 
 
-def build_learner(config: Config, data: Data) -> Learner:
+def build_learner(config: Config, data: Data | Preprocessing) -> Learner:
     """Return the untrained network with its optimizer; only `config.framework` is imported."""
-    binary = len(data.classes) == 2 and isinstance(data, TextData)
+    paired = config.data.name == "recall"
+    binary = len(data.classes) == 2 and not paired
     loss: Loss = "binary_cross_entropy" if binary else "cross_entropy"
-    outputs, paired = 1 if binary else len(data.classes), isinstance(data, RecallData)
+    outputs = 1 if binary else len(data.classes)
     sizes: dict[str, Any] = {"tokens": len(data.vocabulary), "outputs": outputs, "paired": paired}
     return frameworks.build_learner("apps.attention", config, loss, **sizes)
 

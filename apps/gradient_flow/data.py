@@ -29,11 +29,12 @@ def split(data: ImageData, config: Config) -> tuple[Examples, Examples, Examples
     labels = data.train_labels.copy()
     wrong = order[: round(config.data.wrong_labels * count)]
     labels[wrong] = np.random.default_rng([config.seed, 5]).integers(0, len(data.classes), len(wrong))
+    scale = mean_and_std(data, config)
     train, validation = order[:count], order[count : count + config.data.validation_examples]
     return (
-        Examples(network_inputs(data.train_images[train], data, config), labels[train]),
-        Examples(network_inputs(data.train_images[validation], data, config), labels[validation]),
-        Examples(network_inputs(data.test_images, data, config), data.test_labels),
+        Examples(network_inputs(data.train_images[train], *scale), labels[train]),
+        Examples(network_inputs(data.train_images[validation], *scale), labels[validation]),
+        Examples(network_inputs(data.test_images, *scale), data.test_labels),
     )
 
 
@@ -42,10 +43,15 @@ def shuffled_positions(data: ImageData, config: Config) -> NDArray[np.int64]:
     return np.random.default_rng([config.seed, 0]).permutation(len(data.train_images))
 
 
-def network_inputs(images: NDArray[np.uint8], data: ImageData, config: Config) -> Array:
-    """Return images (N, 28, 28) as inputs (N, 196), standardized over the pixels of the training examples."""
+def mean_and_std(data: ImageData, config: Config) -> tuple[float, float]:
+    """Return mean and standard deviation of the pixels of the training examples."""
     train = pixels(data.train_images[shuffled_positions(data, config)[: config.data.train_examples]])
-    return np.asarray((pixels(images) - train.mean()) / train.std())
+    return float(train.mean()), float(train.std())
+
+
+def network_inputs(images: NDArray[np.uint8], mean: float, std: float) -> Array:
+    """Return images (N, 28, 28) as standardized inputs (N, 196)."""
+    return np.asarray((pixels(images) - mean) / std)
 
 
 def pixels(images: NDArray[np.uint8]) -> Array:

@@ -96,6 +96,11 @@ def logits(model: Model, weights: Weights, inputs: Array) -> Array:
     return np.asarray(outputs(model, [tf.constant(inputs), *ones], training=False)[0])
 
 
+def logits_only(model: Model) -> Model:
+    """Return the network without the outputs of its hidden layers."""
+    return Model(model.inputs[0], model.outputs[0])
+
+
 def outputs(model: Model, inputs: list[tf.Tensor], training: bool) -> list[tf.Tensor]:
     """Return the outputs of a model as a list, also if there is only one."""
     result = model(inputs, training=training)

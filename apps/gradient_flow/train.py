@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from apps.gradient_flow.config import Config
-from apps.gradient_flow.data import load_data, split
+from apps.gradient_flow.data import load_data, mean_and_std, split
 from apps.gradient_flow.learner import METHODS, GradientLearner, fit
 from shared.data.examples import Examples
 from shared.data.images import ImageData
@@ -33,6 +33,7 @@ def train(config: Config) -> dict[str, Any]:
     train_set, validation_set, test_set = sets = split(data, config)
     run = RunFolder.open(config)
     run.metrics |= initial_metrics(config, data, train_set, validation_set, test_set)
+    run.metrics["preprocessing"]["mean_and_std"] = mean_and_std(data, config)
     with run.session():
         learner = build_learner(config, data)
         announce(learner, run)

@@ -6,7 +6,6 @@ arXiv:1605.01713).
 """
 
 import importlib
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,17 +15,12 @@ from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.data import load_data, split
 from apps.imdb_rnn.train import build_learner
 from shared.application import Application, Export, FinishedRun, Prediction
-from shared.data.sequences import UNKNOWN, Documents
-from shared.data.text import TextData, tokenizer
+from shared.data.sequences import UNKNOWN
 from shared.data.text_sets import describe_ids, known_words
-from shared.input_file import read_verified
-from shared.runs.reader import load_weights
 from shared.training.frameworks import network_module
-from shared.training.loop import Learner
 from shared.training.losses import class_probabilities
 
 SHOWN = 8  # words in each direction
-NO_DOCUMENTS = Documents(np.empty(0, np.uint16), np.zeros(1, np.int64), np.empty(0, np.int64))
 
 
 class Explanation(NamedTuple):
@@ -65,28 +59,9 @@ def predict(run: FinishedRun[Config], text: str) -> Prediction:
     return Prediction("\n".join(lines), chart)
 
 
-@cache
-def open_network(run: FinishedRun[Config]) -> tuple[TextData, Learner]:
-    """Return vocabulary and network of a run; unlike `run.learner` it does not need the data set."""
-    content = read_verified(run.folder / "vocabulary.txt", run.metrics.get("vocabulary_sha256"))
-    vocabulary = TextData(
-        name=run.metrics["dataset"],
-        train=NO_DOCUMENTS,
-        test=NO_DOCUMENTS,
-        vocabulary=tuple(content.decode().split("\n")),
-        classes=tuple(run.metrics["classes"]),
-        embedded=False,
-        source=f"run {run.folder}",
-    )
-    tokenizer()  # imports torch, which must be imported before Keras (shared/parity/__init__.py)
-    learner = build_learner(run.config, vocabulary)
-    load_weights(learner, run.folder, run.metrics)
-    return vocabulary, learner
-
-
 def explain(run: FinishedRun[Config], text: str) -> Explanation:
     """Return the prediction for a text and the effect of each word; raises as `predict`."""
-    texts, learner = open_network(run)
+    texts, learner = run.preprocessing, run.learner
     words, ids = known_words(text, texts.vocabulary, run.config.data)
     probabilities = class_probabilities(learner.loss, learner.logits(ids[None]))[0]
     # A single logit belongs to the second class, whichever is more probable.
@@ -108,9 +83,11 @@ def explain(run: FinishedRun[Config], text: str) -> Explanation:
     )
 
 
-def exportable(network: Any) -> Any:
-    """Return an equivalent torch network that can be exported for texts of any length."""
-    return importlib.import_module("apps.imdb_rnn.torch_export").exportable(network)
+def exportable(network: Any, file_format: str) -> Any:
+    """Return an equivalent network that can be exported for texts of any length."""
+    if file_format == "keras":
+        return network
+    return importlib.import_module("apps.imdb_rnn.torch_export").exportable(network, file_format)
 
 
 APPLICATION = Application(

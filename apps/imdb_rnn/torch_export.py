@@ -1,22 +1,24 @@
-"""The networks in a form that torch can export to ONNX for texts of any length."""
+"""The networks in a form that torch can export for texts of any length."""
 
 import copy
 
 import torch
 from torch import nn
+from torch._higher_order_ops.scan import scan  # torch has no public name for it yet
 
 from apps.imdb_rnn.torch_model import TorchBow, TorchReader, TorchRecurrent
 
 OPSET = 14  # the one that ONNX's layer `RNN` belongs to
 
 
-def exportable(network: TorchReader) -> nn.Module:
-    """Return an equivalent network that torch can export."""
+def exportable(network: TorchReader, file_format: str) -> nn.Module:
+    """Return an equivalent network that torch can export, as `onnx` or as a program of `torch`."""
     if isinstance(network, TorchBow):
         return EmbedThenRead(network)
-    if isinstance(network, TorchRecurrent) and network.name != "lstm":
+    if isinstance(network, TorchRecurrent) and (file_format, network.name) != ("onnx", "lstm"):
         network = copy.deepcopy(network)
-        network.add_module(network.name, OnnxRnn(network.get_submodule(network.name)))
+        layer = network.get_submodule(network.name)
+        network.add_module(network.name, OnnxRnn(layer) if file_format == "onnx" else ScannedRnn(layer))
     return network
 
 
@@ -60,3 +62,33 @@ class OnnxRnn(nn.Module):
             version=OPSET,
         )
         return states[:, 0].transpose(0, 1), None
+
+
+class ScannedRnn(nn.Module):
+    """An LSTM or RNN as one loop over the steps; torch.export writes torch's own layers step by step."""
+
+    def __init__(self, rnn: nn.Module) -> None:
+        super().__init__()
+        self.rnn = rnn
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Return the states (N, T, hidden) of inputs (N, T, embedding), and None for the last state."""
+        parameter, is_lstm = self.rnn.get_parameter, isinstance(self.rnn, nn.LSTM)
+        recurrent = parameter("weight_hh_l0").T
+        inputs = x @ parameter("weight_ih_l0").T + parameter("bias_ih_l0") + parameter("bias_hh_l0")
+
+        def step(
+            state: tuple[torch.Tensor, ...], given: torch.Tensor
+        ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+            gates = given + state[0] @ recurrent
+            if is_lstm:
+                i, f, g, o = gates.chunk(4, dim=1)
+                cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+                state = (o.sigmoid() * cell.tanh(), cell)
+            else:
+                state = (gates.tanh(),)
+            return state, state[0].clone()
+
+        start = tuple(x.new_zeros(x.shape[0], recurrent.shape[0]) for _ in range(1 + is_lstm))
+        _, states = scan(step, start, inputs, dim=1)
+        return states, None

@@ -8,9 +8,9 @@ from apps.imdb_rnn.data import load_data, split
 from shared.data.examples import Examples
 from shared.data.sequences import batches_by_length
 from shared.data.text import TextData
-from shared.files import sha256_of
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
+from shared.runs.preprocessing import Preprocessing, write_vocabulary
 from shared.training import frameworks
 from shared.training.loop import Evaluation, Learner, announce, finish, fit
 from shared.training.losses import Loss
@@ -35,14 +35,12 @@ def train(config: Config) -> dict[str, Any]:
         batches = partial(batches_by_length, train_set.inputs.lengths, config.trainer.batch_size, config.seed)
         fit(learner, train_set, validation_set, config, run, batches=batches)
         test = finish(learner, test_set, run)
-        run.write("vocabulary.txt", texts.vocabulary_file)  # for predictions without the data set
-        run.metrics["vocabulary_sha256"] = sha256_of(texts.vocabulary_file)
-        run.metrics["classes"] = list(texts.classes)
+        write_vocabulary(run, texts)
         write_charts(run, texts, test, test_set)
     return run.metrics
 
 
-def build_learner(config: Config, texts: TextData) -> Learner:
+def build_learner(config: Config, texts: TextData | Preprocessing) -> Learner:
     """Return the untrained network with its optimizer; only `config.framework` is imported.
 
     One logit, of the second class, tells two classes apart; more classes have a logit each.

@@ -42,7 +42,7 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
     kept, held_back = hold_back(
         order, config.data.validation_fraction, config.trainer.batch_size, images.name
     )
-    table = gray_table(images, config)
+    table = gray_table(*mean_and_std(images, config))
     pixels, labels = images.train_images, images.train_labels
     return (
         Examples(Standardized(pixels[kept], table), labels[kept]),
@@ -51,22 +51,14 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
     )
 
 
-def test_examples(trained_on: ImageData, images: ImageData, config: Config) -> Examples:
-    """Return the test examples of `images`, their pixels scaled as the network was trained."""
-    return Examples(Standardized(images.test_images, gray_table(trained_on, config)), images.test_labels)
+def mean_and_std(images: ImageData, config: Config) -> tuple[float, float]:
+    """Return the numbers that pixels are standardized by; see `pixels` of the configuration."""
+    return (0.0, 1.0) if config.pixels == "unit" else images.mean_and_std
 
 
-def gray_table(images: ImageData, config: Config) -> NDArray[np.float32]:
-    """Return the input for each of the 256 gray values, (256,); see `pixels` of the configuration."""
-    values = np.arange(256) / 255
-    if config.pixels == "unit":
-        return values.astype(np.float32)
-    # In parts, because bincount converts what it counts to int64.
-    parts = np.array_split(images.train_images, 100)
-    counts = np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], axis=0)
-    mean = np.average(values, weights=counts)
-    std = np.sqrt(np.average((values - mean) ** 2, weights=counts))
-    return ((values - mean) / std).astype(np.float32)
+def gray_table(mean: float, std: float) -> NDArray[np.float32]:
+    """Return the input for each of the 256 gray values, (256,)."""
+    return ((np.arange(256) / 255 - mean) / std).astype(np.float32)
 
 
 def augmentation(config: Config) -> Augment:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from apps.mnist_cnn.config import Config
-from apps.mnist_cnn.data import augmentation, load_data, split
+from apps.mnist_cnn.data import augmentation, load_data, mean_and_std, split
 from shared.data.images import ImageData
 from shared.runs.environment import initial_metrics
 from shared.runs.folder import RunFolder
@@ -24,6 +24,7 @@ def train(config: Config) -> dict[str, Any]:
     train_set, validation_set, test_set = split(images, config)
     run = RunFolder.open(config)
     run.metrics |= initial_metrics(config, images, train_set, validation_set, test_set)
+    run.metrics["preprocessing"]["mean_and_std"] = mean_and_std(images, config)
     with run.session():
         learner = build_learner(config, images)
         announce(learner, run)

@@ -14,6 +14,7 @@ from apps.resnet_transfer.config import Config
 from apps.resnet_transfer.data import check_batches, load_data, split
 from apps.resnet_transfer.transfer import RANDOM, InitialWeights, build_learner, fit_transfer
 from apps.resnet_transfer.weights import find_weights, initial_weights
+from shared.data.examples import Examples
 from shared.data.images import ImageData
 from shared.distributed import broadcast_from_rank0
 from shared.errors import ConfigError, DataError
@@ -48,7 +49,7 @@ def compare(config: Config) -> dict[str, Any]:
         for count, mode in itertools.product(config.transfer.counts, MODES)
     }
     run = RunFolder.open(config)
-    run.metrics |= initial_metrics(config, images, images.train_images)
+    run.metrics |= initial_metrics(config, images, Examples(images.train_images, images.train_labels))
     with run.session():
         initial = initial_weights(found, config, images, run)
         run.metrics |= {"mode": "compare", "classes": list(images.classes)}

@@ -24,6 +24,14 @@ class Normalize(layers.Layer):
         mean, std = (tf.constant(value, self.compute_dtype) for value in (MEAN, STD))
         return (tf.cast(images, self.compute_dtype) / 255 - mean) / std
 
+    def keras_layer(self) -> keras.Layer:
+        """Return Keras's own layer, for a file that loads without this one."""
+        scale, offset = (
+            (1 / (255 * std) for std in STD),
+            (-mean / std for mean, std in zip(MEAN, STD, strict=True)),
+        )
+        return layers.Rescaling([*scale], [*offset], dtype=self.dtype_policy, name=self.name)
+
 
 def conv(x: Any, outputs: int, size: int, stride: int, name: str) -> Any:
     """Pad on all sides, as torch does (Keras's `same` pads more at the end), and convolve."""

@@ -20,6 +20,7 @@ class TruthTable:
     name: str = "xor"
     source: str = "the truth table"
     embedded: bool = False
+    classes: tuple[str, ...] = ("0", "1")
     sha256: str = sha256_of(ROWS.tobytes() + LABELS.tobytes())
 
 

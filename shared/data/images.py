@@ -37,6 +37,15 @@ class ImageData:
             raise ValueError(f"{self.name}: training images are {train}, test images {test}")
 
     @cached_property
+    def mean_and_std(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training pixels, 0 to 1."""
+        # In parts, because bincount converts what it counts to int64.
+        parts, values = np.array_split(self.train_images, 100), np.arange(256) / 255
+        counts = np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], axis=0)
+        mean = np.average(values, weights=counts)
+        return float(mean), float(np.sqrt(np.average((values - mean) ** 2, weights=counts)))
+
+    @cached_property
     def sha256(self) -> str:
         """The hexadecimal digest of the arrays, and of the class names with `own_classes`."""
         digest = hashlib.sha256()

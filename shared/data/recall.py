@@ -39,9 +39,14 @@ class RecallData:
     embedded: bool = False
 
     @property
+    def vocabulary_file(self) -> bytes:
+        """Return the vocabulary as UTF-8, one token per line: the first line is token 0."""
+        return "\n".join(self.vocabulary).encode()
+
+    @property
     def sha256(self) -> str:
         """Return the hexadecimal digest of vocabulary, ids and labels."""
-        digest = hashlib.sha256("\n".join(self.vocabulary).encode())
+        digest = hashlib.sha256(self.vocabulary_file)
         for pairs in (self.train, self.test, *self.longer.values()):
             digest.update(pairs.inputs.tobytes() + pairs.labels.tobytes())
         return digest.hexdigest()

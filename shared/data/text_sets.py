@@ -15,7 +15,7 @@ from shared.data import imdb, reviews
 from shared.data.config import Imdb, Reviews, TextFolder, Texts
 from shared.data.examples import Examples, hold_back
 from shared.data.sequences import UNKNOWN, Documents, Sequences, pad_front
-from shared.data.text import SPECIALS, Encoding, Settings, TextData, load_folder, tokenizer
+from shared.data.text import SPECIALS, Encoding, Settings, TextData, load_folder, tokenize
 from shared.errors import ConfigError
 from shared.input_file import read_file
 
@@ -32,7 +32,7 @@ def describe_ids(data: Any) -> str:
 
 
 def load_texts(config: AppConfig, own: Any = None) -> TextData:
-    """Return the data set that the configuration names, with the vocabulary of the texts `own`, if given.
+    """Return the data set that the configuration names, with the vocabulary of the run `own`, if given.
 
     Raises:
         DataError: it is not available.
@@ -40,8 +40,8 @@ def load_texts(config: AppConfig, own: Any = None) -> TextData:
     data = config.data
     assert isinstance(data, Imdb | Reviews | TextFolder)
     settings: Encoding = Settings(data.vocabulary_size, data.min_frequency)
-    if isinstance(own, TextData) and (isinstance(data, TextFolder) or data.name != own.name):
-        settings = own.vocabulary
+    if own is not None and (isinstance(data, TextFolder) or data.name != own.name):
+        settings = tuple(own.vocabulary)
     match data:
         case Reviews():
             texts = reviews.load(settings)
@@ -114,7 +114,7 @@ def known_words(text: str, vocabulary: Sequence[str], data: Texts) -> tuple[list
             text = content.decode()
         except UnicodeDecodeError as error:
             raise ConfigError(f"the text is not UTF-8 ({error.reason} at byte {error.start})") from error
-    words = tokenizer()(text)
+    words = tokenize(text)
     if not words:
         raise ConfigError("the text has no words")
     words = words[-data.longest :] if data.keep == "last" else words[: data.longest]

@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-from collections.abc import Sized
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,13 @@ PACKAGES = {"torch": ["torch"], "keras": ["keras", "tensorflow"], "numpy": []}
 
 
 def initial_metrics(
-    config: AppConfig, data: Any, train: Sized, validation: Sized | None = None, test: Sized | None = None
+    config: AppConfig, data: Any, train: Any, validation: Any = None, test: Any = None
 ) -> dict[str, Any]:
     """Return what metrics.json holds before training starts.
 
     Args:
-        config: the run's configuration.
-        data: its data set, with `name`, `source`, `sha256` and `embedded`.
-        train: its training examples.
-        validation: its validation examples.
-        test: its test examples.
+        data: the run's data set, with `name`, `source`, `sha256`, `embedded` and `classes`.
+        train, validation, test: its examples.
     """
     sets = {"train": train, "validation": validation, "test": test}
     return {
@@ -39,6 +35,8 @@ def initial_metrics(
         "dataset_source": data.source,
         "dataset_sha256": data.sha256,
         "embedded": data.embedded,
+        "classes": list(data.classes),
+        "preprocessing": {"shape": [*train.inputs[:1].shape[1:]], "dtype": str(train.inputs[:1].dtype)},
         "seed": config.seed,
         **{f"{name}_examples": len(one) for name, one in sets.items() if one is not None and len(one)},
         **environment(config.framework, config.trainer.threads or distributed.available_cores()),

@@ -20,6 +20,7 @@ class ByteDropout(keras.layers.Layer):
 
     def __init__(self, p: float, **options: Any) -> None:
         super().__init__(**options)
+        self.p = p
         self.zeros = min(round(p * LEVELS), LEVELS - 1)  # of 256 bytes
         self.seed_generator = keras.random.SeedGenerator()
 
@@ -33,3 +34,7 @@ class ByteDropout(keras.layers.Layer):
         drawn = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:count], tf.shape(x))
         kept = tf.cast(drawn >= self.zeros, x.dtype)
         return x * kept * tf.cast(LEVELS / (LEVELS - self.zeros), x.dtype)
+
+    def keras_layer(self) -> keras.Layer:
+        """Return Keras's own layer, for a file that loads without this one."""
+        return keras.layers.Dropout(self.p, name=self.name)

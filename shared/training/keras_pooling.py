@@ -43,6 +43,11 @@ class ConvMaxPool2D(keras.layers.Conv2D):
         # Adding the bias after the maximum gives the same result.
         return maxima + tf.cast(self.bias, x.dtype) if self.use_bias else maxima
 
+    def keras_layer(self) -> keras.Layer:
+        """Return Keras's own layers, for a file that loads without this one."""
+        layers = [keras.layers.Conv2D.from_config(super().get_config()), keras.layers.MaxPooling2D(2)]
+        return keras.Sequential(layers, name=self.name)
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the layer."""
         return {**super().get_config(), "pooling": self.pooling}

@@ -14,7 +14,7 @@ from apps.mnist_cnn.data import gray_table
 from shared.data import mnist
 from shared.data.fetch import FileSet, RemoteFile, archives_folder
 from shared.errors import DataError
-from tests.helpers import ROOT, mnist_config
+from tests.helpers import ROOT
 
 
 def to_idx(array: np.ndarray) -> bytes:
@@ -100,7 +100,7 @@ def test_torchvision_reads_the_same_digits(tmp_path: Path) -> None:
         theirs = torchvision_mnist(tmp_path / str(train), tmp_path / "mnist", train)
         np.testing.assert_array_equal(images[train], theirs.data.numpy())
         np.testing.assert_array_equal(labels[train], theirs.targets.numpy())
-    table = gray_table(ours, mnist_config(tmp_path))
+    table = gray_table(*ours.mean_and_std)
     image, label = theirs[0]
     assert label == ours.test_labels[0]
     np.testing.assert_allclose(table[ours.test_images[:1]], image.numpy(), rtol=0, atol=5e-4)

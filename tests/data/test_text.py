@@ -1,5 +1,6 @@
 """Texts become ids and a vocabulary, cached on disk; generated reviews."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
+from torchtext.data.utils import get_tokenizer
+from torchtext.vocab import Vocab
 
 from shared.data import reviews, text
 from shared.data.sequences import PAD, Documents, Sequences, pad_front
@@ -40,6 +43,33 @@ def test_the_vocabulary_has_the_most_frequent_words() -> None:
     assert data.vocabulary == ("<pad>", "<unk>", "a")
     with pytest.raises(DataError, match=r"no word occurs 4 times .* lower data\.min_frequency"):
         text_data(["a a a b b c"], ["a"], Settings(vocabulary_size=9, min_frequency=4))
+
+
+MARKS = "'\".,()!?;: \n\u00a0\x1c"
+PIECES = (
+    "<br />",
+    '<br "/>',
+    "<BR>",
+    "<br;/>",
+    *"'\".,()!?;: \n\u00a0\x1c",
+    "a",
+    "B",
+    "\u0130",
+    "<unk>",
+    "<pad>",
+)
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=12), max_size=6), st.integers(1, 5))
+def test_tokens_and_vocabulary_are_those_of_torchtext(pieces: list[list[str]], size: int) -> None:
+    basic_english = get_tokenizer("basic_english")
+    texts = ["".join(parts) for parts in pieces]
+    tokens = [text.tokenize(one) for one in texts]
+    assert tokens == [basic_english(text.BREAK.sub(" ", one)) for one in texts]
+    counts = Counter(token for document in tokens for token in document)
+    for least in (1, 2):
+        theirs = Vocab(counts, size, least, specials=list(text.SPECIALS))
+        assert text.most_frequent(tokens, Settings(size, least)) == tuple(theirs.itos)
 
 
 def test_the_id_of_the_padding_at_the_front_may_need_more_bits_than_the_words() -> None:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from apps.mnist_cnn import data as mnist_data
 from apps.mnist_cnn.config import Config
 from apps.mnist_cnn.data import load_data
 from apps.mnist_cnn.predict import APPLICATION
+from apps.mnist_cnn.predict import test_examples as mnist_test_examples
 from shared.application import FinishedRun
 from shared.errors import ConfigError, DataError
+from shared.runs.preprocessing import Preprocessing
 from shared.training import loop
 from tests.helpers import mnist_config, trained
 from tools import cli, rerun
@@ -75,6 +76,13 @@ def test_the_scores_of_a_run_come_out_to_the_last_bit(
     assert printed.endswith("\nthe same as in metrics.json, to the last bit\n")
 
 
+def test_other_data_than_that_of_the_run_is_reported(copy: Path, capsys: Capture) -> None:
+    change_metrics(copy, {"dataset_sha256": "0"})
+    assert main([str(copy)]) == DataError.status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is not the data that this run was trained on (digits, embedded sample" in line
+
+
 def test_the_overrides_choose_the_data(finished: Path) -> None:
     few = evaluate(finished, "data.test_limit=50")
     all_of_them = evaluate(finished, "data.test_limit=null", "data=digits")
@@ -87,8 +95,8 @@ def test_pixels_are_standardized_by_the_data_of_the_run(tmp_path: Path) -> None:
     config: Config = mnist_config(tmp_path, *SMALL)
     own = load_data(config)
     inverted = replace(own, train_images=255 - own.train_images, test_images=255 - own.test_images)
-    usual = mnist_data.test_examples(own, own, config).inputs[:]
-    other = mnist_data.test_examples(own, inverted, config).inputs[:]
+    known = Preprocessing(name=own.name, classes=own.classes, mean_and_std=own.mean_and_std)
+    usual, other = (mnist_test_examples(known, data, config).inputs[:] for data in (own, inverted))
     np.testing.assert_allclose(other, usual.min() + usual.max() - usual, rtol=1e-5, atol=1e-5)
 
 

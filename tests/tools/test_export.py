@@ -2,6 +2,10 @@
 
 import copy
 import json
+import subprocess
+import sys
+import sysconfig
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +18,10 @@ import torch
 
 from apps.xor.predict import APPLICATION as XOR
 from shared.application import Export, FinishedRun
-from shared.errors import ConfigError
+from shared.errors import ConfigError, DataError
 from tests.helpers import ROOT, trained
 from tools.cli import FAILED_CHECK
-from tools.export import export, main
+from tools.export import FORMATS, export, main
 from tools.runs import open_run
 
 Said = pytest.CaptureFixture[str]
@@ -30,7 +34,7 @@ def xor_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained("xor", folder, "debug=smoke", "trainer.threads=null")
 
 
-def with_another_bias(network: Any) -> Any:
+def with_another_bias(network: Any, file_format: str) -> Any:
     """A network that is not the one that was trained: its last bias is another one."""
     changed = copy.deepcopy(network)
     with torch.no_grad():
@@ -58,6 +62,65 @@ def test_a_file_gives_the_logits_of_its_network(xor_run: Path, capsys: Said) -> 
         np.testing.assert_allclose(logits, run.learner.logits(rows), rtol=1e-4, atol=1e-6)
 
 
+LOAD = {
+    "torch": "import torch; run = torch.export.load(sys.argv[1]).module()\n"
+    "logits = run(torch.from_numpy(inputs)).detach()",
+    "keras": "import keras; logits = keras.saving.load_model(sys.argv[1])(inputs)",
+}
+
+
+def logits_elsewhere(path: Path, file_format: str, inputs: Any, folder: Path) -> Any:
+    """Return the logits of a file in a process that cannot import this repository."""
+    np.save(folder / "inputs.npy", inputs)
+    program = f"""
+import importlib.util, sys
+import numpy as np
+assert not any(importlib.util.find_spec(name) for name in ("apps", "shared", "tools"))
+inputs = np.load("inputs.npy")
+{LOAD[file_format]}
+np.save("logits.npy", np.asarray(logits))
+"""
+    # Without .pth files, which may lead to a repository.
+    start = f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n{program}"
+    command = [sys.executable, "-I", "-S", "-c", start, str(path)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return np.load(folder / "logits.npy")
+
+
+@pytest.mark.parametrize("file_format", ["torch", "keras"])
+def test_a_file_of_a_framework_gives_the_logits_of_its_network(
+    file_format: str, xor_run: Path, tmp_path: Path, capsys: Said
+) -> None:
+    run = xor_run
+    if file_format == "keras":
+        run = trained("xor", tmp_path / "run", "framework=keras", "debug=smoke", "trainer.threads=null")
+    assert main([str(run), "--format", file_format]) == 0
+    assert "compared with the network on 4 test examples of xor: logits" in capsys.readouterr().out
+    suffix = {"torch": "pt2", "keras": "keras"}[file_format]
+    result = json.loads((run / f"export.{suffix}.json").read_text())
+    assert result["agrees"]
+    assert not result["generated"]
+    with zipfile.ZipFile(run / f"export.{suffix}") as archive:
+        contents = [archive.read(name) for name in archive.namelist()]
+    assert any(b"rows (batch, 2): two bits" in content for content in contents), "the notes"
+    assert not any(str(ROOT).encode() in content for content in contents), "nothing of this machine"
+
+
+def test_random_inputs_are_compared_without_the_data(
+    xor_run: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_data(config: Any) -> Any:
+        raise DataError("the data is not at hand")
+
+    monkeypatch.setattr("apps.xor.predict.APPLICATION", replace(XOR, load_data=no_data))
+    assert main([str(xor_run), "--format", "torch", "--out", str(tmp_path / "a.pt2")]) == 0
+    assert (
+        "compared with the network on 250 random inputs, without the data set xor" in capsys.readouterr().out
+    )
+    assert json.loads((tmp_path / "a.pt2.json").read_text())["generated"] is True
+
+
 def test_a_file_with_other_logits_is_reported(
     xor_run: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +139,12 @@ def test_what_cannot_be_exported_is_said_in_a_line(xor_run: Path, tmp_path: Path
     before = sorted(own.iterdir())
     (tmp_path / "file").touch()
     for words, message in (
-        ([str(own)], "is a run of numpy: only torch networks can be exported; train again"),
+        ([str(own)], "is a run of numpy: only torch networks can be exported as onnx; train again"),
+        ([str(own), "--format", "keras"], "is a run of numpy: only keras networks can be exported as keras"),
+        (
+            [str(xor_run), "--format", "keras"],
+            "is a run of torch: only keras networks can be exported as keras",
+        ),
         ([str(tmp_path)], "is not a run folder"),
         ([str(xor_run), "--out", str(tmp_path / "network.pt")], "the name must end in .onnx"),
         ([str(xor_run), "--out", str(xor_run / "metrics.onnx")], "its report would replace metrics.json"),
@@ -135,6 +203,37 @@ def test_every_network_can_be_written(words: tuple[str, ...], tmp_path: Path) ->
         (logits,) = session.run(None, {given.name: batch.astype(kind or batch.dtype)})
         expected = run.learner.logits(batch)
         np.testing.assert_allclose(logits, expected, atol=1e-4 * abs(expected).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file_format", ["torch", "keras"])
+@pytest.mark.parametrize("words", RUNS, ids=lambda words: "-".join(words))
+def test_every_file_loads_without_this_repository(
+    words: tuple[str, ...], file_format: str, tmp_path: Path
+) -> None:
+    """Batches of one and of several, and of ids, other lengths."""
+    app, *overrides = (word for word in words if not word.startswith("framework="))
+    if file_format == "keras" and "model=resnet50" in overrides:
+        pytest.skip("the same layers as the other ResNet")
+    chosen = ["trainer.threads=null", f"framework={file_format}", *overrides]
+    run = open_run(str(trained(app, tmp_path / "run", *chosen)))
+    path = tmp_path / f"file{FORMATS[file_format].suffix}"
+    result = export(run, path, file_format)
+    assert result["agrees"], result
+    assert result["classes_that_differ"] == 0
+    if run.config.trainer.precision == "bfloat16":  # the file computes in float32
+        trainer = run.config.trainer.model_copy(update={"precision": "float32"})
+        run = replace(run, config=run.config.model_copy(update={"trainer": trainer}))
+    one = run.test_examples().inputs[:1]
+    dtype = next(iter(run.learner.weights().values())).dtype if one.dtype.kind == "f" else one.dtype
+    shapes = [(1, *one.shape[1:]), (5, *one.shape[1:])]
+    if len(run.application.export.axes) == 2:
+        shapes += [(1, length) for length in (3, 33, 301)]
+    for shape in shapes[:: len(shapes) - 1]:
+        batch = np.resize(one, shape)
+        expected = run.learner.logits(batch)
+        found = logits_elsewhere(path, file_format, batch.astype(dtype), tmp_path)
+        np.testing.assert_allclose(found, expected, atol=1e-4 * abs(expected).max())
 
 
 @pytest.mark.slow

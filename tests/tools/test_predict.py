@@ -164,7 +164,13 @@ def test_one_picture_can_be_named_and_several_not(xor_run: Path, tmp_path: Path,
     [
         ("weights.safetensors", "x", 3, "weights.safetensors is damaged or another file"),
         ("metrics.json", None, 2, "this run has not ended"),
-        ("metrics.json", {"dataset_sha256": "0"}, 3, "is not the data that this run was trained on"),
+        ("metrics.json", {"classes": 5}, 3, "metrics.json is not what a run has written; train again"),
+        (
+            "metrics.json",
+            {"preprocessing": {"mean_and_std": [0.5, 0]}},
+            3,
+            "metrics.json is not what a run has written",
+        ),
     ],
 )
 def test_changed_runs_are_refused(
@@ -178,6 +184,21 @@ def test_changed_runs_are_refused(
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (run / "predictions").exists()
+
+
+def test_a_machine_without_gpu_or_compiler_answers(
+    tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained("xor", tmp_path / "run", "debug=smoke", "corrections=false", "trainer.threads=null")
+    assert main([str(run), "0,1"]) == 0
+    capsys.readouterr()
+    config = (run / "config.yaml").read_text()
+    config = config.replace("device: auto", "device: cuda").replace("compile: false", "compile: true")
+    (run / "config.yaml").write_text(config)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main([str(run), "0,1"]) == 0
+    assert "0,1: class " in capsys.readouterr().out
 
 
 # Rows
