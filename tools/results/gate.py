@@ -138,7 +138,8 @@ def _interval(count: int, total: int) -> str:
 
 def _mean_accuracy(runs: Sequence[Row]) -> float:
     """Return the mean accuracy of the runs that are done."""
-    values = [run["test_accuracy"] for run in runs if run.get("status", "done") == "done"]
+    done = [run for run in runs if run.get("status", "done") == "done"]
+    values = [run["scores"]["accuracy"] if "scores" in run else run["test_accuracy"] for run in done]
     return sum(values) / len(values) if values else 0.0
 
 
