@@ -255,7 +255,7 @@ def _change(each: Comparison) -> str:
 def _missing(each: Comparison) -> str:
     """Return what a metric with a margin has not shown, and how many seeds would."""
     assert each.kind.margin
-    n = seeds_for_equivalence(each.plan, round(each.kind.margin / (each.baseline_spread or 1e-9), 2))
+    n = seeds_for_equivalence(each.plan.baseline, each.kind.margin / (each.baseline_spread or 1e-9))
     now = each.plan.looks[-1]
     if n is None:
         need = "record a baseline with more seeds, or allow a larger margin"

@@ -32,7 +32,7 @@ from accuracy_gate.decision import Verdict
 from accuracy_gate.results import VERSION, InvalidResults, load_json
 
 RATE = 0.01
-POWERS = np.array([0.25, 0.5, 0.75, 1.0])
+POWERS = np.array([0.5, 0.75, 0.9, 1.0])
 JUMP = 0.01
 
 
