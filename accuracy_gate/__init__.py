@@ -1,26 +1,44 @@
-"""The accuracy gate's statistics: results in, verdict out. Needs only NumPy.
+"""The accuracy gate: results by seed in, verdict out. Needs only NumPy.
 
-A `Record` holds the results of one case by seed, whatever program produced them. `records.py` reads
-them from JSON, `rank_sum.py` and `signed_rank.py` test them, `plan.py` divides the false-alarm rate,
-`decision.py` reaches the verdict, `power.py` says what could have been detected, and `report.py`
-prints it all.
+`results.py` holds and reads results, `rank_sum.py` and `signed_rank.py` test them, `plan.py` divides the
+false-alarm rate, `decision.py` reaches the verdict, `detection.py` says what could have been detected, and
+`report.py` prints it all. `cli.py` is the command `accuracy-gate`, `pytest_plugin.py` the fixture.
+
+A name is imported when it is first used: every pytest session loads the plugin, and not all need NumPy.
 """
 
-from accuracy_gate.decision import Comparison, Verdict, decide, final_verdict, is_paired, refusal
-from accuracy_gate.plan import FALSE_ALARM_RATE, Plan
-from accuracy_gate.records import InvalidResults, Record, Run, parse_records
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accuracy_gate.decision import Comparison, Verdict, decide, default_plan, is_paired, look, refusal
+    from accuracy_gate.detection import power
+    from accuracy_gate.plan import FALSE_ALARM_RATE, Plan
+    from accuracy_gate.results import Baseline, InvalidResults, Metric, Results, Run, parse
 
 __all__ = [
     "FALSE_ALARM_RATE",
+    "Baseline",
     "Comparison",
     "InvalidResults",
+    "Metric",
     "Plan",
-    "Record",
+    "Results",
     "Run",
     "Verdict",
     "decide",
-    "final_verdict",
+    "default_plan",
     "is_paired",
-    "parse_records",
+    "look",
+    "parse",
+    "power",
     "refusal",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in ("results", "plan", "decision", "detection"):
+            if hasattr(found := importlib.import_module(f"accuracy_gate.{module}"), name):
+                return getattr(found, name)
+    raise AttributeError(f"module 'accuracy_gate' has no attribute {name!r}")

@@ -33,7 +33,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from accuracy_gate.records import InvalidResults
+from accuracy_gate.results import InvalidResults
 
 RELATIVE = 1e-6  # of the larger of two results: a few last bits of a float32 sum
 ABSOLUTE = 1e-15  # the last bits of a number near 1; a loss can be exactly 0

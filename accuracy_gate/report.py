@@ -3,16 +3,21 @@
 import re
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
 from accuracy_gate.decision import Comparison, Verdict
 from accuracy_gate.plan import FALSE_ALARM_RATE
-from accuracy_gate.records import Record
+from accuracy_gate.results import Results
 
 HEADER = ("case", "metric", "baseline", "theory", "new", "detects", "training", "verdict")
-WORDS = {"regression": "REGRESSION", "failed": "FAILED", "suspicious": "SUSPICIOUS"}
+WORDS = {
+    "regression": "REGRESSION",
+    "failed": "FAILED",
+    "suspicious": "SUSPICIOUS",
+    "inconclusive": "INCONCLUSIVE",
+}
+NUMBERS = ("baseline_mean", "baseline_spread", "predicted_spread", "new_mean", "detectable", "p", "level")
 # Characters that XML cannot hold, or that control a terminal.
 CONTROL = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -49,8 +54,7 @@ def as_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
                 "reason": verdict.reason,
                 "notes": list(verdict.notes),
                 "metrics": {
-                    each.metric: {k: v for k, v in asdict(each).items() if k not in ("metric", "clear")}
-                    for each in verdict.comparisons
+                    each.metric: {key: getattr(each, key) for key in NUMBERS} for each in verdict.comparisons
                 },
                 "train_seconds": {
                     "baseline": median_seconds(verdict.baseline),
@@ -102,7 +106,18 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
     return _printable("\n".join(text))
 
 
-def median_seconds(record: Record | None) -> float | None:
+def annotations(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return GitHub's workflow commands: an error or a warning for each case that did not pass."""
+    lines = []
+    for verdict in verdicts:
+        if verdict.failing or verdict.undecided:
+            text = _printable(f"{verdict.case}: {verdict.outcome}: {' '.join(verdict.reason.split())}")
+            level = "error" if verdict.failing else "warning"
+            lines.append(f"::{level} title=Accuracy gate::{text.replace('%', '%25')}")
+    return lines
+
+
+def median_seconds(record: Results | None) -> float | None:
     """Return the median training time of a record's runs, or None if it was not measured."""
     known = [run.seconds for run in (record.runs if record else ()) if run.seconds is not None]
     return statistics.median(known) if known else None
@@ -117,20 +132,20 @@ def _rows(verdict: Verdict) -> list[tuple[str, ...]]:
     seconds = map(median_seconds, records)
     training = " -> ".join("?" if each is None else f"{each:.1f} s" for each in seconds)
     seeds = [len(record.runs) if record else 0 for record in records]
-    accuracy, loss = (_cells(each, *seeds) for each in verdict.comparisons)
-    return [(verdict.case, *accuracy, training, outcome), ("", *loss, "", "")]
+    first, *others = (_cells(each, *seeds) for each in verdict.comparisons)
+    return [(verdict.case, *first, training, outcome), *(("", *cells, "", "") for cells in others)]
 
 
 def _cells(each: Comparison, old: int, new: int) -> tuple[str, ...]:
     """Return the cells of a metric; `old` and `new` are numbers of seeds."""
-    of_accuracy = each.metric == "accuracy"
-    show, short = (_percent, _percent) if of_accuracy else ("{:.4g}".format, "{:.2g}".format)
-    sign = "-" if of_accuracy else "+"
+    number = _percent if each.kind.is_share else "{:.4g}".format
+    short = _percent if each.kind.is_share else "{:.2g}".format
+    sign = "-" if each.kind.goal == "max" else "+"
     return (
         each.metric,
-        f"{show(each.baseline_mean)} ± {short(each.baseline_spread)} ({old})",
-        "-" if each.predicted_spread is None else f"± {show(each.predicted_spread)}",
-        f"{show(each.new_mean)} ({new})",
+        f"{number(each.baseline_mean)} ± {short(each.baseline_spread)} ({old})",
+        "-" if each.predicted_spread is None else f"± {number(each.predicted_spread)}",
+        f"{number(each.new_mean)} ({new})",
         "nothing" if each.detectable is None else sign + short(each.detectable),
     )
 

@@ -39,7 +39,7 @@ def signed_rank_p(before: Sequence[float], after: Sequence[float], margin: float
     """Return the probability of results this much worse or more if nothing has changed.
 
     Higher is better. `before` and `after` have the same seeds in the same order; results may be worse
-    by `margin`, 0 or more.
+    by `margin`.
     """
     differences = [
         0.0 if math.isclose(old, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE) else new - old

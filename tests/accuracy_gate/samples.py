@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accuracy_gate import Record, Run
+from accuracy_gate import Metric, Results, Run
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
@@ -38,21 +39,29 @@ def make_record(
     test_examples: int | None = None,
     first: int = 0,
     case: str = "case",
-) -> Record:
+) -> Results:
     """Return the record of these results, with seeds from `first` on."""
     runs = tuple(
-        Run(first + number, float(accuracy), float(loss), 1.0)
+        Run(first + number, {"accuracy": float(accuracy), "loss": float(loss)}, 1.0)
         for number, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True))
     )
-    return Record(case, runs, {"test_examples": test_examples} if test_examples else {})
+    return Results(case, metrics_of(test_examples), runs)
 
 
-def draw_record(family: str, random: np.random.Generator, n: int, first: int = 0) -> Record:
+def metrics_of(test_examples: int | None = None) -> dict[str, Metric]:
+    return {"accuracy": Metric("max", None, (0, 1), test_examples), "loss": Metric("min", None, (0, None))}
+
+
+def with_scores(run: Run, **scores: Any) -> Run:
+    return replace(run, scores={**run.scores, **scores})
+
+
+def draw_record(family: str, random: np.random.Generator, n: int, first: int = 0) -> Results:
     """Return the results of `n` honest seeds."""
     draw, size = FAMILIES[family]
     accuracies = draw(random, n)
     return make_record(accuracies, skewed_losses(accuracies, random), size, first)
 
 
-def first_runs(new: Record, n: int) -> Record:
+def first_runs(new: Results, n: int) -> Results:
     return replace(new, runs=new.runs[:n])

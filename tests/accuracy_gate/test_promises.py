@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from accuracy_gate import FALSE_ALARM_RATE, Plan, Record, final_verdict
+from accuracy_gate import FALSE_ALARM_RATE, Plan, Results, decide
 from accuracy_gate.decision import compare
+from accuracy_gate.detection import detectable_drop, predicted_spread
 from accuracy_gate.plan import CLEAR
-from accuracy_gate.power import detectable_drop, predicted_spread
 from accuracy_gate.rank_sum import rank_sum_cdf
 from tests.accuracy_gate.samples import FAMILIES, draw_record, make_record
+from tests.accuracy_gate.test_plan import EACH
 
 
-def honest_pair(family: str, random: np.random.Generator, same: float | None) -> tuple[Record, Record]:
+def honest_pair(family: str, random: np.random.Generator, same: float | None) -> tuple[Results, Results]:
     """Return a baseline and honest results, with its seeds if a share `same` of the runs is unchanged."""
     baseline, fresh = draw_record(family, random, 20), draw_record(family, random, 20, first=1000)
     if same is None:
@@ -37,7 +38,7 @@ def false_alarms(suites: int, plan: Plan, same: float | None) -> tuple[float, fl
     failed, seeds = 0, 0
     for _ in range(suites):
         pairs = [honest_pair(families[n % len(families)], random, same) for n in range(plan.cases)]
-        verdicts = [final_verdict(*pair, plan) for pair in pairs]
+        verdicts = [decide(*pair, plan) for pair in pairs]
         failed += any(verdict.failing for verdict in verdicts)
         seeds += sum(len(verdict.new.runs) for verdict in verdicts if verdict.new)
     return failed / suites, seeds / suites / plan.cases
@@ -69,7 +70,7 @@ def regressions(plan: Plan, metric: str, times: int, seed: int) -> tuple[float, 
         accuracy, loss = columns if metric == "accuracy" else columns[::-1]
         baseline = make_record(accuracy[:20], loss[:20])
         new = make_record(accuracy[20:], loss[20:], first=1000)
-        failed += final_verdict(baseline, new, plan).outcome == "regression"
+        failed += decide(baseline, new, plan).outcome == "regression"
     low, high = binomtest(failed, times).proportion_ci(0.9999)
     return float(low), float(high)
 
@@ -91,7 +92,7 @@ def rate_given_a_baseline(plan: Plan, random: np.random.Generator, times: int) -
     baseline = np.sort(random.standard_normal(plan.baseline))
     above = np.searchsorted(baseline, random.standard_normal((times, plan.looks[-1])))
     failed, undecided = np.zeros(times, dtype=bool), np.ones(times, dtype=bool)
-    for n, level in plan.levels("accuracy").items():
+    for n, level in plan.levels(EACH).items():
         table = rank_sum_cdf(tuple(range(2, 2 * (plan.baseline + n) + 1, 2)), n)
         p = table[2 * above[:, :n].sum(axis=1) + n * (n + 1)]
         failed |= undecided & (p <= level * (1 + 1e-9))
@@ -127,12 +128,12 @@ def detection_rate(family: str, metric: str, share: float, times: int, paired: b
         assert stated is not None
         drop, rise = (stated * share, 0.0) if metric == "accuracy" else (0.0, stated * share)
         new = make_record(
-            [run.accuracy - drop for run in honest.runs],
-            [run.loss + rise for run in honest.runs],
-            baseline.test_examples,
+            [value - drop for value in honest.values("accuracy")],
+            [value + rise for value in honest.values("loss")],
+            baseline.metrics["accuracy"].examples,
             first,
         )
-        found += final_verdict(baseline, new, plan).outcome == "regression"
+        found += decide(baseline, new, plan).outcome == "regression"
     return found / times
 
 
@@ -154,15 +155,19 @@ def test_it_is_the_smallest_such_drop() -> None:
 
 
 def test_more_seeds_or_fewer_cases_detect_smaller_drops() -> None:
-    assert detectable_drop(Plan(40, 9)) < detectable_drop(Plan(20, 9)) < detectable_drop(Plan(20, 15))
-    assert detectable_drop(Plan(20, 9, (3,))) == math.inf
+    assert (
+        detectable_drop(Plan(40, 9), EACH)
+        < detectable_drop(Plan(20, 9), EACH)
+        < detectable_drop(Plan(20, 15), EACH)
+    )
+    assert detectable_drop(Plan(20, 9, (3,)), EACH) == math.inf
 
 
 def test_the_detectable_drops_agree_with_another_simulation() -> None:
     """Numbers from an independent program with 4,000 repetitions."""
-    assert detectable_drop(Plan(20, 9, (3, 5, 8, 12))) == pytest.approx(2.32, abs=0.03)
-    assert detectable_drop(Plan(40, 9, (3, 5, 8, 12))) == pytest.approx(1.96, abs=0.03)
-    assert detectable_drop(Plan(20, 9, (12,))) == pytest.approx(2.14, abs=0.03)
+    assert detectable_drop(Plan(20, 9, (3, 5, 8, 12)), EACH) == pytest.approx(2.32, abs=0.03)
+    assert detectable_drop(Plan(40, 9, (3, 5, 8, 12)), EACH) == pytest.approx(1.96, abs=0.03)
+    assert detectable_drop(Plan(20, 9, (12,)), EACH) == pytest.approx(2.14, abs=0.03)
 
 
 def test_the_predicted_spread_agrees_with_its_source() -> None:

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from accuracy_gate import Plan, Record, Run, Verdict, decide
+from accuracy_gate import Plan, Results, Run, Verdict, look
 from accuracy_gate.report import HEADER, as_json, junit, markdown, table
 from tests.accuracy_gate.samples import draw_record, make_record
 
@@ -14,10 +14,13 @@ def verdicts() -> list[Verdict]:
     random = np.random.default_rng(0)
     baseline = draw_record("binomial", random, 20)
     plan = Plan(20, 4, (5,))
-    passed = decide(baseline, draw_record("binomial", random, 5, first=50), plan)
-    worse = decide(baseline, make_record([0.97] * 5, [0.1] * 5, 10_000, 50, "worse"), plan)
-    runs = (Run(0, float("nan"), 0.1), Run(1, status="failed", error="<b> & \x1b[31m | ]]>"))
-    failed = decide(baseline, Record("broken", runs[1:] + runs[:1], baseline.facts), plan)
+    passed = look(baseline, draw_record("binomial", random, 5, first=50), plan)
+    worse = look(baseline, make_record([0.97] * 5, [0.1] * 5, 10_000, 50, "worse"), plan)
+    runs = (
+        Run(0, {"accuracy": float("nan"), "loss": 0.1}),
+        Run(1, status="failed", error="<b> & \x1b[31m | ]]>"),
+    )
+    failed = look(baseline, Results("broken", baseline.metrics, runs[1:] + runs[:1], baseline.facts), plan)
     assert passed
     assert worse
     assert failed
@@ -44,7 +47,7 @@ def test_json_has_verdicts_numbers_and_raw_results() -> None:
     assert set(first["metrics"]) == {"accuracy", "loss"}
     assert worse["metrics"]["accuracy"]["p"] <= worse["metrics"]["accuracy"]["level"]
     assert [run["seed"] for run in worse["results"]["runs"]] == [50, 51, 52, 53, 54]
-    assert failed["results"]["runs"][1]["test_accuracy"] == "nan"
+    assert failed["results"]["runs"][1]["scores"]["accuracy"] == "nan"
     assert refused["results"] is None
 
 

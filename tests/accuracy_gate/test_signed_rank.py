@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from accuracy_gate import Plan, Record, final_verdict
-from accuracy_gate.power import detectable_drop
+from accuracy_gate import Plan, Results, decide
+from accuracy_gate.detection import detectable_drop
 from accuracy_gate.signed_rank import MARGIN, signed_rank_p
 from tests.accuracy_gate.samples import make_record, skewed_losses
+from tests.accuracy_gate.test_plan import EACH
 
 PAIRED = Plan(20, 9, paired=True)
 
@@ -41,7 +42,7 @@ def test_differences_within_the_margin_are_no_regression() -> None:
     assert signed_rank_p(before, much, 0.001) == pytest.approx(2.0**-20)
 
 
-def dropped_pair(random: np.random.Generator, drop: float) -> tuple[Record, Record]:
+def dropped_pair(random: np.random.Generator, drop: float) -> tuple[Results, Results]:
     """Return a baseline and results that are worse by `drop` spreads, a tenth of it random."""
     accuracies = 0.97 + 0.002 * random.standard_normal(20)
     worse = accuracies - 0.002 * drop * (1 + 0.1 * random.standard_normal(20))
@@ -57,11 +58,11 @@ def test_only_pairs_find_a_drop_below_the_spread_and_none_finds_one_within_the_m
     plan: Plan, drop: float, least: int, most: int
 ) -> None:
     random = np.random.default_rng(0)
-    outcomes = [final_verdict(*dropped_pair(random, drop), plan).outcome for _ in range(30)]
+    outcomes = [decide(*dropped_pair(random, drop), plan).outcome for _ in range(30)]
     assert least <= outcomes.count("regression") <= most
     assert set(outcomes) <= {"regression", "passed"}
 
 
 def test_pairs_cost_no_power_if_seeds_have_nothing_in_common() -> None:
-    assert detectable_drop(PAIRED) < detectable_drop(Plan(20, 9)) + 0.25
-    assert detectable_drop(Plan(20, 9, (3,), paired=True)) == math.inf
+    assert detectable_drop(PAIRED, EACH) < detectable_drop(Plan(20, 9), EACH) + 0.25
+    assert detectable_drop(Plan(20, 9, (3,), paired=True), EACH) == math.inf

@@ -3,7 +3,6 @@
     python -m tools.regress                                  every case of conf/regression
     python -m tools.regress case=mnist_cnn_torch             one case; several with commas
     python -m tools.regress --bless case=mnist_cnn_torch     record a new baseline
-    python -m tools.regress --baseline FILE --results FILE   decide on results from anywhere
 
 KEY=VALUE:
     case=NAME[,NAME]           which cases; default: all; short: at least one for each application
@@ -12,7 +11,6 @@ KEY=VALUE:
                                default: outputs/regress/DATE_TIME
     jobs=N                     cases in parallel; default: the number of cores
     seeds=N                    with --bless: how many, 20 or more
-    suite=N                    with --results: number of cases in your whole suite
 
 exit status: 0 passed, 2 wrong command or configuration, or no baseline, 3 data missing,
 5 regression, 130 interrupted
@@ -25,8 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accuracy_gate import InvalidResults, Plan, Record, Verdict, final_verdict, is_paired, parse_records
-from accuracy_gate.plan import MIN_BASELINE_SEEDS
+from accuracy_gate import Verdict
 from accuracy_gate.report import as_json, junit, markdown, table
 from shared.errors import ConfigError, DataError, SuiteError
 from shared.files import write_atomically
@@ -39,7 +36,6 @@ if TYPE_CHECKING:  # imports Hydra, which a decision on two files does not need
 KEYS = {  # by command; any other key would have no effect
     "regress": ("case", "data", "out", "jobs"),
     "--bless": ("case", "data", "out", "jobs", "seeds"),
-    "--baseline and --results": ("out", "suite"),
 }
 SOURCES = {"auto": ("real", "embedded"), "real": ("real",), "embedded": ("embedded",)}
 STATUS = {"passed": 0, "identical": 0, "refused": ConfigError.status, "no data": DataError.status}
@@ -50,23 +46,16 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = cli.parser("regress", __doc__)
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--bless", action="store_true", help="record new baselines")
-    parser.add_argument("--baseline", type=Path, metavar="FILE", help="JSON of the results before")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="JSON of the results now")
     arguments = parser.parse_intermixed_args(words)
     return cli.run(lambda: run(arguments), treat_kills_as_ctrl_c=words is None)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command that the arguments select; return the exit status."""
-    files = arguments.baseline or arguments.results
-    if files and arguments.bless:
-        raise ConfigError("--bless does not go with --baseline and --results: it trains")
-    command = "--baseline and --results" if files else "--bless" if arguments.bless else "regress"
+    command = "--bless" if arguments.bless else "regress"
     keys = cli.parse_keys(arguments.words, {key for fitting in KEYS.values() for key in fitting})
     for key in sorted(keys.keys() - KEYS[command]):
         raise ConfigError(f"{key}= does not go with {command}, which takes {', '.join(KEYS[command])}")
-    if files:
-        return decide_files(arguments.baseline, arguments.results, keys)
     return bless(keys) if arguments.bless else regress(keys)
 
 
@@ -89,7 +78,7 @@ def bless(keys: Mapping[str, str]) -> int:
 
     if "case" not in keys:
         raise ConfigError("--bless needs to know which baselines to record: give case=NAME or case=all")
-    seeds = cli.parse_count(keys, "seeds", MIN_BASELINE_SEEDS, least=MIN_BASELINE_SEEDS)
+    seeds = cli.parse_count(keys, "seeds", cases.MIN_BASELINE_SEEDS, least=cases.MIN_BASELINE_SEEDS)
     suite = load_suite(keys)
     git = baselines.git_state(cases.BASELINES)
     if git["dirty"]:
@@ -120,44 +109,6 @@ def load_suite(keys: Mapping[str, str]) -> "Suite":
     names = cases.select_cases(keys.get("case"))
     variants = {name: cases.load_variants(name, SOURCES[data]) for name in names}
     return Suite(variants, make_out_folder(keys), jobs)
-
-
-def decide_files(baseline: Path | None, results: Path | None, keys: Mapping[str, str]) -> int:
-    """Decide on results from anywhere; return the exit status."""
-    if baseline is None or results is None:
-        raise ConfigError("--baseline FILE and --results FILE belong together")
-    try:
-        old = parse_records(baseline.read_bytes(), str(baseline))
-        for record in old:
-            record.check_baseline(MIN_BASELINE_SEEDS, str(baseline))
-        new = {record.case: record for record in parse_records(results.read_bytes(), str(results))}
-        if len(old) == len(new) == 1:  # then their names do not matter
-            new = {old[0].case: next(iter(new.values()))}
-        unknown = sorted(new.keys() - {record.case for record in old})
-        if unknown:
-            raise ConfigError(f"{baseline} has no case {', '.join(unknown)}")
-        size = cli.parse_count(keys, "suite", len(old), least=len(old))
-        verdicts = [decide_once(record, new.get(record.case), size) for record in old]
-    except InvalidResults as error:
-        raise ConfigError(str(error)) from error
-    except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}") from error
-    return report(verdicts, make_out_folder(keys))
-
-
-def decide_once(baseline: Record, new: Record | None, cases: int) -> Verdict:
-    """Return the verdict on a case whose results are complete: one look, with its whole share."""
-    if new is None:
-        return Verdict(baseline.case, "failed", "no results", (), baseline)
-    new = Record(baseline.case, new.runs, new.facts, new.notes)
-    plan = Plan(len(baseline.runs), cases, (len(new.runs),), paired=is_paired(baseline, new))
-    if not plan.can_fail and not any(run.problem for run in new.runs):
-        least = next(n for n in range(1, 99) if Plan(plan.baseline, cases, (n,)).can_fail)
-        raise ConfigError(
-            f"{baseline.case}: {len(new.runs)} results are too few to tell a drop from noise; "
-            f"give at least {least}"
-        )
-    return final_verdict(baseline, new, plan)
 
 
 def report(verdicts: Sequence[Verdict], out: Path) -> int:

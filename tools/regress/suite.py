@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from accuracy_gate import Record, Verdict, decide, refusal
+from accuracy_gate import Results, Verdict, look, refusal
 from shared.errors import ConfigError, DataError
 from shared.output_file import write_json
 from shared.runs.environment import ROOT
@@ -128,7 +128,7 @@ class Suite:
     out: Path
     jobs: int = 1
     root: Path = ROOT
-    results: dict[str, Record] = field(default_factory=dict)
+    results: dict[str, Results] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, action: Callable[[str], Result]) -> Iterator[Result]:
@@ -145,7 +145,7 @@ class Suite:
             notes = (f"on the embedded sample instead: {verdict.reason}",)
         return verdict
 
-    def measure(self, name: str, seeds: int) -> tuple[Variant, Record]:
+    def measure(self, name: str, seeds: int) -> tuple[Variant, Results]:
         """Run the first `seeds` seeds of a case; return the variant that has data, and its record.
 
         Raises:
@@ -157,15 +157,15 @@ class Suite:
                 last = record.runs[-1]
                 if last.status == "no data":
                     break
-                if last.problem:
-                    raise ConfigError(f"{variant.title}: nothing recorded: {last.problem}")
+                if problem := record.problem(last):
+                    raise ConfigError(f"{variant.title}: nothing recorded: {problem}")
             else:
                 return variant, record
         raise DataError(f"{name}: {last.error}")
 
     def _train(
-        self, variant: Variant, seeds: Iterable[int], baseline: Record | None = None
-    ) -> Iterator[Record]:
+        self, variant: Variant, seeds: Iterable[int], baseline: Results | None = None
+    ) -> Iterator[Results]:
         """Train one seed after another; yield the record so far, when all raw results are written."""
         answers: list[dict[str, Any]] = []
         with Worker(variant, self.out, self.root) as worker:
@@ -194,7 +194,7 @@ class Suite:
                 return Verdict(variant.title, "refused", reason, (), None, record)
             if refused := refusal(baseline, record):
                 return refused
-            look = len(record.runs) in looks or last.status != "done"
-            if look and (verdict := decide(baseline, record, variant.plan(len(baseline.runs)))):
+            due = len(record.runs) in looks or last.status != "done"
+            if due and (verdict := look(baseline, record, variant.plan(len(baseline.runs)))):
                 return verdict
         raise AssertionError("the last look always decides")

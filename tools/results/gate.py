@@ -1,7 +1,7 @@
 """What the documents say about the accuracy gate: planted faults and false alarms, as measured.
 
 The records are docs/results/gate.json and honest.json, written by `python -m tools.regress.faults`. A block
-stands between `<!-- gate: NAME -->` and `<!-- end of gate -->`: `faults`, `alarms` or `summary`.
+stands between `<!-- gate: NAME -->` and `<!-- end of gate -->`: `faults`, `alarms`, `rivals` or `summary`.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.tables import markdown_table
+from tools.results.rivals import rival_table
 from tools.results.tables import measured_on
 
 Row = Mapping[str, Any]  # one fault, or one case of it
@@ -22,7 +23,7 @@ TITLES = {  # of the tables, by the outcome of the faults in them
 
 
 def gate_block(name: str, results: Path) -> str:
-    """Return a block from the records in the folder `results`: faults, alarms or summary."""
+    """Return a block from the records in the folder `results`: faults, alarms, rivals or summary."""
     rows = read_record(results / "gate.json").get("faults", [])
     honest = read_record(results / "honest.json")
     match name:
@@ -30,6 +31,8 @@ def gate_block(name: str, results: Path) -> str:
             return f"{fault_tables(rows)}\n\n{measured_on(rows)}"
         case "alarms" if "resampled" in honest:
             return f"{alarm_table(honest)}\n\n{measured_on(honest['measured_on'])}"
+        case "rivals" if rows and "resampled" in honest:
+            return rival_table(rows, honest)
         case "summary" if rows and "resampled" in honest:
             return f"{catch_rate(rows)} {false_alarm_rate(honest)}"
     return "Not measured yet: run `python -m tools.regress.faults`."
@@ -138,7 +141,8 @@ def _interval(count: int, total: int) -> str:
 
 def _mean_accuracy(runs: Sequence[Row]) -> float:
     """Return the mean accuracy of the runs that are done."""
-    values = [run["test_accuracy"] for run in runs if run.get("status", "done") == "done"]
+    done = [run for run in runs if run.get("status", "done") == "done"]
+    values = [run["scores"]["accuracy"] if "scores" in run else run["test_accuracy"] for run in done]
     return sum(values) / len(values) if values else 0.0
 
 

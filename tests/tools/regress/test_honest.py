@@ -1,12 +1,13 @@
 """The false-alarm rate is measured correctly: for the gate, and for one that fails too easily."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from accuracy_gate import Record, Run, Verdict
+from accuracy_gate import Results, Run, Verdict
 from tests.accuracy_gate.samples import make_record
 from tools.regress.faults import honest
 from tools.regress.faults.honest import HonestRuns, Pair, compare_directly, resample
@@ -29,11 +30,11 @@ def pair(seed: int, shift: float = 0.0, fresh: int = 30) -> Pair:
     )
 
 
-def hasty_gate(baseline: Record, new: Record, looks: object, suite: int) -> Verdict:
+def hasty_gate(baseline: Results, new: Results, looks: object, suite: int) -> Verdict:
     """Fail whenever the first new result is below the baseline's mean: half of the time."""
-    mean = np.mean([run.accuracy for run in baseline.runs])
-    outcome = "regression" if new.runs[0].accuracy < mean else "passed"
-    return Verdict(new.case, outcome, "", (), baseline, Record(new.case, new.runs[:1]))
+    mean = np.mean(baseline.values("accuracy"))
+    outcome = "regression" if new.values("accuracy")[0] < mean else "passed"
+    return Verdict(new.case, outcome, "", (), baseline, replace(new, runs=new.runs[:1]))
 
 
 def test_honest_results_rarely_fail() -> None:
@@ -61,7 +62,7 @@ def test_each_run_of_the_gate_takes_the_next_fresh_results(monkeypatch: pytest.M
 def test_a_failed_fresh_result_is_an_alarm_and_in_no_baseline() -> None:
     one = pair(0)
     failed = Run(1000, status="diverged", error="the loss is nan")
-    fresh = Record(one.fresh.case, (failed, *one.fresh.runs[1:]), one.fresh.facts)
+    fresh = replace(one.fresh, runs=(failed, *one.fresh.runs[1:]))
     found = resample([Pair(one.baseline, fresh, LOOKS)], draws=200)
     # in 3 of 50 divisions it is among the first three new results
     assert 2 <= found["suites"]["alarms"] <= 40

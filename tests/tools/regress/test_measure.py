@@ -90,8 +90,8 @@ def test_the_outcome_of_a_fault_follows_from_its_cases(rows: list[dict[str, Any]
 
 
 def test_worse_results_have_a_small_p() -> None:
-    before = make_record([0.9 + 0.001 * n for n in range(20)], [0.3] * 20).runs
-    after = make_record([0.8 + 0.001 * n for n in range(12)], [0.3] * 12).runs
+    before = make_record([0.9 + 0.001 * n for n in range(20)], [0.3] * 20)
+    after = make_record([0.8 + 0.001 * n for n in range(12)], [0.3] * 12)
     found = mean_changes(before, after)
     assert found["seeds"] == 12
     assert found["accuracy"]["difference"] == pytest.approx(-0.1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from accuracy_gate.cli import main as accuracy_gate_command
 from shared.errors import ConfigError, DataError, TrainingDiverged
 from tests.helpers import ROOT
 from tools.regress import baselines, cases, suite
@@ -181,8 +182,9 @@ def test_bless_then_regress_is_identical_and_takes_three_seeds(bench: Bench) -> 
     assert bench.run("--bless", "case=one") == 0
     content = json.loads((bench.folder / "baselines" / "real" / "one.json").read_text())
     assert [run["seed"] for run in content["runs"]] == list(range(20))
-    assert content["git"] == {"commit": "c0ffee", "dirty": False}
-    assert {"config", "versions", "hardware", "recorded", "dataset_sha256"} <= content.keys()
+    assert content["notes"]["git"] == {"commit": "c0ffee", "dirty": False}
+    assert {"versions", "hardware", "recorded"} <= content["notes"].keys()
+    assert {"config", "dataset_sha256"} <= content["facts"].keys()
     assert bench.run() == 0
     assert bench.report()["one"]["verdict"] == "identical"
     assert bench.requests == [("one", "real", seed) for seed in range(3)]
@@ -283,7 +285,7 @@ def test_raw_results_are_written_before_the_verdict(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(suite, "decide", interrupt)
+    monkeypatch.setattr(suite, "look", interrupt)
     capsys.readouterr()
     assert blessed.run() == 130
     assert capsys.readouterr().err == "interrupted\n"
@@ -296,7 +298,7 @@ def test_raw_results_can_be_decided_again(blessed: Bench) -> None:
     blessed.answer = worse
     blessed.run()
     baseline, results = blessed.folder / "baselines" / "real" / "one.json", blessed.out / "results.json"
-    assert main([f"--baseline={baseline}", f"--results={results}", f"out={blessed.folder / 'again'}"]) == 5
+    assert accuracy_gate_command(["compare", str(baseline), str(results)]) == 5
 
 
 def test_make_runs_the_commands() -> None:

@@ -25,7 +25,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from accuracy_gate.plan import MIN_BASELINE_SEEDS
 from shared.distributed import available_cores
 from shared.errors import ConfigError
 from shared.output_file import write_json
@@ -106,7 +105,7 @@ def measure_faults(names: Sequence[str], keys: Mapping[str, str], out: Path) -> 
 def measure_honest(keys: Mapping[str, str], out: Path) -> int:
     """Train more honest results of every case, then print the false-alarm rates."""
     data, jobs = keys["data"], cli.parse_count(keys, "jobs", available_cores())
-    seeds = cli.parse_count(keys, "seeds", HONEST_SEEDS, least=MIN_BASELINE_SEEDS)
+    seeds = cli.parse_count(keys, "seeds", HONEST_SEEDS, least=cases.MIN_BASELINE_SEEDS)
     file = RESULTS / "honest.json"
     variants = [load_variant(name, data) for name in cases.case_names()]
     honest = HonestRuns(file, data, read_record(file))

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from accuracy_gate import Plan, Record, Verdict, final_verdict, parse_records, refusal
+from accuracy_gate import Plan, Results, Verdict, decide, refusal
 from shared.errors import ConfigError, DataError
 from shared.output_file import write_json
 from shared.runs.environment import ROOT
-from tools.regress.baselines import record_of
+from tools.regress.baselines import parse_record, record_of
 from tools.regress.cases import Variant
 from tools.regress.faults.measure import require_baseline, run_without_log, surroundings
 from tools.regress.suite import Worker
@@ -32,12 +32,12 @@ SEED = 20
 class Pair(NamedTuple):
     """The honest results of a case, and the numbers of new seeds after which the gate decides."""
 
-    baseline: Record
-    fresh: Record
+    baseline: Results
+    fresh: Results
     looks: Sequence[int]
 
 
-def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Verdict:
+def gate(baseline: Results, new: Results, looks: Sequence[int], suite: int) -> Verdict:
     """Return the gate's verdict on complete results, in a suite of so many cases.
 
     The seeds become 0, 1, 2, ..., because the gate pairs results by seed. Pairs then have nothing in
@@ -48,7 +48,7 @@ def gate(baseline: Record, new: Record, looks: Sequence[int], suite: int) -> Ver
         replace(record, runs=tuple(replace(run, seed=n) for n, run in enumerate(record.runs)))
         for record in (baseline, new)
     )
-    return final_verdict(baseline, new, plan)
+    return decide(baseline, new, plan)
 
 
 def resample(pairs: Sequence[Pair], draws: int = DRAWS) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def resample(pairs: Sequence[Pair], draws: int = DRAWS) -> dict[str, Any]:
             order = [runs[place] for place in random.permutation(len(runs))]
             new, others = order[: pair.looks[-1]], order[pair.looks[-1] :]
             # A run that failed is never in the baseline: none would have been recorded with it.
-            old = [run for run in others if not run.problem][: len(pair.baseline.runs)]
+            old = [run for run in others if not pair.baseline.problem(run)][: len(pair.baseline.runs)]
             baseline, fresh = (replace(pair.baseline, runs=tuple(part)) for part in (old, new))
             failed.append(gate(baseline, fresh, pair.looks, len(pairs)).failing)
     return _rates(pairs, alarms) | {"seed": SEED}
@@ -77,7 +77,7 @@ def compare_directly(pairs: Sequence[Pair]) -> dict[str, Any]:
     for pair, failed in zip(pairs, alarms, strict=True):
         runs = pair.fresh.runs
         while len(runs) >= pair.looks[-1]:
-            new = Record(pair.fresh.case, runs[: pair.looks[-1]], pair.baseline.facts)
+            new = replace(pair.fresh, runs=runs[: pair.looks[-1]], facts=pair.baseline.facts)
             verdict = gate(pair.baseline, new, pair.looks, len(pairs))
             failed.append(verdict.failing)
             runs = runs[len(verdict.new.runs) if verdict.new else pair.looks[-1] :]
@@ -119,7 +119,8 @@ class HonestRuns:
                 raise ConfigError(f"{baseline.case}: its baseline has seeds of the fresh results")
             if refused := refusal(baseline, record_of(variant, [], baseline)):
                 raise ConfigError(f"{baseline.case}: {refused.reason}")
-            old, none = baseline.as_json(), {"case": baseline.case, "runs": []}
+            old = json.loads(variant.baseline_path.read_text())
+            none = replace(baseline, runs=()).as_json()
             fresh = next((fresh for before, fresh in known if before == old), none)
             entries.append({"looks": variant.case.looks, "baseline": old, "fresh": fresh})
         measured_on = self.content.get("measured_on", [])  # from an interrupted measurement
@@ -158,8 +159,7 @@ class HonestRuns:
         """Add the two rates to the file; return its content."""
         pairs = []
         for entry in self.content["cases"]:
-            texts = (json.dumps(entry[part]) for part in ("baseline", "fresh"))
-            (baseline,), (fresh,) = (parse_records(text, str(self.file)) for text in texts)
+            baseline, fresh = (parse_record(entry[part], str(self.file)) for part in ("baseline", "fresh"))
             pairs.append(Pair(baseline, fresh, entry["looks"]))
         self.content["resampled"] = resample(pairs, draws)
         self.content["direct"] = compare_directly(pairs)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from accuracy_gate import Record, Run
+from accuracy_gate import Results, Run
 from accuracy_gate.decision import FAILING, paired_p
 from accuracy_gate.plan import CLEAR
 from accuracy_gate.report import as_json
@@ -28,7 +28,7 @@ LOG = re.compile(r"; see \S+")
 Row = dict[str, Any]  # the measurement of one fault
 
 
-def require_baseline(variant: Variant) -> Record:
+def require_baseline(variant: Variant) -> Results:
     """Return the baseline of a variant.
 
     Raises:
@@ -46,7 +46,9 @@ def conditions(fault: Fault, data: str, variants: Sequence[Variant]) -> Row:
     Raises:
         ConfigError: a case has no baseline.
     """
-    baselines = json.dumps([require_baseline(variant).as_json() for variant in variants])
+    for variant in variants:
+        require_baseline(variant)
+    baselines = json.dumps([json.loads(variant.baseline_path.read_text()) for variant in variants])
     return {"sentence": fault.sentence, "data": data, "baselines_sha256": sha256_of(baselines.encode())}
 
 
@@ -94,7 +96,7 @@ def measure_case(suite: Suite, variant: Variant, seeds: int) -> Row:
         "verdict": verdict.outcome,
         "reason": LOG.sub("", verdict.reason),
         "seeds": len(runs),
-        "test_examples": baseline.test_examples,
+        "test_examples": baseline.facts.get("test_examples"),
         "baseline_seeds": len(baseline.runs),
         "metrics": as_json([verdict])["cases"][0]["metrics"],
     }
@@ -102,8 +104,9 @@ def measure_case(suite: Suite, variant: Variant, seeds: int) -> Row:
         with Worker(variant, suite.out.parent / "further", suite.root) as worker:
             for old in baseline.runs[len(runs) : seeds]:
                 runs.extend(record_of(variant, [worker.run(old.seed)], None).runs)
-        problems = [LOG.sub("", run.problem) for run in runs if run.problem]
-        row["compared"] = {"fault": problems[0]} if problems else mean_changes(baseline.runs, runs)
+        found = replace(baseline, runs=tuple(runs))
+        problems = [LOG.sub("", problem) for problem in found.problems]
+        row["compared"] = {"fault": problems[0]} if problems else mean_changes(baseline, found)
     row["runs"] = [run_without_log(run) for run in runs]
     return row
 
@@ -113,18 +116,18 @@ def run_without_log(run: Run) -> dict[str, Any]:
     return replace(run, error=LOG.sub("", run.error)).as_json()
 
 
-def mean_changes(before: Sequence[Run], after: Sequence[Run]) -> dict[str, Any]:
+def mean_changes(before: Results, after: Results) -> dict[str, Any]:
     """Return how results differ from a baseline.
 
     Returns:
         The number of seeds; for accuracy and loss the mean difference to the baseline's runs with these
         seeds, and p, how likely results this bad are by chance, seed by seed (`signed_rank.py`).
     """
-    changes: dict[str, Any] = {"seeds": len(after)}
-    known = {run.seed: run for run in before}
+    changes: dict[str, Any] = {"seeds": len(after.runs)}
+    known = {run.seed: run.scores for run in before.runs}
     for metric in ("accuracy", "loss"):
-        differences = [getattr(run, metric) - getattr(known[run.seed], metric) for run in after]
-        p = paired_p(metric, Record("before", tuple(before)), Record("after", tuple(after)))
+        differences = [run.scores[metric] - known[run.seed][metric] for run in after.runs]
+        p = paired_p(metric, before, after)
         changes[metric] = {"difference": statistics.mean(differences), "p": p}
     return changes
 
