@@ -13,7 +13,7 @@ from typing import Any
 
 from shared import distributed
 from shared.config import AnyAppConfig, AppConfig
-from shared.errors import ConfigError
+from shared.errors import INCOMPLETE, ConfigError
 from shared.runs.environment import processor_flags
 from shared.training.loop import Learner
 from shared.training.losses import Loss
@@ -35,6 +35,8 @@ def resolve_auto(config: AnyAppConfig) -> AnyAppConfig:
     Raises:
         ConfigError: `model.pooling=sparse` is not possible with this configuration or machine.
     """
+    if not isinstance(config, AppConfig):
+        raise ConfigError(INCOMPLETE)
     if config.trainer.precision == "auto":
         fast = config.framework != "numpy" and BFLOAT16_INSTRUCTIONS & processor_flags()
         update = {"precision": "bfloat16" if fast else "float32"}
