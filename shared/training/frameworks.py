@@ -77,17 +77,10 @@ def network_module(package: str, config: AppConfig) -> Any:
 
 
 def learner_class(framework: str) -> Callable[..., Learner]:
-    """Return the learner of `torch`, `keras` or `numpy`; its arguments are those of TorchLearner.
-
-    Raises:
-        ConfigError: torch is asked for in a process in which TensorFlow runs.
-    """
+    """Return the learner of `torch`, `keras` or `numpy`; its arguments are those of TorchLearner."""
     keep_freed_memory()
     match framework:
         case "torch":
-            # In this order the two abort the process: see shared/parity/__init__.py.
-            if "tensorflow" in sys.modules and "torch._dynamo" not in sys.modules:
-                raise ConfigError("Keras runs in this process: start a command for each framework")
             with undisturbed_import():
                 if distributed.world_size() > 1:
                     from shared.training.torch_ddp import DistributedTorchLearner
