@@ -6,7 +6,6 @@ import gc
 import importlib
 import platform
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
