@@ -29,19 +29,19 @@ need_run = $(if $(call value_of,run),,$(error give run=latest or run=FOLDER))
 # pyproject.toml. A .venv that has everything, or other parts as well, is kept up to date as a whole.
 PARTS := $(addprefix $(READY)-,numpy torch keras tools)
 SIZE_numpy := NumPy (0.4 GB)
-SIZE_torch := torch with its CUDA libraries (5 GB)
+SIZE_torch := torch with its CUDA libraries (6 GB)
 SIZE_keras := Keras and TensorFlow (2 GB)
-SIZE_tools := packages of the tools (0.5 GB)
+SIZE_tools := packages of the tools (0.6 GB)
 parts = $(or $(wildcard $(READY)),$(sort $(wildcard $(PARTS)) $(addprefix $(READY)-,$(1))),$(firstword $(PARTS)))
 # The framework that a command names, else that of its experiment or application; a resumed run has its own.
 settings = $(wildcard $(patsubst %,conf/experiment/%.yaml,$(call given,+experiment)) conf/$(1).yaml) conf/base.yaml
 framework = $(shell sed -n 's/^framework: *\([a-z]*\).*/\1/p' $(call settings,$(1)) | head -n 1)
 training = $(call parts,$(filter torch keras,$(or $(call given,framework),\
 	$(if $(or $(call given,trainer.resume),$(call given,resume)),numpy,$(call framework,$(1))))) $(2))
-EXTRA = $(subst all,torch keras tools,$(call given,extra))
-REQUESTED = $(if $(EXTRA),$(call parts,$(EXTRA)),$(READY))
-$(if $(filter install,$(MAKECMDGOALS)),$(foreach part,$(filter-out $(READY) $(PARTS),$(REQUESTED)),\
-	$(error extra=$(part:$(READY)-%=%): choose from all, numpy, torch, keras, tools)))
+EXTRAS = $(subst all,torch keras tools,$(call given,extra))
+REQUESTED = $(if $(EXTRAS),$(call parts,$(EXTRAS)),$(READY))
+$(if $(filter install,$(MAKECMDGOALS)),$(foreach extra,$(filter-out numpy torch keras tools,$(EXTRAS)),\
+	$(error extra=$(extra): choose from all, numpy, torch, keras, tools)))
 .NOTPARALLEL:  # one installation at a time
 
 # Refuse a word without `=`: make would train with the defaults first, and then fail on it.

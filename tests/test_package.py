@@ -60,7 +60,6 @@ def test_numpy_needs_no_extra(numpy_only: Path) -> None:
     ("words", "missing"),
     [
         ("apps.xor framework=torch", "framework=torch is not installed; run make install extra=torch"),
-        ("apps.xor framework=keras", "framework=keras is not installed; run make install extra=keras"),
         pytest.param(
             "apps.xor framework=numpy logger=mlflow",
             "logger=mlflow needs the package mlflow-skinny, which cannot be imported\n"
