@@ -79,7 +79,7 @@ define finish_install
 endef
 
 $(READY): requirements.lock
-	$(call start_install,everything (8 GB))
+	$(call start_install,everything (9 GB))
 	$(call finish_install,requirements.lock,--compile-bytecode)
 	@touch $@
 

@@ -10,6 +10,7 @@ import tomllib
 import venv
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
@@ -18,6 +19,7 @@ from apps.api import compose, train
 from shared import CONF, extras
 from shared.errors import ConfigError
 from tests.helpers import ROOT
+from tests.test_readme import PYTHON_BLOCK
 
 PACKAGES = Path(sysconfig.get_paths()["purelib"])
 SMOKE = ["debug=smoke", "trainer.threads=1"]
@@ -152,9 +154,12 @@ def test_bash_completes_keys_and_choices() -> None:
 def test_training_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = [*SMOKE, "framework=numpy", "optimizer.lr=0.01"]
-    config = compose("xor", words)
-    metrics = train(config)
-    assert json.loads((Path(config.run_dir) / "metrics.json").read_text()) == metrics
+    (lines,) = PYTHON_BLOCK.findall((ROOT / "docs" / "usage.md").read_text())
+    names: dict[str, Any] = {}
+    exec(lines.replace('"mnist_cnn", ["optimizer.lr=0.01"]', f'"xor", {words}'), names)
+    metrics = names["metrics"]
+    (file,) = tmp_path.glob("outputs/xor/*/metrics.json")
+    assert json.loads(file.read_text()) == metrics
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         again = train(hydra.compose("xor", words))
         assert hydra.compose("xor").app == "xor"  # still initialized
