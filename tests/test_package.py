@@ -113,7 +113,7 @@ def test_a_wheel_works_in_any_folder(tmp_path: Path) -> None:
     subprocess.run([uv, "build", "--quiet", "--offline", "--wheel", "-o", tmp_path], cwd=ROOT, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     site = create_environment(tmp_path / ".venv", (*extras.MODULES["keras"], *extras.MODULES["tools"]))
-    options = ["--quiet", "--offline", "--no-deps", "--python", tmp_path / ".venv" / "bin" / "python"]
+    options = ["--quiet", "--offline", "--no-deps", "--python", f"{tmp_path}/.venv/bin/python"]
     subprocess.run([uv, "pip", "install", *options, wheel], check=True)
     assert (site / "conf" / "base.yaml").exists()
 
