@@ -21,10 +21,31 @@ OVERRIDES = $(ARGS) $(call quoted,$(WORDS))
 # Refuses the KEY=VALUEs that a target does not read.
 only = $(foreach word,$(filter-out $(addsuffix =%,$(1)),$(WORDS)),\
 	$(error $(word): this target reads only ARGS $(addsuffix =VALUE,$(1))))
+COMMA := ,
+given = $(subst $(COMMA), ,$(patsubst $(1)=%,%,$(filter $(1)=%,$(WORDS) $(ARGS))))
 need_run = $(if $(call value_of,run),,$(error give run=latest or run=FOLDER))
 
+# A target needs parts of the packages: a framework (numpy: the base that all need) or an extra of
+# pyproject.toml. A .venv that has everything, or other parts as well, is kept up to date as a whole.
+PARTS := $(addprefix $(READY)-,numpy torch keras tools)
+SIZE_numpy := NumPy (0.4 GB)
+SIZE_torch := torch with its CUDA libraries (6 GB)
+SIZE_keras := Keras and TensorFlow (2 GB)
+SIZE_tools := packages of the tools (0.6 GB)
+parts = $(or $(wildcard $(READY)),$(sort $(wildcard $(PARTS)) $(addprefix $(READY)-,$(1))),$(firstword $(PARTS)))
+# The framework that a command names, else that of its experiment or application; a resumed run has its own.
+settings = $(wildcard $(patsubst %,conf/experiment/%.yaml,$(call given,+experiment)) conf/$(1).yaml) conf/base.yaml
+framework = $(shell sed -n 's/^framework: *\([a-z]*\).*/\1/p' $(call settings,$(1)) | head -n 1)
+training = $(call parts,$(filter torch keras,$(or $(call given,framework),\
+	$(if $(or $(call given,trainer.resume),$(call given,resume)),numpy,$(call framework,$(1))))) $(2))
+EXTRAS = $(subst all,torch keras tools,$(call given,extra))
+REQUESTED = $(if $(EXTRAS),$(call parts,$(EXTRAS)),$(READY))
+$(if $(filter install,$(MAKECMDGOALS)),$(foreach extra,$(filter-out numpy torch keras tools,$(EXTRAS)),\
+	$(error extra=$(extra): choose from all, numpy, torch, keras, tools)))
+.NOTPARALLEL:  # one installation at a time
+
 # Refuse a word without `=`: make would train with the defaults first, and then fail on it.
-TARGETS := $(shell sed -n 's/^\([a-z-]*\):.* \#\# .*/\1/p' Makefile) $(READY)
+TARGETS := $(shell sed -n 's/^\([a-z-]*\):.* \#\# .*/\1/p' Makefile) $(READY) $(PARTS)
 $(foreach word,$(filter-out $(TARGETS),$(MAKECMDGOALS)),\
 	$(error there is no target '$(word)' (see `make help`); a key is set with $(word)=VALUE))
 
@@ -36,74 +57,92 @@ help: ## list the targets
 	@echo '  list the keys of an application: .venv/bin/python -m apps.mnist_cnn --help'
 
 .PHONY: install
-install: $(READY) ## set up .venv from requirements.lock (the other targets do it when needed)
+install: $(REQUESTED) ## set up .venv with everything (extra=numpy, torch, keras or tools: only with that)
+	@$(call only,extra):
 
 # requirements.lock is the only source of versions, also of uv's; every file is checked against its hash.
 # An existing .venv is updated in place, so that it still works if the update fails (no network).
-# Bytecode is compiled here, once: with PYTHONDONTWRITEBYTECODE set, every start would compile it again.
+# Bytecode is compiled here, once, unless the first start may save it: PYTHONDONTWRITEBYTECODE forbids that.
 # With repository.pth, `python apps/NAME/__main__.py` finds the packages, as an editor runs it.
-$(READY): requirements.lock
+define start_install
 	@if [ -z '$(PYTHON)' ]; then \
 		echo 'error: Python 3.11, 3.12 or 3.13 was not found; give its path with PYTHON=/path/to/python' >&2; exit 2; fi
-	@echo 'installing into $(VENV) (8 GB: torch and TensorFlow) ...'
+	@echo 'installing into $(VENV): $(1) ...'
 	@[ -x $(VENV)/bin/pip ] || $(PYTHON) -m venv --clear $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes --requirement $(VENV)/uv.lock
-	@$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(RUN) --require-hashes \
-		--requirement requirements.lock
+endef
+define finish_install
+	@$(VENV)/bin/uv pip install --quiet $(2) --python $(RUN) --require-hashes \
+		--constraint requirements.lock --requirement $(1)
 	@for folder in $(VENV)/lib/python3*/site-packages; do echo '$(CURDIR)' > $$folder/repository.pth; done
-	@touch $(READY)
+endef
+
+$(READY): requirements.lock
+	$(call start_install,everything (9 GB))
+	$(call finish_install,requirements.lock,--compile-bytecode)
+	@touch $@
+
+# The packages of a part come from pyproject.toml, their versions and hashes from requirements.lock. uv is
+# removed again, because it is as large as SciPy.
+$(PARTS): $(READY)-%: requirements.lock
+	$(call start_install,$(SIZE_$*))
+	@$(VENV)/bin/uv pip compile --quiet --no-deps --no-header --python $(RUN) --constraint requirements.lock \
+		$(patsubst %,--extra %,$(filter-out numpy,$*)) pyproject.toml --output-file $(VENV)/$*.txt
+	$(call finish_install,$(VENV)/$*.txt,$(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode))
+	@$(VENV)/bin/pip uninstall --quiet --yes uv
+	@touch $@
 
 .PHONY: train-xor
-train-xor: $(READY) ## train on XOR (model=two_layer, published or no_biases)
+train-xor: $(call training,xor) ## train on XOR (model=two_layer, published or no_biases)
 	@$(RUN) -m apps.xor $(OVERRIDES)
 
 .PHONY: train-mnist
-train-mnist: $(READY) ## train on MNIST (model=cnn, mlp or fast_cnn; framework=torch, keras or numpy)
+train-mnist: $(call training,mnist_cnn) ## train on MNIST (model=cnn, mlp or fast_cnn; framework=torch, keras or numpy)
 	@$(RUN) -m apps.mnist_cnn $(OVERRIDES)
 
 .PHONY: train-imdb
-train-imdb: $(READY) ## train on IMDB (model=lstm, rnn or bow; framework=torch, keras or numpy)
+train-imdb: $(call training,imdb_rnn) ## train on IMDB (model=lstm, rnn or bow; framework=torch, keras or numpy)
 	@$(RUN) -m apps.imdb_rnn $(OVERRIDES)
 
 .PHONY: train-resnet
-train-resnet: $(READY) ## train a ResNet or MobileNet on few labeled images (transfer.mode=frozen, finetune, scratch or compare)
+train-resnet: $(call training,resnet_transfer) ## train a ResNet or MobileNet on few labeled images (transfer.mode=frozen, finetune, scratch or compare)
 	@$(RUN) -m apps.resnet_transfer $(OVERRIDES)
 
 .PHONY: train-attention
-train-attention: $(READY) ## train attention to look values up, or to weight words (data=recall or imdb)
+train-attention: $(call training,attention) ## train attention to look values up, or to weight words (data=recall or imdb)
 	@$(RUN) -m apps.attention $(OVERRIDES)
 
 .PHONY: train-gradient-flow
-train-gradient-flow: $(READY) ## chart where gradients vanish or explode (framework=numpy, torch or keras)
+train-gradient-flow: $(call training,gradient_flow) ## chart where gradients vanish or explode (framework=numpy, torch or keras)
 	@$(RUN) -m apps.gradient_flow $(OVERRIDES)
 
 .PHONY: evaluate
-evaluate: $(READY) ## score a finished run again (run=latest or run=FOLDER; data=NAME: other data)
+evaluate: $(call parts) ## score a finished run again (run=latest or run=FOLDER; data=NAME: other data)
 	@$(need_run)$(RUN) -m tools.evaluate $(ARGS) $(call value_of,run) $(call quoted,$(filter-out run=%,$(WORDS)))
 
 .PHONY: predict
-predict: $(READY) ## predict with a finished run (run=latest input=digit.png; ARGS='a.png b.png': several inputs)
+predict: $(call parts) ## predict with a finished run (run=latest input=digit.png; ARGS='a.png b.png': several inputs)
 	@$(call only,run input)$(need_run)$(RUN) -m tools.predict $(call value_of,run) $(call value_of,input) $(ARGS)
 
 .PHONY: export
-export: $(READY) ## write the torch network of a run as ONNX (run=latest; ARGS='--out FILE')
+export: $(call parts,torch tools) ## write the torch network of a run as ONNX (run=latest; ARGS='--out FILE')
 	@$(call only,run)$(need_run)$(RUN) -m tools.export $(call value_of,run) $(ARGS)
 
 .PHONY: rerun
-rerun: $(READY) ## repeat a run and compare the results to the last bit (run=latest)
+rerun: $(call parts) ## repeat a run and compare the results to the last bit (run=latest)
 	@$(call only,run)$(need_run)$(RUN) -m tools.rerun $(call value_of,run) $(ARGS)
 
 .PHONY: new-app
-new-app: $(READY) ## write a new application to start from (name=NAME; CONTRIBUTING.md)
+new-app: $(call parts) ## write a new application to start from (name=NAME; CONTRIBUTING.md)
 	@$(call only,name)$(RUN) -m tools.new_app $(call value_of,name)
 
 .PHONY: sweep
-sweep: $(READY) ## search for the best hyperparameters (app=mnist_cnn; resume=FOLDER: an interrupted study)
+sweep: $(call training,$(call given,app),tools) ## search for the best hyperparameters (app=mnist_cnn; resume=FOLDER: an interrupted study)
 	@$(RUN) -m tools.sweep $(OVERRIDES)
 
 .PHONY: report
-report: $(READY) ## write one HTML page of all runs in outputs/ (ARGS='FOLDER ... --out FILE': other runs)
+report: $(call parts) ## write one HTML page of all runs in outputs/ (ARGS='FOLDER ... --out FILE': other runs)
 	@$(call only)$(RUN) -m tools.report $(ARGS)
 
 .PHONY: gradcheck
@@ -143,7 +182,7 @@ results: $(READY) ## update the generated tables of README.md and docs/ from the
 .PHONY: lock
 lock: $(READY) ## resolve pyproject.toml to requirements.lock
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
-		--extra dev pyproject.toml --output-file requirements.lock
+		--all-extras pyproject.toml --output-file requirements.lock
 
 .PHONY: clean
 clean: ## delete .venv and caches; keeps data/ and outputs/

@@ -14,7 +14,8 @@ import sys
 import tempfile
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,7 +67,10 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
 
     def job(composed: DictConfig) -> None:  # a launcher may run it in another process
         hydra_config = HydraConfig.get()
-        status = exit_status_of(lambda: _train(app, _validate(schema, composed), train_module), full_error)
+        overrides = hydra_config.overrides.task
+        status = exit_status_of(
+            lambda: _train(app, validate_job(schema, composed, overrides), train_module), full_error
+        )
         statuses.append(status)
         if distributed.rank() == 0:  # a refused job leaves no empty folder behind
             with contextlib.suppress(OSError, OmegaConfBaseException):
@@ -113,25 +117,29 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
     sys.exit(status or max(statuses, default=0))
 
 
-def _validate(schema: type[AnyAppConfig], composed: DictConfig) -> AnyAppConfig:
-    """Return the validated configuration of a job, after checking that it can begin on this machine."""
+def validate_job(schema: type[AnyAppConfig], composed: DictConfig, overrides: Sequence[str]) -> AnyAppConfig:
+    """Return the validated configuration of a job, composed of `overrides`.
+
+    Raises:
+        ConfigError: it is wrong, or cannot be trained on this machine.
+    """
     try:
         for key in OmegaConf.missing_keys(composed):
             raise ConfigError(f"{key} is missing: give it as {key}=VALUE")
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
-    overrides = HydraConfig.get().overrides.task
-    if any(word.lstrip("+").startswith("run_dir=") for word in overrides):
+    given = {word.lstrip("+").partition("=")[0] for word in overrides}
+    if "run_dir" in given:
         raise ConfigError("run_dir: set hydra.run.dir=PATH instead (with -m: hydra.sweep.dir=PATH)")
-    if any(word.lstrip("+").startswith("trainer.resume=") for word in overrides):
+    if "trainer.resume" in given:
         from shared.runs.resume import resumed_values
 
         values = resumed_values(schema, values, overrides)
     config = validate(schema, values, overrides)
-    trainer, chdir = config.trainer, HydraConfig.get().job.chdir
+    trainer, chdir = config.trainer, HydraConfig.initialized() and HydraConfig.get().job.chdir
     unusual = config.logger or trainer.compile or trainer.resume or trainer.device not in ("auto", "cpu")
-    if unusual or chdir or distributed.world_size() > 1:
+    if unusual or chdir or distributed.world_size() > 1 or find_spec(config.framework) is None:
         from shared import preflight
 
         preflight.check(config)
@@ -163,7 +171,13 @@ def exit_status_of(action: Callable[[], object], full_error: bool = False) -> in
     error; any other exception is a defect and keeps its traceback.
     """
     try:
-        action()
+        try:
+            action()
+        except ModuleNotFoundError as error:
+            from shared.extras import check_module
+
+            check_module(error)
+            raise
     except SuiteError as error:
         if full_error:
             traceback.print_exc()

@@ -1,6 +1,7 @@
 """Compose a configuration from `conf/` with Hydra, without a run folder."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +31,19 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{shown} cannot be read: {str(error).splitlines()[0]}") from error
 
 
+@contextlib.contextmanager
+def hydra_initialized() -> Iterator[None]:
+    """Let `hydra.compose` read `conf/` in this block, also where a notebook has initialized Hydra itself."""
+    singleton = GlobalHydra.instance()
+    before = singleton.hydra
+    singleton.clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = before
+
+
 @cache
 def compose(app: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return an application's configuration with these overrides; interpolations stay unresolved.
@@ -37,9 +51,8 @@ def compose(app: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: Hydra cannot compose it.
     """
-    GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with hydra_initialized():
             composed = hydra.compose(app, overrides=list(overrides))
             return cast(dict[str, Any], OmegaConf.to_container(composed))
     except (HydraException, OmegaConfBaseException) as error:

@@ -19,6 +19,9 @@ class ConfigError(SuiteError):
     status = 2
 
 
+INCOMPLETE = "not a complete configuration: call `compose` and `train` of apps.api"  # from Python
+
+
 class DataError(SuiteError):
     """A data set is missing or damaged."""
 

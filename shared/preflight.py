@@ -1,15 +1,16 @@
-"""Check that processes, device, compiler, logger and the run to resume are available."""
+"""Check that framework, processes, device, compiler, logger and the run to resume are available."""
 
 from hydra.core.hydra_config import HydraConfig
 
-from shared import distributed
+from shared import distributed, extras
 from shared.config import AppConfig
 from shared.errors import ConfigError
 
 
 def check(config: AppConfig) -> None:
-    """Raise ConfigError if several processes, a GPU, the compiler, a logger or resuming is impossible."""
-    if HydraConfig.get().job.chdir:
+    """Raise ConfigError if what an unusual configuration needs is missing on this machine."""
+    extras.check_framework(config.framework)
+    if HydraConfig.initialized() and HydraConfig.get().job.chdir:
         raise ConfigError(
             "hydra.job.chdir=true is not supported: it would put data and outputs into the run folder"
         )

@@ -5,6 +5,7 @@ import fnmatch
 import functools
 import graphlib
 import importlib
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ FLOORS = {
     "shared.config_errors": 1,
     "shared.data": 1,
     "shared.distributed": 1,
+    "shared.extras": 1,
     "shared.files": 1,
     "shared.input_file": 1,
     "shared.output_file": 1,
@@ -44,6 +46,7 @@ FLOORS = {
     "shared.runs": 2,
     "shared.training": 2,
     "apps": 3,
+    "apps.api": 4,
     "apps.*": 3,
     "tools": 4,
     "tools.*": 4,
@@ -94,9 +97,7 @@ class Tree:
         entries = [path for path in root.iterdir() if path.name[0] != "." and path.name not in NO_SOURCES]
         paths = [path for entry in entries for path in (entry, *entry.rglob("*.py")) if path.suffix == ".py"]
         self.sources = {path.relative_to(root).as_posix(): path.read_text() for path in paths}
-        self.apps = sorted(
-            {file.split("/")[1] for file in self.sources if file.startswith("apps/")} - {"__init__.py"}
-        )
+        self.apps = sorted({file.split("/")[1] for file in self.sources if re.match("apps/.*/", file)})
         self.packages = {package_of(file) for file in self.sources}
 
     def imported_packages(self, file: str) -> set[str]:

@@ -33,6 +33,7 @@ RUN_TOOL = re.compile(r"(?:tools\.|make )(evaluate|predict|export|rerun)\b")
 SMOKE = ["debug=smoke", "trainer.max_steps=3"]
 OWN_TESTS = {  # what is too slow to try here, and where it is tested
     "make test": "tests/test_readme.py",
+    "make install": "tests/test_setup.py",
     "make gradcheck": "tests/tools/gradcheck",
     "make report": "tests/tools/test_report.py",
     "make sweep": "tests/tools/test_sweep.py",

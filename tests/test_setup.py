@@ -1,10 +1,15 @@
 """Setting up: the targets of the Makefile that no documented command tries, and other systems."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
+
+import pytest
 
 from tests.helpers import ROOT
 
@@ -30,6 +35,65 @@ def test_an_editor_can_run_the_file_of_an_application(tmp_path: Path) -> None:
     subprocess.run(["make", "install"], cwd=tmp_path, check=True, capture_output=True)
     command = [f"{tmp_path}/.venv/bin/python", "apps/new/__main__.py"]
     assert subprocess.check_output(command, cwd=tmp_path) == b"done\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "there", "installed"),
+    [
+        ("train-mnist", "", "torch"),
+        ("train-mnist framework=keras", "", "keras"),
+        ("train-mnist framework=numpy", "", "numpy"),
+        ("train-mnist framework=numpy", "torch", ""),
+        ("train-mnist framework=keras", "torch", "keras"),
+        ("train-mnist framework=jax", "", "numpy"),
+        ("train-mnist ARGS=-m framework=torch,keras", "", "keras torch"),
+        ("train-mnist +experiment=a13", "", "keras"),
+        ("train-mnist trainer.resume=latest", "keras", ""),
+        ("train-gradient-flow", "", "numpy"),
+        ("sweep app=gradient_flow", "", "tools"),
+        ("sweep app=xor framework=keras", "", "keras tools"),
+        ("predict run=latest", "torch", ""),
+        ("predict run=latest", "", "numpy"),
+        ("export run=latest", "torch", "tools"),
+        ("install extra=all", "", "keras tools torch"),
+        ("install", "torch", "everything"),
+        ("lint", "torch", "everything"),
+        ("train-mnist framework=keras", "everything", ""),
+        ("install extra=keras", "everything", ""),
+    ],
+)
+def test_a_target_installs_what_it_needs(words: str, there: str, installed: str, tmp_path: Path) -> None:
+    assert installed_parts(tmp_path, words, there) == installed.split()
+
+
+def test_a_new_lock_updates_everything_that_is_there(tmp_path: Path) -> None:
+    old = time.time() - 1e9
+    assert installed_parts(tmp_path, "train-mnist", "keras tools", old) == ["keras", "tools", "torch"]
+    assert installed_parts(tmp_path, "train-mnist", "everything", old) == ["everything"]
+
+
+def installed_parts(folder: Path, words: str, there: str, time_of_parts: float | None = None) -> list[str]:
+    """Return what make would install in a clone whose .venv already has some parts."""
+    for name in ("Makefile", "conf", "requirements.lock"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").mkdir(exist_ok=True)
+    for part in there.split():
+        stamp = folder / ".venv" / f"installed-{part}".replace("-everything", "")
+        stamp.touch()
+        if time_of_parts is not None:
+            os.utime(stamp, (time_of_parts, time_of_parts))
+    command = ["make", "--dry-run", "PYTHON=python3", *words.split()]
+    shown = subprocess.check_output(command, cwd=folder, text=True)
+    parts = re.findall(r"touch \.venv/installed-?(\w*)", shown)
+    return sorted(part or "everything" for part in parts)
+
+
+def test_an_unknown_extra_is_refused() -> None:
+    command = ["make", "--no-print-directory", "install", "extra=jax"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "extra=jax: choose from all, numpy, torch, keras, tools" in result.stderr
 
 
 def test_a_word_that_is_no_target_is_refused_before_anything_runs() -> None:

@@ -31,7 +31,13 @@ def run(action: Callable[[], int | None], treat_kills_as_ctrl_c: bool = False) -
     if treat_kills_as_ctrl_c:
         console.treat_kills_as_ctrl_c()
     try:
-        return action() or 0
+        try:
+            return action() or 0
+        except ModuleNotFoundError as error:
+            from shared.extras import check_module
+
+            check_module(error)
+            raise
     except SuiteError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.status

@@ -73,7 +73,9 @@ def memory_gib() -> float | None:
 
 
 def git(*arguments: str) -> str | None:
-    """Return what a git command says about this code, or None if it fails."""
+    """Return what a git command says about this code, or None if it fails or this is no clone."""
+    if not (ROOT / ".git").exists():  # installed, maybe somewhere inside another repository
+        return None
     try:
         result = subprocess.run(
             ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10

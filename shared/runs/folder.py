@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from shared import distributed
 from shared.config import AppConfig
-from shared.errors import ConfigError, Interrupted, LostProcess, TrainingDiverged
+from shared.errors import INCOMPLETE, ConfigError, Interrupted, LostProcess, TrainingDiverged
 from shared.files import relative_path, write_atomically
 
 WEIGHTS = "weights.safetensors"
@@ -69,6 +69,8 @@ class RunFolder:
             ConfigError: the folder already holds a run, or cannot be written; the run to resume does
                 not exist, has ended, is still running, or has another configuration.
         """
+        if not isinstance(config, AppConfig) or "${" in config.run_dir:
+            raise ConfigError(INCOMPLETE)
         run = cls._open(config) if distributed.rank() == 0 else None
         path = distributed.broadcast_from_rank0(lambda: str(run.path) if run else "")
         return run or cls(Path(path), config, resumed=config.trainer.resume is not None)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from shared.config import AppConfig
 from shared.errors import ConfigError
+from shared.extras import install_command
 from shared.nested import flat
 
 STEP_COLUMNS = {"history.csv": "epoch", "steps.csv": "step"}  # the tables that are sent
@@ -126,7 +127,7 @@ def check_installed(logger: str) -> None:
 def _not_installed(logger: str) -> ConfigError:
     return ConfigError(
         f"logger={logger} needs the package {PACKAGES[logger]}, which cannot be imported\n"
-        "install it with make install, or train without it: logger=null"
+        f"install it with {install_command('tools')}, or train without it: logger=null"
     )
 
 

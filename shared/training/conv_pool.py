@@ -11,9 +11,6 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +20,7 @@ from numpy.typing import NDArray
 from shared import distributed
 from shared.config import AppConfig, Pooling
 from shared.errors import ConfigError
-from shared.files import sha256_of, write_atomically
+from shared.files import sha256_of
 from shared.runs.environment import processor_flags
 
 SOURCE = Path(__file__).with_suffix(".c")
@@ -33,7 +30,6 @@ FLAGS = (
     "-ffp-contract=fast",  # fused multiply-add, as in torch
     "-fno-trapping-math",  # comparisons with NaN need not raise a flag
 )
-LOAD = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
 
 
 def resolve_pooling(config: AppConfig) -> Pooling:
@@ -191,34 +187,8 @@ def kernel_path() -> Path:
             if cached.stem == f"{stem}-{sha256_of(cached)[:16]}":
                 return cached
             cached.unlink(missing_ok=True)  # loading a damaged library could crash the process
-        return _compile(compiler, options, stem)
+        from shared.training.conv_pool_compiler import compile_kernel  # once for each machine
+
+        return compile_kernel([compiler, *options, *FLAGS], SOURCE, CACHE, stem)
     except OSError as error:
         raise NoCompiler(f"C code cannot be compiled: {error}") from error
-
-
-def _compile(compiler: str, options: list[str], stem: str) -> Path:
-    """Return the path of the compiled kernel, in the cache if that is writable."""
-    path = Path(_temporary_folder().name, stem)
-    command = [compiler, *options, *FLAGS, "-o", str(path), str(SOURCE)]
-    result = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if result.returncode != 0:
-        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-        reason = next((line for line in lines if "error" in line.lower()), lines[-1])
-        raise NoCompiler(f"the C compiler {compiler} fails: {reason}")
-    loaded = subprocess.run([sys.executable, "-c", LOAD, str(path)], capture_output=True, text=True)
-    if loaded.returncode != 0:
-        reason = (loaded.stderr.strip().splitlines() or [str(loaded.returncode)])[-1]
-        raise NoCompiler(f"the library that the C compiler {compiler} made cannot be loaded: {reason}")
-    content = path.read_bytes()
-    cached = CACHE / f"{stem}-{sha256_of(content)[:16]}.so"
-    try:
-        cached.parent.mkdir(exist_ok=True)
-        write_atomically(cached, content)
-    except OSError:  # a read-only checkout: each process compiles again
-        return path
-    return cached
-
-
-@functools.cache
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="conv_pool_")  # removed when the process ends

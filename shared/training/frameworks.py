@@ -6,14 +6,13 @@ import gc
 import importlib
 import platform
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from shared import distributed
 from shared.config import AnyAppConfig, AppConfig
-from shared.errors import ConfigError
+from shared.errors import INCOMPLETE, ConfigError
 from shared.runs.environment import processor_flags
 from shared.training.loop import Learner
 from shared.training.losses import Loss
@@ -35,6 +34,8 @@ def resolve_auto(config: AnyAppConfig) -> AnyAppConfig:
     Raises:
         ConfigError: `model.pooling=sparse` is not possible with this configuration or machine.
     """
+    if not isinstance(config, AppConfig):
+        raise ConfigError(INCOMPLETE)
     if config.trainer.precision == "auto":
         fast = config.framework != "numpy" and BFLOAT16_INSTRUCTIONS & processor_flags()
         update = {"precision": "bfloat16" if fast else "float32"}
@@ -75,17 +76,10 @@ def network_module(package: str, config: AppConfig) -> Any:
 
 
 def learner_class(framework: str) -> Callable[..., Learner]:
-    """Return the learner of `torch`, `keras` or `numpy`; its arguments are those of TorchLearner.
-
-    Raises:
-        ConfigError: torch is asked for in a process in which TensorFlow runs.
-    """
+    """Return the learner of `torch`, `keras` or `numpy`; its arguments are those of TorchLearner."""
     keep_freed_memory()
     match framework:
         case "torch":
-            # In this order the two abort the process: see shared/parity/__init__.py.
-            if "tensorflow" in sys.modules and "torch._dynamo" not in sys.modules:
-                raise ConfigError("Keras runs in this process: start a command for each framework")
             with undisturbed_import():
                 if distributed.world_size() > 1:
                     from shared.training.torch_ddp import DistributedTorchLearner

@@ -4,6 +4,7 @@ import os
 import platform
 import shlex
 import shutil
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -23,6 +24,10 @@ def check_compiler(trainer: Trainer) -> None:
     """
     if trainer.compile and distributed.world_size() > 1:
         raise ConfigError("trainer.compile=true runs in one process: start it without torchrun")
+    if trainer.compile and "tensorflow" in sys.modules and "torch._dynamo" not in sys.modules:
+        raise ConfigError(  # loading the compiler would abort the process: see shared/parity/__init__.py
+            "trainer.compile=true cannot be used after Keras in the same process: train in another one"
+        )
     if not trainer.compile or device_of(trainer).type != "cpu":
         return
     default = "clang++" if platform.system() == "Darwin" else "g++"

@@ -12,7 +12,7 @@ import pytest
 from apps.mnist_cnn.config import Config
 from shared.distributed import print_once
 from shared.errors import ConfigError
-from shared.training import conv_pool
+from shared.training import conv_pool, conv_pool_compiler
 from shared.training.frameworks import resolve_auto
 from tests.helpers import mnist_config, no_c_compiler
 
@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_written_to(
     def refused(path: Path, content: bytes) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
-    monkeypatch.setattr(conv_pool, "write_atomically", refused)
+    monkeypatch.setattr(conv_pool_compiler, "write_atomically", refused)
     assert conv_pool.kernel_path().is_file()
     assert conv_pool.library().made is not None
     assert list((tmp_path / "cache").iterdir()) == []
