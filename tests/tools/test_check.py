@@ -162,9 +162,23 @@ CORRECT: list[tuple[Any, tuple[Array, ...]]] = [
 ]
 
 
+class Square:
+    """A loss that keeps its inputs."""
+
+    def forward(self, x: Array, t: Array) -> float:
+        self.x, self.t = x, t
+        return float(((x - t) ** 2).sum())
+
+    def backward(self) -> Array:
+        return 2 * (self.x - self.t)
+
+
 def test_no_correct_layer_is_accused() -> None:
-    assert len(CORRECT) >= 30
-    for layer, inputs in CORRECT:
+    used = Square()
+    used.forward(X, TARGET)
+    cases = [*CORRECT, (Square(), (X, TARGET)), (used, (X, TARGET))]
+    assert len(cases) >= 30
+    for layer, inputs in cases:
         result = check(layer, *inputs)
         assert result.ok, result
         assert result.right, result

@@ -30,7 +30,7 @@ def numeric_gradients(layer: Any, trial: Trial) -> dict[str, Array]:
     inputs = [number for number, value in enumerate(values) if is_float(value)]
     readers: dict[str, Callable[[Any, list[Any]], Array]] = {
         **{f"d{trial.names[number]}": partial(read_input, number) for number in inputs},
-        **{f"d{name}": partial(read_parameter, name) for name in parameters(base)},
+        **{f"d{name}": partial(read_parameter, name) for name in trial.parameters(base)},
     }
     shapes = {key: read(base, values).shape for key, read in readers.items()}
     if (count := sum(int(np.prod(shape)) for shape in shapes.values())) > MOST:

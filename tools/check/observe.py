@@ -3,7 +3,7 @@
 import copy
 import inspect
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,6 +107,10 @@ class Trial(NamedTuple):
         names = known[:count] if len(known) >= count else [f"x{number or ''}" for number in range(count)]
         return cls([np.asarray(value) for value in inputs], names, keywords, not positional(layer.backward))
 
+    def parameters(self, layer: Any) -> dict[str, Array]:
+        """Return the parameters, without inputs that an earlier call has left as attributes."""
+        return {name: value for name, value in parameters(layer).items() if name not in self.names}
+
     def upstream(self, layer: Any, y: Any) -> tuple[Any, ...]:
         """Return the arguments of backward: a random gradient for each output that it takes."""
         rng = np.random.default_rng(1986)  # not a seed that gives the input, too: x^T x is symmetric
@@ -143,6 +147,7 @@ def run(layer: Any, trial: Trial, dtype: Any = np.float64) -> Seen:
         {key: value.astype(dtype) if is_float(value) else value for key, value in items}
         for items in (zip(trial.names, trial.inputs, strict=True), trial.keywords.items())
     )
+    known = trial.parameters(layer)  # before forward, which may keep its inputs as attributes
     before = copy.deepcopy([given, arguments])
     y = outputs_of(layer, list(given.values()), arguments)
     seen: Seen = {f"y{number or ''}": np.array(one) for number, one in enumerate(flatten(y))}
@@ -150,7 +155,7 @@ def run(layer: Any, trial: Trial, dtype: Any = np.float64) -> Seen:
     dys = trial.upstream(layer, y)
     kept = copy.deepcopy(dys)
     for turn in ("", AGAIN):
-        for name, gradient in gradients(layer, trial.names, dys).items():
+        for name, gradient in gradients(layer, trial.names, known, dys).items():
             seen[f"{name}{turn}"] = None if gradient is None else np.array(gradient)
     changed = dict.fromkeys(given, 0.0) | dict.fromkeys(arguments, 0.0)
     for now, old in zip((given, arguments), before, strict=True):
@@ -160,16 +165,16 @@ def run(layer: Any, trial: Trial, dtype: Any = np.float64) -> Seen:
     return seen | {f"{name}{CHANGES}": np.array(value) for name, value in changed.items()}
 
 
-def gradients(layer: Any, names: Sequence[str], dys: Sequence[Any]) -> Seen:
+def gradients(layer: Any, names: Sequence[str], params: Collection[str], dys: Sequence[Any]) -> Seen:
     """Call backward; return the gradients of inputs and parameters, None for those that are missing."""
     returned = flatten(call(layer, "backward", *dys))
     grads = getattr(layer, "grads", None)
     found: Seen = {f"d{names[0]}": None} if names else {}
     found |= {f"d{name}": value for name, value in zip(names, returned, strict=False)}
-    for name in parameters(layer):
+    for name in params:
         if isinstance(grads, dict):
             found[f"d{name}"] = grads.get(name)
-        elif f"d{name}" not in found or found[f"d{name}"] is None:
+        else:
             held = (getattr(layer, form.format(name), None) for form in GRADIENT_NAMES)
             found[f"d{name}"] = next((value for value in held if value is not None), None)
     return found
