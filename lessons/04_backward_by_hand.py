@@ -167,7 +167,7 @@ Markdown("\n".join(rows))
 # Read the table from `da2` down. The output, 0.6708, is above the target, 0.3, so `da2` is positive: a larger
 # output would increase the loss. On its way back the signal shrinks. A sigmoid multiplies it by at most
 # 0.25, so `dz2` is less than a quarter of `da2`, and in the first layer `dz1` is smaller again.
-# [Lesson 7](README.md) shows what this does to a deep network.
+# `make train-gradient-flow` shows what this does to a deep network.
 #
 # The second hidden neuron has a negative weight to the output. Its gradient is therefore negative: to lower
 # the output, this neuron should become **more** active, the other two less.
@@ -330,7 +330,7 @@ np.testing.assert_allclose(last.forward(logits).ravel(), [0.5, 0.99], atol=1e-5)
 np.testing.assert_allclose(ratios.ravel(), [2, 50.5], rtol=1e-3)
 
 # %% [markdown]
-# The cross-entropy is the better choice here, and [lesson 3](README.md) says why. But print the loss that
+# The cross-entropy is the better choice here, and [lesson 3](03_losses.ipynb) says why. But print the loss that
 # you minimize.
 #
 # ### A network that reads its own output
