@@ -174,6 +174,7 @@ Markdown("\n".join(rows))
 
 # %% tags=["page"]
 assert da2 > 0
+assert max((a2 * (1 - a2)).max(), (a1 * (1 - a1)).max()) <= 0.25
 assert abs(dz2) < abs(da2) / 4
 assert (np.sign(da1) == np.sign(W2)).all()
 assert abs(dz1).max() < abs(dz2).max() / 4
@@ -194,7 +195,7 @@ for starts, ends, gradient in ((places[0], places[1], dW1), (places[1], places[2
             axes.plot(
                 *zip(start, end), color=color, lw=1 + 6 * abs(share), ls="-" if share > 0 else "--", zorder=1
             )
-            share_of_way = 0.25 + 0.14 * ((i + j) % 2) if len(starts) == 2 else 0.45
+            share_of_way = 0.72 if len(starts) == 2 else 0.45
             at = np.array(start) + share_of_way * (np.array(end) - start)
             label = {"fc": "white", "ec": "none", "pad": 1}
             axes.text(
