@@ -145,6 +145,14 @@ sweep: $(call training,$(call given,app),tools) ## search for the best hyperpara
 report: $(call parts) ## write one HTML page of all runs in outputs/ (ARGS='FOLDER ... --out FILE': other runs)
 	@$(call only)$(RUN) -m tools.report $(ARGS)
 
+.PHONY: lessons
+lessons: $(READY) ## execute the lessons and write their pages (name=04: one lesson)
+	@$(RUN) -m tools.lessons $(OVERRIDES)
+
+.PHONY: check
+check: $(READY) ## check a layer that you wrote (file=my_layer.py:MyLayer, input=4,3: shape of its input)
+	@$(RUN) -m tools.check $(OVERRIDES)
+
 .PHONY: gradcheck
 gradcheck: $(READY) ## compare the hand-written gradients with torch, Keras and finite differences (case=NAME, out=FILE)
 	@$(RUN) -m tools.gradcheck $(OVERRIDES)

@@ -50,11 +50,12 @@ FLOORS = {
     "apps.*": 3,
     "tools": 4,
     "tools.*": 4,
+    "lessons": 5,
     "tests": 5,
 }
 APART = {0, 3}  # floors whose packages do not import each other
 FRAMEWORKS = {"torch": "torch", "torchvision": "torch", "keras": "keras", "tensorflow": "keras"}
-KNOW_BOTH = ("shared/parity/", "tools/gradcheck/", "tests/")
+KNOW_BOTH = ("lessons/", "shared/parity/", "tools/gradcheck/", "tests/")
 KNOW_NONE = ("shared/backprop/", "shared/data/")
 NO_SOURCES = {"data", "outputs"}
 APP_FILES = {

@@ -17,6 +17,7 @@ from tests.helpers import ROOT
 
 README = ROOT / "README.md"
 DOCUMENTS = [README, *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("apps/*/README.md"))]
+DOCUMENTS += [ROOT / "lessons" / "README.md"]
 SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CONSOLE_BLOCK = re.compile(r"^```console\n\$ (.*?)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -34,7 +35,9 @@ SMOKE = ["debug=smoke", "trainer.max_steps=3"]
 OWN_TESTS = {  # what is too slow to try here, and where it is tested
     "make test": "tests/test_readme.py",
     "make install": "tests/test_setup.py",
+    "make check": "tests/tools/test_check.py",
     "make gradcheck": "tests/tools/gradcheck",
+    "make lessons": "tests/tools/test_lessons.py",
     "make report": "tests/tools/test_report.py",
     "make sweep": "tests/tools/test_sweep.py",
     "make regress": "tests/tools/regress",
@@ -164,7 +167,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         if not target.startswith("https://"):
             assert (document.parent / target).exists(), target
     for target, anchor in ANCHOR.findall(text):
-        if not target.startswith("https://"):
+        if not target.startswith("https://") and not target.endswith(".ipynb"):  # tools/test_lessons.py
             headings = re.findall(r"^#+ (.*)", (document.parent / target or document).read_text(), re.M)
             slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
             assert anchor in slugs, f"{target}#{anchor}"

@@ -13,7 +13,6 @@ import numpy as np
 
 import shared
 from shared import backprop
-from tools.gradcheck.checks import check
 
 PACKAGE = Path(backprop.__file__).parent
 
@@ -52,13 +51,19 @@ FAULTS = read_faults()
 
 def find(fault: Fault) -> list[str]:
     """Return the messages of the layer's check on a copy with the fault; none if it is missed."""
+    from tools.gradcheck.checks import check  # imports torch and TensorFlow, which tools.check does not need
+
+    with np.errstate(all="ignore"):
+        return check(fault.layer, plant(fault), ["torch"], shrink=False).failures
+
+
+def plant(fault: Fault) -> Any:
+    """Return a copy of the package with the fault."""
     path = PACKAGE / fault.file
     text = path.read_text()
     if text.count(fault.old) != 1:
         raise ValueError(f"{fault.file} contains {text.count(fault.old)} times: {fault.old}")
-    library = import_copy(path, text.replace(fault.old, fault.new))
-    with np.errstate(all="ignore"):
-        return check(fault.layer, library, ["torch"], shrink=False).failures
+    return import_copy(path, text.replace(fault.old, fault.new))
 
 
 def is_caught(fault: Fault, messages: list[str]) -> bool:

@@ -1,0 +1,86 @@
+"""Check a layer in a file of your own: `forward` and `backward`, in NumPy or torch.
+
+    python -m tools.check file=my_layer.py:MyLayer                  tries inputs of usual shapes
+    python -m tools.check file=my_layer.py:MyLayer input=4,3        a random input of this shape
+    python -m tools.check file=my_loss.py:MyLoss input=4,3+4,3      two inputs
+
+MyLayer is a class without required arguments, a layer, or an `autograd.Function`. Exit status: 0 if
+everything agrees, 5 if something is wrong, 2 if the layer cannot be checked.
+"""
+
+import contextlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.errors import ConfigError
+from tools import cli
+from tools.check import Result, check
+from tools.check.observe import LayerFailed
+
+SHAPES = ("4,3", "4,2", "2,3,6,6", "2,1,6,6", "4,5,3", "4,3+4,3")  # tried if no input is given
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    parser = cli.parser("check", __doc__)
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="file=FILE:LAYER, input=SHAPE")
+    arguments = parser.parse_args(words)
+    return cli.run(lambda: check_file(**cli.parse_keys(arguments.words, ["file", "input"])))
+
+
+def check_file(file: str = "", input: str | None = None) -> int:  # noqa: A002
+    """Check the layer FILE:LAYER and print what was found; return the exit status."""
+    path, _, name = file.rpartition(":")
+    if not path or not name.isidentifier():
+        raise ConfigError("give the layer as file=my_layer.py:MyLayer")
+    layer = load_layer(Path(path), name)
+    result = try_shapes(layer, name) if input is None else check(layer, *random_inputs(input))
+    print(result)
+    return 0 if result.ok else cli.FAILED_CHECK
+
+
+def load_layer(path: Path, name: str) -> Any:
+    """Return the layer of a file; a class is called, unless it is an `autograd.Function`."""
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        found = getattr(module, name)
+        return found() if inspect.isclass(found) and not hasattr(found, "apply") else found
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"cannot make {name} from {path}: {why}") from error
+
+
+def random_inputs(text: str) -> list[Any]:
+    """Return a random array for each shape: "4,3+4,3" are two of 4 x 3."""
+    rng = np.random.default_rng(0)
+    try:
+        shapes = [tuple(int(size) for size in one.split(",")) for one in text.split("+")]
+        return [rng.standard_normal(shape) for shape in shapes]
+    except ValueError as error:
+        raise ConfigError(f"cannot read input={text}: give a shape such as input=4,3") from error
+
+
+def try_shapes(layer: Any, name: str) -> Result:
+    """Return the check with the first input that `forward` accepts."""
+    reasons = []
+    for shape in SHAPES:
+        with contextlib.suppress(LayerFailed):
+            return check(layer, *random_inputs(shape))
+        reasons.append(shape)
+    raise ConfigError(f"{name} takes none of the inputs {'; '.join(reasons)}: give input=SHAPE")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
