@@ -11,7 +11,7 @@ from shared import CONF
 from shared.errors import ConfigError
 
 MODULES = {
-    "torch": ("torch", "torchtext", "torchvision"),
+    "torch": ("torch", "torchvision"),
     "keras": ("keras", "tensorflow"),
     "tools": ("mlflow", "onnx", "onnxruntime", "onnxscript", "optuna", "tensorboard"),
 }
