@@ -33,7 +33,7 @@ def train(config: Config) -> dict[str, Any]:
     train_set, validation_set, test_set = sets = split(data, config)
     run = RunFolder.open(config)
     run.metrics |= initial_metrics(config, data, train_set, validation_set, test_set)
-    run.metrics["preprocessing"]["mean_and_std"] = mean_and_std(data, config)
+    run.metrics["preprocessing"]["mean_and_std"] = list(mean_and_std(data, config))
     with run.session():
         learner = build_learner(config, data)
         announce(learner, run)

@@ -24,7 +24,7 @@ def train(config: Config) -> dict[str, Any]:
     train_set, validation_set, test_set = split(images, config)
     run = RunFolder.open(config)
     run.metrics |= initial_metrics(config, images, train_set, validation_set, test_set)
-    run.metrics["preprocessing"]["mean_and_std"] = mean_and_std(images, config)
+    run.metrics["preprocessing"]["mean_and_std"] = list(mean_and_std(images, config))
     with run.session():
         learner = build_learner(config, images)
         announce(learner, run)

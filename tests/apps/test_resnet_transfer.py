@@ -365,7 +365,8 @@ def test_gradual_unfreezing_starts_with_the_last_layer(
 
 
 def test_the_stages_of_mobilenet_are_unfrozen_from_the_last_one(tmp_path: Path) -> None:
-    config = resnet_config(tmp_path, "model=mobilenet_v2", "transfer.unfreeze_every=1")
+    words = ["transfer.unfreeze_every=1", "transfer.normalization=trained"]
+    config = resnet_config(tmp_path, "model=mobilenet_v2", *words)
     for epoch, first in enumerate((19, 18, 17, 14, 11, 7, 4, 2, 1), start=1):
         scales = transfer.lr_scales(config, epoch)
         trained = {name for name, scale in scales.items() if scale}

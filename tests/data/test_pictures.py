@@ -161,7 +161,7 @@ def test_a_folder_without_a_training_set_is_enough_to_evaluate(empty: list[str],
     for name in empty:
         (root / name).mkdir(parents=True)
     images = load(root)
-    words = ["data=image_folder", f"data.root={root}", "data.per_class=5"]
+    words = ["data=image_folder", f"data.root={root}", "data.per_class=5", "data.size=16"]
     config = app_config("resnet_transfer", tmp_path, *words)
     train, validation, test = split(images, config)
     assert (len(train), len(validation), test.labels.tolist()) == (0, 0, [0, 0, 1])
