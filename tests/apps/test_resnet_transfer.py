@@ -666,6 +666,14 @@ def test_the_wheel_of_the_package_index_has_the_weights_of_torchvisions_mobilene
     assert [(name, value.shape) for name, value in state.items()] == [
         (name, tuple(value.shape)) for name, value in mobilenet.items()
     ]
+    variances = {name: value for name, value in state.items() if name.endswith("running_var")}
+    small = np.concatenate([*variances.values()]) < 1e-5
+    assert f"{100 * small.mean():.1f}" == "3.7"  # as the README says
+    factors = [
+        np.abs(state[name.replace("running_var", "weight")]) / np.sqrt(value + 1e-5)
+        for name, value in variances.items()
+    ]
+    assert round(float(max(one.max() for one in factors)), -2) == 1900
 
 
 def test_weights_are_read_from_files_and_verified(tmp_path: Path) -> None:
