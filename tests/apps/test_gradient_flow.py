@@ -506,6 +506,7 @@ def test_an_interrupted_run_resumes_with_the_same_bits(
     assert len(taken) == 12 + 4 * 28 - before, "no step is taken twice"
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_training_loses_no_step(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -286,6 +286,7 @@ def test_gradient_norms_by_time_step(tmp_path: Path) -> None:
         gradients.gradient_norms(tmp_path / "bow")
 
 
+@pytest.mark.slow
 def test_order_is_what_tells_generated_reviews(tmp_path: Path) -> None:
     """The LSTM learns them, the bag of words and pairs of words does not."""
     common = ["data.train_limit=6000", "data.test_limit=1000", "trainer.batch_size=64"]

@@ -140,7 +140,7 @@ def test_three_batches_can_be_overfitted(framework: str, tmp_path: Path) -> None
     [
         pytest.param("torch", "bfloat16", marks=pytest.mark.slow),
         pytest.param("keras", "bfloat16", marks=pytest.mark.slow),
-        ("numpy", "float32"),
+        pytest.param("numpy", "float32", marks=pytest.mark.slow),
     ],
 )
 def test_the_same_seed_gives_the_same_bits_and_no_other_framework_is_imported(
@@ -243,7 +243,14 @@ def start_long_training(run_dir: Path, framework: str) -> subprocess.Popen[str]:
         *(sys.executable, "-m", "apps.mnist_cnn", f"hydra.run.dir={run_dir}", "data=digits"),
         *("model=mlp", "trainer.epochs=100000", "trainer.batch_size=1", f"framework={framework}"),
     ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup ignores it
+    )
     assert process.stdout is not None
     while "run folder" not in process.stdout.readline():
         assert process.poll() is None, process.communicate()

@@ -33,8 +33,7 @@ def xor_config(run_dir: Path, *overrides: str) -> Config:
     ("framework", "steps"),
     [
         ("numpy", 9999),
-        ("torch", 9999),
-        ("keras", 3001),  # it takes the same steps, a millisecond each (tests/parity)
+        pytest.param("torch", 9999, marks=pytest.mark.slow),
         pytest.param("keras", 9999, marks=pytest.mark.slow),
     ],
 )

@@ -189,7 +189,10 @@ def test_every_application_evaluates_to_the_last_bit(app: str, framework: str, t
     assert comparison(evaluate(folder), metrics_in(folder)).startswith("the same as in metrics.json")
 
 
-@pytest.mark.parametrize(("app", "data"), [("imdb_rnn", RUNS["imdb_rnn"]), ("attention", ["data=reviews"])])
+@pytest.mark.parametrize(
+    ("app", "data"),
+    [pytest.param("imdb_rnn", RUNS["imdb_rnn"], marks=pytest.mark.slow), ("attention", ["data=reviews"])],
+)
 def test_own_texts_are_read_with_the_vocabulary_of_the_run(
     app: str, data: list[str], tmp_path: Path, capsys: Capture
 ) -> None:

@@ -112,7 +112,7 @@ def losses(folder: Path) -> NDArray[np.float64]:
         return np.array([float(row["loss"]) for row in csv.DictReader(file)])
 
 
-@pytest.mark.parametrize("framework", ["torch", "keras"])
+@pytest.mark.parametrize("framework", ["torch", pytest.param("keras", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", ["cnn", "fast_cnn"])
 def test_sparse_and_plain_training_take_the_same_steps(framework: str, model: str, tmp_path: Path) -> None:
     """In float32, where training amplifies rounding errors from step to step."""
