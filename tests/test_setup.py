@@ -14,6 +14,7 @@ import pytest
 from tests.helpers import ROOT
 
 
+@pytest.mark.slow
 def test_an_update_that_fails_keeps_the_environment(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements.lock").write_text("uv==0.0.1 \\\n    --hash=sha256:0\n")
