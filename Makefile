@@ -106,7 +106,7 @@ train-imdb: $(call training,imdb_rnn) ## train on IMDB (model=lstm, rnn or bow; 
 	@$(RUN) -m apps.imdb_rnn $(OVERRIDES)
 
 .PHONY: train-resnet
-train-resnet: $(call training,resnet_transfer) ## train a ResNet or MobileNet on few labeled images (transfer.mode=frozen, finetune, scratch or compare)
+train-resnet: $(call training,resnet_transfer,torch) ## train a ResNet or MobileNet on few labeled images (transfer.mode=frozen, finetune, scratch or compare)
 	@$(RUN) -m apps.resnet_transfer $(OVERRIDES)
 
 .PHONY: train-attention
@@ -138,7 +138,7 @@ new-app: $(call parts) ## write a new application to start from (name=NAME; CONT
 	@$(call only,name)$(RUN) -m tools.new_app $(call value_of,name)
 
 .PHONY: sweep
-sweep: $(call training,$(call given,app),tools) ## search for the best hyperparameters (app=mnist_cnn; resume=FOLDER: an interrupted study)
+sweep: $(call training,$(call given,app),tools $(if $(filter resnet%,$(call given,app)),torch)) ## search for the best hyperparameters (app=mnist_cnn; resume=FOLDER: an interrupted study)
 	@$(RUN) -m tools.sweep $(OVERRIDES)
 
 .PHONY: report
@@ -150,11 +150,11 @@ lessons: $(READY) ## execute the lessons and write their pages (name=04: one les
 	@$(RUN) -m tools.lessons $(OVERRIDES)
 
 .PHONY: check
-check: $(READY) ## check a layer that you wrote (file=my_layer.py:MyLayer, input=4,3: shape of its input)
+check: $(call parts) ## check a layer that you wrote (file=my_layer.py:MyLayer, input=4,3: shape of its input)
 	@$(RUN) -m tools.check $(OVERRIDES)
 
 .PHONY: gradcheck
-gradcheck: $(READY) ## compare the hand-written gradients with torch, Keras and finite differences (case=NAME, out=FILE)
+gradcheck: $(call parts) ## compare the hand-written gradients with torch, Keras and finite differences (case=NAME, out=FILE)
 	@$(RUN) -m tools.gradcheck $(OVERRIDES)
 
 .PHONY: bench

@@ -145,7 +145,7 @@ def check(arguments: argparse.Namespace) -> int:
     before: Sequence[Run] = ()
     if arguments.results and arguments.results.exists():
         kept, *_ = read(arguments.results)
-        if refused := refusal(empty, kept):
+        if refused := refusal(kept, empty):
             raise InvalidResults(f"{arguments.results}: {refused.reason}")
         before = kept.runs
     verdict = refusal(baseline, empty)

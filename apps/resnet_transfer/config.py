@@ -257,7 +257,7 @@ class Config(AppConfig):
         Field(pattern="^[0-9a-f]{8,64}$", description="first digits of the weights file's SHA-256 digest"),
     ]
     cache: Annotated[
-        str, Field(min_length=1, description="cache folder for downloaded and source-task weights")
+        str, Field(min_length=1, description="cache folder for weights, and features of frozen networks")
     ]
     transfer: Transfer
     source: Source
@@ -284,6 +284,14 @@ class Config(AppConfig):
             raise ValueError(
                 "transfer.mode=frozen with weights=none would train on the features of random weights: "
                 "choose other weights"
+            )
+        if self.transfer.normalization == "frozen" and (self.transfer.mode, self.weights) == (
+            "finetune",
+            "none",
+        ):
+            raise ValueError(
+                "transfer.normalization=frozen with weights=none would keep statistics that nothing has "
+                "learned: set it to trained"
             )
         if self.transfer.mode == "compare" and self.trainer.patience is not None:
             raise ValueError("trainer.patience needs a validation set, which transfer.mode=compare lacks")

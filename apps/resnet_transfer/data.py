@@ -12,11 +12,12 @@ from shared.data.examples import Examples, hold_back
 from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
 
+LARGEST_AT_ONCE = 64  # pixels on each side; larger images are scaled when they are read, to save memory
 SOURCE_DIGITS, TARGET_DIGITS = "01234", "56789"
 
 
 def load_data(config: Config) -> ImageData:
-    """Return the images of the target task, uint8 (N, H, W, 3); `split` scales them.
+    """Return the images of the target task, uint8 (N, H, W, 3); `split` scales large ones.
 
     Raises:
         ConfigError: the data set has no such class.
@@ -26,15 +27,15 @@ def load_data(config: Config) -> ImageData:
     if isinstance(data, ImageFolder):
         return pictures.load_folder(Path(data.root), data.pixels, data.test_fraction, Path(data.cache))
     if isinstance(data, DigitPictures):
-        return digit_pictures(TARGET_DIGITS)
+        return digit_pictures(TARGET_DIGITS, data.pixels)
     try:
         images = cifar10.load(Path(data.root), data.download)
     except DataError as error:
         if data.fallback is None:
             raise
         print(f"{error}\nContinuing without CIFAR-10: the target task is the embedded digits 5 to 9.")
-        return digit_pictures(TARGET_DIGITS)
-    return select_classes(images, data.classes, "data.classes")
+        return digit_pictures(TARGET_DIGITS, data.pixels)
+    return resize(select_classes(images, data.classes, "data.classes"), data.pixels)
 
 
 def load_source_data(config: Config, target: ImageData) -> ImageData:
@@ -46,7 +47,7 @@ def load_source_data(config: Config, target: ImageData) -> ImageData:
     """
     data = config.data
     if target.embedded:
-        return digit_pictures(SOURCE_DIGITS)
+        return digit_pictures(SOURCE_DIGITS, data.pixels)
     if isinstance(data, Cifar10):
         images, names = cifar10.load(Path(data.root), data.download), list(data.source_classes)
     else:
@@ -55,18 +56,18 @@ def load_source_data(config: Config, target: ImageData) -> ImageData:
             images = cifar10.load(Path(data.cache).parent, data.download)
         except DataError as error:
             print(f"{error}\nThe source task falls back to the embedded digits 0 to 4, a poor substitute.")
-            return digit_pictures(SOURCE_DIGITS)
+            return digit_pictures(SOURCE_DIGITS, data.pixels)
         used = {name.lower() for name in target.classes}
         names = [name for name in images.classes if name not in used]
-    return select_classes(images, names, "data.source_classes")
+    return resize(select_classes(images, names, "data.source_classes"), data.pixels)
 
 
-def digit_pictures(names: Sequence[str]) -> ImageData:
+def digit_pictures(names: Sequence[str], size: int) -> ImageData:
     """Return the embedded digits with these names, in three equal color channels."""
     gray = digits.load()
     train, test = (np.repeat(one[..., None], 3, axis=3) for one in (gray.train_images, gray.test_images))
     images = replace(gray, train_images=train, test_images=test)
-    return select_classes(images, names, "data.classes")
+    return resize(select_classes(images, names, "data.classes"), size)
 
 
 def select_classes(images: ImageData, names: Sequence[str], key: str) -> ImageData:
@@ -89,8 +90,19 @@ def select_classes(images: ImageData, names: Sequence[str], key: str) -> ImageDa
     )
 
 
+def resize(images: ImageData, size: int) -> ImageData:
+    """Return the data set with images of `size` x `size` pixels; large ones are left as they are."""
+    if size > LARGEST_AT_ONCE:
+        return images
+    return replace(
+        images,
+        train_images=pictures.resize(images.train_images, size),
+        test_images=pictures.resize(images.test_images, size),
+    )
+
+
 def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Examples]:
-    """Return the training, validation and test examples, uint8 (N, size, size, 3), scaled when read.
+    """Return the training, validation and test examples, uint8 (N, size, size, 3).
 
     The validation set is drawn first, then `per_class` images of each class from the rest: with the
     same seed, a smaller training set is a subset of a larger one. Validation is for monitoring only.

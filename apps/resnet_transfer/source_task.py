@@ -91,6 +91,8 @@ def cache_key(config: Config, images: ImageData) -> str:
         "examples": [config.data.per_class, config.data.validation_fraction],
         "seed": config.seed,
     }
+    if images.train_images.shape[1] != config.data.pixels:  # otherwise the digest of the data depends on it
+        facts["size"] = config.data.pixels
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 

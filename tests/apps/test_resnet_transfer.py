@@ -42,7 +42,7 @@ from shared.parity.weights import keras_state, torch_state, torch_to_keras, torc
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate
 from tests.apps.agreement import FRAMEWORKS, assert_close, assert_same_gradients, build_networks
-from tests.helpers import app_config
+from tests.helpers import ROOT, app_config
 from tools.predict import main
 
 QUICK = ["debug=smoke", "data.size=32", "source.per_class=20"]
@@ -821,6 +821,18 @@ def test_the_comparison_covers_every_mode_count_and_seed(tmp_path: Path, source_
     assert (tmp_path / "run" / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_images_have_the_digest_of_recorded_runs(framework: str, tmp_path: Path) -> None:
+    baseline = ROOT / "baselines" / "embedded" / f"resnet_transfer_{framework}.json"
+    assert load_data(resnet_config(tmp_path)).sha256 in baseline.read_text()
+
+
+def test_each_size_has_a_source_task_of_its_own(tmp_path: Path) -> None:
+    configs = [source_config(resnet_config(tmp_path, f"data.size={size}")) for size in (32, 64, 80, 96)]
+    keys = {cache_key(config, load_source_data(config, load_data(config))) for config in configs}
+    assert len(keys) == 4
+
+
 def test_smaller_training_sets_are_subsets_of_larger_ones_and_disjoint_from_validation(
     tmp_path: Path,
 ) -> None:
@@ -848,6 +860,7 @@ def test_smaller_training_sets_are_subsets_of_larger_ones_and_disjoint_from_vali
             ["transfer.mode=compare", "trainer.patience=3"],
             "trainer.patience needs a validation set, which transfer.mode=compare lacks",
         ),
+        (["transfer.normalization=frozen", "weights=none"], "would keep statistics that nothing"),
         (["weights=imagenet"], "weights=imagenet needs model.width=64"),
         (["weights=imagenet", "model=mobilenet_v2"], "weights=imagenet needs model.width=32"),
         (["weights=imagnet"], "weights=imagnet: choose one of auto, imagenet, source_task, none"),

@@ -74,12 +74,12 @@ def random_inputs(text: str) -> list[Any]:
 
 def try_shapes(layer: Any, name: str) -> Result:
     """Return the check with the first input that `forward` accepts."""
-    reasons = []
     for shape in SHAPES:
-        with contextlib.suppress(LayerFailed):
+        try:
             return check(layer, *random_inputs(shape))
-        reasons.append(shape)
-    raise ConfigError(f"{name} takes none of the inputs {'; '.join(reasons)}: give input=SHAPE")
+        except LayerFailed as error:
+            last = error
+    raise ConfigError(f"{name} takes none of the inputs {'; '.join(SHAPES)}: give input=SHAPE\n{last}")
 
 
 if __name__ == "__main__":
