@@ -8,7 +8,6 @@ MyLayer is a class without required arguments, a layer, or an `autograd.Function
 everything agrees, 5 if something is wrong, 2 if the layer cannot be checked.
 """
 
-import contextlib
 import importlib.util
 import inspect
 import sys
@@ -74,12 +73,16 @@ def random_inputs(text: str) -> list[Any]:
 
 def try_shapes(layer: Any, name: str) -> Result:
     """Return the check with the first input that `forward` accepts."""
+    problems = []
     for shape in SHAPES:
         try:
             return check(layer, *random_inputs(shape))
         except LayerFailed as error:
-            last = error
-    raise ConfigError(f"{name} takes none of the inputs {'; '.join(SHAPES)}: give input=SHAPE\n{last}")
+            problems.append(error)
+    tried = "; ".join(SHAPES)
+    raise ConfigError(
+        f"{name} takes none of the inputs {tried}: give input=SHAPE\n{SHAPES[0]}: {problems[0]}"
+    )
 
 
 if __name__ == "__main__":
