@@ -285,10 +285,8 @@ class Config(AppConfig):
                 "transfer.mode=frozen with weights=none would train on the features of random weights: "
                 "choose other weights"
             )
-        if self.transfer.normalization == "frozen" and (self.transfer.mode, self.weights) == (
-            "finetune",
-            "none",
-        ):
+        untrained = self.transfer.mode == "finetune" and self.weights == "none"
+        if untrained and self.transfer.normalization == "frozen":
             raise ValueError(
                 "transfer.normalization=frozen with weights=none would keep statistics that nothing has "
                 "learned: set it to trained"
