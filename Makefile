@@ -126,7 +126,7 @@ predict: $(call parts) ## predict with a finished run (run=latest input=digit.pn
 	@$(call only,run input)$(need_run)$(RUN) -m tools.predict $(call value_of,run) $(call value_of,input) $(ARGS)
 
 .PHONY: export
-export: $(call parts,torch tools) ## write the torch network of a run as ONNX (run=latest; ARGS='--out FILE')
+export: $(call parts,$(if $(findstring keras,$(ARGS)),keras,torch tools)) ## write the network of a run for other programs (run=latest; ARGS='--format keras')
 	@$(call only,run)$(need_run)$(RUN) -m tools.export $(call value_of,run) $(ARGS)
 
 .PHONY: rerun
@@ -174,7 +174,7 @@ test: $(READY) ## run the tests, except the slow ones (about 6 minutes)
 	@$(RUN) -m pytest -n auto --dist worksteal -m 'not slow'
 
 .PHONY: test-slow
-test-slow: $(READY) ## run the slow tests: whole trainings (about 20 minutes)
+test-slow: $(READY) ## run the slow tests: whole trainings (about 30 minutes)
 	@$(RUN) -m pytest -n auto --dist worksteal -m slow
 
 .PHONY: lint

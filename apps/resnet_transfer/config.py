@@ -144,7 +144,10 @@ class Images(Data):
     per_class: Annotated[Count | None, Field(description="labeled training images per class; null: all")]
     test_limit: Annotated[Count | None, Field(description="random subset of the test set; null: all of it")]
     mirror: Annotated[bool, Field(description="augmentation: mirror training images at random")]
-    shift: Annotated[int, Field(ge=0, le=64, description="augmentation: shift by up to this many pixels")]
+    shift: Annotated[
+        int | None,
+        Field(ge=0, le=64, description="augmentation: shift by up to this many pixels; null: size / 8"),
+    ]
 
     @property
     def pixels(self) -> int:

