@@ -52,7 +52,7 @@ def compare(config: Config) -> dict[str, Any]:
     run.metrics |= initial_metrics(config, images, Examples(images.train_images, images.train_labels))
     with run.session():
         initial = initial_weights(found, config, images, run)
-        run.metrics |= {"mode": "compare", "classes": list(images.classes)}
+        run.metrics["mode"] = "compare"
         print(f"run folder: {relative_path(run.path)}", flush=True)
         results: dict[str, list[Row]] = {}
         for (count, mode), configs in groups.items():

@@ -41,7 +41,6 @@ def train(config: Config) -> dict[str, Any]:
             "model": f"{config.model.name} {config.transfer.mode} from {initial.name}, {count} a class{size}",
             "mode": config.transfer.mode,
             "per_class": config.data.per_class,
-            "classes": list(images.classes),
         }
         learner = build_learner(config, images, initial)
         announce(learner, run)
