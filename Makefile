@@ -154,7 +154,7 @@ check: $(call parts) ## check a layer that you wrote (file=my_layer.py:MyLayer, 
 	@$(RUN) -m tools.check $(OVERRIDES)
 
 .PHONY: gradcheck
-gradcheck: $(call parts) ## compare the hand-written gradients with torch, Keras and finite differences (case=NAME, out=FILE)
+gradcheck: $(READY) ## compare the hand-written gradients with torch, Keras and finite differences (case=NAME, out=FILE)
 	@$(RUN) -m tools.gradcheck $(OVERRIDES)
 
 .PHONY: bench

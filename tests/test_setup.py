@@ -53,6 +53,7 @@ def test_an_editor_can_run_the_file_of_an_application(tmp_path: Path) -> None:
         ("train-gradient-flow", "", "numpy"),
         ("train-resnet framework=keras", "", "keras torch"),  # torch trains the source task
         ("check", "", "numpy"),
+        ("gradcheck", "torch", "everything"),
         ("sweep app=resnet_transfer framework=numpy", "", "tools torch"),
         ("sweep app=gradient_flow", "", "tools"),
         ("sweep app=xor framework=keras", "", "keras tools"),
