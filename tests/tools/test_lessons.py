@@ -16,9 +16,9 @@ from tests.helpers import ROOT
 from tests.tools.browser import MISSING, Browser, browser
 from tools.check import check
 from tools.gradcheck.__main__ import NAMES
-from tools.lessons.__main__ import main
+from tools.lessons.__main__ import main, write_pages
 from tools.lessons.notebook import LESSONS, execute, read, sources
-from tools.lessons.page import HEADING, anchor, index_page, lesson_page
+from tools.lessons.page import HEADING, anchor
 
 README = (LESSONS / "README.md").read_text()
 SLIDES = [
@@ -158,6 +158,53 @@ def test_an_unknown_lesson_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err.startswith("error: no lesson starts with '99'; choose from 01_one_neuron")
 
 
+def test_pages_link_to_what_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.lessons.__main__.execute", recorded)
+    out = tmp_path / "any" / "folder"
+    out.mkdir(parents=True)
+    (out / "00_removed.ipynb").write_text(nbformat.writes(recorded(sources()[0])))
+    assert links_after("04", out) == set()
+    assert links_after("03", out) == {"03_losses.html", "04_backward_by_hand.html"}
+
+
+def links_after(name: str, out: Path) -> set[str]:
+    """Write a lesson; check every link of every page, and return those to other lessons."""
+    assert main([f"name={name}", f"out={out}"]) == 0
+    found = {
+        (page.stem, link.partition("#")[0])
+        for page in out.glob("*.html")
+        for link in re.findall(r'href="(?!https:|data:|#)([^"]*)"', page.read_text())
+    }
+    for page, link in found:
+        assert (out / link).exists(), f"{page}: {link}"
+    return {link for page, link in found if page != "index" and re.match(r"\d", link)}
+
+
+@pytest.mark.slow
+def test_a_lesson_that_cannot_be_executed_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tools.lessons.notebook.LESSONS", tmp_path)
+    monkeypatch.setattr("tools.lessons.notebook.SECONDS", 2)
+    cells = {
+        "1_raises": "1 / 0",
+        "2_slow": "while True: pass",
+        "3_dies": "import os; os._exit(1)",
+        "4_runs": "1",
+    }
+    for name, cell in cells.items():
+        (tmp_path / f"{name}.py").write_text(f"# %% [markdown]\n# # {name}\n\n# %%\n{cell}\n")
+    assert main([f"out={tmp_path}/pages"]) == 5
+    error = capsys.readouterr().err
+    assert error.startswith("error: 1_raises.py: a cell failed:\nZeroDivisionError")
+    assert error.splitlines()[-3:] == [
+        "error: 2_slow.py: A cell timed out while it was being executed, after 2 seconds.",
+        "error: 3_dies.py: Kernel died",
+        "[4/4] 4_runs",
+    ]
+    assert {path.name for path in (tmp_path / "pages").glob("*.html")} == {"4_runs.html", "index.html"}
+
+
 @pytest.mark.slow
 @by_lesson
 def test_a_lesson_runs_and_gives_what_is_recorded(source: Path) -> None:
@@ -173,9 +220,7 @@ def test_a_lesson_runs_and_gives_what_is_recorded(source: Path) -> None:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
-    for source in sources():
-        (folder / f"{source.stem}.html").write_text(lesson_page(recorded(source), None, None))
-    (folder / "index.html").write_text(index_page({source.stem: recorded(source) for source in sources()}))
+    write_pages({source.stem: source.with_suffix(".ipynb") for source in sources()}, folder)
     return folder
 
 
