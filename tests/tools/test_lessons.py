@@ -263,11 +263,15 @@ def test_in_a_browser_a_page_is_whole(source: Path, pages: Path, window: Browser
     assert window.run("return arguments[0].filter(one => !document.getElementById(one))", links) == []
     window.run("document.getElementById('slides').click()")
     assert window.run("return document.querySelectorAll('section.current').length") == 1
-    sizes = window.run(
-        "return slides.map((one, n) => { show(n); return [one.scrollHeight <= 720 && one.scrollWidth <= 1280,"
-        " parseInt(one.style.fontSize)]; })"
+    shown = window.run(
+        "return slides.map((one, n) => { show(n);"
+        " const boxes = [...one.querySelectorAll('.code, .output')];"
+        " const whole = boxes.every(box => box.scrollWidth <= box.clientWidth);"
+        " return [whole && one.scrollHeight <= 720 && one.scrollWidth <= 1280, parseInt(one.style.fontSize),"
+        " one.innerText]; })"
     )
-    assert [number for number, (fits, size) in enumerate(sizes, 1) if not fits or size < 14] == []
+    assert [number for number, (fits, size, _) in enumerate(shown, 1) if not fits or size < 14] == []
+    assert any("Find the mistake." in text for _, _, text in shown)
     window.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Home', bubbles: true}))")
     assert window.run("return document.querySelector('section.current h1') !== null")
     window.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', bubbles: true}))")

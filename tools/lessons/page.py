@@ -27,7 +27,8 @@ HEADING = re.compile(r"^(#{1,3}) (.*)$", re.MULTILINE)
 
 
 def formula(text: str, options: dict[str, Any]) -> str:
-    return str(convert(text.strip(), display="block" if options["display_mode"] else "inline"))
+    found = str(convert(text.strip(), display="block" if options["display_mode"] else "inline"))
+    return found.replace("<mi>log</mi>", '<mo lspace=".17em" rspace=".17em">log</mo>')  # log p, not logp
 
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
