@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,18 @@ def test_a_lesson_that_cannot_be_executed_leaves_the_others(
         "[4/4] 4_runs",
     ]
     assert {path.name for path in (tmp_path / "pages").glob("*.html")} == {"4_runs.html", "index.html"}
+
+
+def test_the_packages_of_the_lessons_are_declared() -> None:
+    """Of what they import, only markdown-it and Pygments come with another package: rich."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = [*project["dependencies"], *project["optional-dependencies"]["dev"], *(requires("rich") or ())]
+    declared = {re.match(r"[\w-]+", line).group().lower() for line in listed}  # type: ignore[union-attr]
+    packages = packages_distributions()
+    text = "\n".join(path.read_text() for path in (ROOT / "tools" / "lessons").glob("*.py"))
+    imported = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)) & packages.keys()
+    assert imported >= {"nbformat", "nbclient"}
+    assert {packages[name][0].lower() for name in imported} <= declared
 
 
 @pytest.mark.slow
