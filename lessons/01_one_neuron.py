@@ -6,8 +6,8 @@
 # This lesson computes one for a chain of three operations, then for a single neuron. A network with a million
 # weights needs nothing new, only more of the same.
 #
-# You need to know what a function is, and that the derivative of $x^2$ is $2x$. Reading takes about fifteen
-# minutes. Run the cells yourself: change a number and see what follows.
+# You need to know what a function is, and that the derivatives of $x^2$ and $x^3$ are $2x$ and $3x^2$. Reading
+# takes about fifteen minutes. Run the cells yourself: change a number and see what happens.
 
 # %% tags=["page"]
 import numpy as np
@@ -39,13 +39,13 @@ assert f(2) == 125
 assert abs(slope - 300) < 0.5
 
 # %% [markdown]
-# The change is about 300 times as large as the step. The **derivative** is what this ratio approaches when
+# The change is about 300 times as large as the step. The **derivative** is what this ratio approaches as
 # the step shrinks to zero:
 #
 # $$f'(x) = \underset{h \to 0}{\lim} \, \frac{f(x + h) - f(x)}{h}$$
 #
-# > A derivative answers one question: if I change this number a little, by how many times as much does that
-# > number change?
+# > A derivative answers one question: if I change this number a little, how many times as much does that
+# > one change?
 #
 # In the picture it is the slope of the line that touches the curve.
 
@@ -68,8 +68,8 @@ Image(charts.png(chart), alt="The curve of f and the line that touches it at x =
 #
 # $$a = x^2 \qquad b = a + 1 \qquad c = b^3$$
 #
-# If $x$ grows by a little, $a$ grows by $2x$ times as much; then $b$ grows by 1 times as much as $a$, and
-# $c$ by $3b^2$ times as much as $b$. The factors multiply:
+# If $x$ grows a little, $a$ grows $2x$ times as much. Then $b$ grows exactly as much as $a$, a factor of 1, and
+# $c$ grows $3b^2$ times as much as $b$. The factors multiply:
 #
 # $$\frac{dc}{dx} = \frac{dc}{db} \cdot \frac{db}{da} \cdot \frac{da}{dx} = 3b^2 \cdot 1 \cdot 2x$$
 #
@@ -121,8 +121,8 @@ print(f"c = {float(c):g}, db = {float(db):g}, da = {float(da):g}, dx = {float(dx
 assert (float(c), float(db), float(dx)) == (125, 75, 300)
 
 # %% [markdown]
-# All three do the same. A framework writes the forward pass down while it runs, and then walks back through
-# its notes. Here is the whole calculation, with the values above the arrows and the derivatives below:
+# All three do the same. A framework records the forward pass while it runs, and then walks back through the
+# record. Here is the whole calculation, with the values above the boxes and the derivatives below:
 
 # %% tags=["fold"]
 chart = charts.figure(size=(12, 3.4))
@@ -153,8 +153,8 @@ Image(charts.png(chart), alt="The graph x, a, b, c with values 2, 4, 5, 125 and 
 # %% [markdown]
 # ### A value that is used twice
 #
-# Often one value goes into two operations. A weight that is shared, or the input of a layer with several
-# neurons, has several ways to change the result. Take $y = u \cdot v$ with $u = x^2$ and $v = 3x$:
+# Often one value goes into two operations. A shared weight, or an input that several neurons read, affects the
+# result in several ways. Take $y = u \cdot v$ with $u = x^2$ and $v = 3x$:
 #
 # $$\frac{dy}{dx} = \frac{dy}{du} \cdot \frac{du}{dx} + \frac{dy}{dv} \cdot \frac{dv}{dx} = v \cdot 2x + u \cdot 3$$
 #
@@ -185,10 +185,10 @@ assert dx == 36 == 9 * x**2  # y is 3x³
 # $$\frac{\partial L}{\partial y} = 2 (y - t) \qquad \frac{\partial y}{\partial w_i} = x_i \qquad
 # \frac{\partial L}{\partial w_i} = 2 (y - t) \, x_i$$
 #
-# For the inputs 1, 2 and 3, an output of 0.7 and a target of 0.5, the gradient is 0.4, 0.8 and 1.2: the
-# error, doubled, times the input of each weight. The third weight has the largest input, so it had the
-# largest share in the error. `Linear` and `MSELoss` compute it in this repository
-# ([linear.py](../shared/backprop/linear.py), [losses.py](../shared/backprop/losses.py)):
+# For the inputs 1, 2 and 3, an output of 0.7 and a target of 0.5, the gradient is 0.4, 0.8 and 1.2: the error,
+# doubled, times the input of each weight. The third weight has the largest input, so changing it changes the loss
+# most. `Linear` and `MSELoss` compute it in this repository ([linear.py](../shared/backprop/linear.py),
+# [losses.py](../shared/backprop/losses.py)):
 
 # %% tab="by hand"
 x, target = np.array([[1.0, 2.0, 3.0]]), np.array([[0.5]])
@@ -214,8 +214,9 @@ with torch.no_grad():
 
 error = torch.nn.functional.mse_loss(layer(inputs), targets)
 error.backward()
-print(f"loss = {error.item():.2f}, dL/dw = {layer.weight.grad.numpy()}, dL/db = {layer.bias.grad.numpy()}")
-np.testing.assert_allclose(layer.weight.grad, [[0.4, 0.8, 1.2]], rtol=1e-5)
+dw, db = layer.weight.grad.numpy(), layer.bias.grad.numpy()
+print(f"loss = {error.item():.2f}, dL/dw = {dw.round(4)}, dL/db = {db.round(4)}")
+np.testing.assert_allclose(dw, [[0.4, 0.8, 1.2]], rtol=1e-5)
 
 # %% tab="Keras"
 import keras
@@ -228,14 +229,14 @@ with tf.GradientTape() as tape:
     output = layer(tf.constant([[1.0, 2.0, 3.0]]))
     error = keras.losses.MeanSquaredError()(tf.constant([[0.5]]), output)
 dw, db = tape.gradient(error, layer.trainable_variables)
-print(f"loss = {float(error):.2f}, dL/dw = {dw.numpy().ravel()}, dL/db = {db.numpy()}")
+print(f"loss = {float(error):.2f}, dL/dw = {dw.numpy().ravel().round(4)}, dL/db = {db.numpy().round(4)}")
 np.testing.assert_allclose(dw, [[0.4], [0.8], [1.2]], rtol=1e-5)  # Keras has a weight per row
 
 # %% [markdown]
 # ## A neuron with a sigmoid
 #
-# A linear neuron can only draw straight lines. Passing its output through a curve changes that. The classic
-# one is the sigmoid:
+# Linear neurons, however many, only compute straight lines. Passing their outputs through a curve changes that.
+# The classic one is the sigmoid:
 #
 # $$\sigma(z) = \frac{1}{1 + e^{-z}} \qquad \sigma'(z) = \sigma(z) \, (1 - \sigma(z))$$
 #
@@ -255,11 +256,14 @@ np.testing.assert_allclose(slope, a * (1 - a))
 # %% [markdown]
 # ## What the decks get wrong
 #
-# ### The derivative that wants something else than its name says
+# ### A derivative that expects the sigmoid's output
 #
 # Slides A1, A11, B5 and D5 define or call a function named `sigmoid_derivative`, and its body is
-# `x * (1 - x)`. That is the derivative only if `x` is already an **output** of the sigmoid. Nothing in the
-# name says so, and slide A11 does pass inputs to it. The same mistake in two lines:
+# `x * (1 - x)`.
+#
+# > This is the sigmoid's derivative only if `x` is already an **output** of the sigmoid.
+#
+# Nothing in the name says so, and slide A11 does pass inputs to it. This is what happens:
 
 
 # %%
@@ -283,23 +287,24 @@ charts.curve(axes, 0, z, forward.backward(np.ones_like(z)), "the sigmoid's deriv
 charts.curve(axes, 1, z, sigmoid_derivative(z), "z (1 - z), given an input")
 axes.set_ylim(-2, 0.6)
 charts.label_axes(axes, "z", "slope")
-axes.legend(loc="lower center")
+axes.legend(loc="lower left")
 Image(
     charts.png(chart),
     alt="The sigmoid's derivative is a low bell; z (1 - z) is a parabola that falls below -2",
 )
 
 # %% [markdown]
-# The true slope is never negative: a sigmoid only rises. The parabola is negative almost everywhere, so a
-# network trained with it would step uphill. `Sigmoid` in this repository makes the mistake impossible: it
-# keeps its own output for the backward pass
-# ([activations.py](../shared/backprop/activations.py)).
+# The true slope is never negative: a sigmoid only rises. The parabola is negative everywhere except between 0 and
+# 1, so a network trained with it would step uphill. `Sigmoid` in this repository makes the mistake impossible: it
+# keeps its own output for the backward pass ([activations.py](../shared/backprop/activations.py)).
 #
 # ### The target that is called an error
 #
-# Slide B4 computes the gradient of a linear neuron correctly: 0.4, 0.8 and 1.2. But the parameter that
-# expects the target is called `error`. A reader who believes the name passes the error, 0.2, where the
-# target, 0.5, is expected:
+# Slide B4 computes the gradient of a linear neuron correctly: 0.4, 0.8 and 1.2.
+#
+# > The parameter that expects the target is called `error`.
+#
+# A reader who believes the name passes the error, 0.2, where the target, 0.5, is expected:
 
 
 # %%
@@ -314,8 +319,8 @@ np.testing.assert_allclose(right, [0.4, 0.8, 1.2])
 np.testing.assert_allclose(wrong, 2.5 * right)
 
 # %% [markdown]
-# Every step would be 2.5 times too long here, and with another target it might go the wrong way. In the
-# suite, the arguments of a loss are `input` and `target`, as in PyTorch. Both mistakes are in the
+# Every step would be 2.5 times as long as it should be, and with another target it might go the wrong way. In
+# this repository, the arguments of a loss are `input` and `target`, as in PyTorch. Both mistakes are in the
 # [errata](../docs/errata.md), with their tests.
 #
 # Slides A9 and B7 show the chain rule on $(x^2 + 1)^3$. Their results, 125 and 300, are right.
@@ -323,8 +328,8 @@ np.testing.assert_allclose(wrong, 2.5 * right)
 # %% [markdown]
 # ## Checking a derivative
 #
-# A wrong derivative raises no error. The network trains, only worse. So check every derivative that you
-# write against a **finite difference**. There are two common ways:
+# A wrong derivative raises no error. The network still trains, only worse. So check every derivative that you
+# write against a **finite difference**. There are two common ones:
 #
 # $$\frac{f(x + h) - f(x)}{h} \qquad\text{or}\qquad \frac{f(x + h) - f(x - h)}{2h}$$
 #
@@ -365,11 +370,11 @@ assert relative_error(1e-5) < 1e-9 < relative_error(1e-12)
 assert relative_error(1e-1) > 1e-3
 
 # %% [markdown]
-# A step near 1e-5 gives nine or ten correct digits in double precision, which no coding mistake survives. In
-# single precision, about three digits would be left, so do such checks with `float64`.
+# A step near 1e-5 gives nine or ten correct digits in double precision, enough to expose any mistake in the
+# code. In single precision, about three digits would be left, so do such checks in `float64`.
 #
-# `check` does this for a layer: for every number in its inputs and parameters. It also compares the layer
-# with the one in this repository that computes the same.
+# `check` does this for every number in the inputs and the parameters of a layer. It also looks for the layer of
+# this repository that computes the same.
 
 # %%
 rng = np.random.default_rng(0)
@@ -381,9 +386,9 @@ assert check(neuron, rng.standard_normal((4, 3))).ok
 #
 # The solutions are in [solutions/lesson_01.py](solutions/lesson_01.py).
 #
-# **1. Predict a number.** Let $g(x) = \sigma(3x - 1)^2$. Draw its graph with four operations, compute the
-# values at $x = 1$ from left to right and the derivatives from right to left. You need
-# $\sigma(2) = 0.8808$. Then compare your result with a central difference.
+# > **1. Predict a number.** Let $g(x) = \sigma(3x - 1)^2$. Draw its graph with four operations. Compute the
+# > values at $x = 1$ from left to right, and the derivatives from right to left. You need
+# > $\sigma(2) = 0.8808$. The cell compares your result with a central difference.
 
 # %%
 prediction = None  # your number
@@ -398,8 +403,8 @@ measured = (g(1 + h) - g(1 - h)) / (2 * h)
 print("not answered yet" if prediction is None else f"you are off by {abs(prediction - measured):.4f}")
 
 # %% [markdown]
-# **2. Write a backward pass.** The derivative of $\tanh(x)$ is $1 - \tanh^2(x)$. Fill in `backward`, and
-# run the check until everything agrees.
+# > **2. Write a backward pass.** The derivative of $\tanh(x)$ is $1 - \tanh^2(x)$. Fill in `backward`, and
+# > run the check until everything agrees.
 
 
 # %%
@@ -416,8 +421,8 @@ class MyTanh:
 print(check(MyTanh(), rng.standard_normal((4, 3))))
 
 # %% [markdown]
-# **3. Find the mistake.** The forward pass of this neuron is right; its backward pass is not. Read what the
-# check says, then repair the line.
+# > **3. Find the mistake.** The forward pass of this neuron is right; its backward pass is not. All three gradients
+# > are wrong: which line do they share? Repair it.
 
 
 # %%
@@ -443,7 +448,7 @@ assert not result.ok
 # %% [markdown]
 # ## What to remember
 #
-# - A derivative says by how many times as much the result changes as the input.
+# - A derivative says how many times as much the result changes as the input does.
 # - Along a path, multiply; where paths meet, add.
 # - The forward pass keeps the values that the backward pass needs.
 # - The sigmoid's derivative is $a (1 - a)$, where $a$ is its **output**.

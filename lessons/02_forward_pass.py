@@ -134,8 +134,8 @@ np.testing.assert_allclose(output, [[0.6997]], atol=5e-5)
 
 # %% [markdown]
 # All weights of deck A lie between 0 and 1. With positive inputs, every sum is then positive, every sigmoid
-# is above 0.5, and so is the output, whatever the weights are. The target of slide A3 is 0.3. A network that
-# starts like this has to unlearn first. Usual initial weights are centered at zero.
+# is above 0.5, and so is the output, whatever the weights are. The target of slide A3 is 0.3, so the network
+# starts on the wrong side. Initial weights are usually centered at zero.
 
 # %%
 draws = [rng.uniform(size=(2, 3)) for _ in range(1000)]
@@ -147,8 +147,8 @@ assert min(outputs) > 0.5
 # ## Four examples at once
 #
 # Decks C and D send all four rows of XOR through the network in one call. Nothing changes but the number of
-# rows. Each row goes its own way, and the bias is added to every row. Here is C's network: two inputs, four
-# hidden neurons, one output, normal weights and biases of zero.
+# rows. No row affects another, and the bias is added to each. Here is C's network: two inputs, four
+# hidden neurons, one output, normally distributed weights and biases of zero.
 
 # %%
 inputs = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
@@ -175,10 +175,10 @@ for layer, what in zip(
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# The first axis is always the examples. When code fails, print the shapes along the way; most mistakes in a
-# forward pass are visible there.
+# The first axis is always that of the examples. When code fails, print the shapes along the way: most mistakes
+# in a forward pass show up there.
 #
-# The first row shows something else. Its inputs are 0, so with biases of 0 each sum is 0, and all its hidden
+# The first example shows something else. Its inputs are 0, so with biases of 0 each sum is 0, and all hidden
 # neurons give exactly 0.5, whatever the weights are. Only biases can change that.
 
 # %% tags=["page"]
@@ -191,9 +191,12 @@ np.testing.assert_allclose(hidden_of_zero, 0.5)
 # ### A layer without a bias
 #
 # The networks of A1 and B1 have no biases. XOR can be learned without them, but other simple tasks
-# cannot. Take one input and ask for 1, 0, 1 at -1, 0, 1. A sum of sigmoids without biases is symmetric: what
-# it adds at 1 it takes away at -1, so the two logits always add up to the same number. The best loss is
-# 0.2222, from an output of 2/3 everywhere.
+# cannot. Take one input and ask for 1, 0, 1 at -1, 0, 1. A sum of sigmoids without biases is symmetric: as far
+# as it rises from 0 to 1, it falls from 0 to -1.
+#
+# > Without biases, the output cannot be high on both sides and low in the middle.
+#
+# The best loss is 0.2222, from an output of 2/3 everywhere.
 
 # %%
 points, wanted = np.array([[-1.0], [0.0], [1.0]]), np.array([[1.0], [0.0], [1.0]])
@@ -222,8 +225,12 @@ assert with_bias < 0.001
 # ### A constant input and a bias
 #
 # Deck D does the opposite. Its inputs have a third column that is always 1, and its layers have biases as
-# well. A weight on a constant input **is** a bias: both add the same number to every example, and both get the
-# same gradient. One of them is redundant. It does no harm, except that the bias learns twice as fast.
+# well.
+#
+# > A weight on a constant input **is** a bias: both add the same number to every example, and both get the
+# > same gradient.
+#
+# One of them is redundant. That does no harm, except that the bias learns twice as fast.
 
 # %%
 constant = np.hstack([inputs, np.ones((4, 1))])
@@ -238,7 +245,9 @@ np.testing.assert_allclose(layer.grads["weight"][:, 2], layer.grads["bias"])
 # ### Not a mistake: the sigmoid that overflows
 #
 # The decks' sigmoid, `1 / (1 + np.exp(-x))`, prints a warning for large negative numbers, because the
-# exponential overflows. The value is right all the same: 1 divided by infinity is 0.
+# exponential overflows.
+#
+# > The value is right despite the overflow: 1 divided by infinity is 0.
 
 # %%
 with np.errstate(over="ignore"):
@@ -254,8 +263,8 @@ with np.errstate(over="ignore"):
 #
 # The solutions are in [solutions/lesson_02.py](solutions/lesson_02.py).
 #
-# **1. Predict a number.** The network of slide A12 has 784 inputs, layers of 128 and 64 neurons, and 10 outputs.
-# How many weights and biases does it have? Count each layer, then let the code count.
+# > **1. Predict a number.** The network of slide A12 has 784 inputs, layers of 128 and 64 neurons, and 10 outputs.
+# > How many weights and biases does it have? Count each layer, then let the code count.
 
 # %%
 prediction = None  # your number
@@ -264,7 +273,7 @@ count = sum(value.size for layer in layers for value in layer.params.values())
 print("not answered yet" if prediction is None else f"right: {prediction == count}")
 
 # %% [markdown]
-# **2. Write a forward pass.** Fill in a layer with a tanh, for a matrix with a column for each neuron.
+# > **2. Write a forward pass.** Fill in a layer with a tanh. Its matrix has a column for each neuron.
 
 
 # %%
@@ -274,15 +283,12 @@ def tanh_layer(x, W, b):
 
 
 result = tanh_layer(inputs, np.ones((2, 3)), np.zeros(3))
-print(
-    "not written yet"
-    if result is None
-    else f"right: {np.allclose(result, np.tanh(inputs @ np.ones((2, 3))))}"
-)
+right = np.tanh(inputs @ np.ones((2, 3)))
+print("not written yet" if result is None else f"right: {np.allclose(result, right)}")
 
 # %% [markdown]
-# **3. Find the mistake.** This layer has three neurons and a bias for each. It gives the right result for
-# one example and a wrong one for three, without an error. Why?
+# > **3. Find the mistake.** This layer has three neurons and a bias for each. It gives the right result for
+# > one example and a wrong one for three, without an error. Why?
 
 
 # %%
@@ -302,5 +308,5 @@ assert not np.allclose(layer_with_mistake(three, W, b), three @ W + b)
 # - A layer: $y = f(x W + b)$, with a row of $x$ for each example.
 # - Without an activation function, a deep network is a single linear layer.
 # - PyTorch keeps a row of weights for each neuron, Keras a column.
-# - Biases are not optional: without them a network cannot move its output at $x = 0$.
+# - Use biases: without one, the sum of a neuron is 0 at $x = 0$, whatever its weights are.
 # - Print the shapes.

@@ -40,8 +40,8 @@ np.testing.assert_allclose(loss.backward(), 2 * (predicted - actual) / 3)
 # ## The cross-entropy
 #
 # If the output is the **probability** $p$ of class 1, there is a better question than how far it is from the
-# target: how surprised are we by what happened? The surprise is $-\log$ of the probability that was given to
-# it. An event with probability 1 is no surprise; one with probability 0 would be an infinite one.
+# target: how surprised are we by what happened? The surprise is $-\log$ of the probability that we gave to
+# it. An event with probability 1 is no surprise; one with probability 0 would be an infinite surprise.
 #
 # $$L = -\frac{1}{N} \sum_n \bigl( t_n \log p_n + (1 - t_n) \log (1 - p_n) \bigr)$$
 #
@@ -54,7 +54,7 @@ assert abs(entropy - 0.3122) < 5e-5
 
 # %% [markdown]
 # In the picture, the target is 1. The squared error of the worst possible prediction is only 1. The
-# cross-entropy has no upper bound: it punishes a network that is sure and wrong.
+# cross-entropy has no upper bound: it punishes a network that is confident and wrong.
 
 # %% tags=["fold"]
 p = np.linspace(0.005, 1, 200)
@@ -80,11 +80,11 @@ Image(
 #
 # In the second, the slope of the sigmoid cancels. This is the first reason to combine sigmoid and loss:
 #
-# > With the cross-entropy, the gradient is the error itself. With the squared error, a neuron that is sure and
-# > wrong hardly learns.
+# > With the cross-entropy, the gradient is the error itself. With the squared error, a neuron that is confident
+# > and wrong hardly learns.
 #
-# Take a target of 1 and a logit of -5. The output, 0.0067, could not be much worse. The cross-entropy has a gradient
-# of -0.9933, the squared error only -0.0132: 75 times less.
+# Take a target of 1 and a logit of -5. The output, 0.0067, could hardly be worse. The cross-entropy has a gradient
+# of -0.9933, the squared error one of only -0.0132, which is 75 times smaller.
 
 # %% tab="by hand"
 z, target = np.array([[-5.0]]), np.array([[1.0]])
@@ -171,7 +171,7 @@ np.testing.assert_allclose(gradient, probabilities - [[0, 1, 0]])
 assert abs(gradient.sum()) < 1e-12
 
 # %% [markdown]
-# The gradient sums to 0: what is added to the right class is taken from the others.
+# The gradient sums to 0: what a step adds to the right logit, it takes from the others.
 
 # %% [markdown]
 # ## What the decks get wrong
@@ -180,8 +180,12 @@ assert abs(gradient.sum()) < 1e-12
 #
 # Slide C5 computes the cross-entropy from probabilities. For an output of exactly 1, which is what a logit of
 # 40 gives, it returns NaN if the answer was right and infinity if it was wrong. Slide B3 adds $10^{-15}$ inside
-# both logarithms to prevent this. Now nothing fails, but the numbers are wrong: the loss of a right answer
-# is negative, -1.1e-15, and that of a wrong answer cannot exceed 34.54, whatever the logit.
+# both logarithms to prevent this.
+#
+# > With $10^{-15}$ inside the logarithms, nothing fails, but the numbers are wrong.
+#
+# The loss of a right answer is negative, -1.1e-15, and that of a wrong answer cannot exceed 34.54, whatever the
+# logit.
 
 
 # %%
@@ -194,11 +198,7 @@ certain = 1.0
 print("C5: right", cross_entropy(certain, 1), " wrong", cross_entropy(certain, 0))
 capped = cross_entropy(certain, 0, 1e-15)
 print("B3: right", cross_entropy(certain, 1, 1e-15), " wrong", capped.round(2))
-print(
-    "with logits 40 and 100:",
-    entropy.forward(np.array([40.0]), zero),
-    entropy.forward(np.array([100.0]), zero),
-)
+print("with logits 40 and 100:", *(entropy.forward(np.array([logit]), zero) for logit in (40.0, 100.0)))
 assert np.isnan(cross_entropy(certain, 1))
 assert np.isinf(cross_entropy(certain, 0))
 assert abs(cross_entropy(certain, 1, 1e-15) + 1.1e-15) < 0.05e-15
@@ -210,8 +210,11 @@ assert abs(capped - 34.54) < 0.005
 # ### Labels that are not 0 and 1
 #
 # Slide B12 uses the binary cross-entropy with the labels of its data set, which are 1 and 2. The formula
-# accepts any number. But with a target of 2, a larger logit is always better, and the loss has no lower
-# bound: it is about -10 at a logit of 10, -100 at 100 and -1000 at 1000. The network learns to push the logit up
+# accepts any number.
+#
+# > With a target of 2, a larger logit is always better, and the loss has no lower bound.
+#
+# It is about -10 at a logit of 10, -100 at 100 and -1000 at 1000. The network learns to push the logit up
 # for every review.
 
 # %%
@@ -221,12 +224,15 @@ for logit in (10.0, 100.0, 1000.0):
     np.testing.assert_allclose(value, -logit, rtol=1e-4)
 
 # %% [markdown]
-# A loss below zero is a sign that the labels do not fit it.
+# A negative loss is a sign that the labels do not fit it.
 #
-# ### Twice the same, without harm
+# ### Not a mistake: a second log-softmax
 #
-# The network of slide B11 ends with a log-softmax, and its loss applies another one. The second has no
-# effect: the probabilities already sum to 1, so the logarithm of their sum is 0. Loss and gradient stay the same.
+# The network of slide B11 ends with a log-softmax, and its loss applies another one.
+#
+# > A second log-softmax has no effect: the probabilities already sum to 1, so the logarithm of their sum is 0.
+#
+# Loss and gradient stay the same.
 
 # %%
 log_p = scores - np.log(np.exp(scores).sum())
@@ -244,9 +250,9 @@ print("log-softmax twice is log-softmax once")
 #
 # The solutions are in [solutions/lesson_03.py](solutions/lesson_03.py).
 #
-# **1. Predict a number.** A network for ten digits has not learned anything yet, and gives each class the
-# same probability. What is its cross-entropy? This is the first number to look at in any training: if it
-# is much larger, the initial weights are wrong.
+# > **1. Predict a number.** A network for ten digits has not learned anything yet, and gives each class the
+# > same probability. What is its cross-entropy? Compare the first loss of any training run with this number: if it
+# > is much larger, the initial weights are too large.
 
 # %%
 prediction = None  # your number
@@ -254,9 +260,9 @@ start = CrossEntropyLoss().forward(np.zeros((5, 10)), np.arange(5))
 print("not answered yet" if prediction is None else f"you are off by {abs(prediction - start):.4f}")
 
 # %% [markdown]
-# **2. Write a backward pass.** The Huber loss is the square for small errors and grows linearly for large
-# ones, so that outliers count less. Per number, with $e = x - t$, it is $e^2 / 2$ where $|e| \le 1$ and
-# $|e| - 1/2$ elsewhere.
+# > **2. Write a backward pass.** The Huber loss is quadratic for small errors and linear for large
+# > ones, so that outliers count less. With $e = x - t$, each number contributes $e^2 / 2$ where $|e| \le 1$ and
+# > $|e| - 1/2$ elsewhere, and the loss is their mean.
 
 
 # %%
@@ -275,7 +281,7 @@ rng = np.random.default_rng(0)
 print(check(Huber(), rng.normal(size=(4, 3)), rng.normal(size=(4, 3))))
 
 # %% [markdown]
-# **3. Find the mistake.** This is meant to be the mean of the binary cross-entropy, with its gradient $p - t$.
+# > **3. Find the mistake.** This is meant to be the mean of the binary cross-entropy, with its gradient $p - t$.
 
 
 # %%
@@ -298,4 +304,4 @@ assert not result.ok
 # - Squared error for numbers, cross-entropy for probabilities.
 # - Give the loss logits. Then the gradient is $p - t$, and nothing overflows.
 # - No small constants inside a logarithm: they hide the problem and stop the learning.
-# - A loss of `log(classes)` at the start is right; a negative one never is.
+# - A cross-entropy starts near `log(classes)`, and is never negative.

@@ -4,8 +4,7 @@
 # > One example goes through a small network, and every number on the way back is computed three times: by
 # > hand, by PyTorch and by TensorFlow.
 #
-# At the end all of them agree to twelve digits, and there is nothing left that a framework does and you could
-# not.
+# At the end all of them agree to twelve digits, and a framework does nothing that you could not do yourself.
 #
 # You need the chain rule and the derivative of the sigmoid ([lesson 1](01_one_neuron.ipynb)). Reading takes
 # about twenty minutes.
@@ -23,7 +22,7 @@ from tools.check import check
 #
 # The network has two inputs, three hidden neurons and one output, all with sigmoids. The input (0.1, 0.2) and
 # the target 0.3 are those of deck A. The deck draws random weights; here they are fixed, so that you can
-# follow with a calculator.
+# follow along with a calculator.
 
 # %%
 x, target = np.array([[0.1, 0.2]]), np.array([[0.3]])
@@ -40,16 +39,16 @@ def sigmoid(z):
 # %% [markdown]
 # ## Two rules for a linear layer
 #
-# A linear layer computes one sum per output: $y_j = \sum_i W_{ji} x_i + b_j$. Suppose that somebody tells
-# us how the loss reacts to each output, $\mathit{dy}_j = \partial L / \partial y_j$. What does it say about
-# weights and inputs?
+# A linear layer computes one sum per output: $y_j = \sum_i W_{ji} x_i + b_j$. Suppose that we already know
+# how the loss reacts to each output, $\mathit{dy}_j = \partial L / \partial y_j$. What does that say about the
+# weights and the inputs?
 #
-# The weight $W_{ji}$ touches one output only, and there it is multiplied by $x_i$. One path, one product:
+# The weight $W_{ji}$ affects only one output, and there it is multiplied by $x_i$. One path, one product:
 #
 # $$\frac{\partial L}{\partial W_{ji}} = \mathit{dy}_j \, x_i \qquad
 # \frac{\partial L}{\partial b_j} = \mathit{dy}_j$$
 #
-# The input $x_i$ touches every output. All paths meet in it, so their contributions add up:
+# The input $x_i$ affects every output. All paths meet in it, so their contributions add up:
 #
 # $$\frac{\partial L}{\partial x_i} = \sum_j \mathit{dy}_j \, W_{ji}$$
 #
@@ -153,7 +152,7 @@ print(f"output {float(f['a2'][0, 0]):.4f}, loss {float(f['loss']):.4f}")
 
 # %% tags=["fold"]
 def cell(value):
-    return " &nbsp; ".join(f"{number:.5f}" for number in np.ravel(value)).replace("-", "−")
+    return ", ".join(f"{number:.5f}" for number in np.ravel(value)).replace("-", "−")
 
 
 rows = ["| quantity | by hand | PyTorch | TensorFlow |", "| --- | --- | --- | --- |"]
@@ -220,9 +219,9 @@ Image(charts.png(chart), alt="The network with the activation of each neuron and
 # %% [markdown]
 # ## The same with layers
 #
-# Nobody writes these lines for every network. A layer keeps what its backward pass needs, and a network calls
-# its layers in reverse. This is the whole of `Sequential.backward` in
-# [module.py](../shared/backprop/module.py), without its last line, which collects the gradients:
+# Nobody writes these lines for every network. A layer keeps what its backward pass needs, and a network calls its
+# layers in reverse order. This is the whole of `Sequential.backward` in [module.py](../shared/backprop/module.py),
+# except that it also collects the gradients:
 #
 # ```python
 # for layer in reversed(self.children.values()):
@@ -271,8 +270,12 @@ print(f"their mean is that of the batch: {batch[0, 0]:.4f}")
 # ### Two signs that must not be mixed
 #
 # Slides A4 to A7 compute the error as target minus output and **add** the update. C3 and D5 compute output
-# minus target and **subtract** it. Both are right. A reader who takes the error from one deck and the update
-# from another climbs instead of descending. Take one sigmoid neuron with weight 0, input 1 and target 1:
+# minus target and **subtract** it.
+#
+# > Both conventions are right. A reader who takes the error from one deck and the update from the other climbs
+# > instead of descending.
+#
+# Take one sigmoid neuron with weight 0, input 1 and target 1:
 
 
 # %%
@@ -297,16 +300,19 @@ assert mixed < 0.03
 #
 # ### The factor 2/N
 #
-# Decks A and D call their loss the mean squared error, but their first gradient is only $a_2 - t$. The factor
-# $2/N$ is missing; they minimize half of the sum of squares. For the four examples of XOR, each step is 2
-# times as long as the stated learning rate says. For a single example it is 0.5 times as long.
+# Decks A and D call their loss the mean squared error, but their first gradient is only $a_2 - t$.
+#
+# > The factor $2/N$ is missing: these decks minimize half of the sum of squares.
+#
+# For the four examples of XOR, each step is 2 times as long as the stated learning rate says. For a single example
+# it is 0.5 times as long.
 
 # %%
 for rows in (4, 1):
     a = network.forward(inputs[:rows])
     criterion.forward(a, targets[:rows])
     ratio = (a - targets[:rows]) / criterion.backward()
-    print(f"{rows} examples: {ratio[0, 0]:.1f} times the gradient")
+    print(f"N = {rows}: {ratio[0, 0]:.1f} times the gradient")
     np.testing.assert_allclose(ratio, {4: 2, 1: 0.5}[rows])
 
 # %% [markdown]
@@ -315,9 +321,12 @@ for rows in (4, 1):
 #
 # ### One loss printed, another minimized
 #
-# Slide C3 starts with `y_pred - y` as the gradient of the output's **input** $z_2$. That is correct for
-# the cross-entropy, whose derivative cancels the sigmoid's. But slide C7 prints the mean squared error. The
-# two differ by $1 / (2 a (1 - a))$: by 2 at an output of 0.5, and by 50.5 at an output of 0.99.
+# Slide C3 starts with `y_pred - y` as the gradient of the output's **input** $z_2$.
+#
+# > `y_pred - y` is right for the cross-entropy, whose derivative cancels the sigmoid's. But slide C7 prints the
+# > mean squared error.
+#
+# The two gradients differ by a factor of $1 / (2 a (1 - a))$: 2 at an output of 0.5, and 50.5 at an output of 0.99.
 
 # %%
 logits, labels = np.array([[0.0], [4.59512]]), np.zeros((2, 1))
@@ -337,8 +346,9 @@ np.testing.assert_allclose(ratios.ravel(), [2, 50.5], rtol=1e-3)
 # ### A network that reads its own output
 #
 # Slide B5 needs the hidden layer's output. It calls the whole network instead, and then calls the network
-# again on the result. With 3 inputs and 2 outputs that fails at once. If all layers have the same size, no
-# error is raised, and the gradient is wrong by more than half of its length:
+# again on the result. With 3 inputs and 2 outputs that fails at once.
+#
+# > If all layers have the same size, no error is raised, and the gradient is off by more than half of its length.
 
 
 # %%
@@ -369,7 +379,7 @@ print(f"3-3-3: wrong by {share:.2f} of its length, and no error")
 assert abs(share - 0.62) < 0.006
 
 # %% [markdown]
-# Slide C3 has a mistake of another kind: its backward pass is a function outside of the class, so calling it
+# Slide C3 has a mistake of another kind: its backward pass is a function outside the class, so calling it
 # as a method raises an AttributeError. The [errata](../docs/errata.md) list all of these with their tests.
 
 # %% [markdown]
@@ -377,8 +387,8 @@ assert abs(share - 0.62) < 0.006
 #
 # The solutions are in [solutions/lesson_04.py](solutions/lesson_04.py).
 #
-# **1. Write a backward pass.** Fill in `backward` for a linear layer whose matrix has a **column** per
-# output, as in the decks and in Keras. Derive it from the two rules, and let the shapes help you.
+# > **1. Write a backward pass.** Fill in `backward` for a linear layer whose matrix has a **column** per
+# > output, as in the decks and in Keras. Derive it from the two rules, and let the shapes help you.
 
 
 # %%
@@ -399,8 +409,8 @@ class MyLinear:
 print(check(MyLinear(), np.random.default_rng(0).normal(size=(4, 3))))
 
 # %% [markdown]
-# **2. Find the mistake.** This network updates its weights inside of `backward`, like slides A7, B5 and C3.
-# It learns, but one gradient is not the right one. Which line is in the wrong place?
+# > **2. Find the mistake.** This network updates its weights inside `backward`, like slides A7, B5 and C3.
+# > It learns, but two gradients are wrong. Which line is in the wrong place?
 
 
 # %%
@@ -427,8 +437,8 @@ print(result)
 assert not result.ok
 
 # %% [markdown]
-# **3. Predict a number.** The batch of four examples above is repeated, so that each example occurs twice.
-# By which factor does `dW1` change if the loss is a mean, and by which if it is a sum? Then try it.
+# > **3. Predict a number.** The batch of four examples above is repeated, so that each example occurs twice.
+# > By what factor does `dW1` change if the loss is a mean, and if it is a sum? Then try it.
 
 # %% [markdown]
 # ## What to remember

@@ -3,9 +3,9 @@
 #
 # > The gradient says which way is up. An optimizer decides how far to go the other way.
 #
-# Backpropagation ends with a gradient for every weight. This lesson is about what happens next: a step, its
-# length, and four ways to choose it better. You need to know what a gradient is
-# ([lesson 1](01_one_neuron.ipynb)). Reading takes about twenty minutes.
+# Backpropagation ends with a gradient for every weight. This lesson is about what happens next: a step, its length,
+# and four ways to choose it better. You need to know what a gradient is ([lesson 1](01_one_neuron.ipynb)). Reading
+# takes about twenty minutes.
 
 # %% tags=["page"]
 import numpy as np
@@ -55,7 +55,7 @@ np.testing.assert_allclose(w.numpy(), params["w"])
 # %% [markdown]
 # ## Descent on a parabola
 #
-# Slide A10 looks for the minimum of $x^2 + 5$. It starts at 10, and takes 100 steps with a learning rate of 0.1.
+# Slide A10 looks for the minimum of $x^2 + 5$. It starts at 10 and takes 100 steps with a learning rate of 0.1.
 # The gradient is $2x$, so each step multiplies $x$ by $1 - 2 \eta = 0.8$:
 #
 # $$x \leftarrow x - \eta \cdot 2x = (1 - 2 \eta) \, x$$
@@ -75,9 +75,9 @@ print(f"after 100 steps: {descend(0.1, 100)[-1]:.3g}")
 np.testing.assert_allclose(descend(0.1, 100)[-1], 2.04e-9, rtol=2e-3)
 
 # %% [markdown]
-# The factor $1 - 2 \eta$ tells everything about the learning rate. Between 0 and 1 the path creeps towards the
-# minimum from one side. Between -1 and 0, for rates from 0.5 to 1, it jumps across and still arrives. Beyond
-# a rate of 1 the steps grow, and the descent **diverges**.
+# The factor $1 - 2 \eta$ decides what happens. Between 0 and 1, the path creeps toward the minimum from one
+# side. Between -1 and 0, for rates from 0.5 to 1, it jumps across and still arrives. Above a rate of 1, the
+# steps grow, and the descent **diverges**.
 
 # %% tags=["fold"]
 chart = charts.figure(size=(10, 5.2))
@@ -100,8 +100,8 @@ assert abs(descend(1.03, 20)[-1]) > 10
 # %% [markdown]
 # ## Three learning rates
 #
-# Slide B9 does the same for $x^2 + x$, whose minimum is at -0.5, from 5, in 100 steps. With a rate of 0.1 it
-# arrives. With 0.01 it has only reached 0.2294, and with 0.001 it is still at 4.0021.
+# Slide B9 does the same for $x^2 + x$, whose minimum is at -0.5. It starts at 5 and takes 100 steps. With a rate of
+# 0.1 it arrives. With 0.01 it has only reached 0.2294, and with 0.001 it is still at 4.0021.
 
 
 # %%
@@ -122,7 +122,7 @@ np.testing.assert_allclose(ends, [-0.5, 0.2294, 4.0021], atol=5e-5)
 #
 # $$v \leftarrow \mu v + g \qquad w \leftarrow w - \eta v$$
 #
-# With a constant gradient, $v$ grows to $g / (1 - \mu)$. At $\mu = 0.9$ the steps become ten times as long.
+# With a constant gradient, $v$ approaches $g / (1 - \mu)$. At $\mu = 0.9$ the steps become ten times as long.
 
 
 # %%
@@ -143,7 +143,7 @@ def start():
 
 
 # %% [markdown]
-# This valley is 30 times as steep across as it is along. From the same start, with the same learning rate:
+# Across, this valley is curved 30 times as strongly as along. From the same start, with the same learning rate:
 
 # %%
 plain, heavy = start(), start()
@@ -164,7 +164,7 @@ assert near < far / 100
 # w \leftarrow w - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}$$
 #
 # The two divisions correct the start, where $m$ and $v$ are still close to their initial zeros. In the first
-# step they cancel, and every weight moves by the learning rate, whatever its gradient is. Slide B15 takes just
+# step, only the sign of the gradient is left, so every weight moves by the learning rate. Slide B15 takes just
 # this step, with a rate of 0.001:
 
 # %% tab="by hand"
@@ -219,10 +219,12 @@ Image(charts.png(chart), alt="Paths of five optimizers in a narrow valley, and t
 #
 # ### A velocity that stays zero
 #
-# Slide C6 loops over its velocities and writes `velocity = ...` in the loop. That gives the **name** a new
-# value; the list keeps the old array. So each step starts from a velocity of 0, and the momentum has no
-# effect. With a constant gradient of 1, a rate of 0.01 and a momentum of 0.9, ten steps lead to -0.1 instead
-# of -0.4138.
+# Slide C6 loops over its velocities and writes `velocity = ...` in the loop.
+#
+# > `velocity = ...` gives the **name** a new value; the list keeps the old array.
+#
+# So each step starts from a velocity of 0, and the momentum has no effect. With a constant gradient of 1, a rate of
+# 0.01 and a momentum of 0.9, ten steps lead to -0.1 instead of -0.4138.
 
 
 # %%
@@ -247,9 +249,12 @@ assert abs(params["w"][0] + 0.4138) < 5e-5
 # %% [markdown]
 # ### The same mistake in Adam
 #
-# In slide B15 it has a stranger effect. The moments stay 0, but the corrections for the start change with $t$.
-# With a constant gradient, the step should always be one learning rate long. As published, it shrinks to 0.484
-# of it at step 10, and then grows to 3.162 at step 10,000.
+# On slide B15 it has a stranger effect.
+#
+# > The moments stay 0, but the corrections for the start change with $t$.
+#
+# With a constant gradient, the step should always be one learning rate long. As published, it is 0.484 learning
+# rates long at step 10, and 3.162 at step 10,000.
 
 
 # %%
@@ -281,14 +286,17 @@ Image(
 )
 
 # %% [markdown]
-# The slide takes only the first step, where both agree. That is why nobody noticed. Test an optimizer with more than
+# The slide takes only the first step, where both agree, so it does not show. Test an optimizer with more than
 # one step.
 #
 # ### A start that changes
 #
-# Slides A10 and B9 write `vector += step`. For the plain number in the deck this is harmless. If the start is
-# an **array**, it is changed in place, so the caller's start is gone: after 100 steps at a rate of 0.01, a start
-# of 10 has become 1.326, and a second run with another learning rate would begin there.
+# Slides A10 and B9 write `vector += step`. For the plain number in the deck this is harmless.
+#
+# > If the start is an **array**, it is changed in place, so the caller's start is gone.
+#
+# After 100 steps at a rate of 0.01, a start of 10 has become 1.326, and a second run with another learning rate
+# would begin there.
 
 
 # %%
@@ -307,8 +315,9 @@ np.testing.assert_allclose(point, 1.326, rtol=1e-3)
 # ### Stopping when the step is small
 #
 # Slide B9 stops when the step is shorter than 1e-6. But the step is the gradient **times the learning rate**.
-# With a tiny rate, $10^{-8}$, it stops at once, at the start, where the gradient is 11. Compare the gradient with the
-# tolerance, not the step.
+# With a tiny rate, $10^{-8}$, it stops at once, at the start, where the gradient is 11.
+#
+# > Compare the gradient with the tolerance, not the step.
 
 # %%
 tiny_step = 1e-8 * slope(5.0)
@@ -324,8 +333,8 @@ assert tiny_step < 1e-6
 #
 # The solutions are in [solutions/lesson_05.py](solutions/lesson_05.py).
 #
-# **1. Predict a number.** From which learning rate on does descent on $3x^2$ diverge? Use the factor by which a step
-# multiplies $x$. Then try a rate just below and one just above.
+# > **1. Predict a number.** From which learning rate on does descent on $3x^2$ diverge? Use the factor by which a
+# > step multiplies $x$. Then try a rate just below and one just above.
 
 
 # %%
@@ -336,7 +345,7 @@ def still_converges(rate):
 print({rate: still_converges(rate) for rate in (0.1, 0.5)})
 
 # %% [markdown]
-# **2. Write an optimizer.** Fill in `step`: momentum, with a velocity that is kept.
+# > **2. Write an optimizer.** Fill in `step`: momentum, with a velocity that is kept.
 
 
 # %%
@@ -355,8 +364,8 @@ for _ in range(10):
 print("right" if abs(mine.w[0] + 0.4138) < 5e-5 else f"w is {mine.w[0]:.4f}")
 
 # %% [markdown]
-# **3. Find the mistake.** This RMSprop works for one weight. With two weights, one of which has large gradients,
-# the other hardly moves. Why?
+# > **3. Find the mistake.** This RMSprop works for one weight. With two weights, if one has large gradients, the
+# > other hardly moves. Why?
 
 
 # %%

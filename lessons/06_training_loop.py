@@ -3,8 +3,8 @@
 #
 # > Forward, loss, backward, step. Repeat until the loss is small.
 #
-# This lesson puts the previous five together. It trains a network on XOR, in three frameworks that take the same
-# steps, and then runs the loops of three decks until it is clear which of them learn. You need
+# This lesson puts the previous five together. It trains a network on XOR in three frameworks, which take the same
+# steps. Then it runs the loops of three decks, and shows which of them learn. You need
 # [lesson 4](04_backward_by_hand.ipynb) and [lesson 5](05_taking_a_step.ipynb). Reading takes about twenty
 # minutes.
 
@@ -119,14 +119,14 @@ Image(charts.png(chart), alt="Three loss curves that coincide: flat at first, th
 # Three curves lie on top of each other. The plateau at the start is typical of XOR: as long as all outputs are
 # near 0.5, the four examples pull in opposite directions.
 #
-# The loop of this repository is these lines and little more
-# ([loop.py](../shared/training/loop.py)): `make train-xor` runs it.
+# The loop of this repository is these lines and little more ([loop.py](../shared/training/loop.py)):
+# `make train-xor` runs it.
 
 # %% [markdown]
 # ## The published losses of deck D
 #
 # Deck D is the only one that prints results: ten losses and four outputs. They can be reproduced to the last
-# digits, with its initial weights and its four rows of data:
+# digit, with its initial weights and its four rows of data:
 
 # %%
 rows = np.array([[0.0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1]])  # its third input is always 1
@@ -156,8 +156,8 @@ np.testing.assert_allclose(d_output.ravel(), [0.07125372, 0.93446125, 0.93473281
 # %% [markdown]
 # ## Three decks, one problem
 #
-# The loops of decks A and C do the same in other words. A has no biases, weights from 0 to 1, and stops after 1,000
-# steps.
+# The loops of decks A and C differ in the details. A has no biases, draws weights from 0 to 1, and stops after
+# 1,000 steps:
 
 
 # %%
@@ -179,7 +179,7 @@ def deck_a(seed, steps, rate=0.1):
 
 
 # %% [markdown]
-# C has normal weights, biases of zero, and uses the gradient of the cross-entropy:
+# C draws normal weights, starts with biases of zero, and uses the gradient of the cross-entropy:
 
 
 # %%
@@ -217,10 +217,13 @@ Image(charts.png(chart), alt="A stops on the plateau at 0.25; C falls first, D a
 #
 # ### Predictions that are guesses
 #
-# Slide A7 calls the outputs after 1,000 steps the final predictions. They are guesses: for ten seeds, every output
-# is within 0.04 of 0.5, and the loss is above 0.235. Always answering 0.5 gives 0.25. Missing biases are **not** the
-# reason. The learning rate and the number of steps are too small: with a rate of 1 and 20,000 steps, the same
-# network gets below 0.001.
+# Slide A7 stops after 1,000 steps, and calls the outputs final predictions.
+#
+# > After 1,000 steps the outputs are guesses: for ten seeds, every one is within 0.04 of 0.5, and the loss is above
+# > 0.235. Always answering 0.5 gives 0.25.
+#
+# Missing biases are **not** the reason. The learning rate and the number of steps are too small: with a rate of 1
+# and 20,000 steps, the same network gets below 0.001.
 
 # %%
 runs = [deck_a(seed, 1000) for seed in range(10)]
@@ -239,8 +242,9 @@ assert longer < 0.001
 #
 # ### Global weights
 #
-# As printed, slide A7 does not run. Its function assigns to weights that are global, so Python takes them for local
-# variables that have no value yet:
+# As printed, slide A7 does not run: its function assigns to global weights.
+#
+# > A variable that a function assigns to is local to it, even if there is a global one. It has no value yet.
 
 # %%
 weights = np.ones(2)
@@ -256,9 +260,9 @@ except UnboundLocalError as error:
     print(type(error).__name__)
 
 # %% [markdown]
-# The usual repair, a `global` statement, causes the next mistake. Slide A8 draws the loss over time by training again.
-# But the weights are still those that A7 has trained, so the curve starts on the plateau, below 0.251. Fresh weights
-# start between 0.253 and 0.343. Draw new weights before a second training.
+# The usual repair, a `global` statement, causes the next mistake. Slide A8 draws the loss over time by training
+# again. But the weights are still those that A7 has trained, so the curve starts on the plateau, below 0.251. Fresh
+# weights start between 0.253 and 0.343. Draw new weights before a second training.
 
 # %%
 starts = [deck_a(seed, 1)[0][0] for seed in range(5)]
@@ -292,7 +296,7 @@ np.testing.assert_allclose(last_change, 1.3e-5, rtol=0.05)
 # %% [markdown]
 # ### A program that cannot run
 #
-# Slide C7 calls a method that slide C3 defines outside of the class, so the program fails at its first step. It would
+# Slide C7 calls a method that slide C3 defines outside the class, so the program fails at its first step. It would
 # also print a line for each of 10,000 steps.
 #
 # > Once its method is attached, C is the only deck that learns XOR at its stated learning rate.
@@ -305,18 +309,18 @@ np.testing.assert_allclose(last_change, 1.3e-5, rtol=0.05)
 #
 # The solutions are in [solutions/lesson_06.py](solutions/lesson_06.py).
 #
-# **1. Predict a number.** A network answers 0.5 to each of the four rows of XOR. What is its mean squared error, and
-# what is its cross-entropy? Compare with the plateaus in the two pictures.
+# > **1. Predict a number.** A network answers 0.5 to each of the four rows of XOR. What is its mean squared error,
+# > and what is its cross-entropy? Compare with the plateaus in the two pictures.
 
 # %%
 prediction = {"squared error": None, "cross-entropy": None}  # your numbers
 guess = np.full((4, 1), 0.5)
 measured = {"squared error": ((guess - targets) ** 2).mean(), "cross-entropy": -np.log(guess).mean()}
 for name, value in prediction.items():
-    print(name, "not answered yet" if value is None else f"is off by {abs(value - measured[name]):.4f}")
+    print(f"{name}:", "not answered yet" if value is None else f"off by {abs(value - measured[name]):.4f}")
 
 # %% [markdown]
-# **2. Write the loop.** Fill in the four lines, and train until the loss is below 0.01.
+# > **2. Write the loop.** Fill in the four lines, and train until the loss is below 0.01.
 
 
 # %%
@@ -333,8 +337,8 @@ losses = fit(network, BCEWithLogitsLoss(), SGD(network.params, lr=0.5, momentum=
 print("not written yet" if not losses else f"the last loss is {losses[-1]:.4f}")
 
 # %% [markdown]
-# **3. Find the mistake.** This loop in PyTorch has plain gradient descent without momentum, and behaves as if the
-# learning rate grew with every step. What is missing?
+# > **3. Find the mistake.** This PyTorch loop is plain gradient descent, and should bring the loss close to 0. But
+# > the output swings around its target and does not settle. What is missing?
 
 # %%
 torch.manual_seed(0)

@@ -13,7 +13,7 @@ def tanh_layer(x, W, b):
 
 
 def layer(x, W, b):
-    """Exercise 3: b[:, None] is a column, so it adds a number per example and not per neuron.
+    """Exercise 3: `b.reshape(-1, 1)` is a column, so it adds a number per example and not per neuron.
 
     With three examples and three neurons the shapes fit either way, and no error is raised.
     """

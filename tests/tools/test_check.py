@@ -1,7 +1,9 @@
 """The check of a layer: it names the mistake, accuses no correct layer, and says what is in the way."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,14 @@ def test_a_learners_mistake_is_named(layer: Layer, mistake: str) -> None:
     ("layer", "problem"),
     [
         (Layer(sigmoid, lambda s, dy: -dy * s.y * (1 - s.y)), "its sign is wrong"),
-        (Layer(sigmoid, lambda s, dy: dy * s.y * (1 - s.y) / 4), "0.25 = 1 / 4 (the examples) times"),
+        (
+            Layer(sigmoid, lambda s, dy: dy * s.y * (1 - s.y) / 4),
+            "it is 0.25 times the right one, 1 / the number of examples\n",
+        ),
+        (
+            Layer(sigmoid, lambda s, dy: dy * s.y * (1 - s.y) * 12),
+            "12 times the right one, the number of elements",
+        ),
         (Layer(lambda s, x: np.maximum(x, 0), lambda s, dy: dy), "a mask is missing"),
         (Layer(sigmoid, lambda s, dy: dy[:, :2]), "dx has shape (4, 2) instead of (4, 3)"),
         (Layer(sigmoid, lambda s, dy: None), "dx is missing"),
@@ -111,6 +120,11 @@ def test_a_learners_mistake_is_named(layer: Layer, mistake: str) -> None:
 )
 def test_a_simple_relation_to_the_right_gradient_is_named(layer: Layer, problem: str) -> None:
     assert problem in repr(check(layer, X))
+
+
+def test_a_relation_is_named_where_some_numbers_have_no_derivative() -> None:
+    layer = Layer(lambda s, x: np.abs(x) + x / 2, lambda s, dy: 3 * dy * (np.sign(s.x) + 0.5))
+    assert "it is 3 times the right one\n" in f"{check(layer, np.round(X))!r}\n"
 
 
 def normalize(self: Any, x: Array) -> Array:
@@ -173,6 +187,11 @@ class Square:
         return 2 * (self.x - self.t)
 
 
+def test_a_gradient_of_zero_may_be_missing() -> None:
+    result = check(Layer(lambda s, x: np.ones(len(x)), lambda s, dy: None), X)
+    assert repr(result) == "Layer: everything agrees"
+
+
 def test_no_correct_layer_is_accused() -> None:
     used = Square()
     used.forward(X, TARGET)
@@ -230,9 +249,20 @@ def test_a_torch_function_and_a_module_are_checked() -> None:
             (y,) = context.saved_tensors
             return dy * (1 - y)
 
+    class Broken(Wrong):
+        @staticmethod
+        def backward(context: Any, dy: Any) -> Any:
+            return dy * context.nothing
+
     assert check(Wrong, X).mistake == "dx of Tanh: a square is missing"
-    result = check(torch.nn.Linear(3, 2), torch.tensor(X))
+    with pytest.raises(
+        LayerFailed, match=r"^Broken.backward raised .*\n  line \d+: return dy \* context.noth"
+    ):
+        check(Broken, X)
+    module = torch.nn.Linear(3, 2)
+    result = check(module, torch.tensor(X))
     assert (result.ok, result.counterpart) == (True, "Linear")
+    assert module.weight.dtype == torch.float32  # only a copy is in float64
 
 
 LAYER = """
@@ -257,6 +287,87 @@ def test_a_file_is_checked(
     (tmp_path / "my_layer.py").write_text(LAYER.format(power))
     assert main([f"file={tmp_path}/my_layer.py:MyTanh"]) == status
     assert line in capsys.readouterr().out
+
+
+def test_a_file_may_import_its_neighbors_and_define_dataclasses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.path", [*sys.path])
+    layer = LAYER.format("**2").replace("class", "@dataclass\nclass").replace("np.tanh", "neighbor")
+    imports = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    (tmp_path / "dataclass_layer.py").write_text(f"{imports}from beside_it import neighbor\n{layer}")
+    (tmp_path / "beside_it.py").write_text("from numpy import tanh as neighbor\n")
+    assert main([f"file={tmp_path}/dataclass_layer.py:MyTanh"]) == 0
+    assert "MyTanh: everything agrees" in capsys.readouterr().out
+
+
+MATMUL = "matmul: Input operand 1 has a mismatch in its core dimension 0"
+TRIED = "  inputs tried: 4,3; 4,2; 2,3,6,6; 2,1,6,6; 4,5,3; 4,3+4,3; input=SHAPE gives another\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        # backward fails: another input is no help
+        (
+            "**2",
+            "**two",
+            "MyTanh.backward raised NameError: name 'two' is not defined\n"
+            "  line 10: return dy * (1 - self.y**two)\n",
+        ),
+        (
+            "np.tanh(x)",
+            "np.tanh(x @ np.ones((7, 7)))",
+            f"MyTanh.forward raised ValueError: {MATMUL}, *\n"
+            f"  line 6: self.y = np.tanh(x @ np.ones((7, 7)))\n{TRIED}",
+        ),
+        # forward takes two inputs: not the complaint that there is only one
+        (
+            "forward(self, x):",
+            "forward(self, x, t):\n        x = other",
+            f"MyTanh.forward raised NameError: name 'other' is not defined\n  line 6: x = other\n{TRIED}",
+        ),
+        (
+            "return dy",
+            "return np.stack([dy, dy[0]])",
+            "MyTanh.backward raised ValueError: all input arrays must have the same shape\n"
+            "  line 10: return np.stack([dy, dy[0]]) * (1 - self.y**2)\n",
+        ),
+        ("import", "imports", "cannot make MyTanh from my_layer.py: SyntaxError: invalid syntax (*)\n"),
+        (
+            "class",
+            "nothing\nclass",
+            "cannot make MyTanh from my_layer.py: NameError: name 'nothing' is not defined\n"
+            "  line 4: nothing\n",
+        ),
+        (
+            "import numpy",
+            "raise ModuleNotFoundError(name='torch')\nimport numpy",
+            "torch is not installed; run *\n",
+        ),
+        (
+            "import numpy",
+            "import not_there\nimport numpy",
+            "cannot make MyTanh from my_layer.py: ModuleNotFoundError: No module named 'not_there'\n"
+            "  line 2: import not_there\n",
+        ),
+    ],
+    ids=["backward", "shape", "two inputs", "in NumPy", "syntax", "name", "torch", "import"],
+)
+def test_an_error_in_the_file_is_shown_with_its_line(
+    old: str,
+    new: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    Path("my_layer.py").write_text(LAYER.format("**2").replace(old, new))
+    assert main(["file=my_layer.py:MyTanh"]) == 2
+    error = capsys.readouterr().err
+    assert fnmatchcase(error, f"error: {message}".replace("[", "[[]")), error
 
 
 def test_a_wrong_command_is_refused_before_a_framework_is_imported(forks: Forks, tmp_path: Path) -> None:

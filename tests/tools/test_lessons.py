@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ from tests.helpers import ROOT
 from tests.tools.browser import MISSING, Browser, browser
 from tools.check import check
 from tools.gradcheck.__main__ import NAMES
-from tools.lessons.__main__ import main
+from tools.lessons.__main__ import main, write_pages
 from tools.lessons.notebook import LESSONS, execute, read, sources
-from tools.lessons.page import HEADING, anchor, index_page, lesson_page
+from tools.lessons.page import HEADING, anchor
 
 README = (LESSONS / "README.md").read_text()
 SLIDES = [
@@ -158,6 +160,65 @@ def test_an_unknown_lesson_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err.startswith("error: no lesson starts with '99'; choose from 01_one_neuron")
 
 
+def test_pages_link_to_what_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.lessons.__main__.execute", recorded)
+    out = tmp_path / "any" / "folder"
+    out.mkdir(parents=True)
+    (out / "00_removed.ipynb").write_text(nbformat.writes(recorded(sources()[0])))
+    assert links_after("04", out) == set()
+    assert links_after("03", out) == {"03_losses.html", "04_backward_by_hand.html"}
+
+
+def links_after(name: str, out: Path) -> set[str]:
+    """Write a lesson; check every link of every page, and return those to other lessons."""
+    assert main([f"name={name}", f"out={out}"]) == 0
+    found = {
+        (page.stem, link.partition("#")[0])
+        for page in out.glob("*.html")
+        for link in re.findall(r'href="(?!https:|data:|#)([^"]*)"', page.read_text())
+    }
+    for page, link in found:
+        assert (out / link).exists(), f"{page}: {link}"
+    return {link for page, link in found if page != "index" and re.match(r"\d", link)}
+
+
+@pytest.mark.slow
+def test_a_lesson_that_cannot_be_executed_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tools.lessons.notebook.LESSONS", tmp_path)
+    monkeypatch.setattr("tools.lessons.notebook.SECONDS", 2)
+    cells = {
+        "1_raises": "1 / 0",
+        "2_slow": "while True: pass",
+        "3_dies": "import os; os._exit(1)",
+        "4_runs": "1",
+    }
+    for name, cell in cells.items():
+        (tmp_path / f"{name}.py").write_text(f"# %% [markdown]\n# # {name}\n\n# %%\n{cell}\n")
+    assert main([f"out={tmp_path}/pages"]) == 5
+    error = capsys.readouterr().err
+    assert error.startswith("error: 1_raises.py: a cell failed:\nZeroDivisionError")
+    assert error.splitlines()[-3:] == [
+        "error: 2_slow.py: A cell timed out while it was being executed, after 2 seconds.",
+        "error: 3_dies.py: Kernel died",
+        "[4/4] 4_runs",
+    ]
+    assert {path.name for path in (tmp_path / "pages").glob("*.html")} == {"4_runs.html", "index.html"}
+
+
+def test_the_packages_of_the_lessons_are_declared() -> None:
+    """Of what they import, only markdown-it and Pygments come with another package: rich."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = [*project["dependencies"], *project["optional-dependencies"]["dev"], *(requires("rich") or ())]
+    declared = {re.match(r"[\w-]+", line).group().lower() for line in listed}  # type: ignore[union-attr]
+    packages = packages_distributions()
+    text = "\n".join(path.read_text() for path in (ROOT / "tools" / "lessons").glob("*.py"))
+    imported = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)) & packages.keys()
+    assert imported >= {"nbformat", "nbclient"}
+    assert {packages[name][0].lower() for name in imported} <= declared
+
+
 @pytest.mark.slow
 @by_lesson
 def test_a_lesson_runs_and_gives_what_is_recorded(source: Path) -> None:
@@ -173,9 +234,7 @@ def test_a_lesson_runs_and_gives_what_is_recorded(source: Path) -> None:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
-    for source in sources():
-        (folder / f"{source.stem}.html").write_text(lesson_page(recorded(source), None, None))
-    (folder / "index.html").write_text(index_page({source.stem: recorded(source) for source in sources()}))
+    write_pages({source.stem: source.with_suffix(".ipynb") for source in sources()}, folder)
     return folder
 
 
@@ -218,11 +277,15 @@ def test_in_a_browser_a_page_is_whole(source: Path, pages: Path, window: Browser
     assert window.run("return arguments[0].filter(one => !document.getElementById(one))", links) == []
     window.run("document.getElementById('slides').click()")
     assert window.run("return document.querySelectorAll('section.current').length") == 1
-    sizes = window.run(
-        "return slides.map((one, n) => { show(n); return [one.scrollHeight <= 720 && one.scrollWidth <= 1280,"
-        " parseInt(one.style.fontSize)]; })"
+    shown = window.run(
+        "return slides.map((one, n) => { show(n);"
+        " const boxes = [...one.querySelectorAll('.code, .output')];"
+        " const whole = boxes.every(box => box.scrollWidth <= box.clientWidth);"
+        " return [whole && one.scrollHeight <= 720 && one.scrollWidth <= 1280, parseInt(one.style.fontSize),"
+        " one.innerText]; })"
     )
-    assert [number for number, (fits, size) in enumerate(sizes, 1) if not fits or size < 14] == []
+    assert [number for number, (fits, size, _) in enumerate(shown, 1) if not fits or size < 14] == []
+    assert any("Find the mistake." in text for _, _, text in shown)
     window.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Home', bubbles: true}))")
     assert window.run("return document.querySelector('section.current h1') !== null")
     window.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', bubbles: true}))")

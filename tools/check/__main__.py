@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from shared.errors import ConfigError
+from shared.extras import check_module
 from tools import cli
 from tools.check import Result, check
-from tools.check.observe import LayerFailed
+from tools.check.observe import InputRefused, describe
 
 SHAPES = ("4,3", "4,2", "2,3,6,6", "2,1,6,6", "4,5,3", "4,3+4,3")  # tried if no input is given
 
@@ -39,7 +40,7 @@ def check_file(file: str = "", input: str | None = None) -> int:  # noqa: A002
     if not path or not name.isidentifier():
         raise ConfigError("give the layer as file=my_layer.py:MyLayer")
     layer = load_layer(Path(path), name)
-    result = try_shapes(layer, name) if input is None else check(layer, *random_inputs(input))
+    result = try_shapes(layer) if input is None else check(layer, *random_inputs(input))
     print(result)
     return 0 if result.ok else cli.FAILED_CHECK
 
@@ -52,13 +53,16 @@ def load_layer(path: Path, name: str) -> Any:
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, for the modules beside it
+    sys.modules.setdefault(spec.name, module)  # a dataclass looks up its module
     try:
         spec.loader.exec_module(module)
         found = getattr(module, name)
         return found() if inspect.isclass(found) and not hasattr(found, "apply") else found
     except Exception as error:
-        why = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"cannot make {name} from {path}: {why}") from error
+        if isinstance(error, ModuleNotFoundError):
+            check_module(error)
+        raise ConfigError(f"cannot make {name} from {path}: {describe(error)}") from error
 
 
 def random_inputs(text: str) -> list[Any]:
@@ -71,18 +75,17 @@ def random_inputs(text: str) -> list[Any]:
         raise ConfigError(f"cannot read input={text}: give a shape such as input=4,3") from error
 
 
-def try_shapes(layer: Any, name: str) -> Result:
+def try_shapes(layer: Any) -> Result:
     """Return the check with the first input that `forward` accepts."""
     problems = []
     for shape in SHAPES:
         try:
             return check(layer, *random_inputs(shape))
-        except LayerFailed as error:
-            problems.append(error)
-    tried = "; ".join(SHAPES)
-    raise ConfigError(
-        f"{name} takes none of the inputs {tried}: give input=SHAPE\n{SHAPES[0]}: {problems[0]}"
-    )
+        except InputRefused as error:
+            problems.append(str(error))
+    # One without a line was raised by the call itself: the number of inputs is wrong.
+    problem = next((one for one in problems if "\n" in one), problems[0])
+    raise ConfigError(f"{problem}\n  inputs tried: {'; '.join(SHAPES)}; input=SHAPE gives another")
 
 
 if __name__ == "__main__":

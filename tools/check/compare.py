@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shared.backprop.module import Array
-from tools.check.counterpart import Counterpart, candidates, same
+from tools.check.counterpart import Counterpart, candidates
 from tools.check.numeric import numeric_gradients
 from tools.check.observe import (
     AGAIN,
@@ -18,12 +18,14 @@ from tools.check.observe import (
     Seen,
     Trial,
     clone,
+    distance,
     flatten,
     in_suite,
     observe,
     outputs_of,
+    same,
 )
-from tools.gradcheck.faults import Fault
+from tools.gradcheck.faults import FAULTS
 
 CLOSE = 1e-5  # allowed relative difference to central differences
 
@@ -54,7 +56,7 @@ class Result:
         return "\n".join(lines)
 
 
-def check(layer: Any, *inputs: Any, like: Any = None, **keywords: Any) -> Result:
+def check(layer: Any, *inputs: Any, **keywords: Any) -> Result:
     """Compare the backward pass of a layer with finite differences, and name the mistake if there is one.
 
     Args:
@@ -62,18 +64,16 @@ def check(layer: Any, *inputs: Any, like: Any = None, **keywords: Any) -> Result
             parameters are `layer.params` with gradients in `layer.grads`, or attributes: W with dW. It
             can also be a torch module or `autograd.Function`, which is then checked in float64.
         inputs: arrays, as for `forward`; keep them small.
-        like: a layer of `shared/backprop` that should compute the same; found by itself if it is None.
         keywords: other arguments of `forward`.
 
     Raises:
         LayerFailed: the layer cannot be checked; the message says why.
     """
-    name = type(layer).__name__
-    if hasattr(layer, "apply") or hasattr(layer, "named_parameters"):
+    if hasattr(layer, "apply"):
         from tools.check.torch_layer import adapt
 
-        name, layer, values = adapt(layer, inputs)
-        inputs = tuple(values)
+        layer, inputs = adapt(layer, inputs)
+    name = type(layer).__name__
     for method in ("forward", "backward"):
         if not callable(getattr(layer, method, None)):
             raise LayerFailed(f"{name} has no method {method}: give an object with forward and backward")
@@ -83,20 +83,20 @@ def check(layer: Any, *inputs: Any, like: Any = None, **keywords: Any) -> Result
     if not same(*(np.asarray(flatten(y)[0]) for y in outputs)):
         raise LayerFailed(f"{name}.forward is random: take a generator with a seed in __init__")
     numeric: Seen = {key: g for key, g in numeric_gradients(layer, trial).items() if key in own}
-    twins, seen = find_counterpart(layer, like, trial, own)
+    twins, seen = find_counterpart(layer, trial, own)
     targets: Seen = numeric | {key: value for key, value in seen.items() if key in own}
     problems = dict(find_problems(own, targets, trial.inputs))
-    certain = like is not None or in_suite(layer)
-    if certain and not seen and twins:
+    if in_suite(layer) and not seen and twins:
         problems["y"] = f"y is not what {twins[0].kind} computes"
     mistake = find_mistake(own, targets, twins, trial) if problems else None
-    good = {key: distance(own[key], numeric[key]) for key in numeric if key not in problems}
+    given = (key for key in numeric if own[key] is not None and key not in problems)
+    good = {key: distance(own[key], numeric[key]) for key in given}
     return Result(name, good, twins[0].kind if seen else None, list(problems.values()), mistake)
 
 
-def find_counterpart(layer: Any, like: Any, trial: Trial, own: Seen) -> tuple[list[Counterpart], Seen]:
+def find_counterpart(layer: Any, trial: Trial, own: Seen) -> tuple[list[Counterpart], Seen]:
     """Return the layer that computes the same y and what it shows; all candidates if none does."""
-    known = [Counterpart(like)] if like is not None else list(candidates(layer, trial.inputs))
+    known = list(candidates(layer, trial.inputs))
     for one in known:
         seen = one.observe(None, trial)
         if seen is not None and same(own["y"], seen["y"]):
@@ -128,34 +128,25 @@ def find_problems(own: Seen, targets: Seen, inputs: Sequence[Any]) -> Iterator[t
             yield key, key
 
 
-def distance(given: Array | None, target: Array | None) -> float:
-    """Return max |given - target| / max |target|, without the numbers where there is no derivative."""
-    if given is None or target is None or given.shape != target.shape:
-        return np.inf
-    known = ~np.isnan(target)
-    size = np.abs(target[known]).max(initial=0)
-    far = float(np.abs(given[known] - target[known]).max(initial=0))
-    return far / size if size > CLOSE else far
-
-
 def pattern(given: Array, target: Array, inputs: Sequence[Any]) -> str:
     """Return how a wrong gradient is related to the right one, if the relation is simple."""
-    size = np.abs(target).max(initial=0)
     if not np.abs(given).max(initial=0):
         return "; all of it is 0"
     if given.ndim == 2 and given.shape[0] == given.shape[1] and same(given.T, target):
         return "; it is transposed"
+    known = ~np.isnan(target)
+    given, target = given[known], target[known]
     factor = float((given * target).sum() / max((target * target).sum(), 1e-300))
     if target.size > 1 and same(given, factor * target):
-        counts = {len(inputs[0]): "examples", inputs[0].size: "numbers in x"} if inputs[0].ndim else {}
-        known = [f" = 1 / {n} (the {what})" for n, what in counts.items() if abs(factor * n - 1) < CLOSE]
-        known += [f" = the {what}" for n, what in counts.items() if abs(factor / n - 1) < CLOSE]
-        return (
-            "; its sign is wrong"
-            if abs(factor + 1) < CLOSE
-            else f"; it is {factor:.4g}{''.join(known[:1])} times the right one"
+        if abs(factor + 1) < CLOSE:
+            return "; its sign is wrong"
+        counts = (
+            {"examples": len(inputs[0]), "elements of the input": inputs[0].size} if inputs[0].ndim else {}
         )
-    agrees = np.abs(given - target) <= CLOSE * size
+        reasons = [f", 1 / the number of {what}" for what, n in counts.items() if abs(factor * n - 1) < CLOSE]
+        reasons += [f", the number of {what}" for what, n in counts.items() if abs(factor - n) < CLOSE * n]
+        return f"; it is {factor:.4g} times the right one{''.join(reasons[:1])}"
+    agrees = np.abs(given - target) <= CLOSE * np.abs(target).max(initial=0)
     if agrees.any() and (target[~agrees] == 0).all():
         return "; it is not 0 where it should be: a mask is missing"
     return ""
@@ -168,7 +159,7 @@ def find_mistake(own: Seen, targets: Seen, twins: Sequence[Counterpart], trial: 
         right = twin.observe(None, trial) or {}
         expected = right | targets if same(own["y"], right.get("y")) else right
         wrong = [key for key, value in expected.items() if key in own and not same(own[key], value)]
-        for fault in twin.faults():
+        for fault in (one for one in FAULTS if one.layer == twin.kind):
             seen = twin.observe(fault, trial)
             if seen is None or not same(own["y"], seen["y"]):
                 continue
@@ -176,9 +167,5 @@ def find_mistake(own: Seen, targets: Seen, twins: Sequence[Counterpart], trial: 
             share = sum(same(own[key], seen[key]) for key in shared) / len(shared)
             explained = sum(same(own[key], seen.get(key)) for key in wrong)
             if 0 < len(wrong) <= 2 * explained and (best is None or share > best[0]):
-                best = share, name_of(fault)
+                best = share, f"{fault.quantity} of {fault.layer}: {fault.mistake}"
     return best[1] if best else None
-
-
-def name_of(fault: Fault) -> str:
-    return f"{fault.quantity} of {fault.layer}: {fault.mistake}"

@@ -12,15 +12,21 @@ import numpy as np
 from shared.backprop.module import Array, Module
 from shared.errors import ConfigError
 
-FOLDER = str(Path(__file__).parent)
+OTHERS = str(Path(__file__).parent), "site-packages"  # whose lines are not the learner's
 GRADIENT_NAMES = ("d{}", "d_{}", "grad_{}", "{}_grad")
 AGAIN, CHANGES = " in the second call", " is modified in place"
 EVALUATION, SINGLE = " in evaluation mode", " is float64 although all inputs are float32"
+SAME = 1e-6  # relative difference between the same numbers computed in two ways
+ZERO = 1e-5  # differences of smaller numbers are not relative to them
 Seen = dict[str, Array | None]  # outputs, gradients and side effects by name; None if one is missing
 
 
 class LayerFailed(ConfigError):
     """The layer cannot be checked, or raised an exception."""
+
+
+class InputRefused(LayerFailed):
+    """`forward` raised an exception: the input may have the wrong shape."""
 
 
 def in_suite(layer: Any) -> bool:
@@ -45,16 +51,13 @@ def own(layer: Any) -> list[tuple[str, Any]]:
 def clone(layer: Any, dtype: Any = np.float64) -> Any:
     """Return a copy whose arrays of floats have the dtype; those that were shared stay shared."""
     layers = [one for _, one in layer.named_modules()] if hasattr(layer, "named_modules") else [layer]
-    arrays = [value for one in layers for _, held in own(one) for value in (held, *values_of(held))]
+    held = [value for one in layers for _, value in own(one)]
+    arrays = [*held, *(value for one in held if isinstance(one, dict) for value in one.values())]
     memo = {id(value): value.astype(dtype) for value in arrays if is_float(value)}
     copied = copy.deepcopy(layer, memo)
     if hasattr(copied, "dtype"):
         copied.dtype = np.dtype(dtype)
     return copied
-
-
-def values_of(value: Any) -> Sequence[Any]:
-    return list(value.values()) if isinstance(value, dict) else ()
 
 
 def flatten(value: Any) -> list[Any]:
@@ -71,14 +74,18 @@ def call(layer: Any, method: str, *arguments: Any, **keywords: Any) -> Any:
     try:
         return getattr(layer, method)(*arguments, **keywords)
     except Exception as error:
-        frames = [
-            one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(FOLDER)
-        ]
-        where = f"\n  line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
-        name = type(layer).__name__
-        raise LayerFailed(f"{name}.{method} raised {type(error).__name__}: {error}{where}") from error
+        kind = InputRefused if method == "forward" else LayerFailed
+        raise kind(f"{type(layer).__name__}.{method} raised {describe(error)}") from error
     finally:
         np.random.set_state(state)
+
+
+def describe(error: Exception) -> str:
+    """Return an exception with the learner's line: the last one that is not of a package."""
+    trace = [one for one in traceback.extract_tb(error.__traceback__) if one.line]
+    trace = [one for one in trace if not any(folder in one.filename for folder in OTHERS)]
+    lines = (f"\n  line {one.lineno}: {one.line}" for one in trace[-1:])
+    return f"{type(error).__name__}: {error}{''.join(lines)}"
 
 
 def outputs_of(layer: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
@@ -90,6 +97,20 @@ def outputs_of(layer: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -
         if not np.isfinite(one).all():
             raise LayerFailed(f"{type(layer).__name__}.forward returned NaN or infinity: try a smaller input")
     return y
+
+
+def distance(given: Array | None, expected: Array | None) -> float:
+    """Return max |given - expected| / max |expected|; NaN in `expected` stands for any number."""
+    if given is None or expected is None or given.shape != expected.shape:
+        return 0.0 if given is expected else np.inf
+    known = ~np.isnan(expected)
+    size = np.abs(expected[known]).max(initial=0)
+    far = float(np.abs(given[known] - expected[known]).max(initial=0))
+    return far / size if size > ZERO else far
+
+
+def same(given: Array | None, expected: Array | None) -> bool:
+    return distance(given, expected) <= SAME
 
 
 class Trial(NamedTuple):

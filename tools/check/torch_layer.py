@@ -1,5 +1,6 @@
 """A torch module or `autograd.Function` as a layer of arrays, so that its backward pass can be checked."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,15 +13,14 @@ class TorchLayer:
     """Runs a module or a Function on float64 tensors."""
 
     def __init__(self, function: Any) -> None:
-        self.module = function if isinstance(function, torch.nn.Module) else None
-        self.call = function.double() if self.module is not None else function.apply
-        named = self.module.named_parameters() if self.module is not None else ()
-        self.params: dict[str, Array] = {name: value.detach().numpy().copy() for name, value in named}
-        self.grads: dict[str, Array | None] = {}
+        self.function, self.params, self.grads = function, dict[str, Array](), dict[str, Array | None]()
+        if isinstance(function, torch.nn.Module):
+            self.function = copy.deepcopy(function).double()
+            self.params = {name: value.detach().numpy() for name, value in self.function.named_parameters()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TorchLayer":
-        copied = TorchLayer.__new__(TorchLayer)
-        copied.module, copied.call, copied.grads = self.module, self.call, {}
+        copied = object.__new__(type(self))
+        copied.function, copied.grads = self.function, {}
         copied.params = {name: value.copy() for name, value in self.params.items()}
         return copied
 
@@ -30,10 +30,10 @@ class TorchLayer:
         self.weights = {name: torch.tensor(value, requires_grad=True) for name, value in self.params.items()}
         torch.manual_seed(0)
         with torch.enable_grad():
-            if self.module is None:
-                self.y = self.call(*self.inputs)
+            if isinstance(self.function, torch.nn.Module):
+                self.y = torch.func.functional_call(self.function, self.weights, tuple(self.inputs))
             else:
-                self.y = torch.func.functional_call(self.module, self.weights, tuple(self.inputs))
+                self.y = self.function.apply(*self.inputs)
         return self.y.detach().numpy().copy()
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
@@ -49,8 +49,8 @@ class TorchLayer:
         return tuple(arrays[: len(self.inputs)])
 
 
-def adapt(layer: Any, inputs: Sequence[Any]) -> tuple[str, TorchLayer, list[Array]]:
-    """Return name, layer and inputs of a module or a Function, as arrays."""
+def adapt(layer: Any, inputs: Sequence[Any]) -> tuple[TorchLayer, tuple[Array, ...]]:
+    """Return a module or a Function as a layer with the same name, and its inputs as arrays."""
     name = layer.__name__ if isinstance(layer, type) else type(layer).__name__
-    arrays = [value.detach().numpy() if isinstance(value, torch.Tensor) else value for value in inputs]
-    return name, TorchLayer(layer), arrays
+    arrays = (value.detach().numpy() if isinstance(value, torch.Tensor) else value for value in inputs)
+    return type(name, (TorchLayer,), {})(layer), tuple(arrays)

@@ -7,8 +7,9 @@
 Exit status: 0 if every cell ran, 5 if one failed.
 """
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,25 +48,30 @@ def build(start: str, out: Path, record: bool) -> int:
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
     with ThreadPoolExecutor(2) as pool:  # each lesson has a process of its own
-        for source, running in [(path, pool.submit(execute, path)) for path in chosen]:
+        running = [(path.stem, pool.submit(execute, path)) for path in chosen]
+        for number, (name, lesson) in enumerate(running, start=1):
             try:
-                notebook = running.result()
+                content = f"{nbformat.writes(lesson.result())}\n".encode()
             except LessonError as error:
                 failed += 1
                 print(f"error: {error}", file=sys.stderr)
                 continue
             for folder in (out, LESSONS) if record else (out,):
-                content = f"{nbformat.writes(notebook)}\n".encode()
-                write_result(folder / f"{source.stem}.ipynb", content)
-            number = names.index(source.stem)
-            before = names[number - 1] if number else None
-            page = lesson_page(notebook, before, ([*names, None])[number + 1])
-            write_result(out / f"{source.stem}.html", page.encode())
-            print(f"[{chosen.index(source) + 1}/{len(chosen)}] {source.stem}", file=sys.stderr)
-    notebooks = {path.stem: nbformat.read(path, 4) for path in sorted(out.glob("[0-9]*.ipynb"))}
-    write_result(out / "index.html", index_page(notebooks).encode())
+                write_result(folder / f"{name}.ipynb", content)
+            print(f"[{number}/{len(chosen)}] {name}", file=sys.stderr)
+    write_pages({name: path for name in names if (path := out / f"{name}.ipynb").is_file()}, out)
     print(f"wrote {out}/index.html: open it in a browser")
     return cli.FAILED_CHECK if failed else 0
+
+
+def write_pages(paths: Mapping[str, Path], out: Path) -> None:
+    """Write the pages of all executed lessons, because each has links to others, and the index."""
+    notebooks = {name: nbformat.read(path, 4) for name, path in paths.items()}
+    for name in notebooks:
+        write_result(
+            out / f"{name}.html", lesson_page(name, notebooks, os.path.relpath(LESSONS, out)).encode()
+        )
+    write_result(out / "index.html", index_page(notebooks).encode())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jupytext
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ METADATA = {
 
 
 class LessonError(Exception):
-    """A cell failed."""
+    """A lesson could not be executed to its end."""
 
 
 def sources() -> list[Path]:
@@ -46,7 +46,7 @@ def execute(source: Path) -> NotebookNode:
     """Return a lesson as an executed notebook, without times and versions.
 
     Raises:
-        LessonError: a cell failed; the message has its traceback.
+        LessonError: a cell failed (the message has its traceback) or took too long, or the kernel died.
     """
     notebook = read(source)
     client = NotebookClient(
@@ -63,5 +63,7 @@ def execute(source: Path) -> NotebookNode:
     except CellExecutionError as error:
         trace = re.sub(r"\x1b\[[\d;]*m", "", str(error.traceback).rpartition("-" * 75)[2])
         raise LessonError(f"{source.name}: a cell failed:{trace}") from error
+    except (CellTimeoutError, RuntimeError) as error:  # RuntimeError: the kernel died, or did not start
+        raise LessonError(f"{source.name}: {str(error).splitlines()[0]}") from error
     notebook.metadata = METADATA
     return notebook

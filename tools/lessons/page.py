@@ -6,7 +6,7 @@ Formulas become MathML, which browsers draw themselves. Each Markdown cell and t
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from string import Template
@@ -27,7 +27,8 @@ HEADING = re.compile(r"^(#{1,3}) (.*)$", re.MULTILINE)
 
 
 def formula(text: str, options: dict[str, Any]) -> str:
-    return str(convert(text.strip(), display="block" if options["display_mode"] else "inline"))
+    found = str(convert(text.strip(), display="block" if options["display_mode"] else "inline"))
+    return found.replace("<mi>log</mi>", '<mo lspace=".17em" rspace=".17em">log</mo>')  # log p, not logp
 
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -40,14 +41,11 @@ def anchor(heading: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Return Markdown as HTML, with links as a page in outputs/lessons/ needs them."""
+    """Return Markdown as HTML, with anchors."""
     tokens = MARKDOWN.parse(text)
     for token, content in pairwise(tokens):
         if token.type == "heading_open":
             token.attrSet("id", anchor(content.content))
-    for link in (child for token in tokens for child in token.children or () if child.type == "link_open"):
-        target = re.sub(r"^(\d\w+)\.ipynb", r"\1.html", str(link.attrs["href"]))
-        link.attrSet("href", re.sub(r"^(?=\.\./)|^(?=README|solutions/)", "../", target))
     return str(MARKDOWN.renderer.render(tokens, MARKDOWN.options, {}))
 
 
@@ -90,29 +88,22 @@ def tabs(cells: Sequence[NotebookNode]) -> str:
     return f'<div class="tabs">{"".join(found)}{"".join(map(code_cell, cells))}</div>'
 
 
-def sections(notebook: NotebookNode) -> Iterator[str]:
-    """Yield the sections of a lesson as HTML: a Markdown cell and the code below it, or a picture."""
-    title, text, parts = "", "", list[str]()
+def sections(notebook: NotebookNode) -> str:
+    """Return the sections of a lesson as HTML: a Markdown cell and the code below it, or a picture."""
+    title, text, found = "", "", [list[str]()]
     for kind, group in groupby(notebook.cells, lambda cell: (cell.cell_type, "tab" in cell.metadata)):
         for cells in [list(group)] if kind[1] else ([one] for one in group):
             is_text = kind[0] == "markdown"
             picture = "fold" in cells[0].metadata.get("tags", ())
-            if parts and (is_text or (picture and not HEADING.fullmatch(text))):
-                yield section(parts)
-                parts = []
+            if found[-1] and (is_text or (picture and not HEADING.fullmatch(text))):
+                found.append([])
             names = HEADING.findall(cells[0].source) if is_text else []
-            if not parts and not names:
-                parts = [f'<p class="again">{html.escape(title)}</p>']
+            if not found[-1] and not names:
+                found[-1].append(f'<p class="again">{html.escape(title)}</p>')
             title = names[-1][1] if names else title
-            if is_text:
-                parts.append(markdown(text := cells[0].source))
-            else:
-                parts.append(tabs(cells) if kind[1] else code_cell(cells[0]))
-    yield section(parts)
-
-
-def section(parts: Sequence[str]) -> str:
-    return f"<section>\n{''.join(parts)}</section>\n"
+            text = cells[0].source if is_text else text
+            found[-1].append(markdown(text) if is_text else tabs(cells) if kind[1] else code_cell(cells[0]))
+    return "".join(f"<section>\n{''.join(parts)}</section>\n" for parts in found)
 
 
 def headings(notebook: NotebookNode) -> list[str]:
@@ -130,21 +121,28 @@ def fill(template: str, script: str, **fields: str) -> str:
     return page.substitute(policy=policy, style=style, script=program, **fields)
 
 
-def lesson_page(notebook: NotebookNode, before: str | None, after: str | None) -> str:
-    """Return the page of a lesson; `before` and `after` are the names of its neighbors."""
-    title, *parts = headings(notebook)
-    around = [(before, "previous lesson"), (after, "next lesson")]
+def lesson_page(name: str, notebooks: Mapping[str, NotebookNode], folder: str) -> str:
+    """Return the page of a lesson; links lead to the pages of `notebooks`, or else start from `folder`."""
+
+    def link(found: re.Match[str]) -> str:
+        lesson, _, place = found[1].partition(".ipynb")
+        return f'href="{f"{lesson}.html{place}" if lesson in notebooks else f"{folder}/{found[1]}"}"'
+
+    title, *parts = headings(notebooks[name])
+    names = ["", *notebooks, ""]
+    number = names.index(name)
+    around = [(names[number - 1], "previous lesson"), (names[number + 1], "next lesson")]
     return fill(
         "lesson.html",
         "lesson.js",
         title=html.escape(title),
         contents="".join(f'<li><a href="#{anchor(part)}">{html.escape(part)}</a></li>' for part in parts),
-        neighbors=" ".join(f'<a href="{name}.html">{label}</a>' for name, label in around if name),
-        body="".join(sections(notebook)),
+        neighbors=" ".join(f'<a href="{lesson}.html">{label}</a>' for lesson, label in around if lesson),
+        body=re.sub(r'href="(?!\w+:|#)([^"]*)"', link, sections(notebooks[name])),
     )
 
 
-def index_page(notebooks: dict[str, NotebookNode]) -> str:
+def index_page(notebooks: Mapping[str, NotebookNode]) -> str:
     """Return the page that lists and searches the lessons, by name."""
     items, texts = [], []
     for name, notebook in notebooks.items():
