@@ -20,6 +20,7 @@ from typing import Any
 from accuracy_gate import ledger
 from accuracy_gate.commands import Command
 from accuracy_gate.decision import Verdict, decide, default_plan, least_seeds, look, refusal
+from accuracy_gate.decision import compare as compare_column
 from accuracy_gate.detection import detectable_drop, failure_rate
 from accuracy_gate.plan import LOOKS, Plan, divide
 from accuracy_gate.plot import Panel, svg
@@ -201,23 +202,25 @@ def _verdict(baseline: Results, new: Results | None, cases: int) -> Verdict:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """Print the detectable drops by number of seeds, and the power by drop."""
+    """Print the drops that `check` detects by number of seeds, and its power by drop."""
     baseline = read_baseline(arguments.old)
-    shares = {key: worse for key, (worse, _) in divide(baseline.metrics, baseline.columns).items()}
-    plans = [Plan(len(baseline.runs), arguments.cases, LOOKS[:n]) for n in range(1, len(LOOKS) + 1)]
-    comparison = decide(baseline, baseline).comparisons
+    plan, _ = check_plan(baseline, None, arguments.cases)
+    plans = [replace(plan, looks=plan.looks[:n]) for n in range(1, len(plan.looks) + 1)]
+    unchanged = replace(baseline, runs=baseline.runs[: plan.looks[-1]])
+    comparisons = [compare_column(column, baseline, unchanged, plan) for column in baseline.columns]
     print(f"{baseline.case}: smallest change for the worse that is found with 95 % power")
-    print("  ".join(["at most", *(f"{plan.looks[-1]:>2} seeds" for plan in plans)]))
-    for each in comparison:
-        drops = [replace(each, plan=plan).detectable for plan in plans]
-        print("  ".join([each.metric, *("nothing" if drop is None else f"{drop:.3g}" for drop in drops)]))
-    plan, share = plans[-1], min(shares.values())
-    if plan.can_fail(share):
-        print(f"\npower by drop, in spreads of the baseline (up to {plan.looks[-1]} seeds)")
-        for step in range(1, 11):
-            drop = detectable_drop(plan, share) * step / 8
-            found = failure_rate(plan, share, drop)
-            print(f"{drop:5.2f} {found:7.1%}  {'#' * round(50 * found)}")
+    lines = [["at most", *(f"{each.looks[-1]} seeds" for each in plans)]]
+    for comparison in comparisons:
+        drops = [replace(comparison, plan=each).detectable for each in plans]
+        lines.append([comparison.metric, *("nothing" if drop is None else f"{drop:.3g}" for drop in drops)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    print("\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines))
+    share = min(comparison.share for comparison in comparisons)
+    print(f"\npower by drop, in spreads of the baseline (up to {plan.looks[-1]} seeds)")
+    for step in range(1, 11):
+        drop = detectable_drop(plan, share) * step / 8
+        found = failure_rate(plan, share, drop)
+        print(f"{drop:5.2f} {found:7.1%}  {'#' * round(50 * found)}")
     return 0
 
 
