@@ -25,7 +25,7 @@ from accuracy_gate.detection import detectable_drop, failure_rate
 from accuracy_gate.plan import LOOKS, Plan, divide
 from accuracy_gate.plot import Panel, svg
 from accuracy_gate.report import annotations, as_json, junit, markdown, table
-from accuracy_gate.results import Baseline, InvalidResults, Metric, Results, Run, parse
+from accuracy_gate.results import Baseline, InvalidResults, Metric, Results, Run, check_baseline_seeds, parse
 from accuracy_gate.results import read_metric as metric_from_json
 
 BASELINE = "accuracy-baseline.json"
@@ -70,7 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
         return found
 
     one = add("record", record, "run a command once per seed and write a baseline: record [...] -- COMMAND")
-    one.add_argument("--seeds", type=_count, default=20, metavar="N", help="default: 20")
+    one.add_argument("--seeds", type=parse_count, default=20, metavar="N", help="default: 20")
     one.add_argument("--case", default="results", metavar="NAME", help="name in reports")
     text = "NAME=max or NAME=min, then any of ,margin=X ,range=LOW:HIGH ,examples=N (default: accuracy=max)"
     one.add_argument("--metric", action="append", type=parse_metric, metavar="SPEC", help=text)
@@ -79,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--regex", action="append", type=_pair, default=[], metavar="NAME=PATTERN", help=text)
     one.add_argument("--timeout", type=float, metavar="SECONDS", help="a run that takes longer has failed")
     two = add("check", check, "run the baseline's command with as many seeds as a verdict takes")
-    two.add_argument("--seeds", type=_count, metavar="N", help="at most; default: 20 or the baseline's")
+    two.add_argument("--seeds", type=parse_count, metavar="N", help="at most; default: 20 or the baseline's")
     two.add_argument("--unpaired", action="store_true", help="use seeds that the baseline does not have")
     two.add_argument(
         "--results", type=Path, metavar="FILE", help="keep raw results; runs in it are not repeated"
@@ -95,14 +95,16 @@ def make_parser() -> argparse.ArgumentParser:
     three.add_argument("new", type=Path, metavar="RESULTS")
     for each in (two, three):
         text = "number of cases in your suite, which share the rate of false alarms (default: 1)"
-        each.add_argument("--cases", type=_count, default=1, metavar="N", help=text)
+        each.add_argument("--cases", type=parse_count, default=1, metavar="N", help=text)
         each.add_argument("--out", type=Path, metavar="FILE", help="write verdicts as JSON")
         each.add_argument("--junit", type=Path, metavar="FILE", help="write verdicts as JUnit XML")
         text = "print annotations and append to the job summary (GITHUB_STEP_SUMMARY)"
         each.add_argument("--github", action="store_true", help=text)
     four = add("explain", explain, "show which drops would be detected, with how many seeds")
     four.add_argument("old", type=Path, nargs="?", default=Path(BASELINE), metavar="BASELINE")
-    four.add_argument("--cases", type=_count, default=1, metavar="N", help="number of cases in your suite")
+    four.add_argument(
+        "--cases", type=parse_count, default=1, metavar="N", help="number of cases in your suite"
+    )
     five = add("drift", drift, "find a slow decline over many checks that have passed")
     five.add_argument("ledger", type=Path, metavar="LEDGER")
     five.add_argument("--svg", type=Path, metavar="FILE", help="draw it")
@@ -127,6 +129,7 @@ def record(arguments: argparse.Namespace) -> int:
     notes = {"run": command.as_json(), "recorded": f"{datetime.now(timezone.utc):%Y-%m-%d}"}
     facts = dict(arguments.fact)
     empty = Results(arguments.case, metrics, (), facts, notes)
+    check_baseline_seeds(arguments.case, arguments.seeds)
     for results in _train(command, empty, range(arguments.seeds)):
         if problem := results.problem(results.runs[-1]):
             raise InvalidResults(f"{problem}; nothing was recorded")
@@ -329,6 +332,13 @@ def parse_metric(text: str) -> tuple[str, Metric]:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def parse_count(text: str) -> int:
+    """Return the value of an option that counts something."""
+    if not re.fullmatch("[1-9][0-9]{0,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
+    return int(text)
+
+
 def _train(
     command: Command, results: Results, seeds: Sequence[int], before: Sequence[Run] = ()
 ) -> Iterator[Results]:
@@ -347,12 +357,6 @@ def _as_baseline(results: Results, path: Path) -> Baseline:
         return Baseline(results.case, results.metrics, results.runs, results.facts, results.notes)
     except InvalidResults as error:
         raise InvalidResults(f"{path}: {error}") from error
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch("[1-9][0-9]{0,5}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return int(text)
 
 
 def _pair(text: str) -> tuple[str, str]:

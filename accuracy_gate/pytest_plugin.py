@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("accuracy_gate", "accuracy gate")
     group.addoption("--gate-record", action="store_true", help="record new baselines")
     text = "seeds of a new baseline (default: 20), or the most that a comparison takes"
-    group.addoption("--gate-seeds", type=int, metavar="N", help=text)
+    group.addoption("--gate-seeds", type=_count, metavar="N", help=text)
     parser.addini("gate_baselines", "folder of the baselines", default="accuracy_baselines")
 
 
@@ -64,7 +64,7 @@ def judge(
     from accuracy_gate.cli import check_plan, read_baseline, write
     from accuracy_gate.decision import look, refusal
     from accuracy_gate.report import table
-    from accuracy_gate.results import Baseline, InvalidResults, Results, Run
+    from accuracy_gate.results import Baseline, InvalidResults, Results, Run, check_baseline_seeds
 
     def train(results: Results, seed: int) -> Results:
         scores = function(seed)
@@ -76,6 +76,7 @@ def judge(
     count = config.getoption("gate_seeds")
     try:
         if config.getoption("gate_record"):
+            check_baseline_seeds(empty.case, count or 20)
             for seed in range(count or 20):
                 empty = train(empty, seed)
             baseline = Baseline(empty.case, empty.metrics, empty.runs, empty.facts)
@@ -114,6 +115,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("accuracy gate")
         for line in lines:
             terminalreporter.write_line(line)
+
+
+def _count(text: str) -> int:
+    from accuracy_gate.cli import parse_count
+
+    return parse_count(text)
 
 
 def _plain(value: Any) -> Any:

@@ -118,7 +118,10 @@ def test_metrics_are_read_from_a_file_that_each_run_writes(capsys: pytest.Captur
         (["record", *shell("echo nan # {seed}")], "seed 0: accuracy is nan"),
         (["record", *shell("echo '{' # {seed}")], "the last line is not JSON"),
         (["record", "--timeout", "0.05", *shell("sleep 9 & sleep 9 # {seed}")], "not done after 0.05 s"),
-        (["record", "--seeds", "4", *shell("echo 1 # {seed}")], "a baseline needs 5 seeds or more, it has 4"),
+        (
+            ["record", "--seeds", "4", *shell("touch ran; echo 1 # {seed}")],
+            "a baseline needs 5 seeds or more, it has 4",
+        ),
         (["record", "--seeds", "0", *shell("echo 1 # {seed}")], "'0' is not a whole number, 1 or more"),
         (["record", "--metric", "a=up", *shell("echo {seed}")], 'should be an object with "goal"'),
         (["record", "--metric", "a=max,margin=x", *shell("echo {seed}")], "could not convert"),

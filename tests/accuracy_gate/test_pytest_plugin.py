@@ -65,6 +65,21 @@ def test_record_compare_and_fail(project: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["test_model.test_one  accuracy *identical", "*loss.cat*", "*loss.dog*"])
 
 
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ("3", "*test_number: a baseline needs 5 seeds or more, it has 3"),
+        ("-3", "*--gate-seeds: '-3' is not a whole number, 1 or more"),
+    ],
+)
+def test_too_few_seeds_are_refused_before_the_first_run(
+    seeds: str, message: str, project: pytest.Pytester
+) -> None:
+    result = run(project, "--gate-record", "--gate-seeds", seeds, "-k", "number")  # its first run fails
+    assert result.ret != 0
+    (result.stderr if seeds == "-3" else result.stdout).fnmatch_lines([message])
+
+
 @pytest.mark.slow
 def test_a_drop_fails_in_a_worker_of_xdist(project: pytest.Pytester) -> None:
     run(project, "--gate-record", "-k", "test_two").assert_outcomes(passed=1)
