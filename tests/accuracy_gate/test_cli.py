@@ -196,6 +196,16 @@ def test_a_file_of_several_cases() -> None:
     assert [case["verdict"] for case in cases] == ["identical", "failed"]
 
 
+def test_kept_results_with_slices_are_not_repeated() -> None:
+    command = shell("""echo >> count; echo '{"accuracy": {"cat": 0.1{seed}, "dog": 0.2{seed}}}'""")
+    assert main(["record", *command]) == 0
+    for _ in range(2):
+        assert main(["check", "--results", "raw.json"]) == 0
+    (kept,) = parse(Path("raw.json").read_bytes(), "f")
+    assert set(kept.columns) == {"accuracy.cat", "accuracy.dog"}
+    assert len(Path("count").read_text().splitlines()) == 20 + len(kept.runs)
+
+
 def test_another_fact_is_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
     command = shell("echo 0.{seed} >> count; tail -n 1 count")
     assert main(["record", "--seeds", "20", "--fact", "data=v1", *command]) == 0
