@@ -210,7 +210,8 @@ def explain(arguments: argparse.Namespace) -> int:
     plan, _ = check_plan(baseline, None, arguments.cases)
     plans = [replace(plan, looks=plan.looks[:n]) for n in range(1, len(plan.looks) + 1)]
     unchanged = replace(baseline, runs=baseline.runs[: plan.looks[-1]])
-    comparisons = [compare_column(column, baseline, unchanged, plan) for column in baseline.columns]
+    shares = {key: worse for key, (worse, _) in divide(baseline.metrics, baseline.columns).items()}
+    comparisons = [compare_column(key, baseline, unchanged, plan, share) for key, share in shares.items()]
     print(f"{baseline.case}: smallest change for the worse that is found with 95 % power")
     lines = [["at most", *(f"{each.looks[-1]} seeds" for each in plans)]]
     for comparison in comparisons:
@@ -218,7 +219,7 @@ def explain(arguments: argparse.Namespace) -> int:
         lines.append([comparison.metric, *("nothing" if drop is None else f"{drop:.3g}" for drop in drops)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print("\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines))
-    share = min(comparison.share for comparison in comparisons)
+    share = min(shares.values())
     print(f"\npower by drop, in spreads of the baseline (up to {plan.looks[-1]} seeds)")
     for step in range(1, 11):
         drop = detectable_drop(plan, share) * step / 8

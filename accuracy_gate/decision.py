@@ -141,7 +141,7 @@ def look(baseline: Results, new: Results, plan: Plan) -> Verdict | None:
     for problem in baseline.problems:
         raise InvalidResults(f"{baseline.case}: the baseline is damaged: {problem}")
     shares = divide(baseline.metrics, baseline.columns)
-    comparisons = tuple(compare(column, baseline, new, plan) for column in shares)
+    comparisons = tuple(compare(key, baseline, new, plan, share) for key, (share, _) in shares.items())
 
     def verdict(outcome: str, reason: str) -> Verdict:
         notes = tuple(note for each in comparisons for note in _notes(baseline, new, each))
@@ -199,10 +199,9 @@ def is_paired(baseline: Results, new: Results) -> bool:
     return {run.seed for run in new.runs} <= {run.seed for run in baseline.runs}
 
 
-def compare(column: str, baseline: Results, new: Results, plan: Plan) -> Comparison:
-    """Return the comparison of a metric or a slice, without a verdict."""
+def compare(column: str, baseline: Results, new: Results, plan: Plan, share: Fraction) -> Comparison:
+    """Return the comparison of a metric or a slice that has this share, without a verdict."""
     metric = baseline.metrics[baseline.columns[column]]
-    share, _ = divide(baseline.metrics, baseline.columns)[column]
     old, now = (np.array(results.values(column), dtype=np.float64) for results in (baseline, new))
     mean, spread, n = float(old.mean()), float(old.std(ddof=1)), len(now)
     before, after = metric.sign * old, metric.sign * now + (metric.margin or 0.0)
