@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 from accuracy_gate import ledger
 from accuracy_gate.commands import Command
-from accuracy_gate.decision import Verdict, decide, default_plan, least_seeds, look, refusal
+from accuracy_gate.decision import Verdict, decide, default_plan, look, refusal, too_few_seeds
 from accuracy_gate.decision import compare as compare_column
 from accuracy_gate.detection import detectable_drop, failure_rate
 from accuracy_gate.plan import LOOKS, Plan, divide
@@ -79,10 +79,12 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--regex", action="append", type=_pair, default=[], metavar="NAME=PATTERN", help=text)
     one.add_argument("--timeout", type=float, metavar="SECONDS", help="a run that takes longer has failed")
     two = add("check", check, "run the baseline's command with as many seeds as a verdict takes")
-    two.add_argument("--seeds", type=parse_count, metavar="N", help="at most; default: 20 or the baseline's")
+    two.add_argument(
+        "--seeds", type=parse_count, metavar="N", help="at most; default: the baseline's, up to 20"
+    )
     two.add_argument("--unpaired", action="store_true", help="use seeds that the baseline does not have")
     two.add_argument(
-        "--results", type=Path, metavar="FILE", help="keep raw results; runs in it are not repeated"
+        "--results", type=Path, metavar="FILE", help="keep raw results; runs that it has are not repeated"
     )
     text = "append the verdict and raw results, for drift"
     two.add_argument("--ledger", type=Path, metavar="FILE", help=text)
@@ -128,9 +130,10 @@ def record(arguments: argparse.Namespace) -> int:
     command = Command(arguments.command, arguments.json, patterns, arguments.timeout)
     notes = {"run": command.as_json(), "recorded": f"{datetime.now(timezone.utc):%Y-%m-%d}"}
     facts = dict(arguments.fact)
-    empty = Results(arguments.case, metrics, (), facts, notes)
     check_baseline_seeds(arguments.case, arguments.seeds)
-    for results in _train(command, empty, range(arguments.seeds)):
+    results = Results(arguments.case, metrics, (), facts, notes)
+    for seed in range(arguments.seeds):
+        results = _train(command, results, seed)
         if problem := results.problem(results.runs[-1]):
             raise InvalidResults(f"{problem}; nothing was recorded")
     baseline = Baseline(results.case, metrics, results.runs, facts, notes)
@@ -145,22 +148,18 @@ def check(arguments: argparse.Namespace) -> int:
     command = Command.from_json(baseline.notes.get("run"))
     plan, seeds = check_plan(baseline, arguments.seeds, arguments.cases, arguments.unpaired)
     facts = {**baseline.facts, **dict(arguments.fact)}
-    empty = Results(baseline.case, baseline.metrics, (), facts)
-    before: Sequence[Run] = ()
+    new = Results(baseline.case, baseline.metrics, (), facts)
+    known: dict[int, Run] = {}
     if arguments.results and arguments.results.exists():
         kept, *_ = read(arguments.results)
-        if refused := refusal(kept, empty):
+        if refused := refusal(kept, new):
             raise InvalidResults(f"{arguments.results}: {refused.reason}")
-        before = kept.runs
-    verdict = refusal(baseline, empty)
-    if not verdict:
-        for new in _train(command, empty, seeds, before):
-            if arguments.results:
-                write(arguments.results, json.dumps(new.as_json(), indent=1) + "\n")
-            due = len(new.runs) in plan.looks or new.problem(new.runs[-1])
-            if due and (verdict := look(baseline, new, plan)):
-                break
-    assert verdict, "the last look always decides"
+        known = {run.seed: run for run in kept.runs}
+    while not (verdict := look(baseline, new, plan)):  # the last look always decides
+        seed = seeds[len(new.runs)]
+        new = _train(command, new, seed, known.get(seed))
+        if arguments.results:
+            write(arguments.results, json.dumps(new.as_json(), indent=1) + "\n")
     if arguments.ledger:
         ledger.append(arguments.ledger, verdict)
     return report([verdict], arguments)
@@ -182,7 +181,7 @@ def check_plan(
     plan = Plan(len(known), cases, looks, paired=set(seeds) <= set(known))
     share = min(worse for worse, _ in divide(baseline.metrics, baseline.columns).values())
     if not plan.can_fail(share):
-        raise InvalidResults(f"{count} seeds cannot prove any drop; {least_seeds(plan, share)}")
+        raise InvalidResults(too_few_seeds(plan, share))
     return plan, seeds
 
 
@@ -340,17 +339,12 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
-def _train(
-    command: Command, results: Results, seeds: Sequence[int], before: Sequence[Run] = ()
-) -> Iterator[Results]:
-    """Run one seed after another, unless `before` has it; yield the results so far."""
-    known = {run.seed: run for run in before}
-    for seed in seeds:
-        run = known.get(seed) or command.run(seed, results.metrics)
-        results = replace(results, runs=(*results.runs, run))
-        scores = ", ".join(f"{name} {score}" for name, score in run.scores.items())
-        print(f"seed {seed}: {scores or run.error}", file=sys.stderr, flush=True)
-        yield results
+def _train(command: Command, results: Results, seed: int, known: Run | None = None) -> Results:
+    """Return the results with those of one more seed: of the run that is known, or of a new one."""
+    run = known or command.run(seed, results.metrics)
+    scores = ", ".join(f"{name} {score}" for name, score in run.scores.items())
+    print(f"seed {seed}: {scores or run.error}", file=sys.stderr, flush=True)
+    return replace(results, runs=(*results.runs, run))
 
 
 def _as_baseline(results: Results, path: Path) -> Baseline:

@@ -129,7 +129,9 @@ def default_plan(baseline: Results, new: Results, cases: int = 1) -> Plan:
 
 
 def look(baseline: Results, new: Results, plan: Plan) -> Verdict | None:
-    """Return the verdict on the runs so far, as many as one of the plan's looks, or None if it takes more.
+    """Return the verdict on the runs so far, or None if it takes more.
+
+    Between the looks of the plan, and before the first run, only a refusal or a failed run decides.
 
     Raises:
         InvalidResults: there are too many results to count.
@@ -138,6 +140,8 @@ def look(baseline: Results, new: Results, plan: Plan) -> Verdict | None:
         return refused
     for problem in new.problems:
         return Verdict(new.case, "failed", problem, (), baseline, new)
+    if len(new.runs) not in plan.looks:
+        return None
     for problem in baseline.problems:
         raise InvalidResults(f"{baseline.case}: the baseline is damaged: {problem}")
     shares = divide(baseline.metrics, baseline.columns)
@@ -172,7 +176,7 @@ def look(baseline: Results, new: Results, plan: Plan) -> Verdict | None:
             return verdict("inconclusive", "; ".join(map(_missing, unclear)))
         smallest = min(each.share for each in comparisons)
         if not plan.can_fail(smallest):
-            return verdict("inconclusive", f"{n} seeds cannot prove any drop; {least_seeds(plan, smallest)}")
+            return verdict("inconclusive", too_few_seeds(plan, smallest))
         return verdict("passed", f"not worse, as far as {n} seeds can tell")
     if not better and all(each.clear for each in comparisons):
         return verdict("passed", "not worse")
@@ -267,10 +271,12 @@ def _missing(each: Comparison) -> str:
     )
 
 
-def least_seeds(plan: Plan, share: Fraction) -> str:
-    """Return what to do if a plan cannot fail."""
+def too_few_seeds(plan: Plan, share: Fraction) -> str:
+    """Return that a plan cannot fail, and what to do."""
+    n = plan.looks[-1]
     least = next((n for n in range(1, 99) if replace(plan, looks=(n,)).can_fail(share)), None)
-    return f"take at least {least}" if least else "record a baseline with more seeds"
+    advice = f"take at least {least}" if least else "record a baseline with more seeds"
+    return f"{n} seed{'s' if n > 1 else ''} cannot prove any drop; {advice}"
 
 
 def _notes(baseline: Results, new: Results, each: Comparison) -> Iterator[str]:

@@ -168,7 +168,7 @@ LOSS = {"loss": {"goal": "min"}}
         ({"facts": {"dataset": "roses"}}, 2, "refused", 'dataset: "flowers-102" -> "roses"'),
         ({"metrics": LOSS}, 2, "refused", "metrics.accuracy.goal"),
         ({"seeds": [100, 999]}, 5, "failed", "seed 999: failed: no result"),
-        ({"runs": RUNS[:1], "seeds": []}, 6, "inconclusive", "1 seeds cannot prove any drop; take at"),
+        ({"runs": RUNS[:1], "seeds": []}, 6, "inconclusive", "1 seed cannot prove any drop; take at least 2"),
     ],
 )
 def test_compare(changes: dict[str, Any], status: int, outcome: str, reason: str) -> None:

@@ -54,6 +54,7 @@ def test_record_compare_and_fail(project: pytest.Pytester) -> None:
             "test_model.test_one: recorded 20 seeds in *",
         ]
     )
+    result.stdout.no_fnmatch_line("During handling of the above exception*")
     files = sorted((project.path / "accuracy_baselines").iterdir())
     assert [file.name for file in files] == ["test_model.test_one.json", "test_model.test_two.json"]
     runs = json.loads(files[0].read_text())["runs"]
