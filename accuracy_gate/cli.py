@@ -21,7 +21,7 @@ from accuracy_gate import ledger
 from accuracy_gate.commands import Command
 from accuracy_gate.decision import Verdict, decide, default_plan, look, refusal, too_few_seeds
 from accuracy_gate.decision import compare as compare_column
-from accuracy_gate.detection import detectable_drop, failure_rate
+from accuracy_gate.detection import power
 from accuracy_gate.plan import LOOKS, Plan, divide
 from accuracy_gate.plot import Panel, svg
 from accuracy_gate.report import annotations, as_json, junit, markdown, table
@@ -218,12 +218,12 @@ def explain(arguments: argparse.Namespace) -> int:
         lines.append([comparison.metric, *("nothing" if drop is None else f"{drop:.3g}" for drop in drops)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print("\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines))
-    share = min(shares.values())
-    print(f"\npower by drop, in spreads of the baseline (up to {plan.looks[-1]} seeds)")
+    hardest = min(comparisons, key=lambda comparison: comparison.share)
+    print(f"\n{hardest.metric}: power by drop, with at most {plan.looks[-1]} seeds")
     for step in range(1, 11):
-        drop = detectable_drop(plan, share) * step / 8
-        found = failure_rate(plan, share, drop)
-        print(f"{drop:5.2f} {found:7.1%}  {'#' * round(50 * found)}")
+        drop = (hardest.detectable or 0.0) * step / 8
+        found = power(baseline, hardest.metric, drop, plan)
+        print(f"{drop:<8.3g} {found:7.1%}  {'#' * round(50 * found)}")
     return 0
 
 

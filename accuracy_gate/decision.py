@@ -67,8 +67,11 @@ class Comparison:
         if not self.plan.can_fail(self.share):
             return None
         spread, margin = self.baseline_spread, self.kind.margin
-        relative = None if margin is None else round(margin / spread, 2) if spread else 0.0
-        drop = detectable_drop(self.plan, self.share, relative) * spread + resolution(self.baseline_mean)
+        drop = margin or 0.0
+        if spread:
+            relative = None if margin is None else round(margin / spread, 2)
+            drop = detectable_drop(self.plan, self.share, relative) * spread
+        drop += resolution(self.baseline_mean)
         if self.kind.examples:  # moves by whole examples
             drop = max(1, math.ceil(drop * self.kind.examples - 1e-9)) / self.kind.examples
         return drop
