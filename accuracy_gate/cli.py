@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,12 +19,13 @@ from typing import Any
 
 from accuracy_gate import ledger
 from accuracy_gate.commands import Command
-from accuracy_gate.decision import Verdict, decide, default_plan, least_seeds, look, refusal
-from accuracy_gate.detection import detectable_drop, failure_rate
+from accuracy_gate.decision import Verdict, decide, default_plan, look, refusal, too_few_seeds
+from accuracy_gate.decision import compare as compare_column
+from accuracy_gate.detection import power
 from accuracy_gate.plan import LOOKS, Plan, divide
 from accuracy_gate.plot import Panel, svg
 from accuracy_gate.report import annotations, as_json, junit, markdown, table
-from accuracy_gate.results import Baseline, InvalidResults, Metric, Results, Run, parse
+from accuracy_gate.results import Baseline, InvalidResults, Metric, Results, Run, check_baseline_seeds, parse
 from accuracy_gate.results import read_metric as metric_from_json
 
 BASELINE = "accuracy-baseline.json"
@@ -69,7 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
         return found
 
     one = add("record", record, "run a command once per seed and write a baseline: record [...] -- COMMAND")
-    one.add_argument("--seeds", type=_count, default=20, metavar="N", help="default: 20")
+    one.add_argument("--seeds", type=parse_count, default=20, metavar="N", help="default: 20")
     one.add_argument("--case", default="results", metavar="NAME", help="name in reports")
     text = "NAME=max or NAME=min, then any of ,margin=X ,range=LOW:HIGH ,examples=N (default: accuracy=max)"
     one.add_argument("--metric", action="append", type=parse_metric, metavar="SPEC", help=text)
@@ -78,10 +79,12 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--regex", action="append", type=_pair, default=[], metavar="NAME=PATTERN", help=text)
     one.add_argument("--timeout", type=float, metavar="SECONDS", help="a run that takes longer has failed")
     two = add("check", check, "run the baseline's command with as many seeds as a verdict takes")
-    two.add_argument("--seeds", type=_count, metavar="N", help="at most; default: 20 or the baseline's")
+    two.add_argument(
+        "--seeds", type=parse_count, metavar="N", help="at most; default: the baseline's, up to 20"
+    )
     two.add_argument("--unpaired", action="store_true", help="use seeds that the baseline does not have")
     two.add_argument(
-        "--results", type=Path, metavar="FILE", help="keep raw results; runs in it are not repeated"
+        "--results", type=Path, metavar="FILE", help="keep raw results; runs that it has are not repeated"
     )
     text = "append the verdict and raw results, for drift"
     two.add_argument("--ledger", type=Path, metavar="FILE", help=text)
@@ -94,14 +97,16 @@ def make_parser() -> argparse.ArgumentParser:
     three.add_argument("new", type=Path, metavar="RESULTS")
     for each in (two, three):
         text = "number of cases in your suite, which share the rate of false alarms (default: 1)"
-        each.add_argument("--cases", type=_count, default=1, metavar="N", help=text)
+        each.add_argument("--cases", type=parse_count, default=1, metavar="N", help=text)
         each.add_argument("--out", type=Path, metavar="FILE", help="write verdicts as JSON")
         each.add_argument("--junit", type=Path, metavar="FILE", help="write verdicts as JUnit XML")
         text = "print annotations and append to the job summary (GITHUB_STEP_SUMMARY)"
         each.add_argument("--github", action="store_true", help=text)
     four = add("explain", explain, "show which drops would be detected, with how many seeds")
     four.add_argument("old", type=Path, nargs="?", default=Path(BASELINE), metavar="BASELINE")
-    four.add_argument("--cases", type=_count, default=1, metavar="N", help="number of cases in your suite")
+    four.add_argument(
+        "--cases", type=parse_count, default=1, metavar="N", help="number of cases in your suite"
+    )
     five = add("drift", drift, "find a slow decline over many checks that have passed")
     five.add_argument("ledger", type=Path, metavar="LEDGER")
     five.add_argument("--svg", type=Path, metavar="FILE", help="draw it")
@@ -125,8 +130,10 @@ def record(arguments: argparse.Namespace) -> int:
     command = Command(arguments.command, arguments.json, patterns, arguments.timeout)
     notes = {"run": command.as_json(), "recorded": f"{datetime.now(timezone.utc):%Y-%m-%d}"}
     facts = dict(arguments.fact)
-    empty = Results(arguments.case, metrics, (), facts, notes)
-    for results in _train(command, empty, range(arguments.seeds)):
+    check_baseline_seeds(arguments.case, arguments.seeds)
+    results = Results(arguments.case, metrics, (), facts, notes)
+    for seed in range(arguments.seeds):
+        results = _train(command, results, seed)
         if problem := results.problem(results.runs[-1]):
             raise InvalidResults(f"{problem}; nothing was recorded")
     baseline = Baseline(results.case, metrics, results.runs, facts, notes)
@@ -141,22 +148,18 @@ def check(arguments: argparse.Namespace) -> int:
     command = Command.from_json(baseline.notes.get("run"))
     plan, seeds = check_plan(baseline, arguments.seeds, arguments.cases, arguments.unpaired)
     facts = {**baseline.facts, **dict(arguments.fact)}
-    empty = Results(baseline.case, baseline.metrics, (), facts)
-    before: Sequence[Run] = ()
+    new = Results(baseline.case, baseline.metrics, (), facts)
+    known: dict[int, Run] = {}
     if arguments.results and arguments.results.exists():
         kept, *_ = read(arguments.results)
-        if refused := refusal(kept, empty):
+        if refused := refusal(kept, new):
             raise InvalidResults(f"{arguments.results}: {refused.reason}")
-        before = kept.runs
-    verdict = refusal(baseline, empty)
-    if not verdict:
-        for new in _train(command, empty, seeds, before):
-            if arguments.results:
-                write(arguments.results, json.dumps(new.as_json(), indent=1) + "\n")
-            due = len(new.runs) in plan.looks or new.problem(new.runs[-1])
-            if due and (verdict := look(baseline, new, plan)):
-                break
-    assert verdict, "the last look always decides"
+        known = {run.seed: run for run in kept.runs}
+    while not (verdict := look(baseline, new, plan)):  # the last look always decides
+        seed = seeds[len(new.runs)]
+        new = _train(command, new, seed, known.get(seed))
+        if arguments.results:
+            write(arguments.results, json.dumps(new.as_json(), indent=1) + "\n")
     if arguments.ledger:
         ledger.append(arguments.ledger, verdict)
     return report([verdict], arguments)
@@ -178,7 +181,7 @@ def check_plan(
     plan = Plan(len(known), cases, looks, paired=set(seeds) <= set(known))
     share = min(worse for worse, _ in divide(baseline.metrics, baseline.columns).values())
     if not plan.can_fail(share):
-        raise InvalidResults(f"{count} seeds cannot prove any drop; {least_seeds(plan, share)}")
+        raise InvalidResults(too_few_seeds(plan, share))
     return plan, seeds
 
 
@@ -201,23 +204,26 @@ def _verdict(baseline: Results, new: Results | None, cases: int) -> Verdict:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """Print the detectable drops by number of seeds, and the power by drop."""
+    """Print the drops that `check` detects by number of seeds, and its power by drop."""
     baseline = read_baseline(arguments.old)
+    plan, _ = check_plan(baseline, None, arguments.cases)
+    plans = [replace(plan, looks=plan.looks[:n]) for n in range(1, len(plan.looks) + 1)]
+    unchanged = replace(baseline, runs=baseline.runs[: plan.looks[-1]])
     shares = {key: worse for key, (worse, _) in divide(baseline.metrics, baseline.columns).items()}
-    plans = [Plan(len(baseline.runs), arguments.cases, LOOKS[:n]) for n in range(1, len(LOOKS) + 1)]
-    comparison = decide(baseline, baseline).comparisons
+    comparisons = [compare_column(key, baseline, unchanged, plan, share) for key, share in shares.items()]
     print(f"{baseline.case}: smallest change for the worse that is found with 95 % power")
-    print("  ".join(["at most", *(f"{plan.looks[-1]:>2} seeds" for plan in plans)]))
-    for each in comparison:
-        drops = [replace(each, plan=plan).detectable for plan in plans]
-        print("  ".join([each.metric, *("nothing" if drop is None else f"{drop:.3g}" for drop in drops)]))
-    plan, share = plans[-1], min(shares.values())
-    if plan.can_fail(share):
-        print(f"\npower by drop, in spreads of the baseline (up to {plan.looks[-1]} seeds)")
-        for step in range(1, 11):
-            drop = detectable_drop(plan, share) * step / 8
-            found = failure_rate(plan, share, drop)
-            print(f"{drop:5.2f} {found:7.1%}  {'#' * round(50 * found)}")
+    lines = [["at most", *(f"{each.looks[-1]} seeds" for each in plans)]]
+    for comparison in comparisons:
+        drops = [replace(comparison, plan=each).detectable for each in plans]
+        lines.append([comparison.metric, *("nothing" if drop is None else f"{drop:.3g}" for drop in drops)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    print("\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines))
+    hardest = min(comparisons, key=lambda comparison: comparison.share)
+    print(f"\n{hardest.metric}: power by drop, with at most {plan.looks[-1]} seeds")
+    for step in range(1, 11):
+        drop = (hardest.detectable or 0.0) * step / 8
+        found = power(baseline, hardest.metric, drop, plan)
+        print(f"{drop:<8.3g} {found:7.1%}  {'#' * round(50 * found)}")
     return 0
 
 
@@ -326,17 +332,19 @@ def parse_metric(text: str) -> tuple[str, Metric]:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _train(
-    command: Command, results: Results, seeds: Sequence[int], before: Sequence[Run] = ()
-) -> Iterator[Results]:
-    """Run one seed after another, unless `before` has it; yield the results so far."""
-    known = {run.seed: run for run in before}
-    for seed in seeds:
-        run = known.get(seed) or command.run(seed, results.metrics)
-        results = replace(results, runs=(*results.runs, run))
-        scores = ", ".join(f"{name} {score}" for name, score in run.scores.items())
-        print(f"seed {seed}: {scores or run.error}", file=sys.stderr, flush=True)
-        yield results
+def parse_count(text: str) -> int:
+    """Return the value of an option that counts something."""
+    if not re.fullmatch("[1-9][0-9]{0,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
+    return int(text)
+
+
+def _train(command: Command, results: Results, seed: int, known: Run | None = None) -> Results:
+    """Return the results with those of one more seed: of the run that is known, or of a new one."""
+    run = known or command.run(seed, results.metrics)
+    scores = ", ".join(f"{name} {score}" for name, score in run.scores.items())
+    print(f"seed {seed}: {scores or run.error}", file=sys.stderr, flush=True)
+    return replace(results, runs=(*results.runs, run))
 
 
 def _as_baseline(results: Results, path: Path) -> Baseline:
@@ -344,12 +352,6 @@ def _as_baseline(results: Results, path: Path) -> Baseline:
         return Baseline(results.case, results.metrics, results.runs, results.facts, results.notes)
     except InvalidResults as error:
         raise InvalidResults(f"{path}: {error}") from error
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch("[1-9][0-9]{0,5}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return int(text)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -67,8 +67,11 @@ class Comparison:
         if not self.plan.can_fail(self.share):
             return None
         spread, margin = self.baseline_spread, self.kind.margin
-        relative = None if margin is None else round(margin / spread, 2) if spread else 0.0
-        drop = detectable_drop(self.plan, self.share, relative) * spread + resolution(self.baseline_mean)
+        drop = margin or 0.0
+        if spread:
+            relative = None if margin is None else round(margin / spread, 2)
+            drop = detectable_drop(self.plan, self.share, relative) * spread
+        drop += resolution(self.baseline_mean)
         if self.kind.examples:  # moves by whole examples
             drop = max(1, math.ceil(drop * self.kind.examples - 1e-9)) / self.kind.examples
         return drop
@@ -129,7 +132,9 @@ def default_plan(baseline: Results, new: Results, cases: int = 1) -> Plan:
 
 
 def look(baseline: Results, new: Results, plan: Plan) -> Verdict | None:
-    """Return the verdict on the runs so far, as many as one of the plan's looks, or None if it takes more.
+    """Return the verdict on the runs so far, or None if it takes more.
+
+    Between the looks of the plan, and before the first run, only a refusal or a failed run decides.
 
     Raises:
         InvalidResults: there are too many results to count.
@@ -138,10 +143,12 @@ def look(baseline: Results, new: Results, plan: Plan) -> Verdict | None:
         return refused
     for problem in new.problems:
         return Verdict(new.case, "failed", problem, (), baseline, new)
+    if len(new.runs) not in plan.looks:
+        return None
     for problem in baseline.problems:
         raise InvalidResults(f"{baseline.case}: the baseline is damaged: {problem}")
     shares = divide(baseline.metrics, baseline.columns)
-    comparisons = tuple(compare(column, baseline, new, plan) for column in shares)
+    comparisons = tuple(compare(key, baseline, new, plan, share) for key, (share, _) in shares.items())
 
     def verdict(outcome: str, reason: str) -> Verdict:
         notes = tuple(note for each in comparisons for note in _notes(baseline, new, each))
@@ -172,7 +179,7 @@ def look(baseline: Results, new: Results, plan: Plan) -> Verdict | None:
             return verdict("inconclusive", "; ".join(map(_missing, unclear)))
         smallest = min(each.share for each in comparisons)
         if not plan.can_fail(smallest):
-            return verdict("inconclusive", f"{n} seeds cannot prove any drop; {least_seeds(plan, smallest)}")
+            return verdict("inconclusive", too_few_seeds(plan, smallest))
         return verdict("passed", f"not worse, as far as {n} seeds can tell")
     if not better and all(each.clear for each in comparisons):
         return verdict("passed", "not worse")
@@ -199,10 +206,9 @@ def is_paired(baseline: Results, new: Results) -> bool:
     return {run.seed for run in new.runs} <= {run.seed for run in baseline.runs}
 
 
-def compare(column: str, baseline: Results, new: Results, plan: Plan) -> Comparison:
-    """Return the comparison of a metric or a slice, without a verdict."""
+def compare(column: str, baseline: Results, new: Results, plan: Plan, share: Fraction) -> Comparison:
+    """Return the comparison of a metric or a slice that has this share, without a verdict."""
     metric = baseline.metrics[baseline.columns[column]]
-    share, _ = divide(baseline.metrics, baseline.columns)[column]
     old, now = (np.array(results.values(column), dtype=np.float64) for results in (baseline, new))
     mean, spread, n = float(old.mean()), float(old.std(ddof=1)), len(now)
     before, after = metric.sign * old, metric.sign * now + (metric.margin or 0.0)
@@ -268,10 +274,12 @@ def _missing(each: Comparison) -> str:
     )
 
 
-def least_seeds(plan: Plan, share: Fraction) -> str:
-    """Return what to do if a plan cannot fail."""
+def too_few_seeds(plan: Plan, share: Fraction) -> str:
+    """Return that a plan cannot fail, and what to do."""
+    n = plan.looks[-1]
     least = next((n for n in range(1, 99) if replace(plan, looks=(n,)).can_fail(share)), None)
-    return f"take at least {least}" if least else "record a baseline with more seeds"
+    advice = f"take at least {least}" if least else "record a baseline with more seeds"
+    return f"{n} seed{'s' if n > 1 else ''} cannot prove any drop; {advice}"
 
 
 def _notes(baseline: Results, new: Results, each: Comparison) -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accuracy_gate.plan import CLEAR, CLEAR_PAIRS, Plan, divide
-from accuracy_gate.rank_sum import rank_sum_cdf
+from accuracy_gate.rank_sum import rank_sum_cdf, resolution
 from accuracy_gate.results import Baseline
 from accuracy_gate.signed_rank import MARGIN, signed_rank_cdf
 
@@ -34,12 +34,16 @@ def predicted_spread(accuracy: float, test_examples: int) -> float:
 def power(baseline: Baseline, metric: str, drop: float, plan: Plan | None = None) -> float:
     """Return the probability that the gate fails if a metric becomes worse by `drop`, in units of the metric.
 
-    `metric` may also be a slice. The default plan takes up to 20 new seeds in a suite of one case.
+    `metric` may also be a slice. The default plan takes up to 20 seeds that the baseline does not have, in a
+    suite of one case.
     """
     plan = plan or Plan(len(baseline.runs))
-    spread = float(np.std(baseline.values(metric), ddof=1)) or math.ulp(0.0)
+    values = np.array(baseline.values(metric))
+    spread = float(values.std(ddof=1))
     margin = baseline.metrics[baseline.columns[metric]].margin
     share, _ = divide(baseline.metrics, baseline.columns)[metric]
+    if not spread:
+        return float(drop >= (margin or 0.0) + resolution(values[0]) and plan.can_fail(share))
     return failure_rate(plan, share, drop / spread, None if margin is None else margin / spread)
 
 

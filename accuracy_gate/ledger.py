@@ -40,8 +40,6 @@ JUMP = 0.01
 class Series:
     """A metric of a case since its baseline."""
 
-    sign: int
-    baseline: str
     means: list[float] = field(default_factory=list)  # difference to the baseline's scores, by check
     capital: list[float] = field(default_factory=list)  # by check
     commits: list[str] = field(default_factory=list)
@@ -112,7 +110,7 @@ def follow(lines: Sequence[dict[str, Any]]) -> dict[str, Series]:
         for metric, entry in line["metrics"].items():
             name = f"{line['case']} {metric}"
             sign = 1 if entry["goal"] == "max" else -1
-            one = series.setdefault(name, Series(sign, line["baseline"]))
+            one = series.setdefault(name, Series())
             bettor = bettors.setdefault(name, Bettor(f"{name} {line['baseline']}"))
             for seed, old, new in entry["scores"]:
                 bettor.see(seed, *(sign * score for score in (old, new) if score is not None))

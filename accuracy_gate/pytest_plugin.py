@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("accuracy_gate", "accuracy gate")
     group.addoption("--gate-record", action="store_true", help="record new baselines")
     text = "seeds of a new baseline (default: 20), or the most that a comparison takes"
-    group.addoption("--gate-seeds", type=int, metavar="N", help=text)
+    group.addoption("--gate-seeds", type=_count, metavar="N", help=text)
     parser.addini("gate_baselines", "folder of the baselines", default="accuracy_baselines")
 
 
@@ -57,14 +57,14 @@ def accuracy_gate(request: pytest.FixtureRequest, record_property: Callable[[str
 
 
 def judge(
-    function: Callable[[int], Mapping[str, Any]], empty: "Results", file: Path, config: pytest.Config
+    function: Callable[[int], Mapping[str, Any]], results: "Results", file: Path, config: pytest.Config
 ) -> Iterator[str]:
-    """Record or compare; yield the lines of the report."""
+    """Record or compare, starting with `results` of no runs; yield the lines of the report."""
     __tracebackhide__ = True
     from accuracy_gate.cli import check_plan, read_baseline, write
-    from accuracy_gate.decision import look, refusal
+    from accuracy_gate.decision import look
     from accuracy_gate.report import table
-    from accuracy_gate.results import Baseline, InvalidResults, Results, Run
+    from accuracy_gate.results import Baseline, InvalidResults, Results, Run, check_baseline_seeds
 
     def train(results: Results, seed: int) -> Results:
         scores = function(seed)
@@ -76,24 +76,22 @@ def judge(
     count = config.getoption("gate_seeds")
     try:
         if config.getoption("gate_record"):
+            check_baseline_seeds(results.case, count or 20)
             for seed in range(count or 20):
-                empty = train(empty, seed)
-            baseline = Baseline(empty.case, empty.metrics, empty.runs, empty.facts)
+                results = train(results, seed)
+            baseline = Baseline(results.case, results.metrics, results.runs, results.facts)
             file.parent.mkdir(parents=True, exist_ok=True)
             write(file, json.dumps(baseline.as_json(), indent=1) + "\n")
-            yield f"{empty.case}: recorded {len(empty.runs)} seeds in {file}"
+            yield f"{results.case}: recorded {len(results.runs)} seeds in {file}"
             return
         if not file.exists():
             pytest.fail(f"{file} does not exist: record it with --gate-record", pytrace=False)
         baseline = read_baseline(file)
         plan, seeds = check_plan(baseline, count, len(list(file.parent.glob("*.json"))))
-        verdict = refusal(baseline, empty)
-        while not verdict:
-            empty = train(empty, seeds[len(empty.runs)])
-            if len(empty.runs) in plan.looks or empty.problem(empty.runs[-1]):
-                verdict = look(baseline, empty, plan)
+        while not (verdict := look(baseline, results, plan)):  # the last look always decides
+            results = train(results, seeds[len(results.runs)])
     except InvalidResults as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     lines = table([verdict]).splitlines()[1:-1]
     yield from lines
     if verdict.failing or verdict.undecided:
@@ -114,6 +112,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("accuracy gate")
         for line in lines:
             terminalreporter.write_line(line)
+
+
+def _count(text: str) -> int:
+    from accuracy_gate.cli import parse_count
+
+    return parse_count(text)
 
 
 def _plain(value: Any) -> Any:

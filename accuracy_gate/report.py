@@ -43,7 +43,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 
 def as_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return the content of regress.json, including all raw results."""
+    """Return the verdicts, the numbers behind them, and all raw results."""
     return {
         "passed": not any(verdict.failing or verdict.undecided for verdict in verdicts),
         "false_alarms": FALSE_ALARM_RATE,
@@ -73,10 +73,10 @@ def junit(verdicts: Sequence[Verdict]) -> bytes:
     failed = sum(verdict.failing for verdict in verdicts)
     totals = {"tests": str(len(verdicts)), "failures": str(failed), "errors": str(undecided)}
     root = ElementTree.Element("testsuites", totals)
-    suite = ElementTree.SubElement(root, "testsuite", {"name": "regress", "skipped": "0", **totals})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": "accuracy_gate", "skipped": "0", **totals})
     for verdict in verdicts:
         seconds = sum(run.seconds or 0 for run in (verdict.new.runs if verdict.new else ()))
-        attributes = {"classname": "regress", "name": verdict.case, "time": f"{seconds:.3f}"}
+        attributes = {"classname": "accuracy_gate", "name": verdict.case, "time": f"{seconds:.3f}"}
         case = ElementTree.SubElement(suite, "testcase", attributes)
         if verdict.failing or verdict.undecided:
             tag = "failure" if verdict.failing else "error"

@@ -186,13 +186,19 @@ class Baseline(Results):
     """
 
     def __post_init__(self) -> None:
-        if len(self.runs) < MIN_BASELINE_SEEDS:
-            count = len(self.runs)
-            raise InvalidResults(
-                f"{self.case}: a baseline needs {MIN_BASELINE_SEEDS} seeds or more, it has {count}"
-            )
+        check_baseline_seeds(self.case, len(self.runs))
         for problem in self.problems:
             raise InvalidResults(f"{self.case}: the baseline is damaged: {problem}")
+
+
+def check_baseline_seeds(case: str, count: int) -> None:
+    """Check that `count` seeds are enough for a baseline.
+
+    Raises:
+        InvalidResults: they are not.
+    """
+    if count < MIN_BASELINE_SEEDS:
+        raise InvalidResults(f"{case}: a baseline needs {MIN_BASELINE_SEEDS} seeds or more, it has {count}")
 
 
 def parse(text: str | bytes, origin: str) -> list[Results]:

@@ -118,7 +118,10 @@ def test_metrics_are_read_from_a_file_that_each_run_writes(capsys: pytest.Captur
         (["record", *shell("echo nan # {seed}")], "seed 0: accuracy is nan"),
         (["record", *shell("echo '{' # {seed}")], "the last line is not JSON"),
         (["record", "--timeout", "0.05", *shell("sleep 9 & sleep 9 # {seed}")], "not done after 0.05 s"),
-        (["record", "--seeds", "4", *shell("echo 1 # {seed}")], "a baseline needs 5 seeds or more, it has 4"),
+        (
+            ["record", "--seeds", "4", *shell("touch ran; echo 1 # {seed}")],
+            "a baseline needs 5 seeds or more, it has 4",
+        ),
         (["record", "--seeds", "0", *shell("echo 1 # {seed}")], "'0' is not a whole number, 1 or more"),
         (["record", "--metric", "a=up", *shell("echo {seed}")], 'should be an object with "goal"'),
         (["record", "--metric", "a=max,margin=x", *shell("echo {seed}")], "could not convert"),
@@ -165,7 +168,7 @@ LOSS = {"loss": {"goal": "min"}}
         ({"facts": {"dataset": "roses"}}, 2, "refused", 'dataset: "flowers-102" -> "roses"'),
         ({"metrics": LOSS}, 2, "refused", "metrics.accuracy.goal"),
         ({"seeds": [100, 999]}, 5, "failed", "seed 999: failed: no result"),
-        ({"runs": RUNS[:1], "seeds": []}, 6, "inconclusive", "1 seeds cannot prove any drop; take at"),
+        ({"runs": RUNS[:1], "seeds": []}, 6, "inconclusive", "1 seed cannot prove any drop; take at least 2"),
     ],
 )
 def test_compare(changes: dict[str, Any], status: int, outcome: str, reason: str) -> None:
@@ -193,12 +196,36 @@ def test_a_file_of_several_cases() -> None:
     assert [case["verdict"] for case in cases] == ["identical", "failed"]
 
 
+def test_kept_results_with_slices_are_not_repeated() -> None:
+    command = shell("""echo >> count; echo '{"accuracy": {"cat": 0.1{seed}, "dog": 0.2{seed}}}'""")
+    assert main(["record", *command]) == 0
+    for _ in range(2):
+        assert main(["check", "--results", "raw.json"]) == 0
+    (kept,) = parse(Path("raw.json").read_bytes(), "f")
+    assert set(kept.columns) == {"accuracy.cat", "accuracy.dog"}
+    assert len(Path("count").read_text().splitlines()) == 20 + len(kept.runs)
+
+
 def test_another_fact_is_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
     command = shell("echo 0.{seed} >> count; tail -n 1 count")
     assert main(["record", "--seeds", "20", "--fact", "data=v1", *command]) == 0
     assert main(["check", "--fact", "data=v2"]) == 2
     assert 'data: "v1" -> "v2"' in capsys.readouterr().out
     assert len(Path("count").read_text().split()) == 20
+
+
+def test_explain_describes_the_plan_of_check(capsys: pytest.CaptureFixture[str]) -> None:
+    command = shell("awk 'BEGIN { srand({seed} + 7); print rand() }'")
+    for seeds, columns, margin in ((7, "3 5 7", ""), (20, "3 5 8 12 20", ",margin=0.3")):
+        assert main(["record", "--seeds", str(seeds), "--metric", f"accuracy=max{margin}", *command]) == 0
+        assert main(["check", "--out", "out.json"]) == 0
+        stated = json.loads(Path("out.json").read_text())["cases"][0]["metrics"]["accuracy"]["detectable"]
+        capsys.readouterr()
+        assert main(["explain"]) == 0
+        _, header, drops, *_, power, _, _ = capsys.readouterr().out.splitlines()
+        assert header.replace(" seeds", "").split() == ["at", "most", *columns.split()]
+        assert drops.split()[-1] == power.split()[0] == f"{stated:.3g}"
+        assert float(power.split()[1].rstrip("%")) == pytest.approx(95, abs=1)
 
 
 def test_github_gets_annotations_and_a_summary(

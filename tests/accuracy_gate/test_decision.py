@@ -66,6 +66,15 @@ def test_a_clear_case_stops_early_and_an_unclear_one_goes_on() -> None:
     assert verdict_on(first_runs(with_shift(-0.01), 5), PLAN).outcome == "regression"
 
 
+def test_between_the_looks_only_a_refusal_or_a_failed_run_decides() -> None:
+    for n in (0, 1, 4):
+        assert look(BASELINE, first_runs(with_shift(-0.01), n), PLAN) is None
+    other = replace(first_runs(HONEST, 0), facts={"data": "other"})
+    assert verdict_on(other, PLAN).outcome == "refused"
+    nan = with_scores(HONEST.runs[0], loss=float("nan"))
+    assert verdict_on(replace(HONEST, runs=(nan,)), PLAN).outcome == "failed"
+
+
 def test_a_collapsed_baseline_seed_does_not_make_others_too_good() -> None:
     usual = np.linspace(0.989, 0.991, 19)
     # by means, the baseline would have five times the errors of a usual seed

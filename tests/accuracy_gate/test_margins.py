@@ -87,3 +87,11 @@ def test_the_public_power_agrees_with_the_share_of_failures() -> None:
     assert found[0] < 0.01
     assert 0.3 < found[1] < 0.8
     assert found[2] > 0.99
+
+
+def test_without_any_spread_every_drop_beyond_the_margin_is_found() -> None:
+    runs = tuple(Run(seed, {"score": 1.0}) for seed in range(20))
+    baseline = Baseline("case", {"score": Metric("max", 0.25)}, runs)
+    (comparison,) = decide(baseline, baseline).comparisons
+    assert comparison.detectable == pytest.approx(0.250001)
+    assert [power(baseline, "score", drop) for drop in (0.0, 0.25, 0.2501)] == [0.0, 0.0, 1.0]

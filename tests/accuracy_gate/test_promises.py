@@ -124,7 +124,7 @@ def detection_rate(family: str, metric: str, share: float, times: int, paired: b
     for _ in range(times):
         baseline = draw_record(family, random, 20)
         honest = draw_record(family, random, plan.looks[-1], first)
-        stated = compare(metric, baseline, honest, plan).detectable
+        stated = compare(metric, baseline, honest, plan, EACH).detectable
         assert stated is not None
         drop, rise = (stated * share, 0.0) if metric == "accuracy" else (0.0, stated * share)
         new = make_record(

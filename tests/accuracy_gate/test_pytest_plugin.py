@@ -54,6 +54,7 @@ def test_record_compare_and_fail(project: pytest.Pytester) -> None:
             "test_model.test_one: recorded 20 seeds in *",
         ]
     )
+    result.stdout.no_fnmatch_line("During handling of the above exception*")
     files = sorted((project.path / "accuracy_baselines").iterdir())
     assert [file.name for file in files] == ["test_model.test_one.json", "test_model.test_two.json"]
     runs = json.loads(files[0].read_text())["runs"]
@@ -63,6 +64,21 @@ def test_record_compare_and_fail(project: pytest.Pytester) -> None:
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*test_number.json does not exist: record it with --gate-record"])
     result.stdout.fnmatch_lines(["test_model.test_one  accuracy *identical", "*loss.cat*", "*loss.dog*"])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ("3", "*test_number: a baseline needs 5 seeds or more, it has 3"),
+        ("-3", "*--gate-seeds: '-3' is not a whole number, 1 or more"),
+    ],
+)
+def test_too_few_seeds_are_refused_before_the_first_run(
+    seeds: str, message: str, project: pytest.Pytester
+) -> None:
+    result = run(project, "--gate-record", "--gate-seeds", seeds, "-k", "number")  # its first run fails
+    assert result.ret != 0
+    (result.stderr if seeds == "-3" else result.stdout).fnmatch_lines([message])
 
 
 @pytest.mark.slow

@@ -55,6 +55,7 @@ def test_junit_has_failures_and_errors_with_their_reasons() -> None:
     root = ElementTree.fromstring(junit(verdicts()))
     suite = root.find("testsuite")
     assert suite is not None
+    assert {suite.get("name"), *(case.get("classname") for case in suite)} == {"accuracy_gate"}
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "2", "1")
     cases = {case.get("name"): case for case in suite.iter("testcase")}
     assert cases["case"].find("failure") is None

@@ -30,7 +30,7 @@ from shared.files import write_atomically
 from shared.output_file import write_json
 from tools import cli
 
-if TYPE_CHECKING:  # imports Hydra, which a decision on two files does not need
+if TYPE_CHECKING:  # imports Hydra, which a wrong command does not need
     from tools.regress.suite import Suite
 
 KEYS = {  # by command; any other key would have no effect

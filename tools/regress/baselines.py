@@ -106,15 +106,15 @@ def describe_change(old: Results | None, new: Results) -> Iterator[str]:
     """Yield the lines that `make bless` prints: old against new."""
     if old is None:
         yield f"{new.case}: the first baseline, {len(new.runs)} seeds"
-        yield from (f"  {metric:<8}  {_mean_and_spread(new, metric)}" for metric in ("accuracy", "loss"))
+        yield from (f"  {name:<8}  {_mean_and_spread(new, name)}" for name in new.metrics)
         return
     commit = old.notes.get("git", {}).get("commit", "unknown")[:10]
     origin = f"of {old.notes.get('recorded', 'an unknown date')}, commit {commit}"
     yield f"{new.case}: old ({origin}, {len(old.runs)} seeds) -> new ({len(new.runs)} seeds)"
-    for metric, sign in (("accuracy", 1), ("loss", -1)):
-        p = rank_sum_p(*([sign * value for value in record.values(metric)] for record in (old, new)))
-        change = f"{_mean_and_spread(old, metric)} -> {_mean_and_spread(new, metric)}"
-        yield f"  {metric:<8}  {change}  (as bad as this by chance: p = {p:.2g})"
+    for name, metric in new.metrics.items():
+        p = rank_sum_p(*([metric.sign * value for value in record.values(name)] for record in (old, new)))
+        change = f"{_mean_and_spread(old, name)} -> {_mean_and_spread(new, name)}"
+        yield f"  {name:<8}  {change}  (as bad as this by chance: p = {p:.2g})"
     for key in ("versions", "hardware"):
         if old.notes.get(key) != new.notes.get(key):
             yield f"  {key}: {old.notes.get(key)} -> {new.notes.get(key)}"

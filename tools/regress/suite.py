@@ -182,8 +182,7 @@ class Suite:
         baseline = read_baseline(variant)
         if baseline and (refused := refusal(baseline, record_of(variant, [], baseline))):
             return refused  # another configuration: no need to train
-        looks = variant.case.looks
-        seeds = [run.seed for run in baseline.runs][: looks[-1]] if baseline else [0]
+        seeds = [run.seed for run in baseline.runs][: variant.case.looks[-1]] if baseline else [0]
         for record in self._train(variant, seeds, baseline):
             last = record.runs[-1]
             if last.status in ("no data", "refused") and len(record.runs) == 1:
@@ -192,9 +191,6 @@ class Suite:
                 more = f" data={variant.source}" if variant.source != "real" else ""
                 reason = f"there is no baseline; record one with make bless case={variant.name}{more}"
                 return Verdict(variant.title, "refused", reason, (), None, record)
-            if refused := refusal(baseline, record):
-                return refused
-            due = len(record.runs) in looks or last.status != "done"
-            if due and (verdict := look(baseline, record, variant.plan(len(baseline.runs)))):
+            if verdict := look(baseline, record, variant.plan(len(baseline.runs))):
                 return verdict
         raise AssertionError("the last look always decides")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.tables import markdown_table
-from tools.results.rivals import rival_table
+from tools.results.rivals import rival_table, scores
 from tools.results.tables import measured_on
 
 Row = Mapping[str, Any]  # one fault, or one case of it
@@ -88,7 +88,7 @@ def alarm_table(honest: Row) -> str:
     for entry in honest["cases"]:
         case, parts = entry["baseline"]["case"], (entry["baseline"]["runs"], entry["fresh"]["runs"])
         counts = " + ".join(str(len(runs)) for runs in parts)
-        means = ", ".join(_percent(_mean_accuracy(runs)) for runs in parts)
+        means = ", ".join(_percent(scores(runs)[:, 0].mean()) for runs in parts)
         rates = (honest[kind]["cases"][case] for kind in ("resampled", "direct"))
         rows.append((f"`{case}`", counts, means, *(f"{each['alarms']} of {each['of']:,}" for each in rates)))
     return f"{false_alarm_rate(honest)}\n\n{markdown_table(header, rows)}"
@@ -137,13 +137,6 @@ def _interval(count: int, total: int) -> str:
 
     low, high = binomtest(count, total).proportion_ci()
     return f"95 % interval: {100 * low:.1f} to {100 * high:.1f} %"
-
-
-def _mean_accuracy(runs: Sequence[Row]) -> float:
-    """Return the mean accuracy of the runs that are done."""
-    done = [run for run in runs if run.get("status", "done") == "done"]
-    values = [run["scores"]["accuracy"] if "scores" in run else run["test_accuracy"] for run in done]
-    return sum(values) / len(values) if values else 0.0
 
 
 def _percent(share: float) -> str:

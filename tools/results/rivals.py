@@ -54,15 +54,15 @@ RULES: dict[str, Callable[[Array, Array], bool]] = {
 def rival_table(faults: Sequence[Mapping[str, Any]], honest: Mapping[str, Any]) -> str:
     """Return the table: a row for each rule, and one for the gate."""
     visible = [row for row in faults if row["outcome"] in ("caught", "missed")]
-    baselines = {entry["baseline"]["case"]: _scores(entry["baseline"]["runs"]) for entry in honest["cases"]}
+    baselines = {entry["baseline"]["case"]: scores(entry["baseline"]["runs"]) for entry in honest["cases"]}
     pools = [
-        np.concatenate([baselines[entry["baseline"]["case"]], _scores(entry["fresh"]["runs"])])
+        np.concatenate([baselines[entry["baseline"]["case"]], scores(entry["fresh"]["runs"])])
         for entry in honest["cases"]
     ]
     rows = []
     for name, rule in RULES.items():
         found = sum(_catches(rule, row, baselines) for row in visible)
-        rows.append((name, f"{_alarms(rule, pools):.1%}".replace("%", " %"), f"{found} of {len(visible)}"))
+        rows.append((name, f"{100 * _alarms(rule, pools):.1f} %", f"{found} of {len(visible)}"))
     suites, caught = honest["resampled"]["suites"], sum(row["outcome"] == "caught" for row in visible)
     own = f"{100 * suites['alarms'] / suites['of']:.2f} %"
     rows.append(("the accuracy gate, up to 20 runs", own, f"{caught} of {len(visible)}"))
@@ -85,12 +85,12 @@ def _catches(
     rule: Callable[[Array, Array], bool], row: Mapping[str, Any], baselines: Mapping[str, Array]
 ) -> bool:
     return any(
-        case["verdict"] == "failed" or rule(baselines[case["case"]], _scores(case["runs"])[:NEW])
+        case["verdict"] == "failed" or rule(baselines[case["case"]], scores(case["runs"])[:NEW])
         for case in row["cases"]
     )
 
 
-def _scores(runs: Sequence[Mapping[str, Any]]) -> Array:
+def scores(runs: Sequence[Mapping[str, Any]]) -> Array:
     """Return accuracy and negative loss of the runs that are done, in either format of baselines."""
     done = [run for run in runs if run.get("status", "done") == "done"]
     pairs = [

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from accuracy_gate import Results
 from accuracy_gate.cli import main as accuracy_gate_command
 from shared.errors import ConfigError, DataError, TrainingDiverged
 from tests.helpers import ROOT
@@ -282,8 +283,9 @@ def test_another_configuration_is_refused_without_training(blessed: Bench) -> No
 def test_raw_results_are_written_before_the_verdict(
     blessed: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt(_: object, new: Results, __: object) -> None:
+        if len(new.runs) == 3:
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(suite, "look", interrupt)
     capsys.readouterr()
