@@ -21,7 +21,7 @@ from accuracy_gate import ledger
 from accuracy_gate.commands import Command
 from accuracy_gate.decision import Verdict, decide, default_plan, look, refusal, too_few_seeds
 from accuracy_gate.decision import compare as compare_column
-from accuracy_gate.detection import power
+from accuracy_gate.detection import POWER, power
 from accuracy_gate.plan import LOOKS, Plan, divide
 from accuracy_gate.plot import Panel, svg
 from accuracy_gate.report import annotations, as_json, junit, markdown, table
@@ -107,6 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
     four.add_argument(
         "--cases", type=parse_count, default=1, metavar="N", help="number of cases in your suite"
     )
+    four.add_argument("--svg", type=Path, metavar="FILE", help="draw the power of every metric by drop")
     five = add("drift", drift, "find a slow decline over many checks that have passed")
     five.add_argument("ledger", type=Path, metavar="LEDGER")
     five.add_argument("--svg", type=Path, metavar="FILE", help="draw it")
@@ -220,10 +221,22 @@ def explain(arguments: argparse.Namespace) -> int:
     print("\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines))
     hardest = min(comparisons, key=lambda comparison: comparison.share)
     print(f"\n{hardest.metric}: power by drop, with at most {plan.looks[-1]} seeds")
-    for step in range(1, 11):
-        drop = (hardest.detectable or 0.0) * step / 8
-        found = power(baseline, hardest.metric, drop, plan)
+    curves = {
+        each.metric: [
+            (drop, power(baseline, each.metric, drop, plan))
+            for drop in ((each.detectable or 0.0) * step / 8 for step in range(11))
+        ]
+        for each in (comparisons if arguments.svg else [hardest])
+    }
+    for drop, found in curves[hardest.metric][1:]:
         print(f"{drop:<8.3g} {found:7.1%}  {'#' * round(50 * found)}")
+    if arguments.svg:
+        panels = []
+        for metric, curve in curves.items():
+            title = f"{metric}: chance that check fails, with at most {plan.looks[-1]} seeds (dashed: 95 %)"
+            ends = ("no change", f"worse by {curve[-1][0]:.3g}")
+            panels.append(Panel(title, [[found for _, found in curve]], [""], POWER, ends=ends))
+        write(arguments.svg, svg(panels))
     return 0
 
 

@@ -13,7 +13,7 @@ COLORS = ("#1f77b4", "#d62728")
 
 @dataclass(frozen=True)
 class Panel:
-    """Series of numbers above each other's index, with a horizontal line."""
+    """Series of numbers at equal distances, with a horizontal line; `ends` labels the first and the last."""
 
     title: str
     series: Sequence[Sequence[float]]
@@ -21,6 +21,7 @@ class Panel:
     line: float
     connected: bool = True
     logarithmic: bool = False
+    ends: tuple[str, str] = ("", "")
 
 
 def svg(panels: Sequence[Panel]) -> str:
@@ -51,8 +52,13 @@ def _panel(panel: Panel) -> list[str]:
 
     title = escape(CONTROL.sub("\ufffd", panel.title))
     parts = [f'<text x="{LEFT}" y="18" font-weight="bold">{title}</text>']
-    for value in sorted({min(values), panel.line, max(values)}):
+    bounds = [value for value in (min(values), max(values)) if abs(y(value) - y(panel.line)) > 12]
+    for value in (panel.line, *bounds):
         parts.append(f'<text x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>')
+    for place, anchor, label in ((0, "start", panel.ends[0]), (longest - 1, "end", panel.ends[1])):
+        parts.append(
+            f'<text x="{x(place):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{escape(label)}</text>'
+        )
     line = f'x1="{LEFT}" x2="{WIDTH - 20}" y1="{y(panel.line):.1f}" y2="{y(panel.line):.1f}"'
     parts.append(f'<line {line} stroke="#888" stroke-dasharray="4 3"/>')
     for place, (numbers, name, color) in enumerate(zip(panel.series, panel.names, COLORS, strict=False)):

@@ -1,6 +1,7 @@
 """The command line: from a program to a verdict, and one clear line for everything that is wrong."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,11 @@ def test_record_and_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert json.loads(Path("ledger").read_text())["verdict"] == "regression"
     # runs that are in the file of results are not repeated
     assert main(["check", "--unpaired", "--results", "raw.json"]) == 0
-    assert main(["explain"]) == 0
+    assert main(["explain", "--svg", "power.svg"]) == 0
     assert "power by drop" in capsys.readouterr().out
+    heights = [float(y) for y in re.findall(r'cy="([\d.]+)"', Path("power.svg").read_text())]
+    assert heights == sorted(heights, reverse=True), "power grows with the drop"
+    assert len(set(heights)) > 5
     assert main(["plot", "accuracy-baseline.json", "raw.json"]) == 0
     assert Path("accuracy.svg").read_text().count("<circle") == 20 + len(raw.runs)
 
