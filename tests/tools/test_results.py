@@ -138,6 +138,9 @@ def test_a_comparison_becomes_a_table_by_number_of_images(tmp_path: Path) -> Non
     text = fill("comparison: xor_50", tmp_path / "results")
     assert "| 50 | 72.00 %" in text
     assert "| all |" not in text
+    (folder / "metrics.json").write_text(json.dumps(comparison_metrics() | {"weights": "imagenet"}))
+    record_comparison(folder, tmp_path / "results")
+    assert "`imagenet`" in fill("comparison: xor_imagenet_2_classes", tmp_path / "results")
     with pytest.raises(ConfigError, match="a comparison is not a run of one network"):
         record_runs([folder], tmp_path / "results")
 

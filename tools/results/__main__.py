@@ -16,6 +16,7 @@ table stands between `<!-- KIND: NAME -->` and `<!-- end of KIND -->`:
     sample: APP              what the sample run printed; its learning curves are APP.png
     comparison: APP          a run of transfer.mode=compare; its chart is APP_comparison.png
     comparison: APP_NUMBER   one with a single number of images per class
+    comparison: APP_WEIGHTS_NUMBER_classes   one from other weights than the source task's
     pictures: APP            which runs drew the pictures of an application
     checks: gradients        what `make gradcheck` found
     benchmark: CASE          details of a case of `make bench`
@@ -118,7 +119,8 @@ def record_comparison(folder: Path, results: Path = RESULTS) -> None:
         raise ConfigError(f"{folder} is not the folder of a comparison: it has no comparison.png")
     run = read_complete_run(folder / "metrics.json")
     counts = {name.rpartition("_")[2] for name in run["comparison"]}
-    name = "_".join([run["app"], *(counts if len(counts) == 1 else ()), "comparison"])
+    other = [run["weights"], f"{len(run['classes'])}_classes"] if run["weights"] != "source_task" else []
+    name = "_".join([run["app"], *other, *(counts if len(counts) == 1 else ()), "comparison"])
     write_json(results / f"{name}.json", run)
     write_atomically(results / f"{name}.png", chart.read_bytes())
 
