@@ -13,6 +13,7 @@ from torchvision.transforms import v2  # type: ignore[import-untyped]
 
 from apps.resnet_transfer.config import BLOCKS, MEAN, STD, MobileNet, ResNet
 
+IMAGES_AT_ONCE = 256  # in augmentation, because torch pads in float32: four times the size
 CAM_SIZE = 4  # least height and width of a map that locates anything
 
 
@@ -175,11 +176,12 @@ def shift_and_mirror(images: Any, random: np.random.Generator, pixels: int, mirr
     transform = v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if mirror else [])])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(random.integers(2**63)))
-        padded = torch.as_tensor(images).permute(0, 3, 1, 2)
-        if pixels:  # all images at once; RandomCrop's own padding would be one image at a time
-            padded = v2.functional.pad(padded, [pixels], padding_mode="edge")
-        augmented = torch.stack([transform(image) for image in padded])
-    return augmented.permute(0, 2, 3, 1).contiguous()
+        parts = []
+        for part in torch.as_tensor(images).permute(0, 3, 1, 2).split(IMAGES_AT_ONCE):
+            if pixels:  # RandomCrop's own padding would be one image at a time
+                part = v2.functional.pad(part, [pixels], padding_mode="edge")
+            parts.append(torch.stack([transform(image).permute(1, 2, 0) for image in part]))
+    return torch.cat(parts)
 
 
 def load_network(config: ResNet | MobileNet, weights: Mapping[str, NDArray[Any]], classes: int) -> Network:

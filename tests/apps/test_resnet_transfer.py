@@ -909,7 +909,9 @@ def test_the_digits_replace_unavailable_cifar10(
         load_data(resnet_config(tmp_path, *unavailable, "data.fallback=null"))
 
 
-def test_augmentation_in_torch_shifts_and_mirrors_each_image_separately() -> None:
+def test_augmentation_in_torch_shifts_and_mirrors_each_image_separately(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     images = torch.arange(16, dtype=torch.uint8)[None, None, :, None].repeat(200, 16, 1, 3)
     state = torch.random.get_rng_state()
     rng = np.random.default_rng
@@ -919,6 +921,8 @@ def test_augmentation_in_torch_shifts_and_mirrors_each_image_separately() -> Non
     mirrored = changed[:, 0, 2, 0] > changed[:, 0, 13, 0]
     assert 0.35 < mirrored.mean() < 0.65
     assert set(np.unique(changed[~mirrored, 0, 8, 0])) == {6, 7, 8, 9, 10}
+    monkeypatch.setattr(torch_model, "IMAGES_AT_ONCE", 7)
+    np.testing.assert_array_equal(torch_model.shift_and_mirror(images, rng(0), 2, True).numpy(), changed)
 
 
 @pytest.mark.usefixtures("_shallow")
