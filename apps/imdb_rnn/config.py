@@ -51,9 +51,14 @@ class Bow(Network):
     buckets: Annotated[Count, Field(description="number of embeddings that all pairs of words share")]
 
 
+class Nbsvm(Section):
+    name: Literal["nbsvm"]
+    buckets: Annotated[Count, Field(description="number of weights that all pairs of words share")]
+
+
 class Config(AppConfig):
     app: Literal["imdb_rnn"]
-    model: Annotated[Lstm | Rnn | Bow, Field(discriminator="name")]
+    model: Annotated[Lstm | Rnn | Bow | Nbsvm, Field(discriminator="name")]
     data: TextChoice
 
     @model_validator(mode="after")

@@ -36,7 +36,7 @@ def gradient_norms(folder: Path) -> dict[str, NDArray[np.float64]]:
     """
     run = FinishedRun.open(APPLICATION, folder)
     config = run.config
-    if config.model.name == "bow":
+    if config.model.name in ("bow", "nbsvm"):
         raise ConfigError(f"{folder}: a bag of words has no time steps; choose an lstm or an rnn")
     if config.data.padding == "front":
         raise ConfigError(f"{folder}: its texts are padded at the front; choose one with data.padding=masked")

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from apps.imdb_rnn.config import Bow, Lstm, Rnn
+from apps.imdb_rnn.config import Bow, Lstm, Nbsvm, Rnn
 from shared.data.sequences import PAD
 from shared.training.keras_dropout import ByteDropout
 from shared.training.keras_initializers import torch_initializers
@@ -18,23 +18,45 @@ from shared.training.keras_initializers import torch_initializers
 NOTHING = -1e9  # smaller than any state of a word: padding never has the maximum
 
 
-def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> keras.Model:
+def build_model(config: Lstm | Rnn | Bow | Nbsvm, tokens: int, outputs: int = 1) -> keras.Model:
     """Return the network that `config.name` names; ids (N, T) to logits (N, outputs). See torch_model.py."""
     ids = keras.Input((None,), dtype="int64")
     match config:
         case Lstm() | Rnn():
             x = embedding(tokens, config.embedding, config.embedding_std)(ids)
             x = recurrent(config)(x, ids != PAD)
+        case Nbsvm():
+            return keras.Model(ids, naive_bayes_logits(ids, tokens, config.buckets, outputs))
         case Bow():
-            pairs = tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % config.buckets
-            mask = ops.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
-            table = embedding(tokens + config.buckets, config.embedding, 1 / math.sqrt(tokens))
-            x = table(ops.concatenate([ids, pairs], axis=1))
+            rows, mask = words_and_pairs(ids, tokens, config.buckets)
+            x = embedding(tokens + config.buckets, config.embedding, 1 / math.sqrt(tokens))(rows)
             weights = ops.cast(mask, x.dtype)
             weights = weights / ops.sum(weights, axis=1, keepdims=True)
             x = ops.sum(x * ops.expand_dims(weights, axis=2), axis=1)
     last = layers.Dense(outputs, name="fc", **torch_initializers(x.shape[-1]))
     return keras.Model(ids, last(ByteDropout(config.dropout)(x)))
+
+
+def words_and_pairs(ids: Any, tokens: int, buckets: int) -> tuple[Any, Any]:
+    """Return the rows of the T words, then of the T - 1 pairs, and which are not padding, (N, 2 T - 1)."""
+    pairs = tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % buckets
+    valid = ops.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
+    return ops.concatenate([ids, pairs], axis=1), valid
+
+
+def naive_bayes_logits(ids: Any, tokens: int, buckets: int, outputs: int) -> Any:
+    """Return the logits (N, outputs) of `TorchNbsvm`."""
+    rows, valid = words_and_pairs(ids, tokens, buckets)
+    table = embedding(tokens + buckets, outputs, 0.0)
+    bias = layers.Embedding(1, outputs, embeddings_initializer="zeros", name="bias")
+    ratios = layers.Embedding(tokens + buckets, outputs, name="ratios", trainable=False)
+    valid_rows = ops.where(valid, rows, PAD)
+    order = ops.argsort(valid_rows, axis=1)  # TensorFlow's is stable
+    rising = ops.take_along_axis(valid_rows, order, axis=1)
+    is_first = rising != ops.pad(rising[:, :-1], ((0, 0), (1, 0)), constant_values=PAD)
+    mask = ops.take_along_axis(is_first, ops.argsort(order, axis=1), axis=1)
+    features = ratios(rows) * ops.cast(mask, table.compute_dtype)[:, :, None]
+    return ops.sum(table(rows) * features, axis=1) + bias(0 * ids[:, 0])
 
 
 def embedding(rows: int, size: int, std: float) -> layers.Embedding:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.imdb_rnn.config import Bow, Lstm, Rnn
+from apps.imdb_rnn.config import Bow, Lstm, Nbsvm, Rnn
+from apps.imdb_rnn.naive_bayes import first_occurrences, words_and_pairs
 from shared.backprop import LSTM, RNN, Array, Dropout, Embedding, Linear, Module, Sequential
 from shared.data.sequences import PAD
 
@@ -68,8 +69,7 @@ class NumpyBow(Module):
         self._add(embedding=self.embedding, **self.head.children)
 
     def forward(self, ids: Array) -> Array:
-        pairs = self.tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % self.buckets
-        both = np.concatenate([ids, pairs], axis=1)
+        both = words_and_pairs(ids, self.tokens, self.buckets)
         mask = np.concatenate([ids != PAD, ids[:, 1:] != PAD], axis=1)
         self.embedded = self.embedding.forward(both)
         weights = mask / mask.sum(axis=1, keepdims=True)
@@ -83,8 +83,42 @@ class NumpyBow(Module):
         self._collect()
 
 
+class NumpyNbsvm(Module):
+    """`TorchNbsvm` in NumPy; ids (N, T) to logits (N, outputs).
+
+    Backward of the sum: the weight of every distinct word and pair gets the logit's gradient times its
+    ratio; the bias gets the sum over the batch.
+    """
+
+    def __init__(
+        self, config: Nbsvm, tokens: int, outputs: int, dtype: type, rng: np.random.Generator
+    ) -> None:
+        super().__init__()
+        self.tokens, self.buckets = tokens, config.buckets
+        self.embedding, self.ratios = (
+            Embedding(tokens + config.buckets, outputs, dtype=dtype, rng=rng) for _ in range(2)
+        )
+        self.bias = Embedding(1, outputs, dtype=dtype, rng=rng)
+        for table in (self.embedding, self.bias):
+            table.params["weight"] *= 0
+        self.ratios.buffers["weight"] = self.ratios.params.pop("weight")
+        self._add(embedding=self.embedding, ratios=self.ratios, bias=self.bias)
+
+    def forward(self, ids: Array) -> Array:
+        rows = words_and_pairs(ids, self.tokens, self.buckets)
+        self.embedded = self.embedding.forward(rows)
+        self.features = self.ratios.buffers["weight"][rows] * first_occurrences(rows, ids)[:, :, None]
+        return (self.embedded * self.features).sum(axis=1) + self.bias.params["weight"]
+
+    def backward(self, dlogits: Array) -> None:
+        self.dembedded = dlogits[:, None] * self.features
+        self.embedding.backward(self.dembedded)
+        self.bias.grads["weight"] = dlogits.sum(axis=0, keepdims=True)
+        self._collect()
+
+
 def embedding_gradients(
-    model: NumpyRecurrent | NumpyBow, ids: NDArray[np.int64], output: int
+    model: NumpyRecurrent | NumpyBow | NumpyNbsvm, ids: NDArray[np.int64], output: int
 ) -> tuple[Array, Array]:
     """Return the embedded words, and each logit's gradient; see torch_model.py."""
     model.eval()
@@ -101,8 +135,8 @@ def head(size: int, dropout: float, outputs: int, dtype: type, rng: np.random.Ge
 
 
 def build_model(
-    config: Lstm | Rnn | Bow, dtype: type, rng: np.random.Generator, tokens: int, outputs: int = 1
+    config: Lstm | Rnn | Bow | Nbsvm, dtype: type, rng: np.random.Generator, tokens: int, outputs: int = 1
 ) -> Module:
     """Return the network that `config.name` names; see torch_model.py."""
-    network: Any = NumpyBow if isinstance(config, Bow) else NumpyRecurrent
+    network: Any = {"bow": NumpyBow, "nbsvm": NumpyNbsvm}.get(config.name, NumpyRecurrent)
     return network(config, tokens, outputs, dtype, rng)

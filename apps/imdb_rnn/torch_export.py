@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch._higher_order_ops.scan import scan  # torch has no public name for it yet
 
-from apps.imdb_rnn.torch_model import TorchBow, TorchReader, TorchRecurrent
+from apps.imdb_rnn.torch_model import TorchBow, TorchNbsvm, TorchReader, TorchRecurrent
+from shared.data.sequences import PAD
 
 OPSET = 14  # the one that ONNX's layer `RNN` belongs to
 
@@ -15,11 +16,20 @@ def exportable(network: TorchReader, file_format: str) -> nn.Module:
     """Return an equivalent network that torch can export, as `onnx` or as a program of `torch`."""
     if isinstance(network, TorchBow):
         return EmbedThenRead(network)
+    if isinstance(network, TorchNbsvm) and file_format == "onnx":
+        network = copy.deepcopy(network)
+        network.first_occurrences = first_occurrences_by_comparison  # type: ignore[method-assign]
     if isinstance(network, TorchRecurrent) and (file_format, network.name) != ("onnx", "lstm"):
         network = copy.deepcopy(network)
         layer = network.get_submodule(network.name)
         network.add_module(network.name, OnnxRnn(layer) if file_format == "onnx" else ScannedRnn(layer))
     return network
+
+
+def first_occurrences_by_comparison(rows: torch.Tensor) -> torch.Tensor:
+    """Return what `TorchNbsvm.first_occurrences` returns; torch cannot write its stable sort as ONNX."""
+    earlier = (rows[:, :, None] == rows[:, None, :]).tril(-1)
+    return ~earlier.any(dim=2) & (rows != PAD)
 
 
 class EmbedThenRead(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from apps.imdb_rnn.config import Bow, Lstm, Rnn
+from apps.imdb_rnn.config import Bow, Lstm, Nbsvm, Rnn
 from shared.data.sequences import PAD
 from shared.training.torch_dropout import ByteDropout
 
@@ -115,9 +115,8 @@ class TorchBow(TorchReader):
         return self.fc(self.dropout(mean))
 
     def rows(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return the rows of the T words, then of the T - 1 pairs, (N, 2 T - 1)."""
-        pairs = self.tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % self.buckets
-        return torch.cat([ids, pairs], dim=1)
+        """Return the rows of the words and of the pairs."""
+        return words_and_pairs(ids, self.tokens, self.buckets)
 
     def shares(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the weight of each row in the mean, (N, 2 T - 1): 0 for padding."""
@@ -132,12 +131,50 @@ class TorchBow(TorchReader):
         return self.fc(self.dropout(mean))
 
 
+def words_and_pairs(ids: torch.Tensor, tokens: int, buckets: int) -> torch.Tensor:
+    """Return the rows of the T words, then of the T - 1 pairs, (N, 2 T - 1)."""
+    pairs = tokens + (ids[:, :-1] * 31_337 + ids[:, 1:]) % buckets
+    return torch.cat([ids, pairs], dim=1)
+
+
+class TorchNbsvm(TorchReader):
+    """Logistic regression on the log-count ratios of words and pairs; ids (N, T) to logits (N, outputs).
+
+    NBSVM (Wang and Manning 2012, aclanthology.org/P12-2018), with the logistic loss instead of the hinge
+    loss: the logit is the sum of w r over the distinct words and pairs of a text, where w is learned and r,
+    the log-count ratio, comes from the training set (naive_bayes.py). Pairs share `buckets` rows by a hash.
+    The bias is a table with one row, because Keras has no layer that is only a bias.
+    """
+
+    def __init__(self, config: Nbsvm, tokens: int, outputs: int) -> None:
+        super().__init__(tokens + config.buckets, outputs, 0.0, 0.0)
+        self.tokens, self.buckets = tokens, config.buckets
+        self.ratios = nn.Embedding(tokens + config.buckets, outputs).requires_grad_(False)
+        self.bias = nn.Embedding(1, outputs)
+        nn.init.zeros_(self.bias.weight)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        return super().embed(words_and_pairs(ids, self.tokens, self.buckets))
+
+    def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        valid = torch.cat([ids != PAD, ids[:, 1:] != PAD], dim=1)
+        rows = words_and_pairs(ids, self.tokens, self.buckets).where(valid, PAD)
+        mask = self.first_occurrences(rows)[:, :, None]
+        return (embedded * self.ratios(rows) * mask).sum(dim=1) + self.bias.weight
+
+    def first_occurrences(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return where a row occurs in its text for the first time, and is not PAD, (N, 2 T - 1)."""
+        rising, order = rows.sort(dim=1, stable=True)
+        is_first = rising != nn.functional.pad(rising[:, :-1], (1, 0), value=PAD)
+        return is_first.gather(1, order.argsort(dim=1))
+
+
 def embedding_gradients(
     model: TorchReader, ids: NDArray[np.int64], output: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the embedded words of ids (N, T), and the gradient of a logit with respect to them.
 
-    The network is left in evaluation mode. Both are (N, T, embedding); of a bag of words
+    The network is left in evaluation mode. Both are (N, T, embedding); of networks that read pairs
     (N, 2 T - 1, embedding): words, then pairs.
     """
     model.eval()
@@ -154,7 +191,7 @@ def one_bias(layer: nn.Module) -> None:
     layer.bias_hh_l0 = nn.Parameter(torch.zeros(size), requires_grad=False)
 
 
-def build_model(config: Lstm | Rnn | Bow, tokens: int, outputs: int = 1) -> TorchReader:
+def build_model(config: Lstm | Rnn | Bow | Nbsvm, tokens: int, outputs: int = 1) -> TorchReader:
     """Return the network that `config.name` names, for a vocabulary of `tokens` tokens."""
-    network: Any = TorchBow if isinstance(config, Bow) else TorchRecurrent
+    network: Any = {"bow": TorchBow, "nbsvm": TorchNbsvm}.get(config.name, TorchRecurrent)
     return network(config, tokens, outputs)

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from apps.imdb_rnn.config import Config
+from apps.imdb_rnn.config import Config, Nbsvm
 from apps.imdb_rnn.data import load_data, split
 from shared.data.examples import Examples
 from shared.data.sequences import batches_by_length
@@ -14,6 +14,7 @@ from shared.runs.preprocessing import Preprocessing, write_vocabulary
 from shared.training import frameworks
 from shared.training.loop import Evaluation, Learner, announce, finish, fit
 from shared.training.losses import Loss
+from shared.training.schedule import ALL
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -31,6 +32,8 @@ def train(config: Config) -> dict[str, Any]:
     run.metrics |= initial_metrics(config, texts, train_set, validation_set, test_set)
     with run.session():
         learner = build_learner(config, texts)
+        if isinstance(config.model, Nbsvm):
+            load_ratios(learner, train_set, config.model.buckets)
         announce(learner, run)
         batches = partial(batches_by_length, train_set.inputs.lengths, config.trainer.batch_size, config.seed)
         fit(learner, train_set, validation_set, config, run, batches=batches)
@@ -49,7 +52,19 @@ def build_learner(config: Config, texts: TextData | Preprocessing) -> Learner:
     loss: Loss = "binary_cross_entropy" if classes == 2 else "cross_entropy"
     outputs = 1 if classes == 2 else classes
     sizes: dict[str, Any] = {"tokens": len(texts.vocabulary), "outputs": outputs}
-    return frameworks.build_learner("apps.imdb_rnn", config, loss, **sizes)
+    lr_scales = {**ALL, "ratios": 0.0} if isinstance(config.model, Nbsvm) else ALL  # not learned
+    return frameworks.build_learner("apps.imdb_rnn", config, loss, lr_scales, **sizes)
+
+
+def load_ratios(learner: Learner, train_set: Examples, buckets: int) -> None:
+    """Replace the ratios of `model=nbsvm` by those of the training set."""
+    from apps.imdb_rnn.naive_bayes import log_count_ratios
+
+    weights = learner.weights()
+    (name,) = (name for name in weights if name.startswith("ratios"))
+    rows, outputs = weights[name].shape
+    ratios = log_count_ratios(train_set, rows - buckets, buckets, outputs)
+    learner.load_weights(weights | {name: ratios.astype(weights[name].dtype)})
 
 
 def write_charts(run: RunFolder, texts: TextData, test: Evaluation, test_set: Examples) -> None:

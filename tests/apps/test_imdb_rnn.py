@@ -16,11 +16,13 @@ import torch
 from apps.imdb_rnn import gradients, keras_model, numpy_model, predict, torch_model
 from apps.imdb_rnn.config import Config
 from apps.imdb_rnn.data import load_data, split
+from apps.imdb_rnn.naive_bayes import log_count_ratios, words_and_pairs
 from apps.imdb_rnn.train import build_learner, train
 from shared.application import FinishedRun
 from shared.data.examples import Examples
 from shared.data.sequences import PAD, batches_by_length
 from shared.errors import ConfigError, DataError
+from shared.parity.weights import torch_to_keras, torch_to_numpy
 from shared.runs.reader import read_metrics, read_weights
 from tests.apps.agreement import (
     FRAMEWORKS,
@@ -31,14 +33,16 @@ from tests.apps.agreement import (
 )
 from tests.helpers import ROOT, TIMEOUT, app_config
 
-MODELS = ["lstm", "rnn", "bow"]
+MODELS = ["lstm", "rnn", "bow", "nbsvm"]
 TOKENS = 30
+NO_DROPOUT = "model.dropout=0.0"
 SMALL = {
-    "lstm": ["model=lstm", "model.embedding=6", "model.hidden=5"],
-    "lstm_last": ["model=lstm", "model.embedding=6", "model.hidden=5", "model.readout=last"],
-    "rnn": ["model=rnn", "model.embedding=6", "model.hidden=5"],
-    "rnn_max": ["model=rnn", "model.embedding=6", "model.hidden=5", "model.readout=max"],
-    "bow": ["model=bow", "model.embedding=6", "model.buckets=40"],
+    "lstm": ["model=lstm", "model.embedding=6", "model.hidden=5", NO_DROPOUT],
+    "lstm_last": ["model=lstm", "model.embedding=6", "model.hidden=5", "model.readout=last", NO_DROPOUT],
+    "rnn": ["model=rnn", "model.embedding=6", "model.hidden=5", NO_DROPOUT],
+    "rnn_max": ["model=rnn", "model.embedding=6", "model.hidden=5", "model.readout=max", NO_DROPOUT],
+    "bow": ["model=bow", "model.embedding=6", "model.buckets=40", NO_DROPOUT],
+    "nbsvm": ["model=nbsvm", "model.buckets=40"],
 }
 LENGTHS = (7, 3, 1, 5)
 FILES = {
@@ -60,8 +64,14 @@ def padded_ids(width: int) -> np.ndarray:
 
 
 def networks_of(model: str, tmp_path: Path) -> Networks:
-    config = imdb_config(tmp_path, *SMALL[model], "model.dropout=0.0").model
-    return build_networks((torch_model, keras_model, numpy_model), config, tokens=TOKENS)
+    config = imdb_config(tmp_path, *SMALL[model]).model
+    networks = build_networks((torch_model, keras_model, numpy_model), config, tokens=TOKENS)
+    if model == "nbsvm":  # starts at 0
+        torch.nn.init.normal_(networks.torch.embedding.weight)
+        torch.nn.init.normal_(networks.torch.bias.weight)
+        torch_to_keras(networks.torch, networks.keras)
+        torch_to_numpy(networks.torch, networks.numpy)
+    return networks
 
 
 @pytest.mark.usefixtures("keras_float64")
@@ -79,7 +89,7 @@ def test_padding_is_never_read(model: str, tmp_path: Path) -> None:
         together = logits(padded_ids(7))
         np.testing.assert_allclose(logits(padded_ids(20)), together, rtol=1e-12, err_msg=name)
         for number, length in enumerate(LENGTHS):
-            if length > 1 or model != "bow" or name != "keras":
+            if length > 1 or model not in ("bow", "nbsvm") or name != "keras":
                 alone = logits(padded_ids(7)[[number], :length])
                 np.testing.assert_allclose(alone, together[[number]], rtol=1e-12, err_msg=name)
 
@@ -88,8 +98,7 @@ def test_padding_is_never_read(model: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", SMALL)
 def test_three_frameworks_take_the_same_steps(model: str, tmp_path: Path) -> None:
     """With gradient clipping, and without dropout."""
-    chosen = [*SMALL[model], "model.dropout=0.0"]
-    chosen += ["trainer.precision=float64", "trainer.clip_norm=0.05", "optimizer.eps=1e-4"]
+    chosen = [*SMALL[model], "trainer.precision=float64", "trainer.clip_norm=0.05", "optimizer.eps=1e-4"]
     random = np.random.default_rng(0)
     data = Examples(random.integers(1, TOKENS, (32, 8)), random.integers(0, 2, 32))
     texts: Any = SimpleNamespace(vocabulary=range(TOKENS), classes=("bad", "good"))
@@ -146,14 +155,30 @@ def test_a_network_that_the_framework_lacks_is_refused(words: str, message: str,
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_leaves_everything_behind(framework: str, model: str, tmp_path: Path) -> None:
-    config = imdb_config(
-        tmp_path, f"framework={framework}", f"model={model}", "debug=smoke", "model.embedding=8"
-    )
+    small = "model.buckets=1000" if model == "nbsvm" else "model.embedding=8"
+    config = imdb_config(tmp_path, f"framework={framework}", f"model={model}", "debug=smoke", small)
     metrics = train(config)
     assert {path.name for path in tmp_path.iterdir()} == FILES
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
     expected = {"app": "imdb_rnn", "dataset": "reviews", "embedded": True, "test_examples": 256}
     assert metrics.items() >= (expected | {"model": model, "framework": framework, "status": "done"}).items()
+
+
+def test_log_count_ratios_are_those_of_the_paper() -> None:
+    """Wang and Manning 2012, section 2, with sets of words and pairs."""
+    random = np.random.default_rng(0)
+    ids, labels = random.integers(1, 6, (20, 7)), random.integers(0, 3, 20)
+    ids[:10, 5:] = PAD
+    features = [{int(n) for n in words_and_pairs(row[None, row != PAD], 6, 9)[0]} for row in ids]
+    for outputs, of_class in ((1, 1), (3, 2)):
+        kept = np.flatnonzero(labels < 2) if outputs == 1 else np.arange(20)
+        ratios = log_count_ratios(Examples(ids[kept], labels[kept]), 6, 9, outputs)
+        counts = np.ones((2, 15))  # without the class, with it
+        for n in kept:
+            for row in features[n]:
+                counts[int(labels[n] == of_class), row] += 1
+        q, p = counts / counts.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(ratios[:, -1], np.log(p / q), rtol=1e-12)
 
 
 @pytest.mark.usefixtures("keras_float64")
