@@ -290,7 +290,8 @@ Image(charts.png(chart), alt="Both sigmoid networks stay at 2.3, a guess; tanh a
 
 # %% [markdown]
 # The sigmoid network learns how often each digit occurs, and nothing else, at both learning rates: that takes only
-# the last bias. Deeper networks need more help: batch normalization, and sums that skip a layer. `make train-gradient-flow` draws both.
+# the last bias. Deeper networks need more help: batch normalization
+# ([lesson 8](08_regularization.ipynb)), and sums that skip a layer. `make train-gradient-flow` draws both.
 
 # %% [markdown]
 # ## Clipping
