@@ -22,6 +22,8 @@ from shared.data import digits
 from shared.data.examples import Examples
 from tools.check import check
 
+numpy_model.prepare(threads=1)  # faster for matrices as small as these
+
 # %% [markdown]
 # ## Batch normalization
 #

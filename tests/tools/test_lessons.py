@@ -141,6 +141,7 @@ def test_the_solutions_are_right() -> None:
         "MyCenter": (4, 3),
     }
     inputs = {name: [rng.standard_normal(shape)] for name, shape in shapes.items()}
+    inputs |= {"MyAverage": [rng.standard_normal((2, 1, 4, 4))], "Overlap": [rng.standard_normal((2, 3, 3))]}
     inputs |= {name: [rng.standard_normal((4, 3)), rng.uniform(size=(4, 3))] for name in ("Huber", "Entropy")}
     found = set()
     for path in sorted((LESSONS / "solutions").glob("*.py")):
