@@ -90,8 +90,8 @@ for name, function in (("Sigmoid", tf.sigmoid), ("Tanh", tf.tanh), ("ReLU", tf.n
 # > A sigmoid passes on at most 0.25 of the gradient, tanh at most 1. A ReLU passes on all of it or nothing.
 #
 # Where the sigmoid and tanh are flat, they **saturate**: almost nothing passes. A ReLU does not saturate for
-# positive inputs. But if a neuron's input is negative for every example, no gradient reaches its weights, and the
-# neuron stays that way: it is dead. GELU has a small slope there.
+# positive inputs. But if a neuron's input is negative for every example, no gradient reaches its weights, and it may
+# never recover: it is **dead**. GELU has a small slope there.
 
 # %% [markdown]
 # ## Ten factors
@@ -430,8 +430,8 @@ np.testing.assert_allclose([slopes.min(), slopes.max()], [0.00665, 0.24984], ato
 #
 # Slide B10 prints a gradient for each of ten layers. The numbers look healthy, about 0.18 at every depth.
 #
-# > They are random numbers times a slope. No loss and no weight is involved, and the slide's network is never
-# > called.
+# > They are random numbers times a slope, different in each run. No loss and no weight is involved, and the slide's
+# > network is never called.
 #
 # In a network with the slide's sizes and weights, the gradient of the first matrix is less than 0.005 of that of
 # the last (the median of 20 networks).

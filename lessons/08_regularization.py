@@ -196,8 +196,9 @@ y_train[:40] = rng.integers(0, 10, 40)  # wrong on purpose
 
 def fit(l1=0.0, l2=0.0, dropout=0.0, epochs=100):
     """Train a network; return it, its losses (epochs, 2), and the weights of its best epoch."""
-    rng, loss, losses, best = np.random.default_rng(1), CrossEntropyLoss(), [], {}
-    new, drop = {"dtype": np.float64, "rng": rng}, lambda: Dropout(dropout, rng=rng)
+    rng, masks = np.random.default_rng(1), np.random.default_rng(2)
+    loss, losses, best = CrossEntropyLoss(), [], {}
+    new, drop = {"dtype": np.float64, "rng": rng}, lambda: Dropout(dropout, rng=masks)
     hidden = Linear(196, 128, **new), ReLU(), drop(), Linear(128, 128, **new), ReLU(), drop()
     network = Sequential(*hidden, Linear(128, 10, **new))
     matrices = {name: w for name, w in network.params.items() if w.ndim == 2}
@@ -280,7 +281,7 @@ assert accuracy["early stopping"] > accuracy["nothing"] + 0.05
 # \text{L1: } \lambda \sum |w| \text{, gradient } \lambda \, \mathrm{sign}(w)$$
 #
 # L2 pulls each weight in proportion to its size, so it shrinks the large ones. L1 pulls all of them
-# with the same force, so the small ones end at zero. Biases are not penalized.
+# with the same force, so the small ones end at zero or next to it. Biases are not penalized.
 #
 # Beware of the factor: PyTorch's `weight_decay` is the $\lambda$ above, and Keras's `L2` has no 1/2. For the same
 # step, Keras needs half the number. With $\lambda = 0.25$ and a weight of 3, the gradient is 0.75:
@@ -376,7 +377,7 @@ for axes, (name, one) in zip(panels, runs.items()):
 panels[0].set_ylim(0, 2.5)
 charts.legend_below(chart, panels[0], 2)
 Image(
-    charts.png(chart), alt="Losses by epoch in four panels: only without a remedy does the gap keep growing"
+    charts.png(chart), alt="Losses by epoch in four panels: the gap between them is widest without a remedy"
 )
 
 # %% [markdown]
@@ -415,7 +416,8 @@ np.testing.assert_allclose(published(three)[0], -1.2247, atol=5e-5)
 # The same slide says that batch normalization works because it reduces **internal covariate shift**: the inputs of
 # a layer change while the layers before it learn. So did the paper that introduced it (Ioffe and Szegedy 2015).
 #
-# > In later experiments, networks with such a shift, added on purpose behind the normalization, trained equally well.
+# > In later experiments, networks with such a shift, added on purpose behind the normalization, trained about
+# > as well.
 #
 # Santurkar et al. ("How Does Batch Normalization Help Optimization?", 2018) explain the success by a smoother loss
 # instead. That the method works is not in doubt; why it works is still debated.
@@ -425,7 +427,8 @@ np.testing.assert_allclose(published(three)[0], -1.2247, atol=5e-5)
 #
 # Slide C8 divides the L2 penalty by twice the number of matrices.
 #
-# > A deeper network is penalized less. Two matrices of zeros, which weigh nothing, halve the penalty.
+# > The more matrices, the weaker the penalty on each weight. Two matrices of zeros, which should add nothing, halve
+# > it.
 #
 # For a strength of 0.1 and ten weights of 1, the penalty is 0.25 with two matrices, and 0.125 with four. It
 # should be 0.5 in both cases.
@@ -532,4 +535,4 @@ assert abs(best[0] - 1) > 0.9
 # - Its backward pass has a path through the mean and one through the variance.
 # - Call `eval()` before you predict: batch normalization and dropout behave differently then.
 # - A low training loss proves nothing. Watch the validation loss.
-# - L2 shrinks weights, L1 makes them zero, dropout removes neurons, early stopping takes the best epoch.
+# - L2 shrinks weights, L1 pushes them to zero, dropout removes neurons, early stopping takes the best epoch.

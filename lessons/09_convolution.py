@@ -174,7 +174,7 @@ Image(
 # %% [markdown]
 # The matrix repeats most pixels, up to $k^2$ times, so it takes memory. But one large product is what
 # processors do best. For 64 images of $28 \times 28$ and 32 kernels, the loops take 1,384,448 small
-# steps in Python.
+# steps in Python. A test of the [errata](../docs/errata.md) measures more than 50 times the time of the product.
 
 # %%
 steps = 64 * 32 * output_size(28, 3) ** 2
@@ -446,6 +446,8 @@ assert right.ravel().tolist() == [1, 5, 11, 28]
 # %% [markdown]
 # ### Channels that nobody checks
 #
+# Slide C9 does not compare the channels of the image with those of the kernel.
+#
 # > A kernel with one channel is multiplied by all three channels of a window, because NumPy repeats it. No error.
 #
 # For ones everywhere, the result is 27 instead of a message. `Conv2d` refuses such an image.
@@ -527,7 +529,8 @@ print(check(MyAverage(), np.random.default_rng(0).normal(size=(2, 1, 4, 4))))
 
 # %% [markdown]
 # > **2. Predict two numbers.** An image has $28 \times 28$ pixels and 3 channels. A convolution has 16 kernels of
-# > $5 \times 5$, a stride of 2 and a padding of 2. How many rows has its output, and how many parameters has it?
+# > $5 \times 5$, a stride of 2 and a padding of 2. How many rows does its output have, and how many
+# > parameters does the layer have?
 
 # %%
 prediction = {"rows": None, "parameters": None}  # your numbers
@@ -569,4 +572,4 @@ assert not result.ok
 # - Written as a matrix of windows, it is a linear layer; on the way back, overlapping windows add up.
 # - The size of the output is $\lfloor (n + 2p - k) / s \rfloor + 1$.
 # - Max pooling sends the gradient to the winner; average pooling shares it.
-# - Check shapes and channels: NumPy repeats what does not fit.
+# - Check the channels: NumPy repeats an axis of size 1 without a message.
