@@ -193,7 +193,11 @@ x_train, x_valid = np.split((chosen - chosen[:200].mean()) / chosen[:200].std(),
 y_train, y_valid = np.split(images.train_labels[order[:600]], [200])
 y_train[:40] = rng.integers(0, 10, 40)  # wrong on purpose
 
+# %% [markdown]
+# One function trains it, with any of the remedies that follow:
 
+
+# %%
 def fit(l1=0.0, l2=0.0, dropout=0.0, epochs=100):
     """Train a network; return it, its losses (epochs, 2), and the weights of its best epoch."""
     rng, masks = np.random.default_rng(1), np.random.default_rng(2)

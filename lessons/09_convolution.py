@@ -285,7 +285,11 @@ x_test, y_test = standardized(images.test_images), images.test_labels
 convolutional = FastCnn(name="fast_cnn", channels=[8, 16], hidden=32)
 dense = Mlp(name="mlp", hidden=[128, 64])
 
+# %% [markdown]
+# The training loop is that of [lesson 6](06_training_loop.ipynb), with four passes over the digits in batches of 32 or 33:
 
+
+# %%
 def train(config, x, epochs=4):
     rng, loss = np.random.default_rng(0), CrossEntropyLoss()
     network = numpy_model.build_model(config, np.float32, rng)
