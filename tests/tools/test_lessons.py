@@ -132,8 +132,16 @@ def slides_of(place: str) -> Iterator[str]:
 
 def test_the_solutions_are_right() -> None:
     rng = np.random.default_rng(0)
-    shapes = {"MyTanh": (4, 3), "Neuron": (4, 3), "MyLinear": (4, 3), "Patient": (4, 2)}
+    shapes = {
+        "MyTanh": (4, 3),
+        "Neuron": (4, 3),
+        "MyLinear": (4, 3),
+        "Patient": (4, 2),
+        "MySiLU": (4, 3),
+        "MyCenter": (4, 3),
+    }
     inputs = {name: [rng.standard_normal(shape)] for name, shape in shapes.items()}
+    inputs |= {"MyAverage": [rng.standard_normal((2, 1, 4, 4))], "Overlap": [rng.standard_normal((2, 3, 3))]}
     inputs |= {name: [rng.standard_normal((4, 3)), rng.uniform(size=(4, 3))] for name in ("Huber", "Entropy")}
     found = set()
     for path in sorted((LESSONS / "solutions").glob("*.py")):
