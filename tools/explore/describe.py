@@ -1,0 +1,144 @@
+"""Describe the network of a finished run as JSON: its layers, weights and some examples.
+
+The layers are those of the NumPy network, whose weights have torch's names and layouts in every framework.
+"""
+
+import base64
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.application import FinishedRun
+from shared.backprop import Array, Module
+from shared.errors import ConfigError, DataError
+from shared.runs.reader import load_weights, read_weights
+
+SUPPORTED = "xor, mnist_cnn and attention (data=recall)"
+PER_CLASS = 3  # test images of each class
+# The arguments that a layer of a description is built from, which are attributes of the NumPy layer.
+OPTIONS = {"Dropout": ("p",), "Linear": ("in_features", "out_features")}
+
+
+def check_supported(run: FinishedRun[Any]) -> None:
+    """Check that the page can show the network of a run.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    name = run.application.name
+    if name not in DESCRIBE:
+        raise ConfigError(f"{run.folder} is a run of {name}; the page shows {SUPPORTED}")
+
+
+def describe(run: FinishedRun[Any]) -> dict[str, Any]:
+    """Return the description of a run, to be written as JSON.
+
+    Raises:
+        ConfigError: the page cannot show this network.
+        DataError: the run folder is damaged, or lacks what an older version did not write.
+    """
+    check_supported(run)
+    model, weights = numpy_network(run)
+    metrics = {key: run.metrics[key] for key in ("test_accuracy", "test_loss", "test_examples", "dataset")}
+    return {
+        "app": run.application.name,
+        "framework": run.config.framework,
+        "model": run.config.model.name,
+        "name": run.folder.name,
+        "classes": list(run.preprocessing.classes),
+        "metrics": metrics,
+        **DESCRIBE[run.application.name](run),
+        "layers": [describe_layer(name, layer) for name, layer in model.children.items()],
+        "weights": {name: encode(weights[name]) for name in weights if weights[name].dtype.kind == "f"},
+    }
+
+
+def numpy_network(run: FinishedRun[Any]) -> tuple[Module, dict[str, Array]]:
+    """Return the untrained network of a run in NumPy, float64, and the run's weights under its names.
+
+    Only a run of Keras imports its framework: torch and NumPy have the same names and layouts.
+
+    Raises:
+        DataError: the weights are damaged, or do not fit the configuration.
+    """
+    trainer = run.config.trainer.model_copy(update={"precision": "float64"})
+    config = run.config.model_copy(update={"framework": "numpy", "trainer": trainer})
+    learner: Any = run.application.build_learner(config, run.preprocessing)
+    if run.config.framework == "keras":
+        keras_model = run.learner.model
+        from shared.training.keras_weights import keras_state
+
+        learner.load_weights(weights := keras_state(keras_model, learner.weights()))
+    else:
+        load_weights(learner, run.folder, run.metrics)
+        weights = read_weights(run.folder, run.metrics)
+    return learner.model, weights
+
+
+def describe_layer(name: str, layer: Module) -> dict[str, Any]:
+    """Return the type, the name and the arguments of a layer."""
+    kind = type(layer).__name__
+    options = {option: getattr(layer, option) for option in OPTIONS.get(kind, ())}
+    if kind in ("Conv2d", "Linear"):
+        options["bias"] = "bias" in layer.params
+    return {"type": kind, "name": name, "options": options}
+
+
+def encode(array: NDArray[Any]) -> dict[str, Any]:
+    """Return an array as JSON: its shape, its dtype and its bytes, little-endian."""
+    content = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    return {"shape": array.shape, "dtype": array.dtype.name, "base64": base64.b64encode(content).decode()}
+
+
+def describe_xor(run: FinishedRun[Any]) -> dict[str, Any]:
+    """Return input, loss and examples of a run of xor: the four rows."""
+    from apps.xor.data import examples
+
+    rows = examples(run.config.model.inputs)
+    return {
+        "input": {"shape": [run.config.model.inputs], "mean": 0.0, "std": 1.0},
+        "loss": run.config.model.loss,
+        "examples": [
+            {"input": row.tolist(), "label": int(label)}
+            for row, label in zip(rows.inputs, rows.labels, strict=True)
+        ],
+    }
+
+
+def describe_mnist(run: FinishedRun[Any]) -> dict[str, Any]:
+    """Return input, loss and examples of a run of mnist_cnn: the first test images of each class.
+
+    If the data set is not at hand, the images are embedded digits; nothing is downloaded.
+    """
+    mean, std = run.preprocessing.mean_and_std
+    images, labels, name = test_images(run)
+    rows = [row for label in range(10) for row in np.flatnonzero(labels == label)[:PER_CLASS]]
+    convolutional = run.config.model.name != "mlp"
+    return {
+        "input": {"shape": [1, 28, 28] if convolutional else [28, 28], "mean": mean, "std": std},
+        "loss": "cross_entropy",
+        "examples_from": name,
+        "examples": [
+            {"input": base64.b64encode(images[row].tobytes()).decode(), "label": int(labels[row])}
+            for row in rows
+        ],
+    }
+
+
+def test_images(run: FinishedRun[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
+    """Return test images (N, 28, 28) with labels (N,), and the name of their data set."""
+    from apps.mnist_cnn.data import load_data
+    from shared.data import digits
+
+    data = run.config.data
+    offline = {"download": False, "fallback": None} if data.name == "mnist" else {}
+    config = run.config.model_copy(update={"data": data.model_copy(update=offline)})
+    try:
+        images = load_data(config)
+    except DataError:
+        images = digits.load()
+    return images.test_images, images.test_labels, images.name
+
+
+DESCRIBE = {"xor": describe_xor, "mnist_cnn": describe_mnist}
