@@ -1,0 +1,140 @@
+// The network with its current input: forward pass, loss, backward pass.
+
+import { buildNetwork } from "../layers/network.js";
+import { buildLoss } from "../layers/losses.js";
+import { sizeOf, tensor } from "../layers/tensor.js";
+
+export class Session {
+  constructor(description, network = buildNetwork(description)) {
+    this.description = description;
+    this.network = network;
+    this.loss = buildLoss(description.loss);
+    this.binary = description.loss !== "cross_entropy";
+    this.initial = copyParams(network.params);
+  }
+
+  // The names of the activations: that of input, then that of the layer whose output it is.
+  get stages() {
+    return this.network.stages ?? ["input", ...this.network.names];
+  }
+
+  // Sets a batch of inputs with their labels, and computes everything.
+  setInput(input, labels, options) {
+    this.input = input;
+    this.labels = labels;
+    this.compute(options);
+  }
+
+  compute({ backward } = { backward: true }) {
+    this.logits = this.network.forward(this.input);
+    this.lossValue = this.loss.forward(this.logits, this.labels);
+    if (backward) this.network.backward(this.loss.backward());
+  }
+
+  // Returns the loss when layer `first` and those after it see x.
+  lossFrom(first, x) {
+    for (const layer of this.network.layers.slice(first)) x = layer.forward(x);
+    return this.loss.forward(x, this.labels);
+  }
+
+  // Returns the central difference of the loss with respect to one number of an activation or a parameter:
+  // { step, above, below, slope }.
+  finiteDifference(place) {
+    const { data } = this.tensorAt(place);
+    const value = data[place.index];
+    const step = 1e-5 * Math.max(1, Math.abs(value));
+    const lossWith = (changed) => {
+      data[place.index] = changed;
+      if (place.parameter) return this.loss.forward(this.network.forward(this.input), this.labels);
+      return this.lossFrom(place.stage, this.network.activations[place.stage]);
+    };
+    const kept = this.network.activations;
+    const [above, below] = [value + step, value - step].map((changed) => {
+      const loss = lossWith(changed);
+      this.network.activations = kept;
+      return loss;
+    });
+    data[place.index] = value;
+    this.compute(); // the layers have kept what they saw last
+    return { step, above, below, slope: (above - below) / (2 * step) };
+  }
+
+  // A place is one number: { parameter: "fc1.weight", index } or { stage, index }, an index of `activations`.
+  tensorAt({ parameter, stage }) {
+    return parameter ? this.network.params[parameter] : this.network.activations[stage];
+  }
+
+  gradientAt({ parameter, stage }) {
+    return parameter ? this.network.grads[parameter] : this.network.gradients[stage];
+  }
+
+  // Returns a place as it is in the address: "fc1.weight:12", "relu1:3".
+  nameOf({ parameter, stage, index }) {
+    return `${parameter ?? this.stages[stage]}:${index}`;
+  }
+
+  // Returns the place of such a name, or null.
+  placeOf(text) {
+    const [name, number] = text.split(":");
+    const index = Number(number);
+    const place = name in this.network.params
+      ? { parameter: name, index }
+      : { stage: this.stages.indexOf(name), index };
+    if (place.stage === -1 || !Number.isInteger(index) || index < 0) return null;
+    return index < this.tensorAt(place)?.data.length ? place : null;
+  }
+
+  // Returns the loss and the gradients of the parameters on other examples.
+  gradientsOn({ input, labels }) {
+    const loss = this.loss.forward(this.network.forward(input), labels);
+    this.network.backward(this.loss.backward());
+    return { loss, grads: this.network.grads };
+  }
+
+  lossOn({ input, labels }) {
+    return this.loss.forward(this.network.forward(input), labels);
+  }
+
+  // Returns the probability of each class for one example of the batch.
+  probabilities(row = 0) {
+    if (this.binary) {
+      const one = 1 / (1 + Math.exp(-this.logits.data[row]));
+      return [1 - one, one];
+    }
+    const size = this.logits.shape[1];
+    const logits = this.logits.data.subarray(row * size, (row + 1) * size);
+    const largest = logits.reduce((a, b) => Math.max(a, b));
+    const powers = Array.from(logits, (logit) => Math.exp(logit - largest));
+    const total = powers.reduce((sum, power) => sum + power, 0);
+    return powers.map((power) => power / total);
+  }
+}
+
+export function copyParams(params) {
+  return Object.fromEntries(Object.entries(params).map(([name, { data }]) => [name, data.slice()]));
+}
+
+export function restoreParams(params, copies) {
+  for (const [name, { data }] of Object.entries(params)) data.set(copies[name]);
+}
+
+// Returns the examples of the description as { pixels or numbers, label }.
+export function decodeExamples({ examples }) {
+  return examples.map(({ input, label }) => {
+    if (typeof input !== "string") return { numbers: input, label };
+    return { pixels: Uint8Array.from(atob(input), (sign) => sign.charCodeAt(0)), label };
+  });
+}
+
+// Returns pixels of 0 to 255 as the input of a network (float32, as in training), a batch of one.
+export function standardize(pixels, { shape, mean, std }) {
+  return tensor([1, ...shape], Float64Array.from(pixels, (value) => Math.fround((value / 255 - mean) / std)));
+}
+
+// Joins inputs of one example each into a batch.
+export function batchOf(inputs) {
+  const shape = [inputs.length, ...inputs[0].shape.slice(1)];
+  const batch = tensor(shape);
+  inputs.forEach((input, n) => batch.data.set(input.data, n * sizeOf(shape.slice(1))));
+  return batch;
+}
