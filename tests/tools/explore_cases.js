@@ -16,12 +16,12 @@ function encodeAll(tensors) {
   return Object.fromEntries(Object.entries(tensors).map(([name, x]) => [name, encode(x)]));
 }
 
-function runLayer({ type, options, weights, inputs, dy }) {
+function runLayer({ type, options, weights, inputs, dy, kept }) {
   const layer = new LAYERS[type](options);
   loadWeights(layer, weights);
   const y = layer.forward(...inputs.map(decode));
-  const dx = [layer.backward(decode(dy))].flat();
-  return encodeAll({ y, ...dx, ...layer.grads });
+  const dx = [layer.backward(decode(dy)) ?? []].flat(); // an embedding has none
+  return encodeAll({ y, ...dx, ...layer.grads, ...Object.fromEntries(kept.map((name) => [name, layer[name]])) });
 }
 
 function runLoss({ name, logits, labels }) {
@@ -39,10 +39,13 @@ function runNetwork({ description, inputs, labels, optimizer, options, steps }) 
   const losses = [];
   let first = null;
   for (let step = 0; step < steps; step++) {
-    const logits = network.forward(x);
-    losses.push(loss.forward(logits, labels));
+    losses.push(loss.forward(network.forward(x), labels));
     network.backward(loss.backward());
-    first ??= encodeAll({ logits, ...network.grads });
+    first ??= encodeAll({
+      ...network.grads,
+      ...Object.fromEntries(network.activations.map((y, i) => [`activations ${i}`, y])),
+      ...Object.fromEntries(network.gradients.map((dy, i) => [`gradients ${i}`, dy]).filter(([, dy]) => dy)),
+    });
     descent.step(network.grads);
   }
   return { losses, first, last: encodeAll(network.params) };

@@ -11,13 +11,24 @@ from numpy.typing import NDArray
 
 from shared.application import FinishedRun
 from shared.backprop import Array, Module
+from shared.data import recall
 from shared.errors import ConfigError, DataError
 from shared.runs.reader import load_weights, read_weights
 
 SUPPORTED = "xor, mnist_cnn and attention (data=recall)"
 PER_CLASS = 3  # test images of each class
+LOOK_UPS = 20  # test examples of recall
 # The arguments that a layer of a description is built from, which are attributes of the NumPy layer.
-OPTIONS = {"Dropout": ("p",), "Linear": ("in_features", "out_features")}
+OPTIONS = {
+    "AvgPool2d": ("kernel_size", "stride", "padding"),
+    "BatchNorm2d": ("num_features", "eps"),
+    "Conv2d": ("in_channels", "out_channels", "kernel_size", "stride", "padding"),
+    "Dropout": ("p",),
+    "Embedding": ("num_embeddings", "embedding_dim"),
+    "Linear": ("in_features", "out_features"),
+    "MaxPool2d": ("kernel_size", "stride", "padding"),
+    "MultiheadAttention": ("embed_dim", "num_heads"),
+}
 
 
 def check_supported(run: FinishedRun[Any]) -> None:
@@ -29,6 +40,10 @@ def check_supported(run: FinishedRun[Any]) -> None:
     name = run.application.name
     if name not in DESCRIBE:
         raise ConfigError(f"{run.folder} is a run of {name}; the page shows {SUPPORTED}")
+    if name == "attention" and run.config.data.name != "recall":
+        raise ConfigError(f"{run.folder} is a run on {run.config.data.name}; the page shows {SUPPORTED}")
+    if run.config.model.name == "mean_pooling":
+        raise ConfigError(f"{run.folder} is a run of mean_pooling, which has no attention to show")
 
 
 def describe(run: FinishedRun[Any]) -> dict[str, Any]:
@@ -49,8 +64,7 @@ def describe(run: FinishedRun[Any]) -> dict[str, Any]:
         "classes": list(run.preprocessing.classes),
         "metrics": metrics,
         **DESCRIBE[run.application.name](run),
-        "layers": [describe_layer(name, layer) for name, layer in model.children.items()],
-        "weights": {name: encode(weights[name]) for name in weights if weights[name].dtype.kind == "f"},
+        **describe_network(model, weights),
     }
 
 
@@ -74,6 +88,14 @@ def numpy_network(run: FinishedRun[Any]) -> tuple[Module, dict[str, Array]]:
         load_weights(learner, run.folder, run.metrics)
         weights = read_weights(run.folder, run.metrics)
     return learner.model, weights
+
+
+def describe_network(model: Module, weights: dict[str, Array]) -> dict[str, Any]:
+    """Return the layers of a network and its weights, without the numbers of batches that it has seen."""
+    return {
+        "layers": [describe_layer(name, layer) for name, layer in model.children.items()],
+        "weights": {name: encode(weights[name]) for name in weights if weights[name].dtype.kind == "f"},
+    }
 
 
 def describe_layer(name: str, layer: Module) -> dict[str, Any]:
@@ -141,4 +163,19 @@ def test_images(run: FinishedRun[Any]) -> tuple[NDArray[np.uint8], NDArray[np.in
     return images.test_images, images.test_labels, images.name
 
 
-DESCRIBE = {"xor": describe_xor, "mnist_cnn": describe_mnist}
+def describe_recall(run: FinishedRun[Any]) -> dict[str, Any]:
+    """Return input, loss and examples of a run of attention: the first test examples, as ids."""
+    data = run.config.data
+    tests = recall.load(data.keys, data.values, data.pairs, []).test
+    return {
+        "input": {"shape": [2 * data.pairs + 1], "mean": 0.0, "std": 1.0},
+        "vocabulary": list(run.preprocessing.vocabulary),
+        "loss": "cross_entropy",
+        "examples": [
+            {"input": ids.tolist(), "label": int(label)}
+            for ids, label in zip(tests.inputs[:LOOK_UPS], tests.labels, strict=False)
+        ],
+    }
+
+
+DESCRIBE = {"xor": describe_xor, "mnist_cnn": describe_mnist, "attention": describe_recall}

@@ -1,17 +1,24 @@
 // Builds the network of a run from its description (tools/explore/describe.py).
 
 import { ReLU, Sigmoid, Softmax, Tanh } from "./activations.js";
+import { Embedding, MultiheadAttention, ScaledDotProductAttention } from "./attention.js";
+import { AvgPool2d, Conv2d, MaxPool2d } from "./conv.js";
 import { Dropout, Flatten, Linear } from "./linear.js";
 import { Sequential } from "./module.js";
+import { BatchNorm2d } from "./norm.js";
+import { RecallNetwork } from "./recall.js";
 import { tensor } from "./tensor.js";
 
-export const LAYERS = { Dropout, Flatten, Linear, ReLU, Sigmoid, Softmax, Tanh };
+export const LAYERS = {
+  ...{ AvgPool2d, BatchNorm2d, Conv2d, Dropout, Embedding, Flatten, Linear, MaxPool2d, MultiheadAttention },
+  ...{ ReLU, ScaledDotProductAttention, Sigmoid, Softmax, Tanh },
+};
 
 // Returns the network with the run's weights.
 export function buildNetwork(description) {
   const layers = {};
   for (const { type, name, options } of description.layers) layers[name] = new LAYERS[type](options);
-  const network = new Sequential(layers);
+  const network = description.app === "attention" ? new RecallNetwork(layers) : new Sequential(layers);
   loadWeights(network, description.weights);
   return network;
 }
