@@ -15,7 +15,7 @@ export function sumOfTerms(session, place, choose) {
   const { layer, gradient, terms } = chainRule(session, place);
   const rows = terms.slice(0, SHOWN).map((term) => make("tr", {},
     make("td", {}, button(`\u2202L/\u2202${placeText(session, term.place)}`, () => choose(term.place), { class: "term" }), ` = ${numberText(term.upstream)}`),
-    make("td", {}, `${term.text} = ${numberText(term.derivative)}`),
+    make("td", {}, factorOf(term)),
     make("td", { class: "number" }, signedText(term.product)),
   ));
   const rest = terms.slice(SHOWN);
@@ -26,6 +26,11 @@ export function sumOfTerms(session, place, choose) {
   const head = make("thead", {}, make("tr", {}, make("th", {}, "gradient arriving"), make("th", {}, `factor (${layer})`), make("th", { class: "number" }, "product")));
   const total = make("tr", { class: "total" }, make("th", { colspan: 2 }, `sum = ${title}`), make("td", { class: "number" }, signedText(gradient)));
   return make("div", { class: "scroll" }, make("table", { class: "terms" }, head, make("tbody", {}, ...rows, total)));
+}
+
+// "W[3, 17] = 0.25"; some formulas are numbers already.
+function factorOf({ text, derivative }) {
+  return /^[01]/.test(text) ? text : `${text} = ${numberText(derivative)}`;
 }
 
 // The gradient of a logit comes from the loss itself.
