@@ -4,11 +4,12 @@ import base64
 import copy
 import importlib
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ from tools.explore.describe import describe_layer, describe_network, encode
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
 
 Array = np.ndarray[Any, Any]
+LAYERS_FOLDER = ROOT / "tools" / "explore" / "layers"
+FAULTS_FILE = ROOT / "tests" / "tools" / "explore_faults.txt"
 DRIVER = ROOT / "tests" / "tools" / "explore_cases.js"
 RELATIVE = 1e-10  # of the largest number of an array: both sides add in another order
 DRAWS = 8  # cases of each layer and loss
@@ -216,32 +219,30 @@ def loss_case(name: Any, random: np.random.Generator) -> tuple[dict[str, Any], d
 LOSSES = ("cross_entropy", "binary_cross_entropy", "squared_error")
 
 
-def small_cases(
-    names: Sequence[str] = (*LAYERS, *LOSSES),
-) -> list[tuple[str, dict[str, Any], dict[str, Array]]]:
-    """Return name, case and expected result of every draw."""
-    found = []
+def layer_problems(
+    names: Sequence[str], folder: Path, texts: dict[Path, str] | None = None
+) -> dict[str, list[str]]:
+    """Return what differs, by layer and loss; `texts` replaces files of the modules."""
+    cases = []
     for name in names:
         random = np.random.default_rng(list(name.encode()))
         build = loss_case if name in LOSSES else layer_case
-        found += [(name, *build(name, random)) for _ in range(DRAWS)]
-    return found
-
-
-@pytest.fixture(scope="module")
-def problems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """What differs, by layer and loss."""
-    cases = small_cases([*LAYERS, *LOSSES])
-    results = run_modules([case for _, case, _ in cases], tmp_path_factory.mktemp("node"))
+        cases += [(name, *build(name, random)) for _ in range(DRAWS)]
+    results = run_modules([case for _, case, _ in cases], folder, texts)
     found: dict[str, list[str]] = {}
     for (name, _, expected), result in zip(cases, results, strict=True):
         found.setdefault(name, []).extend(differences(result, expected))
     return found
 
 
+@pytest.fixture(scope="module")
+def all_layers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    return layer_problems([*LAYERS, *LOSSES], tmp_path_factory.mktemp("node"))
+
+
 @pytest.mark.parametrize("name", [*LAYERS, *LOSSES])
-def test_a_layer_computes_what_backprop_computes(name: str, problems: dict[str, list[str]]) -> None:
-    assert problems[name] == []
+def test_a_layer_computes_what_backprop_computes(name: str, all_layers: dict[str, list[str]]) -> None:
+    assert all_layers[name] == []
 
 
 # Networks
@@ -424,3 +425,47 @@ def test_a_network_computes_and_learns_as_in_numpy(
 @pytest.mark.parametrize("network", FULL_SIZE)
 def test_a_network_in_full_size_computes_and_learns_as_in_numpy(network: str, tmp_path: Path) -> None:
     assert network_problems({network: FULL_SIZE[network]}, tmp_path, LARGE_EPS) == {network: []}
+
+
+# Planted faults
+
+
+class Fault(NamedTuple):
+    """A mistake in a file of the modules, which the comparison of `place` must find."""
+
+    file: str
+    place: str  # a layer, a loss or a network
+    mistake: str
+    old: str
+    new: str
+
+
+def read_faults() -> list[Fault]:
+    """Return the faults in explore_faults.txt, which explains its format."""
+    faults = []
+    for block in re.split(r"\n\n+", FAULTS_FILE.read_text().strip())[1:]:
+        head, *changes = block.split("\n")
+        code = ("\n".join(line[2:] for line in changes if line[0] == sign) for sign in "-+")
+        faults.append(Fault(*head.split(" | "), *code))
+    return faults
+
+
+FAULTS = read_faults()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.place}: {fault.mistake}")
+def test_a_planted_fault_is_found(fault: Fault, tmp_path: Path) -> None:
+    path = LAYERS_FOLDER / fault.file
+    text = path.read_text()
+    assert text.count(fault.old) == 1
+    texts = {path: text.replace(fault.old, fault.new)}
+    if fault.place in NETWORKS:
+        problems = network_problems({fault.place: NETWORKS[fault.place]}, tmp_path, texts=texts)
+    else:
+        problems = layer_problems([fault.place], tmp_path, texts)
+    assert problems[fault.place] != []
+
+
+def test_faults_are_spread_over_all_modules() -> None:
+    assert {fault.file for fault in FAULTS} == {path.name for path in LAYERS_FOLDER.glob("*.js")}
