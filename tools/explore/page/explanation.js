@@ -1,6 +1,6 @@
 // The chain rule for one number, written out with the numbers of the moment.
 
-import { chainRule, largestPath, placeText } from "./chain.js";
+import { chainRule, largestPath } from "./chain.js";
 import { button, make } from "./elements.js";
 import { formulasOf } from "./formulas.js";
 import { factorText, numberText, signedText } from "./numbers.js";
@@ -9,16 +9,16 @@ const SHOWN = 3; // terms of a sum
 
 // Returns the gradient of a place as a table of its terms.
 export function sumOfTerms(session, place, choose) {
-  const last = session.network.layers.length;
-  const title = `\u2202L/\u2202${placeText(session, place)}`;
-  if (place.stage === last) return lossTerm(session, place, title);
+  const title = `\u2202L/\u2202${session.textOf(place)}`;
+  if (place.stage === session.lastStage) return lossTerm(session, place, title);
   const { layer, gradient, terms } = chainRule(session, place);
-  const rows = terms.slice(0, SHOWN).map((term) => make("tr", {},
-    make("td", {}, button(`\u2202L/\u2202${placeText(session, term.place)}`, () => choose(term.place), { class: "term" }), ` = ${numberText(term.upstream)}`),
+  const shown = terms.length === SHOWN + 1 ? terms.length : SHOWN;
+  const rows = terms.slice(0, shown).map((term) => make("tr", {},
+    make("td", {}, button(`\u2202L/\u2202${session.textOf(term.place)}`, () => choose(term.place), { class: "term" }), ` = ${numberText(term.upstream)}`),
     make("td", {}, factorOf(term)),
     make("td", { class: "number" }, signedText(term.product)),
   ));
-  const rest = terms.slice(SHOWN);
+  const rest = terms.slice(shown);
   if (rest.length) {
     const sum = rest.reduce((total, { product }) => total + product, 0);
     rows.push(make("tr", {}, make("td", { colspan: 2 }, `${rest.length} other terms together`), make("td", { class: "number" }, signedText(sum))));
@@ -69,14 +69,14 @@ export class Explanation {
     if (!place) return;
     const { session, choose } = this;
     const value = session.tensorAt(place).data[place.index];
-    const name = placeText(session, place);
+    const name = session.textOf(place);
     const heading = make("div", { class: "heading" },
       make("h2", {}, `Chain rule for ${name}`),
       button("Close", () => choose(null)),
     );
     const gradient = session.gradientAt(place)?.data[place.index];
     if (gradient === undefined) {
-      this.body.replaceChildren(heading, make("p", {}, `${name} = ${numberText(value)} is a whole number without a gradient.`));
+      this.body.replaceChildren(heading, make("p", {}, `${name} = ${numberText(value)} is a token, which has no gradient.`));
       return;
     }
     const path = largestPath(session, place);

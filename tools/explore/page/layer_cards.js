@@ -1,13 +1,13 @@
 // A card for each layer: its output as images, or the gradient of its output, and its weights.
 
-import { layerOf } from "./chain.js";
-import { make } from "./elements.js";
+import { button, make, selectField } from "./elements.js";
 import { formulasOf } from "./formulas.js";
 import { tensor } from "../layers/tensor.js";
 import { TensorPicture } from "./tensor_picture.js";
 
 // Layers whose output is that of the layer before, in another form.
 const SAME_NUMBERS = ["Flatten", "Dropout"];
+const MATRIX = 64; // numbers
 const NEVER_NEGATIVE = ["ReLU", "Sigmoid"];
 
 export class LayerCards {
@@ -27,7 +27,7 @@ export class LayerCards {
 }
 
 // The picture of one of the network's activations, or of its gradient.
-class ActivationPicture {
+export class ActivationPicture {
   constructor(session, stage, choose, announce) {
     Object.assign(this, { session, stage });
     this.type = stage ? session.network.layers[stage - 1].constructor.name : "input";
@@ -95,7 +95,9 @@ class WeightPicture {
   constructor(session, parameter, choose, announce) {
     Object.assign(this, { session, parameter });
     this.shape = session.network.params[parameter].shape;
-    this.size = this.shape.slice(1).reduce((product, size) => product * size, 1);
+    const sizes = this.shape.slice(1).reduce((product, size) => product * size, 1);
+    this.whole = this.shape.length === 2 && this.shape[0] * sizes <= MATRIX; // small enough for one picture
+    this.size = this.whole ? this.shape[0] * sizes : sizes;
     this.unit = 0;
     this.picture = new TensorPicture(parameter, {
       onPoint: (index) => announce(this.textOf(index)),
@@ -105,15 +107,18 @@ class WeightPicture {
       type: "number", min: 0, max: this.shape[0] - 1, value: 0,
       oninput: () => this.chooseUnit(Number(this.field.value)),
     });
-    this.biases = make("select", { onchange: () => choose({ parameter: this.bias, index: Number(this.biases.value) }) });
     this.bias = parameter.replace(/weight$/, "bias");
     const label = make("label", { class: "field" }, `weights of output (0 to ${this.shape[0] - 1}) `, this.field);
+    label.hidden = this.whole;
     this.note = make("p", { class: "quiet" });
     this.element = make("details", { ontoggle: () => this.last && this.render(this.last) },
       make("summary", {}, `weights (${this.shape.join(" \u00d7 ")})`), label, this.note, this.picture.element,
     );
     if (this.bias in session.network.params) {
-      this.element.append(make("button", { type: "button", onclick: () => choose({ parameter: this.bias, index: this.unit }) }, "Explain its bias"));
+      const units = Array.from({ length: this.shape[0] }, (_, unit) => [unit, unit]);
+      const biases = selectField("bias of output", units, (unit) => choose({ parameter: this.bias, index: Number(unit) }));
+      const explain = button("Explain the bias", () => choose({ parameter: this.bias, index: Number(biases.select.value) }));
+      this.element.append(make("div", { class: "controls" }, biases, explain));
     }
   }
 
@@ -143,7 +148,7 @@ class WeightPicture {
     this.chosenAt = chosen ? place.index : null;
     if (!this.element.open) return;
     const { network } = this.session;
-    const layer = layerOf(network, this.parameter);
+    const layer = this.session.layerOf(this.parameter);
     const computed = backward && layer >= visited;
     this.note.textContent = backward
       ? computed ? "gradient of the weights, dW" : "not computed yet"
@@ -154,11 +159,12 @@ class WeightPicture {
     const part = all.data.subarray(this.unit * this.size, (this.unit + 1) * this.size);
     const inside = chosen && Math.floor(place.index / this.size) === this.unit;
     this.picture.chosen = inside ? place.index % this.size : null;
-    this.picture.draw(tensor(this.pictureShape(layer), part), true, `weights of output ${this.unit}`);
+    this.picture.draw(tensor(this.pictureShape(layer), part), true, this.whole ? this.parameter : `weights of output ${this.unit}`);
   }
 
   // The weights of a layer after a Flatten have the shape of what was flattened.
   pictureShape(layer) {
+    if (this.whole) return this.shape;
     if (this.shape.length === 1) return [1];
     if (this.shape.length === 4) return [1, ...this.shape.slice(1)];
     const { layers, activations } = this.session.network;

@@ -5,8 +5,8 @@ const MINUS = "\u2212";
 // Returns a number with four significant digits and a true minus sign.
 export function numberText(value, digits = 4) {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "not a number" : value > 0 ? "infinity" : `${MINUS}infinity`;
-  if (value === 0) return "0";
   const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e5) return String(value).replace("-", MINUS);
   const text = size >= 1e5 || size < 1e-3 ? value.toExponential(digits - 1) : value.toPrecision(digits);
   return text.replaceAll("-", MINUS);
 }
@@ -54,7 +54,7 @@ export function indicesOf(shape, at) {
   return indices;
 }
 
-// Returns "[3, 17]", without the axis of the examples if there is one example only.
+// Returns "[3, 17]" for an activation, without the axis of the examples if there is one example only.
 export function indexText(shape, at) {
   const indices = indicesOf(shape, at);
   return `[${(shape[0] === 1 && shape.length > 1 ? indices.slice(1) : indices).join(", ")}]`;

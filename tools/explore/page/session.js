@@ -1,8 +1,10 @@
-// The network with its current input: forward pass, loss, backward pass.
+// The network with its current input: forward pass, loss, backward pass, and the terms of the chain rule.
 
 import { buildNetwork } from "../layers/network.js";
 import { buildLoss } from "../layers/losses.js";
 import { sizeOf, tensor } from "../layers/tensor.js";
+import { outputsOfInput, outputsOfParameter } from "./derivatives.js";
+import { indicesOf, indexText } from "./numbers.js";
 
 export class Session {
   constructor(description, network = buildNetwork(description)) {
@@ -16,6 +18,11 @@ export class Session {
   // The names of the activations: that of input, then that of the layer whose output it is.
   get stages() {
     return this.network.stages ?? ["input", ...this.network.names];
+  }
+
+  // The index of the logits among the activations.
+  get lastStage() {
+    return this.stages.length - 1;
   }
 
   // Sets a batch of inputs with their labels, and computes everything.
@@ -84,6 +91,33 @@ export class Session {
     return index < this.tensorAt(place)?.data.length ? place : null;
   }
 
+  // Returns the name of a place with its indices: "fc1.weight[3, 17]".
+  textOf(place) {
+    const { shape } = this.tensorAt(place);
+    if (place.parameter) return `${place.parameter}[${indicesOf(shape, place.index).join(", ")}]`;
+    return `${this.stages[place.stage]}${indexText(shape, place.index)}`;
+  }
+
+  // Returns what the gradient of a place is the sum of: { layer, terms }. A term is { place, derivative, text }:
+  // a number that the layer computes from this one, and its derivative with respect to it.
+  termsOf(place) {
+    const { network } = this;
+    const index = place.parameter ? this.layerOf(place.parameter) : place.stage;
+    const layer = network.layers[index];
+    const [x, y] = network.activations.slice(index, index + 2);
+    const name = place.parameter?.slice(network.names[index].length + 1);
+    const outputs = place.parameter
+      ? outputsOfParameter(layer, name, x, y, place.index)
+      : outputsOfInput(layer, x, y, place.index);
+    const terms = outputs.map(({ output, ...term }) => ({ place: { stage: index + 1, index: output }, ...term }));
+    return { layer: network.names[index], terms };
+  }
+
+  // Returns the index of the layer that has this parameter.
+  layerOf(parameter) {
+    return this.network.names.findIndex((name) => parameter.startsWith(`${name}.`));
+  }
+
   // Returns the loss and the gradients of the parameters on other examples.
   gradientsOn({ input, labels }) {
     const loss = this.loss.forward(this.network.forward(input), labels);
@@ -137,4 +171,12 @@ export function batchOf(inputs) {
   const batch = tensor(shape);
   inputs.forEach((input, n) => batch.data.set(input.data, n * sizeOf(shape.slice(1))));
   return batch;
+}
+
+// Returns a network with the same parameters that keeps what its own forward pass needs.
+export function twinOf(network) {
+  const copy = (module) => Object.assign(Object.create(Object.getPrototypeOf(module)), module, { grads: {} });
+  const twin = copy(network);
+  twin.layers = network.layers.map(copy);
+  return twin;
 }

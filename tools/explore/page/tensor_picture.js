@@ -43,7 +43,7 @@ export class TensorPicture {
     const { canvas } = this;
     if (canvas.width !== columns * CELL || canvas.height !== rows * CELL) {
       [canvas.width, canvas.height] = [columns * CELL, rows * CELL];
-      const cell = Math.min(1, Math.max(0.16, this.width / columns));
+      const cell = Math.min(columns < 8 ? 2.2 : 1.2, Math.max(0.16, this.width / columns));
       canvas.style.width = `${columns * cell}rem`;
       this.image = canvas.getContext("2d").createImageData(canvas.width, canvas.height);
     }

@@ -8,7 +8,7 @@ const HEIGHT = 90;
 
 export class TrainingPanel {
   // actions: { step(count), run(on), undo(), reset() }; examples: [value, text] pairs of what to train on.
-  constructor(state, examples, actions) {
+  constructor(state, examples, actions, gradientsOpen) {
     this.state = state;
     this.actions = actions;
     this.optimizer = selectField("Optimizer", [["sgd", "SGD"], ["adam", "Adam"]], (value) => state.set({ optimizer: value }));
@@ -21,7 +21,7 @@ export class TrainingPanel {
     this.curve = makeSvg("path", { class: "curve" });
     this.chart = makeSvg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "chart" }, this.curve);
     this.axis = make("p", { class: "quiet" });
-    this.gradients = new GradientBars();
+    this.gradients = new GradientBars(gradientsOpen);
     this.element = panel("Take a step", { id: "training-panel" },
       make("div", { class: "controls" }, this.optimizer, make("label", { class: "field" }, "Learning rate ", this.lr), this.on),
       make("div", { class: "controls" },
@@ -70,11 +70,11 @@ export class TrainingPanel {
 
 // The mean magnitude of the gradient of each parameter, as bars on a logarithmic scale with numbers.
 class GradientBars {
-  constructor() {
+  constructor(open) {
     this.body = make("tbody");
     const head = ["parameter", "mean |gradient|", ""].map((text) => make("th", { scope: "col" }, text));
     this.note = make("p", { class: "quiet" });
-    this.element = make("details", { id: "gradients" }, make("summary", {}, "Size of the gradients by parameter"), this.note,
+    this.element = make("details", { id: "gradients", open: open ? "" : null }, make("summary", {}, "Size of the gradients by parameter"), this.note,
       make("div", { class: "scroll" }, make("table", { class: "classes" }, make("thead", {}, make("tr", {}, ...head)), this.body)));
   }
 

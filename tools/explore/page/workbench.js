@@ -12,27 +12,30 @@ import { TrainingPanel } from "./training_panel.js";
 const FRAME = 12; // milliseconds of training between two pictures
 
 export class Workbench {
-  // A source has: `element`; read() -> { input, labels, name }, the chosen batch and its name in the address;
-  // batchOf(name) -> such a batch or null; trainingSets, [value, text] pairs; `row`, the example of the batch
-  // that the prediction shows; render(view), which may draw more of the network.
-  constructor(session, state, source) {
-    Object.assign(this, { session, state, source });
+  // buildSource(choose, announce) returns a source, which has: `element`; read(session, state) -> { input,
+  // labels, name }, the chosen batch and its name in the address; batchOf(name) -> such a batch or null;
+  // `trainingSets`, [value, text] pairs; and optionally a `prediction` of its own, with its `table` and
+  // render(view), `wide` pictures, `cards` and buildSteps(setStep).
+  constructor(session, state, buildSource) {
+    Object.assign(this, { session, state });
     this.trainer = new Trainer(session);
     const choose = (place) => state.set({ select: place ? session.nameOf(place) : "" });
     const announce = (text) => (this.readout.textContent = text);
     this.readout = make("output", { id: "readout", "aria-live": "polite" });
-    this.prediction = new Prediction(session, (target) => state.set({ target }));
-    this.cards = new LayerCards(session, choose, announce);
-    this.steps = new BackwardSteps(session, (step) => state.set({ step }), choose);
+    const source = (this.source = buildSource(choose, announce));
+    this.prediction = source.prediction ?? new Prediction(session, (target) => state.set({ target }));
+    this.cards = source.cards ?? new LayerCards(session, choose, announce);
+    const setStep = (step) => state.set({ step });
+    this.steps = source.buildSteps?.(setStep) ?? new BackwardSteps(session, setStep, choose);
     this.explanation = new Explanation(session, choose);
     this.training = new TrainingPanel(state, source.trainingSets, {
       step: (count) => this.takeSteps(count),
       run: (on) => this.run(on),
       undo: () => this.change(() => this.trainer.undo()),
       reset: () => this.change(() => this.trainer.reset()),
-    });
+    }, session.description.app === "xor");
     this.training.gradients.element.addEventListener("toggle", () => this.schedule());
-    const controls = make("div", { class: "column" }, source.element, this.prediction.element, this.training.element);
+    const controls = make("div", { class: "column" }, source.element, source.table ?? this.prediction.element, this.training.element);
     const network = make("div", { class: "column" }, ...(source.wide ?? []), this.steps.element, this.cards.element);
     this.element = make("div", { class: "workbench" }, controls, network);
     this.dock = make("div", { class: "dock" }, this.readout, this.explanation.element);
@@ -53,14 +56,13 @@ export class Workbench {
     const { input, labels } = source.read(session, state);
     const showGradients = backward || state.get("select") !== "" || this.training.gradients.element.open;
     session.setInput(input, labels, { backward: showGradients });
-    const count = session.network.layers.length;
+    const { count } = this.steps;
     const step = state.get("step") < 0 ? count : Math.min(state.get("step"), count);
     const place = session.placeOf(state.get("select"));
-    const view = { backward, step, place, row: source.row ?? 0, visited: count - step, current: count - step };
+    const view = { backward, step, place, visited: count - step, current: count - step };
     const set = this.trainingSet();
     const sameBatch = set.input === input && set.labels === labels;
     const loss = sameBatch ? session.lossValue : this.lossOn(set, showGradients);
-    source.render?.(session, view);
     this.prediction.render(view);
     this.steps.render(view);
     this.cards.render(view);
