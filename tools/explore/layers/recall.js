@@ -71,7 +71,7 @@ export class RecallNetwork extends Module {
 }
 
 // Returns the question (N, 1, E) and the items (N, P, E) of x (N, 2 P + 1, E).
-function splitPairs(x) {
+export function splitPairs(x) {
   const [count, length, size] = x.shape;
   const pairs = (length - 1) / 2;
   const [question, items] = [tensor([count, 1, size]), tensor([count, pairs, size])];

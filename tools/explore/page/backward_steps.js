@@ -9,7 +9,6 @@ import { indexOfLargest, indexText, numberText, signedText } from "./numbers.js"
 export class BackwardSteps {
   constructor(session, setStep, choose) {
     Object.assign(this, { session, setStep, choose });
-    this.count = session.network.layers.length;
     this.slider = make("input", {
       type: "range", id: "step", min: 0, max: this.count, step: 1, "aria-label": "Step of the backward pass",
       oninput: () => setStep(Number(this.slider.value)),
@@ -22,20 +21,34 @@ export class BackwardSteps {
       this.title, this.body);
   }
 
+  // The number of steps after that of the loss.
+  get count() {
+    return this.session.network.layers.length;
+  }
+
+  // Returns { name, type, forward, backward, shown } of a step: its formulas, and the tensors whose gradients it
+  // computes, as places without an index.
+  describe(step) {
+    const { session, count } = this;
+    const { loss } = session.description;
+    if (step === 0) return { name: "the loss", type: loss, ...formulasOf(loss), shown: [] };
+    const layer = count - step;
+    const [{ params, constructor }, name] = [session.network.layers[layer], session.network.names[layer]];
+    const parameters = Object.keys(params).map((key) => ({ parameter: `${name}.${key}` }));
+    return { name, type: constructor.name, ...formulasOf(constructor.name), shown: [{ stage: layer }, ...parameters] };
+  }
+
   render({ backward, step, place }) {
     this.element.hidden = !backward;
     if (!backward) return;
-    const { session, count } = this;
-    const layer = count - step;
-    const name = step ? session.network.names[layer] : "the loss";
+    const { count } = this;
+    const { name, type, forward, backward: formulas, shown } = this.describe(step);
     this.slider.value = step;
     this.slider.setAttribute("aria-valuetext", `step ${step} of ${count}: ${name}`);
-    const type = step ? session.network.layers[layer].constructor.name : session.description.loss;
-    const title = `Step ${step} of ${count}: ${name} (${type})`;
+    const title = `Step ${step} of ${count}: ${name}${type === name ? "" : ` (${type})`}`;
     if (this.title.textContent !== title) this.title.textContent = title;
-    const { forward, backward: formulas } = formulasOf(type);
     const content = [make("p", {}, "Forward: ", make("code", {}, forward)), make("p", {}, "Backward: ", ...codes(formulas))];
-    content.push(...(step ? this.layerTerms(layer, place) : this.lossTerms()));
+    content.push(...(step ? this.terms(shown, place) : this.lossTerms()));
     this.body.replaceChildren(...content);
   }
 
@@ -47,23 +60,17 @@ export class BackwardSteps {
     return [make("p", {}, `L = ${numberText(session.lossValue, 6)}`), make("ul", { class: "filled" }, ...items)];
   }
 
-  // Returns the chosen number of this layer's input, else its largest gradient, and the same for each parameter.
-  layerTerms(layer, place) {
+  // Returns the chosen number of each tensor, else its largest gradient, as a sum of its terms.
+  terms(shown, place) {
     const { session } = this;
-    const { network } = session;
-    const own = (one) => place && place.parameter === one.parameter && place.stage === one.stage;
-    const shown = [{ stage: layer }];
-    for (const name of Object.keys(network.layers[layer].params)) shown.push({ parameter: `${network.names[layer]}.${name}` });
-    const symbols = { undefined: "dx", weight: "dW", bias: "db" };
     return shown.flatMap((one) => {
       const gradient = session.gradientAt(one);
-      const index = own(one) ? place.index : indexOfLargest(gradient.data.map(Math.abs));
-      const symbol = symbols[one.parameter?.split(".").at(-1)];
-      const which = own(one) ? "the chosen number" : "the largest";
-      return [
-        make("h4", {}, `${symbol}, ${which}`),
-        sumOfTerms(session, { ...one, index }, this.choose),
-      ];
+      if (!gradient) return [];
+      const isChosen = place && place.parameter === one.parameter && place.stage === one.stage;
+      const index = isChosen ? place.index : indexOfLargest(gradient.data.map(Math.abs));
+      const which = isChosen ? "the chosen number" : "the largest number";
+      const name = one.parameter ?? session.stages[one.stage];
+      return [make("h4", {}, `\u2202L/\u2202${name}, ${which}`), sumOfTerms(session, { ...one, index }, this.choose)];
     });
   }
 }

@@ -1,9 +1,12 @@
 // The chain rule for one number: its gradient as a sum over the numbers that are computed from it.
 
 // Returns { layer, gradient, terms } for a place before the logits; a term is { place, upstream, derivative,
-// text, product }, where `upstream` is the gradient at `place`. The largest come first.
+// text, product }, where `upstream` is the gradient at `place`. The largest come first. Returns null where the
+// session does not know the terms.
 export function chainRule(session, place) {
-  const { layer, terms } = session.termsOf(place);
+  const found = session.termsOf(place);
+  if (!found) return null;
+  const { layer, terms } = found;
   const complete = terms.map((term) => {
     const upstream = session.gradientAt(term.place).data[term.place.index];
     return { ...term, upstream, product: upstream * term.derivative };
@@ -16,8 +19,8 @@ export function chainRule(session, place) {
 export function largestPath(session, place) {
   const path = [place];
   while (path.at(-1).stage !== session.lastStage) {
-    const [largest] = chainRule(session, path.at(-1)).terms;
-    if (!largest) break; // pooling ignores this pixel
+    const largest = chainRule(session, path.at(-1))?.terms[0];
+    if (!largest) break; // for instance because pooling ignores this pixel
     path.push(largest.place);
   }
   return path;

@@ -11,7 +11,9 @@ const SHOWN = 3; // terms of a sum
 export function sumOfTerms(session, place, choose) {
   const title = `\u2202L/\u2202${session.textOf(place)}`;
   if (place.stage === session.lastStage) return lossTerm(session, place, title);
-  const { layer, gradient, terms } = chainRule(session, place);
+  const rule = chainRule(session, place);
+  if (!rule) return make("p", {}, "The terms are written out for a single head only; gradient and finite difference hold for several.");
+  const { layer, gradient, terms } = rule;
   const shown = terms.length === SHOWN + 1 ? terms.length : SHOWN;
   const rows = terms.slice(0, shown).map((term) => make("tr", {},
     make("td", {}, button(`\u2202L/\u2202${session.textOf(term.place)}`, () => choose(term.place), { class: "term" }), ` = ${numberText(term.upstream)}`),
@@ -87,7 +89,7 @@ export class Explanation {
       this.comparison(place, value, gradient),
       make("p", {}, "Each line is one layer further towards the loss and follows the largest term of the line before; choose a term to follow it instead."),
       make("ol", { class: "levels" }, ...levels),
-      make("p", {}, make("code", {}, product)),
+      ...(product ? [make("p", {}, make("code", {}, product))] : []),
     );
   }
 
@@ -121,6 +123,7 @@ function factorsAlong(session, path) {
     if (term.text !== "1") factors.push(term.derivative);
   }
   const end = path.at(-1);
+  if (end.stage !== session.lastStage) return "";
   factors.push(session.gradientAt(end).data[end.index]);
   const product = factors.reduce((total, factor) => total * factor, 1);
   return `Along this path alone: ${factors.map(factorText).join(" \u00b7 ")} = ${signedText(product)}`;

@@ -2,13 +2,13 @@
 
 import { button, make, selectField } from "./elements.js";
 import { formulasOf } from "./formulas.js";
-import { tensor } from "../layers/tensor.js";
+import { sizeOf, tensor } from "../layers/tensor.js";
 import { TensorPicture } from "./tensor_picture.js";
 
 // Layers whose output is that of the layer before, in another form.
 const SAME_NUMBERS = ["Flatten", "Dropout"];
 const MATRIX = 64; // numbers
-const NEVER_NEGATIVE = ["ReLU", "Sigmoid"];
+const NEVER_NEGATIVE = ["ReLU", "Sigmoid", "input", "weights"]; // layers and activations
 
 export class LayerCards {
   // choose(place) selects a number; announce(text) tells what the cursor is on.
@@ -30,8 +30,9 @@ export class LayerCards {
 export class ActivationPicture {
   constructor(session, stage, choose, announce) {
     Object.assign(this, { session, stage });
-    this.type = stage ? session.network.layers[stage - 1].constructor.name : "input";
     this.name = session.stages[stage];
+    const layers = Object.fromEntries(session.network.names.map((name, at) => [name, session.network.layers[at]]));
+    this.type = layers[this.name]?.constructor.name ?? this.name;
     this.note = make("p", { class: "quiet" });
     this.picture = new TensorPicture(this.name, {
       onPoint: (_, text) => announce(`${this.what} ${this.name}${text}`),
@@ -52,7 +53,7 @@ export class ActivationPicture {
     if (this.picture.element.hidden) return;
     const shown = (backward ? network.gradients : network.activations)[this.stage];
     this.picture.chosen = place?.stage === this.stage ? place.index : null;
-    const diverging = backward || !(NEVER_NEGATIVE.includes(this.type) || this.type === "input");
+    const diverging = backward || !NEVER_NEGATIVE.includes(this.type);
     this.picture.draw(shown, diverging, `${this.what} ${this.name}`);
   }
 }
@@ -91,7 +92,7 @@ class LayerCard {
 }
 
 // The weights of one output of a layer, as a picture of the shape of the layer's input.
-class WeightPicture {
+export class WeightPicture {
   constructor(session, parameter, choose, announce) {
     Object.assign(this, { session, parameter });
     this.shape = session.network.params[parameter].shape;
@@ -172,6 +173,6 @@ class WeightPicture {
     let stage = layer;
     while (before && stage > 0 && SAME_NUMBERS.includes(layers[stage - 1].constructor.name)) stage -= 1;
     const shape = activations[stage].shape.slice(1);
-    return [1, ...shape];
+    return sizeOf(shape) === this.size ? [1, ...shape] : [this.size];
   }
 }

@@ -2,7 +2,9 @@
 
 import { Digits } from "./digits.js";
 import { make, radioGroup, selectField } from "./elements.js";
+import { Lookups } from "./lookups.js";
 import { percentText } from "./numbers.js";
+import { RecallSession } from "./recall_session.js";
 import { Session } from "./session.js";
 import { State } from "./state.js";
 import { Workbench } from "./workbench.js";
@@ -12,7 +14,7 @@ const NEW_NETWORK = ["start", "depth", "seed"]; // choices that replace the netw
 const DEFAULTS = {
   ...{ mode: "forward", step: -1, example: 0, drawing: "", target: -1, select: "" },
   ...{ optimizer: "sgd", lr: 0.1, on: "this", log: "", theme: "auto" },
-  ...{ start: "run", depth: 1, seed: 0 },
+  ...{ start: "run", depth: 1, seed: 0, asked: -1, head: 0 },
 };
 const OWN_DEFAULTS = { xor: { example: -1, on: "all", lr: 0.5 } };
 
@@ -49,8 +51,12 @@ function start() {
 }
 
 function buildWorkbench(description, state) {
-  if (description.app !== "xor") {
+  if (description.app === "mnist_cnn") {
     return new Workbench(new Session(description), state, () => new Digits(description, state));
+  }
+  if (description.app === "attention") {
+    const session = new RecallSession(description);
+    return new Workbench(session, state, (choose, announce) => new Lookups(session, state, choose, announce));
   }
   const session = xorSession(description, state);
   return new Workbench(session, state, (choose, announce) => new Xor(session, state, choose, announce));

@@ -31,6 +31,7 @@ export class Prediction {
     if (this.summary.textContent !== summary) this.summary.textContent = summary;
     const label = session.labels[row];
     this.loss.textContent = `loss, with target ${classes[label]}: ${numberText(session.lossValue, 6)}`;
+    this.headings[4].hidden = backward; // there is no room for bars and gradients
     this.headings[5].hidden = !backward;
     const size = session.logits.shape[1];
     this.rows.forEach((one, index) => {
@@ -48,8 +49,9 @@ class PredictionRow {
     this.probability = make("td", { class: "number" });
     this.gradient = make("td", { class: "number" });
     this.bar = make("div", { class: "bar" });
+    this.barCell = make("td", { class: "bar-cell" }, this.bar);
     this.element = make("tr", {}, make("td", {}, this.target), make("th", { scope: "row" }, name),
-      this.logit, this.probability, make("td", { class: "bar-cell" }, this.bar), this.gradient);
+      this.logit, this.probability, this.barCell, this.gradient);
   }
 
   render(logit, probability, isTarget, isBest) {
@@ -62,6 +64,7 @@ class PredictionRow {
 
   showGradient(gradient) {
     this.gradient.hidden = gradient === null;
+    this.barCell.hidden = gradient !== null;
     if (gradient !== null) this.gradient.textContent = signedText(gradient);
   }
 }

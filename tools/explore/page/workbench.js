@@ -59,10 +59,11 @@ export class Workbench {
     const { count } = this.steps;
     const step = state.get("step") < 0 ? count : Math.min(state.get("step"), count);
     const place = session.placeOf(state.get("select"));
-    const view = { backward, step, place, visited: count - step, current: count - step };
+    const view = { backward, needsBackward: showGradients, step, place, visited: count - step, current: count - step };
     const set = this.trainingSet();
     const sameBatch = set.input === input && set.labels === labels;
     const loss = sameBatch ? session.lossValue : this.lossOn(set, showGradients);
+    source.renderPictures?.(view);
     this.prediction.render(view);
     this.steps.render(view);
     this.cards.render(view);
