@@ -70,7 +70,7 @@ export class BackwardSteps {
       const index = isChosen ? place.index : indexOfLargest(gradient.data.map(Math.abs));
       const which = isChosen ? "the chosen number" : "the largest number";
       const name = one.parameter ?? session.stages[one.stage];
-      return [make("h4", {}, `\u2202L/\u2202${name}, ${which}`), sumOfTerms(session, { ...one, index }, this.choose)];
+      return [make("h4", {}, `${one.parameter ? "" : "dx = "}\u2202L/\u2202${name}, ${which}`), sumOfTerms(session, { ...one, index }, this.choose)];
     });
   }
 }

@@ -10,8 +10,11 @@ const CONTRAST = 32;
 // 0 for paper and 255 for full ink; null if the picture is empty.
 export function mnistForm(gray, width, height) {
   const paper = medianOfEdge(gray, width, height);
-  const lowest = gray.reduce((a, b) => Math.min(a, b));
-  const highest = gray.reduce((a, b) => Math.max(a, b));
+  let [lowest, highest] = [Infinity, -Infinity];
+  for (const value of gray) {
+    if (value < lowest) lowest = value;
+    if (value > highest) highest = value;
+  }
   const dark = paper - lowest >= highest - paper;
   const contrast = Math.max(paper - lowest, highest - paper);
   if (contrast < CONTRAST) return null;

@@ -60,7 +60,8 @@ export class Pad {
 
   move(event) {
     if (!this.last) return;
-    for (const point of event.getCoalescedEvents?.() ?? [event]) this.lineTo(this.pointOf(point));
+    const points = event.getCoalescedEvents?.() ?? [];
+    for (const point of points.length ? points : [event]) this.lineTo(this.pointOf(point));
     this.read();
   }
 
@@ -124,8 +125,9 @@ export class Pad {
 // Returns the gray values of a canvas, with Pillow's weights of the colors.
 function grayOf(context, width, height) {
   const { data } = context.getImageData(0, 0, width, height);
-  return Array.from({ length: width * height }, (_, i) => {
-    const [red, green, blue] = data.subarray(4 * i, 4 * i + 3);
-    return (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16;
-  });
+  const gray = new Float64Array(width * height);
+  for (let i = 0; i < gray.length; i++) {
+    gray[i] = (19595 * data[4 * i] + 38470 * data[4 * i + 1] + 7471 * data[4 * i + 2] + 0x8000) >> 16;
+  }
+  return gray;
 }
