@@ -1,12 +1,13 @@
 // Computes cases that are read from the standard input with the modules of tools/explore/layers, and writes
 // the results: see test_explore_layers.py. A tensor is { shape, dtype, base64 } on both ways.
 
+import { inputOf, mnistForm, toGray } from "../../tools/explore/layers/digit.js";
 import { buildLoss } from "../../tools/explore/layers/losses.js";
 import { LAYERS, buildNetwork, decode, loadWeights } from "../../tools/explore/layers/network.js";
 import { Adam, SGD } from "../../tools/explore/layers/optimizers.js";
 
 const OPTIMIZERS = { SGD, Adam };
-const KINDS = { layer: runLayer, loss: runLoss, network: runNetwork };
+const KINDS = { digits: runDigits, layer: runLayer, loss: runLoss, network: runNetwork, picture: runPicture };
 
 function encode({ shape, data }) {
   return { shape, dtype: "float64", base64: Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("base64") };
@@ -49,6 +50,18 @@ function runNetwork({ description, inputs, labels, optimizer, options, steps }) 
     descent.step(network.grads);
   }
   return { losses, first, last: encodeAll(network.params) };
+}
+
+// Returns a picture in MNIST's form, or null.
+function runPicture({ rgba, width, height }) {
+  const digit = mnistForm(toGray(decode(rgba).data), width, height);
+  return digit && { pixels: [...digit.pixels], dark: digit.dark };
+}
+
+// Returns the logits of each of the images, which are pixels in MNIST's form.
+function runDigits({ description, images }) {
+  const network = buildNetwork(description);
+  return images.map((image) => encode(network.forward(inputOf(decode(image).data, description.input))));
 }
 
 let text = "";

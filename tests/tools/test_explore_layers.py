@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from apps.mnist_cnn.numpy_model import OnImages
 from apps.xor import data as xor_data
@@ -22,6 +23,8 @@ from shared.backprop.activations import softmax, softmax_backward
 from shared.data import recall
 from shared.data.digits import CLASSES
 from shared.data.examples import Examples
+from shared.data.handwriting import mnist_form
+from shared.errors import DataError
 from shared.runs.preprocessing import Preprocessing
 from shared.training.numpy_learner import build_loss
 from tests.helpers import ROOT, app_config
@@ -427,6 +430,58 @@ def test_a_network_in_full_size_computes_and_learns_as_in_numpy(network: str, tm
     assert network_problems({network: FULL_SIZE[network]}, tmp_path, LARGE_EPS) == {network: []}
 
 
+# Digits
+
+
+def draw_pictures(count: int) -> list[Image.Image]:
+    """Return digits and other shapes of any size and color, on paper with grain; some are empty."""
+    random, pictures = np.random.default_rng(28), []
+    for number in range(count):
+        height, width = random.integers(12, 90, 2)
+        strength = np.zeros((height, width))
+        for _ in range(random.integers(1, 4)):
+            top, left = random.integers(1, height - 4), random.integers(1, width - 4)
+            bottom, right = random.integers(top + 1, height), random.integers(left + 1, width)
+            strength[top:bottom, left:right] = random.uniform(0, 1, (bottom - top, right - left))
+        paper, ink = random.integers(0, 256, (2, 3))
+        if number % 8 == 0:
+            ink = paper + 10  # an empty picture
+        colors = paper + strength[..., None] * (ink - paper) + random.normal(0, 2, (height, width, 3))
+        pictures.append(Image.fromarray(colors.clip(0, 255).astype(np.uint8)))
+    return pictures
+
+
+def picture_problems(folder: Path, texts: dict[Path, str] | None = None) -> list[str]:
+    """Return which pictures are brought to another form than in Python."""
+    pictures = draw_pictures(40)
+    cases = [
+        {
+            "kind": "picture",
+            "rgba": encode(np.asarray(picture.convert("RGBA"))),
+            "width": picture.width,
+            "height": picture.height,
+        }
+        for picture in pictures
+    ]
+    problems, empty = [], 0
+    for number, (picture, found) in enumerate(zip(pictures, run_modules(cases, folder, texts), strict=True)):
+        try:
+            pixels, dark = mnist_form(picture, "picture")
+        except DataError:
+            empty += 1
+            expected = None
+        else:
+            expected = {"pixels": pixels.ravel().tolist(), "dark": dark}
+        if found != expected:
+            problems.append(f"picture {number}")
+    assert 5 <= empty <= len(pictures) / 2
+    return problems
+
+
+def test_a_picture_is_brought_to_the_form_of_mnist_as_in_python(tmp_path: Path) -> None:
+    assert picture_problems(tmp_path) == []
+
+
 # Planted faults
 
 
@@ -460,6 +515,9 @@ def test_a_planted_fault_is_found(fault: Fault, tmp_path: Path) -> None:
     text = path.read_text()
     assert text.count(fault.old) == 1
     texts = {path: text.replace(fault.old, fault.new)}
+    if fault.place == "digit":
+        assert picture_problems(tmp_path, texts) != []
+        return
     if fault.place in NETWORKS:
         problems = network_problems({fault.place: NETWORKS[fault.place]}, tmp_path, texts=texts)
     else:
