@@ -1,9 +1,10 @@
 // The inputs of a network for digits: a drawing, a picture, or a test image.
 
+import { FIELD, inputOf } from "../layers/digit.js";
 import { make, panel } from "./elements.js";
 import { indexOfLargest } from "./numbers.js";
 import { Pad } from "./pad.js";
-import { batchOf, decodeExamples, standardize } from "./session.js";
+import { batchOf, decodeExamples } from "./session.js";
 
 export class Digits {
   trainingSets = [["this", "this digit"], ["all", "ten test images, one of each class"]];
@@ -43,7 +44,7 @@ export class Digits {
     const key = `${state.get("drawing")} ${number} ${state.get("target")}`;
     if (this.key !== key) {
       this.key = key;
-      const input = standardize(pixels, this.description.input);
+      const input = inputOf(pixels, this.description.input);
       const target = this.targetOf(session, input, drawing, number);
       this.current = { input, labels: [target], name: drawing ? "drawing" : `e${number}t${target}` };
     }
@@ -66,20 +67,20 @@ export class Digits {
     }
     const [, number, target] = /^e(\d+)t(\d)$/.exec(name) ?? [];
     if (!(number in this.examples)) return null;
-    return { input: standardize(this.examples[number].pixels, this.description.input), labels: [Number(target)], name };
+    return { input: inputOf(this.examples[number].pixels, this.description.input), labels: [Number(target)], name };
   }
 
   firstOfEachClass() {
     const chosen = this.description.classes.map((_, label) => this.examples.find((example) => example.label === label));
     const found = chosen.filter(Boolean);
-    const input = batchOf(found.map(({ pixels }) => standardize(pixels, this.description.input)));
+    const input = batchOf(found.map(({ pixels }) => inputOf(pixels, this.description.input)));
     return { input, labels: found.map(({ label }) => label), name: "all" };
   }
 }
 
 function thumbnail({ pixels, label }, number, onclick) {
-  const canvas = make("canvas", { width: 28, height: 28 });
-  const image = new ImageData(28, 28);
+  const canvas = make("canvas", { width: FIELD, height: FIELD });
+  const image = new ImageData(FIELD, FIELD);
   pixels.forEach((value, i) => image.data.set([255 - value, 255 - value, 255 - value, 255], 4 * i));
   canvas.getContext("2d").putImageData(image, 0, 0);
   return make("button", { type: "button", onclick, "aria-label": `test image ${number + 1}, a ${label}`, title: `a ${label}` }, canvas);
@@ -89,11 +90,11 @@ function encodePixels(pixels) {
   return btoa(String.fromCharCode(...pixels));
 }
 
-// Returns the 784 pixels of such a text, or null.
+// Returns the pixels of such a text, or null.
 function decodePixels(text) {
   try {
     const pixels = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
-    return pixels.length === 784 ? pixels : null;
+    return pixels.length === FIELD * FIELD ? pixels : null;
   } catch {
     return null;
   }

@@ -65,14 +65,14 @@ export class Lookups {
   batchOf(name) {
     if (name === "all") {
       const examples = this.examples.slice(0, 10);
-      const input = batchOf(examples.map((example) => inputOf(example.input)));
+      const input = batchOf(examples.map((example) => batchOfIds(example.input)));
       this.all ??= { input, labels: examples.map(({ label }) => label), name };
       return this.all;
     }
     const [, number, asked, target] = (/^q(\d+)p(\d+)t(\d+)$/.exec(name) ?? []).map(Number);
     if (!(number in this.examples) || 2 * asked + 1 >= this.examples[number].input.length) return null;
     const ids = this.idsOf(number, asked);
-    return { input: inputOf(ids), labels: [target], name };
+    return { input: batchOfIds(ids), labels: [target], name };
   }
 
   // Returns the names of the pairs of the example shown: ["k07 v3", ...].
@@ -96,14 +96,14 @@ export class Lookups {
     const questions = this.pairs.map((_, n) => this.idsOf(this.number, n));
     const head = Math.min(this.state.get("head"), this.heads - 1);
     this.head.select.value = head;
-    this.heat.render(this.pairs, batchOf(questions.map(inputOf)), this.pair, head);
+    this.heat.render(this.pairs, batchOf(questions.map(batchOfIds)), this.pair, head);
     this.session.compute({ backward: view.needsBackward });
     this.softmax.render(this.pairs, view, head);
   }
 }
 
 // Returns ids as the input of the network, a batch of one.
-function inputOf(ids) {
+function batchOfIds(ids) {
   return tensor([1, ids.length], Float64Array.from(ids));
 }
 

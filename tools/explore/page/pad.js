@@ -1,10 +1,10 @@
 // The field to draw a digit in, and the ways to bring in a picture.
 
 import { button, make } from "./elements.js";
-import { mnistForm } from "./handwriting.js";
+import { FIELD, mnistForm, toGray } from "../layers/digit.js";
 
-const SIDE = 280; // pixels of the canvas
-const PEN = 22;
+const SIDE = 168; // pixels of the canvas
+const PEN = 13;
 const LARGEST = 1000; // pixels a side of a picture that is not scaled down first
 
 export class Pad {
@@ -83,9 +83,9 @@ export class Pad {
 
   // Shows pixels in MNIST's form, so that drawing starts anew.
   show(pixels) {
-    const image = new ImageData(28, 28);
+    const image = new ImageData(FIELD, FIELD);
     pixels.forEach((value, i) => image.data.set([255 - value, 255 - value, 255 - value, 255], 4 * i));
-    const small = make("canvas", { width: 28, height: 28 });
+    const small = make("canvas", { width: FIELD, height: FIELD });
     small.getContext("2d").putImageData(image, 0, 0);
     this.context.imageSmoothingEnabled = false;
     this.context.drawImage(small, 0, 0, SIDE, SIDE);
@@ -122,12 +122,7 @@ export class Pad {
   }
 }
 
-// Returns the gray values of a canvas, with Pillow's weights of the colors.
+// Returns the gray values of a canvas.
 function grayOf(context, width, height) {
-  const { data } = context.getImageData(0, 0, width, height);
-  const gray = new Float64Array(width * height);
-  for (let i = 0; i < gray.length; i++) {
-    gray[i] = (19595 * data[4 * i] + 38470 * data[4 * i + 1] + 7471 * data[4 * i + 2] + 0x8000) >> 16;
-  }
-  return gray;
+  return toGray(context.getImageData(0, 0, width, height).data);
 }

@@ -160,11 +160,6 @@ export function decodeExamples({ examples }) {
   });
 }
 
-// Returns pixels of 0 to 255 as the input of a network (float32, as in training), a batch of one.
-export function standardize(pixels, { shape, mean, std }) {
-  return tensor([1, ...shape], Float64Array.from(pixels, (value) => Math.fround((value / 255 - mean) / std)));
-}
-
 // Joins inputs of one example each into a batch.
 export function batchOf(inputs) {
   const shape = [inputs.length, ...inputs[0].shape.slice(1)];
