@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from apps.xor.corrections import EVERY, TRAININGS, squared_errors
 from shared.application import FinishedRun
 from shared.runs.reader import read_weights
 from tests.apps.test_accuracy import OFFLINE, needs
 from tests.forks import Forks
-from tests.helpers import app_config, trained
+from tests.helpers import PUBLISHED_LOSSES, app_config, trained
 from tests.tools.test_explore_layers import decode, needs_node, run_modules
 from tools.explore.bundle import Bundle
-from tools.explore.describe import PER_CLASS, describe, encode
+from tools.explore.describe import DECKS, PER_CLASS, describe, encode
 from tools.runs import application_of
 
 FRAMEWORKS = ["numpy", "torch", "keras"]
@@ -99,6 +100,31 @@ def test_the_examples_of_a_digit_network_are_test_images_of_each_class(tmp_path:
     description = describe(open_run(run))
     assert [example["label"] for example in description["examples"]] == sorted([*range(10)] * PER_CLASS)
     assert description["examples_from"] == "digits"
+
+
+@needs_node
+def test_the_networks_of_the_decks_learn_as_their_programs_do(xor_run: Path, tmp_path: Path) -> None:
+    starts = describe(open_run(xor_run))["starts"]
+    assert [start["name"] for start in starts] == ["a7", "c7", "d5"]
+    rows = [[example["input"] for example in start["examples"]] for start in starts]
+    cases = [
+        {
+            "kind": "network",
+            "description": {"app": "xor", **start},
+            "inputs": encode(np.array(inputs, float)),
+            "labels": [0, 1, 1, 0],
+            "optimizer": "SGD",
+            "options": {"lr": start["lr"]},
+            "steps": 1001,
+        }
+        for start, inputs in zip(starts, rows, strict=True)
+    ]
+    losses = [result["losses"] for result in run_modules(cases, tmp_path)]
+    curves = [squared_errors(TRAININGS[label]) for label, _ in DECKS.values()]
+    for number in (0, 2):  # the loss of deck C is another
+        np.testing.assert_allclose(losses[number][::EVERY], curves[number][: 1000 // EVERY + 1], rtol=1e-9)
+    np.testing.assert_allclose(losses[2][::1000], PUBLISHED_LOSSES[:2], rtol=1e-9)
+    assert losses[1][1000] < losses[1][0]
 
 
 # Refusals
