@@ -7,7 +7,7 @@ import { LAYERS, buildNetwork, decode, loadWeights } from "../../tools/explore/l
 import { Adam, SGD } from "../../tools/explore/layers/optimizers.js";
 
 const OPTIMIZERS = { SGD, Adam };
-const KINDS = { digits: runDigits, layer: runLayer, loss: runLoss, network: runNetwork, picture: runPicture };
+const KINDS = { layer: runLayer, logits: runLogits, loss: runLoss, network: runNetwork, picture: runPicture };
 
 function encode({ shape, data }) {
   return { shape, dtype: "float64", base64: Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("base64") };
@@ -58,10 +58,13 @@ function runPicture({ rgba, width, height }) {
   return digit && { pixels: [...digit.pixels], dark: digit.dark };
 }
 
-// Returns the logits of each of the images, which are pixels in MNIST's form.
-function runDigits({ description, images }) {
+// Returns the logits of each input; bytes are pixels in MNIST's form.
+function runLogits({ description, inputs }) {
   const network = buildNetwork(description);
-  return images.map((image) => encode(network.forward(inputOf(decode(image).data, description.input))));
+  return inputs.map((input) => {
+    const x = decode(input);
+    return encode(network.forward(input.dtype === "uint8" ? inputOf(x.data, description.input) : x));
+  });
 }
 
 let text = "";

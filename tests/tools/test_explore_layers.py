@@ -31,7 +31,8 @@ from tests.helpers import ROOT, app_config
 from tools.explore.bundle import Bundle
 from tools.explore.describe import describe_layer, describe_network, encode
 
-pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+pytestmark = needs_node
 
 Array = np.ndarray[Any, Any]
 LAYERS_FOLDER = ROOT / "tools" / "explore" / "layers"

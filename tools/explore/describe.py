@@ -17,6 +17,12 @@ from shared.runs.reader import load_weights, read_weights
 
 SUPPORTED = "xor, mnist_cnn and attention (data=recall)"
 PER_CLASS = 3  # test images of each class
+# The published programs for xor by the names of their experiments: the key of TRAININGS, and a description.
+DECKS = {
+    "a7": ("A7: no biases, doubled gradient, learning rate 0.1", "deck A: no biases, weights from 0 to 1"),
+    "c7": ("C7: normal weights, cross-entropy, learning rate 0.1", "deck C: normal weights, cross-entropy"),
+    "d5": ("D5: biases, doubled gradient, learning rate 0.1", "deck D: three inputs, weights from 0 to 1"),
+}
 LOOK_UPS = 20  # test examples of recall
 # The arguments that a layer of a description is built from, which are attributes of the NumPy layer.
 OPTIONS = {
@@ -114,13 +120,25 @@ def encode(array: NDArray[Any]) -> dict[str, Any]:
 
 
 def describe_xor(run: FinishedRun[Any]) -> dict[str, Any]:
-    """Return input, loss and examples of a run of xor: the four rows."""
+    """Return input, loss and examples of a run of xor, and the networks that the decks begin with."""
+    from apps.xor.corrections import TRAININGS, initial_network
+
+    starts = []
+    for name, (label, text) in DECKS.items():
+        config, model = initial_network(TRAININGS[label])
+        start = {"name": name, "text": text, "lr": TRAININGS[label].lr}
+        starts.append(start | describe_rows(config) | describe_network(model, model.state_dict()))
+    return describe_rows(run.config.model) | {"starts": starts}
+
+
+def describe_rows(config: Any) -> dict[str, Any]:
+    """Return input, loss and examples of a network for xor: the four rows."""
     from apps.xor.data import examples
 
-    rows = examples(run.config.model.inputs)
+    rows = examples(config.inputs)
     return {
-        "input": {"shape": [run.config.model.inputs], "mean": 0.0, "std": 1.0},
-        "loss": run.config.model.loss,
+        "input": {"shape": [config.inputs], "mean": 0.0, "std": 1.0},
+        "loss": config.loss,
         "examples": [
             {"input": row.tolist(), "label": int(label)}
             for row, label in zip(rows.inputs, rows.labels, strict=True)
