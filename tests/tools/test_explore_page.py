@@ -2,11 +2,13 @@
 
 import base64
 import io
+import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,29 +29,46 @@ SOON = "await new Promise(done => requestAnimationFrame(() => requestAnimationFr
 SAVED = "await new Promise(done => setTimeout(done, 400));"  # the address follows the state after a while
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Write the pages of three short runs."""
-    words = {
+class Pages(dict[str, Path]):
+    """The pages of short runs, each written when it is needed first."""
+
+    RUNS: ClassVar = {
         "digits": ("mnist_cnn", "data=digits", "model=mlp", "trainer.epochs=3"),
         "xor": ("xor", "corrections=false", "trainer.epochs=1"),
         "attention": ("attention", "data=recall", "trainer.max_steps=200"),
     }
-    return {name: page_of(tmp_path_factory.mktemp(name), *given) for name, given in words.items()}
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, name: str) -> Path:
+        app, *words = self.RUNS[name]
+        folder = self.folder / name
+        train(compose(app, ["framework=numpy", *words, f"hydra.run.dir={folder / 'run'}"]))
+        assert main([str(folder / "run"), "--out", str(folder / "page.html")]) == 0
+        self[name] = folder / "page.html"
+        return self[name]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    return Pages(tmp_path_factory.mktemp("pages"))
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as found:
+        yield found
 
 
 @pytest.fixture
-def window(tmp_path: Path) -> Iterator[Browser]:
-    with browser(tmp_path / "profile") as opened:
-        opened.set_size(1300, 900)
-        yield opened
-        assert opened.errors() == []
-
-
-def page_of(folder: Path, app: str, *words: str) -> Path:
-    train(compose(app, ["framework=numpy", *words, f"hydra.run.dir={folder / 'run'}"]))
-    assert main([str(folder / "run"), "--out", str(folder / "page.html")]) == 0
-    return folder / "page.html"
+def window(opened: Browser) -> Iterator[Browser]:
+    """Return the window of all tests, and check that nothing was logged to its console."""
+    opened.set_size(1300, 900)
+    opened.devtools("Emulation.setEmulatedMedia", features=[])
+    yield opened
+    assert opened.errors() == []
 
 
 def show(window: Browser, page: Path, fragment: str = "") -> None:
@@ -60,6 +79,15 @@ def show(window: Browser, page: Path, fragment: str = "") -> None:
 def text(window: Browser, selector: str) -> str:
     found: str = window.run("return document.querySelector(arguments[0]).textContent", selector)
     return found
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    """Return the description of the run in a page."""
+    (found,) = re.findall(
+        r'<script type="application/json" id="description">(.*?)</script>', page.read_text()
+    )
+    description: dict[str, Any] = json.loads(found)
+    return description
 
 
 def texts(window: Browser, selector: str) -> list[str]:
@@ -114,7 +142,7 @@ def draw_one_and_zero(window: Browser) -> tuple[str, str]:
     return one, text(window, "#prediction")
 
 
-def test_drawing_with_the_pointer_changes_the_prediction(pages: dict[str, Path], window: Browser) -> None:
+def test_drawing_with_the_pointer_changes_the_prediction(pages: Pages, window: Browser) -> None:
     window.requests()
     show(window, pages["digits"])
     one, zero = draw_one_and_zero(window)
@@ -123,8 +151,11 @@ def test_drawing_with_the_pointer_changes_the_prediction(pages: dict[str, Path],
     assert "drawing=" in window.run(f"{SAVED} return location.hash")
 
 
-@pytest.mark.parametrize("app", ["digits", "xor", "attention"])
-def test_a_page_is_ready_within_a_second(app: str, pages: dict[str, Path], window: Browser) -> None:
+APPS = ["digits", *(pytest.param(app, marks=pytest.mark.slow) for app in ("xor", "attention"))]
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_a_page_is_ready_within_a_second(app: str, pages: Pages, window: Browser) -> None:
     """Of processor time, in all processes of the browser: the machine may be busy."""
     before = window.seconds()
     window.open(pages[app].as_uri())
@@ -133,7 +164,7 @@ def test_a_page_is_ready_within_a_second(app: str, pages: dict[str, Path], windo
     assert 0 < sum(worked[one] - before.get(one, 0) for one in worked) < 1
 
 
-def test_logits_and_loss_are_those_of_numpy(pages: dict[str, Path], window: Browser) -> None:
+def test_logits_and_loss_are_those_of_numpy(pages: Pages, window: Browser) -> None:
     show(window, pages["digits"], "example=4&target=7")
     run = open_run(str(pages["digits"].parent / "run"))
     images, labels, _ = describe.test_images(run)
@@ -146,6 +177,7 @@ def test_logits_and_loss_are_those_of_numpy(pages: dict[str, Path], window: Brow
     assert float(text(window, "#loss").split(": ")[1]) == pytest.approx(loss, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("app", "places"),
     [
@@ -154,14 +186,15 @@ def test_logits_and_loss_are_those_of_numpy(pages: dict[str, Path], window: Brow
         (
             "attention",
             "scores:3 weights:1 query:5 key:70 value:80 question:4 items:130 embedded:33 sum:2 logits:1 "
-            "query.weight:77 key.weight:5 key.bias:2 value.weight:9 fc.weight:3 embedding.weight:1000",
+            "query.weight:77 key.weight:5 key.bias:2 value.weight:9 fc.weight:3 embedding.weight:{token}",
         ),
     ],
 )
 def test_terms_add_up_to_the_gradient_and_the_finite_difference(
-    app: str, places: str, pages: dict[str, Path], window: Browser
+    app: str, places: str, pages: Pages, window: Browser
 ) -> None:
-    for place in places.split():
+    token = 64 * data_of(pages[app])["examples"][0]["input"][0] + 3 if app == "attention" else 0
+    for place in places.format(token=token).split():
         show(window, pages[app], f"mode=backward&target=7&select={place}")
         gradient, difference = (number(text(window, selector)) for selector in ("#gradient", "#difference"))
         assert gradient == pytest.approx(difference, rel=2e-4, abs=1e-9), place
@@ -177,9 +210,8 @@ def test_terms_add_up_to_the_gradient_and_the_finite_difference(
             assert sum(map(number, terms)) == pytest.approx(number(total), abs=rounding), place
 
 
-def test_the_slider_visits_the_layers_from_the_loss_to_the_pixels(
-    pages: dict[str, Path], window: Browser
-) -> None:
+@pytest.mark.slow
+def test_the_slider_visits_the_layers_from_the_loss_to_the_pixels(pages: Pages, window: Browser) -> None:
     show(window, pages["digits"], "mode=backward&step=0")
     titles, waiting = [], []
     for _ in range(7):
@@ -194,9 +226,7 @@ def test_the_slider_visits_the_layers_from_the_loss_to_the_pixels(
     assert waiting[0] > waiting[3] > waiting[-1] == 0
 
 
-def test_everything_about_a_number_is_reached_with_the_keyboard(
-    pages: dict[str, Path], window: Browser
-) -> None:
+def test_everything_about_a_number_is_reached_with_the_keyboard(pages: Pages, window: Browser) -> None:
     show(window, pages["digits"])
     window.run("document.querySelector('#layer-activation1 canvas').focus()")
     window.press_keys(RIGHT, RIGHT, DOWN, ENTER)
@@ -205,14 +235,14 @@ def test_everything_about_a_number_is_reached_with_the_keyboard(
     assert text(window, "#explanation h2") == "Chain rule for activation1[18]"
     assert "select=activation1%3A18" in window.run(f"{SAVED} return location.hash")
     unlabeled = (
-        "return [...document.querySelectorAll('input, select, button, canvas, svg')]"
-        ".filter(one => !one.labels?.length && !one.textContent.trim() && !one.getAttribute('aria-label') && one.offsetParent !== null"
-        " && !one.closest('button')).map(one => one.outerHTML)"
+        "return [...document.querySelectorAll('input, select, button, canvas, svg')].filter(one => "
+        "!one.labels?.length && !one.textContent.trim() && !one.getAttribute('aria-label') "
+        "&& one.checkVisibility() && !one.closest('button')).map(one => one.outerHTML)"
     )
     assert window.run(unlabeled) == []
 
 
-def test_a_step_can_be_undone(pages: dict[str, Path], window: Browser) -> None:
+def test_a_step_can_be_undone(pages: Pages, window: Browser) -> None:
     show(window, pages["digits"], "example=4&target=7&lr=0.01&select=fc3.bias:7")
     loss, bias, gradient = (
         loss_shown(window),
@@ -238,7 +268,8 @@ def test_a_step_can_be_undone(pages: dict[str, Path], window: Browser) -> None:
     assert loss_shown(window) == loss
 
 
-def test_adam_takes_another_step(pages: dict[str, Path], window: Browser) -> None:
+@pytest.mark.slow
+def test_adam_takes_another_step(pages: Pages, window: Browser) -> None:
     show(window, pages["digits"], "example=4&target=7&lr=0.01&select=fc3.bias:7")
     bias, gradient = number(text(window, "#value")), number(text(window, "#gradient"))
     choose(window, "#training-panel select", "adam")
@@ -246,13 +277,15 @@ def test_adam_takes_another_step(pages: dict[str, Path], window: Browser) -> Non
     assert number(text(window, "#value")) == pytest.approx(bias - 0.01 * np.sign(gradient), abs=1e-5)
 
 
-def test_a_large_learning_rate_is_said_to_diverge(pages: dict[str, Path], window: Browser) -> None:
+@pytest.mark.slow
+def test_a_large_learning_rate_is_said_to_diverge(pages: Pages, window: Browser) -> None:
     show(window, pages["digits"], "on=all&lr=0.01")
     click(window, "#ten-steps")
     assert text(window, "#warning") == ""
     choose(window, "#lr", "1000")
     click(window, "#ten-steps")
     assert "learning rate is too large" in text(window, "#warning")
+    click(window, "#reset")
     choose(window, "#lr", "1e300")
     click(window, "#ten-steps")
     assert text(window, "#warning").startswith("Diverged")
@@ -261,7 +294,7 @@ def test_a_large_learning_rate_is_said_to_diverge(pages: dict[str, Path], window
     assert text(window, "#warning") == ""
 
 
-def test_xor_is_learned_in_the_page(pages: dict[str, Path], window: Browser) -> None:
+def test_xor_is_learned_in_the_page(pages: Pages, window: Browser) -> None:
     show(window, pages["xor"], "start=drawn&seed=3&optimizer=adam&lr=0.05")
     assert any("wrong" in one for one in texts(window, "#prediction-panel td"))
     surface = window.run("return document.querySelector('#surface canvas').toDataURL()")
@@ -275,7 +308,8 @@ def test_xor_is_learned_in_the_page(pages: dict[str, Path], window: Browser) -> 
     assert window.run("return document.querySelector('#surface canvas').toDataURL()") != surface
 
 
-def test_gradients_vanish_through_sigmoid_layers(pages: dict[str, Path], window: Browser) -> None:
+@pytest.mark.slow
+def test_gradients_vanish_through_sigmoid_layers(pages: Pages, window: Browser) -> None:
     show(window, pages["xor"], "start=drawn&depth=5")
     names, sizes = texts(window, "#gradients tbody th"), texts(window, "#gradients tbody td:nth-child(2)")
     shown = dict(zip(names, map(number, sizes), strict=True))
@@ -284,7 +318,8 @@ def test_gradients_vanish_through_sigmoid_layers(pages: dict[str, Path], window:
     assert weights[0] < weights[-1] / 1000
 
 
-def test_weights_of_the_graph_are_chosen_with_the_keyboard(pages: dict[str, Path], window: Browser) -> None:
+@pytest.mark.slow
+def test_weights_of_the_graph_are_chosen_with_the_keyboard(pages: Pages, window: Browser) -> None:
     show(window, pages["xor"])
     window.run("document.querySelector('#graph g[tabindex]').focus()")
     window.press_keys(RIGHT, ENTER)
@@ -292,7 +327,8 @@ def test_weights_of_the_graph_are_chosen_with_the_keyboard(pages: dict[str, Path
     assert text(window, "#explanation h2") == "Chain rule for fc1.weight[0, 1]"
 
 
-def test_scores_are_pulled_by_the_softmax(pages: dict[str, Path], window: Browser) -> None:
+@pytest.mark.slow
+def test_scores_are_pulled_by_the_softmax(pages: Pages, window: Browser) -> None:
     """The gradients of the scores add up to 0, since the weights add up to 1."""
     show(window, pages["attention"], "mode=backward")
     scores = [number(one) for one in texts(window, "#softmax-panel td:nth-child(6)")]
@@ -305,8 +341,8 @@ def test_scores_are_pulled_by_the_softmax(pages: dict[str, Path], window: Browse
     assert "asked=" in window.run(f"{SAVED} return location.hash")
 
 
-@pytest.mark.parametrize("app", ["digits", "xor", "attention"])
-def test_nothing_is_wider_than_a_narrow_screen(app: str, pages: dict[str, Path], window: Browser) -> None:
+@pytest.mark.parametrize("app", APPS)
+def test_nothing_is_wider_than_a_narrow_screen(app: str, pages: Pages, window: Browser) -> None:
     window.set_size(360, 740)
     for fragment in ("", "mode=backward&select=fc1.weight:1&theme=dark", "mode=backward&select=scores:1"):
         show(window, pages[app], fragment)
@@ -317,7 +353,8 @@ def test_nothing_is_wider_than_a_narrow_screen(app: str, pages: dict[str, Path],
         assert widths[0] <= widths[1]
 
 
-def test_colors_follow_the_system_or_the_choice(pages: dict[str, Path], window: Browser) -> None:
+@pytest.mark.slow
+def test_colors_follow_the_system_or_the_choice(pages: Pages, window: Browser) -> None:
     background = f"{SOON} return getComputedStyle(document.body).backgroundColor"
     show(window, pages["xor"])
     light = window.run(background)
@@ -331,7 +368,7 @@ def test_colors_follow_the_system_or_the_choice(pages: dict[str, Path], window: 
 
 
 @pytest.mark.slow
-def test_use_for_a_minute_leaks_no_memory(pages: dict[str, Path], window: Browser) -> None:
+def test_use_for_a_minute_leaks_no_memory(pages: Pages, window: Browser) -> None:
     show(window, pages["digits"], "mode=backward&lr=0.001&on=all&select=fc2.weight:5")
 
     def use(seconds: float) -> None:
@@ -359,7 +396,7 @@ def test_use_for_a_minute_leaks_no_memory(pages: dict[str, Path], window: Browse
 
 
 @pytest.mark.slow
-def test_predictions_of_pictures_are_those_of_predict(pages: dict[str, Path], window: Browser) -> None:
+def test_predictions_of_pictures_are_those_of_predict(pages: Pages, window: Browser) -> None:
     run = open_run(str(pages["digits"].parent / "run"))
     images, _, _ = describe.test_images(run)
     mean, std = run.preprocessing.mean_and_std

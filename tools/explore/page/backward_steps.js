@@ -10,15 +10,30 @@ export class BackwardSteps {
   constructor(session, setStep, choose) {
     Object.assign(this, { session, setStep, choose });
     this.slider = make("input", {
-      type: "range", id: "step", min: 0, max: this.count, step: 1, "aria-label": "Step of the backward pass",
+      type: "range",
+      id: "step",
+      min: 0,
+      max: this.count,
+      step: 1,
+      "aria-label": "Step of the backward pass",
       oninput: () => setStep(Number(this.slider.value)),
     });
     this.title = make("h3", { role: "status" });
     this.body = make("div", { id: "step-body" });
     const move = (by) => setStep(Math.min(this.count, Math.max(0, Number(this.slider.value) + by)));
-    this.element = panel("Backward pass, step by step", { id: "backward" },
-      make("div", { class: "controls" }, button("\u2190 Back", () => move(-1)), this.slider, button("Next \u2192", () => move(1))),
-      this.title, this.body);
+    this.element = panel(
+      "Backward pass, step by step",
+      { id: "backward" },
+      make(
+        "div",
+        { class: "controls" },
+        button("\u2190 Back", () => move(-1)),
+        this.slider,
+        button("Next \u2192", () => move(1)),
+      ),
+      this.title,
+      this.body,
+    );
   }
 
   // The number of steps after that of the loss.
@@ -35,7 +50,12 @@ export class BackwardSteps {
     const layer = count - step;
     const [{ params, constructor }, name] = [session.network.layers[layer], session.network.names[layer]];
     const parameters = Object.keys(params).map((key) => ({ parameter: `${name}.${key}` }));
-    return { name, type: constructor.name, ...formulasOf(constructor.name), shown: [{ stage: layer }, ...parameters] };
+    return {
+      name,
+      type: constructor.name,
+      ...formulasOf(constructor.name),
+      shown: [{ stage: layer }, ...parameters],
+    };
   }
 
   render({ backward, step, place }) {
@@ -47,7 +67,10 @@ export class BackwardSteps {
     this.slider.setAttribute("aria-valuetext", `step ${step} of ${count}: ${name}`);
     const title = `Step ${step} of ${count}: ${name}${type === name ? "" : ` (${type})`}`;
     if (this.title.textContent !== title) this.title.textContent = title;
-    const content = [make("p", {}, "Forward: ", make("code", {}, forward)), make("p", {}, "Backward: ", ...codes(formulas))];
+    const content = [
+      make("p", {}, "Forward: ", make("code", {}, forward)),
+      make("p", {}, "Backward: ", ...codes(formulas)),
+    ];
     content.push(...(step ? this.terms(shown, place) : this.lossTerms()));
     this.body.replaceChildren(...content);
   }
@@ -55,9 +78,21 @@ export class BackwardSteps {
   lossTerms() {
     const { session } = this;
     const gradient = session.network.gradients.at(-1);
-    const items = Array.from(gradient.data.subarray(0, 20), (value, index) => make("li", {},
-      make("code", {}, `dx${indexText(gradient.shape, index)} = ${filledLoss(session, index)} = ${signedText(value)}`)));
-    return [make("p", {}, `L = ${numberText(session.lossValue, 6)}`), make("ul", { class: "filled" }, ...items)];
+    const items = Array.from(gradient.data.subarray(0, 20), (value, index) =>
+      make(
+        "li",
+        {},
+        make(
+          "code",
+          {},
+          `dx${indexText(gradient.shape, index)} = ${filledLoss(session, index)} = ${signedText(value)}`,
+        ),
+      ),
+    );
+    return [
+      make("p", {}, `L = ${numberText(session.lossValue, 6)}`),
+      make("ul", { class: "filled" }, ...items),
+    ];
   }
 
   // Returns the chosen number of each tensor, else its largest gradient, as a sum of its terms.
@@ -70,7 +105,10 @@ export class BackwardSteps {
       const index = isChosen ? place.index : indexOfLargest(gradient.data.map(Math.abs));
       const which = isChosen ? "the chosen number" : "the largest number";
       const name = one.parameter ?? session.stages[one.stage];
-      return [make("h4", {}, `${one.parameter ? "" : "dx = "}\u2202L/\u2202${name}, ${which}`), sumOfTerms(session, { ...one, index }, this.choose)];
+      return [
+        make("h4", {}, `${one.parameter ? "" : "dx = "}\u2202L/\u2202${name}, ${which}`),
+        sumOfTerms(session, { ...one, index }, this.choose),
+      ];
     });
   }
 }

@@ -2,8 +2,20 @@
 // draws a line through the cells of negative numbers.
 
 const MAPS = {
-  light: { low: [255, 255, 255], high: [8, 48, 107], negative: [0, 90, 160], zero: [255, 255, 255], positive: [200, 80, 0] },
-  dark: { low: [16, 18, 21], high: [235, 240, 250], negative: [90, 180, 240], zero: [30, 33, 37], positive: [255, 150, 60] },
+  light: {
+    low: [255, 255, 255],
+    high: [8, 48, 107],
+    negative: [0, 90, 160],
+    zero: [255, 255, 255],
+    positive: [200, 80, 0],
+  },
+  dark: {
+    low: [16, 18, 21],
+    high: [235, 240, 250],
+    negative: [90, 180, 240],
+    zero: [30, 33, 37],
+    positive: [255, 150, 60],
+  },
 };
 
 export function isDark() {

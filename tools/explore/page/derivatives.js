@@ -29,12 +29,16 @@ export function outputsOfParameter(layer, name, x, y, index) {
 function elementwiseOutput(layer, x, y, index) {
   const [before, after] = [x.data[index], y.data[index]];
   const entry = (derivative, text) => ({ output: index, derivative, text });
-  if (layer instanceof ReLU) return entry(before > 0 ? 1 : 0, before > 0 ? "1, as x > 0" : "0, as x \u2264 0");
+  if (layer instanceof ReLU)
+    return entry(before > 0 ? 1 : 0, before > 0 ? "1, as x > 0" : "0, as x \u2264 0");
   if (layer instanceof Sigmoid) return entry(after * (1 - after), "y (1 \u2212 y)");
   if (layer instanceof Tanh) return entry(1 - after * after, "1 \u2212 y\u00b2");
   if (layer instanceof BatchNorm2d) {
     const channel = layer.channel(index);
-    return entry(layer.scale[channel] * layer.params.weight.data[channel], `\u03b3[${channel}] / \u221a(v[${channel}] + \u03b5)`);
+    return entry(
+      layer.scale[channel] * layer.params.weight.data[channel],
+      `\u03b3[${channel}] / \u221a(v[${channel}] + \u03b5)`,
+    );
   }
   return entry(1, "1"); // Flatten, and Dropout in evaluation
 }
@@ -101,7 +105,10 @@ function convUses(layer, name, x, y, index) {
         found.push({ output, derivative: 1, text: "1" });
         continue;
       }
-      const [row, column] = [r * layer.stride[0] + i - layer.padding[0], c * layer.stride[1] + j - layer.padding[1]];
+      const [row, column] = [
+        r * layer.stride[0] + i - layer.padding[0],
+        c * layer.stride[1] + j - layer.padding[1],
+      ];
       if (row < 0 || row >= x.shape[2] || column < 0 || column >= x.shape[3]) continue;
       const pixel = indexAt(x.shape, [n, k, row, column]);
       found.push({ output, derivative: x.data[pixel], text: `x${indexText(x.shape, pixel)}` });

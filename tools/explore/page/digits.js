@@ -7,7 +7,10 @@ import { Pad } from "./pad.js";
 import { batchOf, decodeExamples } from "./session.js";
 
 export class Digits {
-  trainingSets = [["this", "this digit"], ["all", "ten test images, one of each class"]];
+  trainingSets = [
+    ["this", "this digit"],
+    ["all", "ten test images, one of each class"],
+  ];
 
   constructor(description, state) {
     Object.assign(this, { description, state });
@@ -21,15 +24,24 @@ export class Digits {
       () => state.set({ drawing: "", example: 0, target: -1 }),
       (text) => (this.problem.textContent = text),
     );
-    this.thumbnails = this.examples.map((example, number) => thumbnail(example, number, () => {
-      this.pad.show(example.pixels);
-      state.set({ example: number, drawing: "", target: -1 });
-    }));
+    this.thumbnails = this.examples.map((example, number) =>
+      thumbnail(example, number, () => {
+        this.pad.show(example.pixels);
+        state.set({ example: number, drawing: "", target: -1 });
+      }),
+    );
     const from = description.examples_from ?? description.metrics.dataset;
-    this.element = panel("Digit", { id: "digit-panel" },
+    this.element = panel(
+      "Digit",
+      { id: "digit-panel" },
       make("p", {}, "Draw a digit, or choose a test image or a picture (or drop one on the field)."),
-      this.pad.element, this.problem,
-      make("div", { class: "thumbnails", role: "group", "aria-label": `Test images of ${from}` }, ...this.thumbnails),
+      this.pad.element,
+      this.problem,
+      make(
+        "div",
+        { class: "thumbnails", role: "group", "aria-label": `Test images of ${from}` },
+        ...this.thumbnails,
+      ),
     );
     this.restored = false;
   }
@@ -67,11 +79,17 @@ export class Digits {
     }
     const [, number, target] = /^e(\d+)t(\d)$/.exec(name) ?? [];
     if (!(number in this.examples)) return null;
-    return { input: inputOf(this.examples[number].pixels, this.description.input), labels: [Number(target)], name };
+    return {
+      input: inputOf(this.examples[number].pixels, this.description.input),
+      labels: [Number(target)],
+      name,
+    };
   }
 
   firstOfEachClass() {
-    const chosen = this.description.classes.map((_, label) => this.examples.find((example) => example.label === label));
+    const chosen = this.description.classes.map((_, label) =>
+      this.examples.find((example) => example.label === label),
+    );
     const found = chosen.filter(Boolean);
     const input = batchOf(found.map(({ pixels }) => inputOf(pixels, this.description.input)));
     return { input, labels: found.map(({ label }) => label), name: "all" };
@@ -83,7 +101,11 @@ function thumbnail({ pixels, label }, number, onclick) {
   const image = new ImageData(FIELD, FIELD);
   pixels.forEach((value, i) => image.data.set([255 - value, 255 - value, 255 - value, 255], 4 * i));
   canvas.getContext("2d").putImageData(image, 0, 0);
-  return make("button", { type: "button", onclick, "aria-label": `test image ${number + 1}, a ${label}`, title: `a ${label}` }, canvas);
+  return make(
+    "button",
+    { type: "button", onclick, "aria-label": `test image ${number + 1}, a ${label}`, title: `a ${label}` },
+    canvas,
+  );
 }
 
 function encodePixels(pixels) {

@@ -12,22 +12,63 @@ export function sumOfTerms(session, place, choose) {
   const title = `\u2202L/\u2202${session.textOf(place)}`;
   if (place.stage === session.lastStage) return lossTerm(session, place, title);
   const rule = chainRule(session, place);
-  if (!rule) return make("p", {}, "The terms are written out for a single head only; gradient and finite difference hold for several.");
+  if (!rule)
+    return make(
+      "p",
+      {},
+      "The terms are written out for a single head only; gradient and finite difference hold for several.",
+    );
   const { layer, gradient, terms } = rule;
+  if (!terms.length) return make("p", {}, `${title} = 0: this example does not use it.`);
   const shown = terms.length === SHOWN + 1 ? terms.length : SHOWN;
-  const rows = terms.slice(0, shown).map((term) => make("tr", {},
-    make("td", {}, button(`\u2202L/\u2202${session.textOf(term.place)}`, () => choose(term.place), { class: "term" }), ` = ${numberText(term.upstream)}`),
-    make("td", {}, factorOf(term)),
-    make("td", { class: "number" }, signedText(term.product)),
-  ));
+  const rows = terms.slice(0, shown).map((term) =>
+    make(
+      "tr",
+      {},
+      make(
+        "td",
+        {},
+        button(`\u2202L/\u2202${session.textOf(term.place)}`, () => choose(term.place), { class: "term" }),
+        ` = ${numberText(term.upstream)}`,
+      ),
+      make("td", {}, factorOf(term)),
+      make("td", { class: "number" }, signedText(term.product)),
+    ),
+  );
   const rest = terms.slice(shown);
   if (rest.length) {
     const sum = rest.reduce((total, { product }) => total + product, 0);
-    rows.push(make("tr", {}, make("td", { colspan: 2 }, `${rest.length} other terms together`), make("td", { class: "number" }, signedText(sum))));
+    rows.push(
+      make(
+        "tr",
+        {},
+        make("td", { colspan: 2 }, `${rest.length} other terms together`),
+        make("td", { class: "number" }, signedText(sum)),
+      ),
+    );
   }
-  const head = make("thead", {}, make("tr", {}, make("th", {}, "gradient arriving"), make("th", {}, `factor (${layer})`), make("th", { class: "number" }, "product")));
-  const total = make("tr", { class: "total" }, make("th", { colspan: 2 }, `sum = ${title}`), make("td", { class: "number" }, signedText(gradient)));
-  return make("div", { class: "scroll" }, make("table", { class: "terms" }, head, make("tbody", {}, ...rows, total)));
+  const head = make(
+    "thead",
+    {},
+    make(
+      "tr",
+      {},
+      make("th", {}, "gradient arriving"),
+      make("th", {}, `factor (${layer})`),
+      make("th", { class: "number" }, "product"),
+    ),
+  );
+  const total = make(
+    "tr",
+    { class: "total" },
+    make("th", { colspan: 2 }, `sum = ${title}`),
+    make("td", { class: "number" }, signedText(gradient)),
+  );
+  return make(
+    "div",
+    { class: "scroll" },
+    make("table", { class: "terms" }, head, make("tbody", {}, ...rows, total)),
+  );
 }
 
 // "W[3, 17] = 0.25"; some formulas are numbers already.
@@ -39,7 +80,15 @@ function factorOf({ text, derivative }) {
 function lossTerm(session, place, title) {
   const gradient = session.gradientAt(place).data[place.index];
   const { backward } = formulasOf(session.description.loss);
-  return make("p", {}, make("code", {}, `${title}: ${backward[0]} = ${filledLoss(session, place.index)} = ${signedText(gradient)}`));
+  return make(
+    "p",
+    {},
+    make(
+      "code",
+      {},
+      `${title}: ${backward[0]} = ${filledLoss(session, place.index)} = ${signedText(gradient)}`,
+    ),
+  );
 }
 
 // Returns the formula of the loss's gradient with numbers, for one logit.
@@ -72,13 +121,18 @@ export class Explanation {
     const { session, choose } = this;
     const value = session.tensorAt(place).data[place.index];
     const name = session.textOf(place);
-    const heading = make("div", { class: "heading" },
+    const heading = make(
+      "div",
+      { class: "heading" },
       make("h2", {}, `Chain rule for ${name}`),
       button("Close", () => choose(null)),
     );
     const gradient = session.gradientAt(place)?.data[place.index];
     if (gradient === undefined) {
-      this.body.replaceChildren(heading, make("p", {}, `${name} = ${numberText(value)} is a token, which has no gradient.`));
+      this.body.replaceChildren(
+        heading,
+        make("p", {}, `${name} = ${numberText(value)} is a token, which has no gradient.`),
+      );
       return;
     }
     const path = largestPath(session, place);
@@ -87,7 +141,11 @@ export class Explanation {
     this.body.replaceChildren(
       heading,
       this.comparison(place, value, gradient),
-      make("p", {}, "Each line is one layer further towards the loss and follows the largest term of the line before; choose a term to follow it instead."),
+      make(
+        "p",
+        {},
+        "Each line is one layer further towards the loss and follows the largest term of the line before; choose a term to follow it instead.",
+      ),
       make("ol", { class: "levels" }, ...levels),
       ...(product ? [make("p", {}, make("code", {}, product))] : []),
     );
@@ -101,12 +159,20 @@ export class Explanation {
     const verdict = agree
       ? `They differ by ${numberText(difference, 2)}.`
       : `They differ by ${numberText(difference, 2)}: a ReLU or a maximum switches within the step, where the loss has no derivative.`;
-    return make("dl", { class: "comparison" },
-      make("dt", {}, "value"), make("dd", { id: "value" }, numberText(value, 6)),
-      make("dt", {}, "gradient by backpropagation"), make("dd", { id: "gradient" }, signed6(gradient)),
+    return make(
+      "dl",
+      { class: "comparison" },
+      make("dt", {}, "value"),
+      make("dd", { id: "value" }, numberText(value, 6)),
+      make("dt", {}, "gradient by backpropagation"),
+      make("dd", { id: "gradient" }, signed6(gradient)),
       make("dt", {}, "finite difference"),
-      make("dd", {}, make("span", { id: "difference" }, signed6(slope)),
-        ` = (${numberText(above, 10)} \u2212 ${numberText(below, 10)}) / (2 \u00b7 ${numberText(step, 2)}). ${verdict}`),
+      make(
+        "dd",
+        {},
+        make("span", { id: "difference" }, signed6(slope)),
+        ` = (${numberText(above, 10)} \u2212 ${numberText(below, 10)}) / (2 \u00b7 ${numberText(step, 2)}). ${verdict}`,
+      ),
     );
   }
 }

@@ -8,8 +8,14 @@ const FORMULAS = {
     "dW = dY X\u1d40",
     "db = sum dY",
   ],
-  MaxPool2d: ["y = the maximum of x in each window", "dx = the sum of dy over the windows whose maximum the pixel is"],
-  AvgPool2d: ["y = the mean of x in each window", "dx = the sum of dy / n over the windows that contain the pixel"],
+  MaxPool2d: [
+    "y = the maximum of x in each window",
+    "dx = the sum of dy over the windows whose maximum the pixel is",
+  ],
+  AvgPool2d: [
+    "y = the mean of x in each window",
+    "dx = the sum of dy / n over the windows that contain the pixel",
+  ],
   BatchNorm2d: [
     "y = \u03b3 x\u0302 + \u03b2, x\u0302 = (x \u2212 m) / \u221a(v + \u03b5), with the running mean m and variance v",
     "dx = \u03b3 / \u221a(v + \u03b5) \u00b7 dy",
@@ -24,9 +30,18 @@ const FORMULAS = {
 };
 
 const LOSSES = {
-  cross_entropy: ["L = \u2212 sum q log p / N, with p = softmax(x) and q = 1 at the target, else 0", "dx = (p \u2212 q) / N"],
-  binary_cross_entropy: ["L = \u2212 sum (y log s(x) + (1 \u2212 y) log(1 \u2212 s(x))) / N", "dx = (s(x) \u2212 y) / N"],
-  squared_error: ["L = sum (s(x) \u2212 y)\u00b2 / N", "dx = 2 (s(x) \u2212 y) / N \u00b7 s(x) (1 \u2212 s(x))"],
+  cross_entropy: [
+    "L = \u2212 sum q log p / N, with p = softmax(x) and q = 1 at the target, else 0",
+    "dx = (p \u2212 q) / N",
+  ],
+  binary_cross_entropy: [
+    "L = \u2212 sum (y log s(x) + (1 \u2212 y) log(1 \u2212 s(x))) / N",
+    "dx = (s(x) \u2212 y) / N",
+  ],
+  squared_error: [
+    "L = sum (s(x) \u2212 y)\u00b2 / N",
+    "dx = 2 (s(x) \u2212 y) / N \u00b7 s(x) (1 \u2212 s(x))",
+  ],
 };
 
 // Returns { forward, backward: [...] } of a layer's class name or a loss's name.

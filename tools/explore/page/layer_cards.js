@@ -14,9 +14,17 @@ export class LayerCards {
   // choose(place) selects a number; announce(text) tells what the cursor is on.
   constructor(session, choose, announce) {
     this.session = session;
-    this.cards = session.network.layers.map((layer, index) => new LayerCard(session, index, choose, announce));
+    this.cards = session.network.layers.map(
+      (layer, index) => new LayerCard(session, index, choose, announce),
+    );
     this.input = new ActivationPicture(session, 0, choose, announce);
-    const input = make("article", { class: "card" }, make("h3", {}, "input"), this.input.note, this.input.picture.element);
+    const input = make(
+      "article",
+      { class: "card" },
+      make("h3", {}, "input"),
+      this.input.note,
+      this.input.picture.element,
+    );
     this.element = make("div", { class: "cards" }, input, ...this.cards.map((card) => card.element));
   }
 
@@ -31,7 +39,9 @@ export class ActivationPicture {
   constructor(session, stage, choose, announce) {
     Object.assign(this, { session, stage });
     this.name = session.stages[stage];
-    const layers = Object.fromEntries(session.network.names.map((name, at) => [name, session.network.layers[at]]));
+    const layers = Object.fromEntries(
+      session.network.names.map((name, at) => [name, session.network.layers[at]]),
+    );
     this.type = layers[this.name]?.constructor.name ?? this.name;
     this.note = make("p", { class: "quiet" });
     this.picture = new TensorPicture(this.name, {
@@ -48,7 +58,9 @@ export class ActivationPicture {
     this.picture.element.hidden = backward && !reached;
     const ofLayer = this.stage ? "output" : "input";
     this.note.textContent = backward
-      ? reached ? `gradient of the ${ofLayer}, \u2202L/\u2202${this.name}` : "not computed yet"
+      ? reached
+        ? `gradient of the ${ofLayer}, \u2202L/\u2202${this.name}`
+        : "not computed yet"
       : ofLayer;
     if (this.picture.element.hidden) return;
     const shown = (backward ? network.gradients : network.activations)[this.stage];
@@ -68,7 +80,9 @@ class LayerCard {
     this.formulas = formulasOf(type);
     this.output = new ActivationPicture(session, index + 1, choose, announce);
     this.hidden = SAME_NUMBERS.includes(type);
-    this.element = make("article", { class: "card", id: `layer-${name}` },
+    this.element = make(
+      "article",
+      { class: "card", id: `layer-${name}` },
       make("h3", {}, name, make("span", { class: "quiet" }, ` ${type}`)),
       this.formula,
       this.output.note,
@@ -102,23 +116,41 @@ export class WeightPicture {
     this.unit = 0;
     this.picture = new TensorPicture(parameter, {
       onPoint: (index) => announce(this.textOf(index)),
-      onChoose: (index) => choose(index === null ? null : { parameter, index: this.unit * this.size + index }),
+      onChoose: (index) =>
+        choose(index === null ? null : { parameter, index: this.unit * this.size + index }),
     });
     this.field = make("input", {
-      type: "number", min: 0, max: this.shape[0] - 1, value: 0,
+      type: "number",
+      min: 0,
+      max: this.shape[0] - 1,
+      value: 0,
       oninput: () => this.chooseUnit(Number(this.field.value)),
     });
     this.bias = parameter.replace(/weight$/, "bias");
-    const label = make("label", { class: "field" }, `weights of output (0 to ${this.shape[0] - 1}) `, this.field);
+    const label = make(
+      "label",
+      { class: "field" },
+      `weights of output (0 to ${this.shape[0] - 1}) `,
+      this.field,
+    );
     label.hidden = this.whole;
     this.note = make("p", { class: "quiet" });
-    this.element = make("details", { ontoggle: () => this.last && this.render(this.last) },
-      make("summary", {}, `weights (${this.shape.join(" \u00d7 ")})`), label, this.note, this.picture.element,
+    this.element = make(
+      "details",
+      { ontoggle: () => this.last && this.render(this.last) },
+      make("summary", {}, `weights (${this.shape.join(" \u00d7 ")})`),
+      label,
+      this.note,
+      this.picture.element,
     );
     if (this.bias in session.network.params) {
       const units = Array.from({ length: this.shape[0] }, (_, unit) => [unit, unit]);
-      const biases = selectField("bias of output", units, (unit) => choose({ parameter: this.bias, index: Number(unit) }));
-      const explain = button("Explain the bias", () => choose({ parameter: this.bias, index: Number(biases.select.value) }));
+      const biases = selectField("bias of output", units, (unit) =>
+        choose({ parameter: this.bias, index: Number(unit) }),
+      );
+      const explain = button("Explain the bias", () =>
+        choose({ parameter: this.bias, index: Number(biases.select.value) }),
+      );
       this.element.append(make("div", { class: "controls" }, biases, explain));
     }
   }
@@ -133,8 +165,10 @@ export class WeightPicture {
     const at = this.unit * this.size + index;
     const { params, grads } = this.session.network;
     const gradient = grads?.[this.parameter]?.data[at];
-    return `${this.session.nameOf({ parameter: this.parameter, index: at })} is ${params[this.parameter].data[at].toPrecision(4)}`
-      + (gradient === undefined ? "" : `, its gradient ${gradient.toPrecision(4)}`);
+    return (
+      `${this.session.nameOf({ parameter: this.parameter, index: at })} is ${params[this.parameter].data[at].toPrecision(4)}` +
+      (gradient === undefined ? "" : `, its gradient ${gradient.toPrecision(4)}`)
+    );
   }
 
   render(view) {
@@ -152,7 +186,9 @@ export class WeightPicture {
     const layer = this.session.layerOf(this.parameter);
     const computed = backward && layer >= visited;
     this.note.textContent = backward
-      ? computed ? "gradient of the weights, dW" : "not computed yet"
+      ? computed
+        ? "gradient of the weights, dW"
+        : "not computed yet"
       : "weights, W";
     this.picture.element.hidden = backward && !computed;
     if (this.picture.element.hidden) return;
@@ -160,7 +196,11 @@ export class WeightPicture {
     const part = all.data.subarray(this.unit * this.size, (this.unit + 1) * this.size);
     const inside = chosen && Math.floor(place.index / this.size) === this.unit;
     this.picture.chosen = inside ? place.index % this.size : null;
-    this.picture.draw(tensor(this.pictureShape(layer), part), true, this.whole ? this.parameter : `weights of output ${this.unit}`);
+    this.picture.draw(
+      tensor(this.pictureShape(layer), part),
+      true,
+      this.whole ? this.parameter : `weights of output ${this.unit}`,
+    );
   }
 
   // The weights of a layer after a Flatten have the shape of what was flattened.

@@ -9,20 +9,36 @@ import { batchOf } from "./session.js";
 import { TensorPicture } from "./tensor_picture.js";
 
 export class Lookups {
-  trainingSets = [["this", "this question"], ["all", "ten test examples"]];
+  trainingSets = [
+    ["this", "this question"],
+    ["all", "ten test examples"],
+  ];
 
   constructor(session, state, choose, announce) {
     Object.assign(this, { session, state });
     const { description } = session;
     this.names = description.vocabulary;
     this.examples = description.examples;
-    this.example = selectField("Test example", this.examples.map((_, n) => [n, n + 1]), (n) => state.set({ example: Number(n), asked: -1, target: -1 }));
+    this.example = selectField(
+      "Test example",
+      this.examples.map((_, n) => [n, n + 1]),
+      (n) => state.set({ example: Number(n), asked: -1, target: -1 }),
+    );
     this.asked = selectField("Key asked for", [], (pair) => state.set({ asked: Number(pair), target: -1 }));
     this.heads = session.network.by_name.attention?.num_heads ?? 1;
-    this.head = selectField("Head", Array.from({ length: this.heads }, (_, n) => [n, n + 1]), (head) => state.set({ head: Number(head) }));
+    this.head = selectField(
+      "Head",
+      Array.from({ length: this.heads }, (_, n) => [n, n + 1]),
+      (head) => state.set({ head: Number(head) }),
+    );
     this.head.hidden = this.heads === 1;
     this.sentence = make("p", {});
-    this.element = panel("Question", { id: "question-panel" }, make("div", { class: "controls" }, this.example, this.asked, this.head), this.sentence);
+    this.element = panel(
+      "Question",
+      { id: "question-panel" },
+      make("div", { class: "controls" }, this.example, this.asked, this.head),
+      this.sentence,
+    );
     this.heat = new HeatMap(session, (pair) => state.set({ asked: pair, target: -1 }), announce);
     this.softmax = new SoftmaxTable(session, choose);
     this.wide = [this.heat.element, this.softmax.element];
@@ -52,7 +68,8 @@ export class Lookups {
     const pairs = (this.examples[number].input.length - 1) / 2;
     const asked = Math.min(Math.max(-1, Math.round(state.get("asked"))), pairs - 1);
     const ids = this.idsOf(number, asked);
-    const label = state.get("target") in this.session.description.classes ? state.get("target") : this.labelOf(ids);
+    const label =
+      state.get("target") in this.session.description.classes ? state.get("target") : this.labelOf(ids);
     const name = `q${number}p${ids.indexOf(ids.at(-1)) / 2}t${label}`;
     if (this.current?.name !== name) {
       this.current = this.batchOf(name);
@@ -78,7 +95,10 @@ export class Lookups {
   // Returns the names of the pairs of the example shown: ["k07 v3", ...].
   get pairs() {
     const ids = this.current.input.data;
-    return Array.from({ length: (ids.length - 1) / 2 }, (_, n) => `${this.names[ids[2 * n]]} ${this.names[ids[2 * n + 1]]}`);
+    return Array.from(
+      { length: (ids.length - 1) / 2 },
+      (_, n) => `${this.names[ids[2 * n]]} ${this.names[ids[2 * n + 1]]}`,
+    );
   }
 
   showQuestion(number, ids) {
@@ -115,9 +135,16 @@ class HeatMap {
       onPoint: (index) => announce(this.textOf(index)),
       onChoose: (index) => index !== null && ask(Math.floor(index / this.pairs.length)),
     });
-    this.element = panel("Attention weights", { id: "heat-panel" },
-      make("p", { class: "quiet" }, "One row for each key that may be asked for, one column for each pair: the larger the weight, the stronger the contrast to the page. Choose a row to ask for its key; the frame marks the largest weight of the question shown."),
-      this.picture.element);
+    this.element = panel(
+      "Attention weights",
+      { id: "heat-panel" },
+      make(
+        "p",
+        { class: "quiet" },
+        "One row for each key that may be asked for, one column for each pair: the larger the weight, the stronger the contrast to the page. Choose a row to ask for its key; the frame marks the largest weight of the question shown.",
+      ),
+      this.picture.element,
+    );
   }
 
   // Draws the weights of one head when each of the pairs is asked for.
@@ -134,7 +161,8 @@ class HeatMap {
     }
     this.pairs = pairs;
     this.weights = weights.data;
-    this.picture.chosen = asked * size + indexOfLargest(weights.data.subarray(asked * size, (asked + 1) * size));
+    this.picture.chosen =
+      asked * size + indexOfLargest(weights.data.subarray(asked * size, (asked + 1) * size));
     this.picture.draw(weights, false, `attention weights of ${size} questions`);
   }
 
@@ -151,8 +179,12 @@ class SoftmaxTable {
     this.head = make("thead");
     this.body = make("tbody");
     this.note = make("p", {});
-    this.element = panel("Through the softmax", { id: "softmax-panel" }, this.note,
-      make("div", { class: "scroll" }, make("table", { class: "classes" }, this.head, this.body)));
+    this.element = panel(
+      "Through the softmax",
+      { id: "softmax-panel" },
+      this.note,
+      make("div", { class: "scroll" }, make("table", { class: "classes" }, this.head, this.body)),
+    );
   }
 
   render(pairs, { backward, step, place }, head) {
@@ -161,22 +193,38 @@ class SoftmaxTable {
     const stage = this.session.stages.indexOf("scores");
     const columns = ["pair", "score s", "weight A"];
     if (backward) columns.push("dA", "A \u00b7 dA", "ds = A (dA \u2212 sum)");
-    const products = backward ? pairs.map((_, n) => weights.data[head * pairs.length + n] * dweights.data[head * pairs.length + n]) : [];
+    const products = backward
+      ? pairs.map((_, n) => weights.data[head * pairs.length + n] * dweights.data[head * pairs.length + n])
+      : [];
     const sum = products.reduce((total, product) => total + product, 0);
     const [hasWeights, hasScores] = [backward && step >= 3, backward && step >= 4];
-    this.note.textContent = !backward ? "A = softmax(s): the weights are positive and add up to 1."
-      : hasWeights ? `sum of A \u00b7 dA = ${signedText(sum)}: a score is pushed up where dA is below this mean, as the loss then falls.`
+    this.note.textContent = !backward
+      ? "A = softmax(s): the weights are positive and add up to 1."
+      : hasWeights
+        ? `sum of A \u00b7 dA = ${signedText(sum)}: a score is pushed up where dA is below this mean, as the loss then falls.`
         : "The backward pass has not reached the weights yet.";
     this.head.replaceChildren(make("tr", {}, ...columns.map((text) => make("th", { scope: "col" }, text))));
-    this.body.replaceChildren(...pairs.map((pair, n) => {
-      const index = head * pairs.length + n;
-      const cells = [signedText(scores.data[index]), numberText(weights.data[index])];
-      if (backward) {
-        cells.push(...(hasWeights ? [signedText(dweights.data[index]), signedText(products[n])] : ["", ""]));
-        cells.push(hasScores ? signedText(dscores.data[index]) : "");
-      }
-      const name = button(pair, () => this.choose({ stage, index }), { class: "term", "aria-pressed": place?.stage === stage && place.index === index });
-      return make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((text) => make("td", { class: "number" }, text)));
-    }));
+    this.body.replaceChildren(
+      ...pairs.map((pair, n) => {
+        const index = head * pairs.length + n;
+        const cells = [signedText(scores.data[index]), numberText(weights.data[index])];
+        if (backward) {
+          cells.push(
+            ...(hasWeights ? [signedText(dweights.data[index]), signedText(products[n])] : ["", ""]),
+          );
+          cells.push(hasScores ? signedText(dscores.data[index]) : "");
+        }
+        const name = button(pair, () => this.choose({ stage, index }), {
+          class: "term",
+          "aria-pressed": place?.stage === stage && place.index === index,
+        });
+        return make(
+          "tr",
+          {},
+          make("th", { scope: "row" }, name),
+          ...cells.map((text) => make("td", { class: "number" }, text)),
+        );
+      }),
+    );
   }
 }

@@ -30,8 +30,24 @@ function start() {
     place.replaceChildren(workbench.element, workbench.dock);
     workbench.render();
   };
-  const mode = radioGroup("Show", "mode", [["forward", "Forward"], ["backward", "Backward"]], (value) => state.set({ mode: value }));
-  const theme = selectField("Colors", [["auto", "as the system"], ["light", "light"], ["dark", "dark"]], (value) => state.set({ theme: value }));
+  const mode = radioGroup(
+    "Show",
+    "mode",
+    [
+      ["forward", "Forward"],
+      ["backward", "Backward"],
+    ],
+    (value) => state.set({ mode: value }),
+  );
+  const theme = selectField(
+    "Colors",
+    [
+      ["auto", "as the system"],
+      ["light", "light"],
+      ["dark", "dark"],
+    ],
+    (value) => state.set({ theme: value }),
+  );
   const applyChoices = () => {
     mode.choose(state.get("mode"));
     theme.select.value = state.get("theme");
@@ -63,10 +79,21 @@ function buildWorkbench(description, state) {
 }
 
 function header({ app, model, framework, name, metrics }) {
-  const accuracy = metrics.test_accuracy === undefined ? "" : `; test accuracy ${percentText(metrics.test_accuracy)} on ${metrics.dataset}`;
+  const accuracy =
+    metrics.test_accuracy === undefined
+      ? ""
+      : `; test accuracy ${percentText(metrics.test_accuracy)} on ${metrics.dataset}`;
   document.title = `${model} forward and backward`;
-  return make("header", {}, make("h1", {}, `${model}, forward and backward`),
-    make("p", { class: "quiet" }, `Run ${name} of ${app} in ${framework}${accuracy}. All arithmetic runs in this page, in float64.`));
+  return make(
+    "header",
+    {},
+    make("h1", {}, `${model}, forward and backward`),
+    make(
+      "p",
+      { class: "quiet" },
+      `Run ${name} of ${app} in ${framework}${accuracy}. All arithmetic runs in this page, in float64.`,
+    ),
+  );
 }
 
 start();

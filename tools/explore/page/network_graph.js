@@ -11,18 +11,26 @@ export class NetworkGraph {
   constructor(session, choose, announce) {
     Object.assign(this, { session, choose, announce });
     const { layers, names } = session.network;
-    this.linear = layers.flatMap((layer, index) => (layer.params.weight ? [{ layer, name: names[index] }] : []));
+    this.linear = layers.flatMap((layer, index) =>
+      layer.params.weight ? [{ layer, name: names[index] }] : [],
+    );
     const sizes = [this.linear[0].layer.in_features, ...this.linear.map(({ layer }) => layer.out_features)];
     this.height = (Math.max(...sizes) + 1) * ROW;
     this.width = sizes.length * COLUMN;
     this.edges = this.linear.flatMap(({ layer, name }, column) => this.edgesOf(layer, name, column, sizes));
-    this.lines = makeSvg("g", {
-      tabindex: 0, role: "application", "aria-roledescription": "weights of the network",
-      "aria-label": "Weights as lines. Arrow keys move from weight to weight, Enter explains.",
-      onkeydown: (event) => this.press(event),
-      onfocus: () => this.point(this.cursor),
-      onblur: () => this.mark(),
-    }, ...this.edges.map((edge) => edge.line));
+    this.lines = makeSvg(
+      "g",
+      {
+        tabindex: 0,
+        role: "application",
+        "aria-roledescription": "weights of the network",
+        "aria-label": "Weights as lines. Arrow keys move from weight to weight, Enter explains.",
+        onkeydown: (event) => this.press(event),
+        onfocus: () => this.point(this.cursor),
+        onblur: () => this.mark(),
+      },
+      ...this.edges.map((edge) => edge.line),
+    );
     const nodes = sizes.flatMap((size, column) => this.nodesOf(size, column, sizes));
     this.svg = makeSvg("svg", { viewBox: `0 0 ${this.width} ${this.height}` }, this.lines, ...nodes);
     this.caption = make("figcaption", { class: "quiet" });
@@ -41,7 +49,13 @@ export class NetworkGraph {
     const edges = [];
     weight.data.forEach((_, index) => {
       const [to, from] = [Math.floor(index / layer.in_features), index % layer.in_features];
-      edges.push(this.edge({ parameter: `${name}.weight`, index }, this.placeOf(column, from, sizes[column]), this.placeOf(column + 1, to, sizes[column + 1])));
+      edges.push(
+        this.edge(
+          { parameter: `${name}.weight`, index },
+          this.placeOf(column, from, sizes[column]),
+          this.placeOf(column + 1, to, sizes[column + 1]),
+        ),
+      );
     });
     bias?.data.forEach((_, index) => {
       const [x, y] = this.placeOf(column + 1, index, sizes[column + 1]);
@@ -51,7 +65,14 @@ export class NetworkGraph {
   }
 
   edge(place, [x1, y1], [x2, y2]) {
-    const line = makeSvg("line", { x1, y1, x2, y2, onclick: () => this.choose(place), onpointerenter: () => this.announce(this.textOf({ place })) });
+    const line = makeSvg("line", {
+      x1,
+      y1,
+      x2,
+      y2,
+      onclick: () => this.choose(place),
+      onpointerenter: () => this.announce(this.textOf({ place })),
+    });
     return { place, line };
   }
 
@@ -69,7 +90,8 @@ export class NetworkGraph {
     const moves = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
     if (event.key === "Enter" || event.key === " ") this.choose(this.edges[this.cursor].place);
     else if (event.key === "Escape") this.choose(null);
-    else if (event.key in moves) this.point((this.cursor + moves[event.key] + this.edges.length) % this.edges.length);
+    else if (event.key in moves)
+      this.point((this.cursor + moves[event.key] + this.edges.length) % this.edges.length);
     else return;
     event.preventDefault();
   }

@@ -16,7 +16,8 @@ export class Pad {
       width: SIDE,
       height: SIDE,
       role: "img",
-      "aria-label": "Field to draw a digit in with mouse, finger or pen. With the keyboard, choose a test image or a picture.",
+      "aria-label":
+        "Field to draw a digit in with mouse, finger or pen. With the keyboard, choose a test image or a picture.",
       onpointerdown: (event) => this.start(event),
       onpointermove: (event) => this.move(event),
       onpointerup: () => (this.last = null),
@@ -25,10 +26,24 @@ export class Pad {
       ondrop: (event) => this.drop(event),
     });
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
-    this.file = make("input", { type: "file", accept: "image/*", onchange: () => this.readFile(this.file.files[0]) });
+    this.file = make("input", {
+      type: "file",
+      accept: "image/*",
+      onchange: () => this.readFile(this.file.files[0]),
+    });
     this.erase();
     const file = make("label", { class: "field" }, "Picture ", this.file);
-    this.element = make("div", { class: "pad" }, this.canvas, make("p", {}, button("Clear", () => this.clear())), file);
+    this.element = make(
+      "div",
+      { class: "pad" },
+      this.canvas,
+      make(
+        "p",
+        {},
+        button("Clear", () => this.clear()),
+      ),
+      file,
+    );
   }
 
   erase() {
@@ -107,7 +122,9 @@ export class Pad {
       return;
     }
     const scale = Math.min(1, LARGEST / Math.max(picture.width, picture.height));
-    const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side * scale)));
+    const [width, height] = [picture.width, picture.height].map((side) =>
+      Math.max(1, Math.round(side * scale)),
+    );
     const context = make("canvas", { width, height }).getContext("2d");
     context.fillStyle = "white";
     context.fillRect(0, 0, width, height);

@@ -8,14 +8,26 @@ export class Prediction {
   constructor(session, chooseTarget) {
     this.session = session;
     const { classes } = session.description;
-    this.headings = ["target", "class", "logit", "probability", "", "\u2202L/\u2202logit"].map((text) => make("th", { scope: "col" }, text));
+    this.headings = ["target", "class", "logit", "probability", "", "\u2202L/\u2202logit"].map((text) =>
+      make("th", { scope: "col" }, text),
+    );
     this.rows = classes.map((name, label) => new PredictionRow(name, label, chooseTarget));
     this.summary = make("p", { id: "prediction", role: "status" });
     this.loss = make("p", { id: "loss" });
-    this.element = panel("Prediction", { id: "prediction-panel" }, this.summary,
-      make("div", { class: "scroll" }, make("table", { class: "classes" },
-        make("thead", {}, make("tr", {}, ...this.headings)),
-        make("tbody", {}, ...this.rows.map((row) => row.element)))),
+    this.element = panel(
+      "Prediction",
+      { id: "prediction-panel" },
+      this.summary,
+      make(
+        "div",
+        { class: "scroll" },
+        make(
+          "table",
+          { class: "classes" },
+          make("thead", {}, make("tr", {}, ...this.headings)),
+          make("tbody", {}, ...this.rows.map((row) => row.element)),
+        ),
+      ),
       this.loss,
     );
   }
@@ -27,7 +39,9 @@ export class Prediction {
     const probabilities = session.probabilities(row);
     const best = indexOfLargest(probabilities);
     const finite = probabilities.every(Number.isFinite);
-    const summary = finite ? `${classes[best]} (${percentText(probabilities[best])})` : "no prediction: the logits are not numbers";
+    const summary = finite
+      ? `${classes[best]} (${percentText(probabilities[best])})`
+      : "no prediction: the logits are not numbers";
     if (this.summary.textContent !== summary) this.summary.textContent = summary;
     const label = session.labels[row];
     this.loss.textContent = `loss, with target ${classes[label]}: ${numberText(session.lossValue, 6)}`;
@@ -44,14 +58,27 @@ export class Prediction {
 
 class PredictionRow {
   constructor(name, label, chooseTarget) {
-    this.target = make("input", { type: "radio", name: "target", "aria-label": `target ${name}`, onchange: () => chooseTarget(label) });
+    this.target = make("input", {
+      type: "radio",
+      name: "target",
+      "aria-label": `target ${name}`,
+      onchange: () => chooseTarget(label),
+    });
     this.logit = make("td", { class: "number" });
     this.probability = make("td", { class: "number" });
     this.gradient = make("td", { class: "number" });
     this.bar = make("div", { class: "bar" });
     this.barCell = make("td", { class: "bar-cell" }, this.bar);
-    this.element = make("tr", {}, make("td", {}, this.target), make("th", { scope: "row" }, name),
-      this.logit, this.probability, this.barCell, this.gradient);
+    this.element = make(
+      "tr",
+      {},
+      make("td", {}, this.target),
+      make("th", { scope: "row" }, name),
+      this.logit,
+      this.probability,
+      this.barCell,
+      this.gradient,
+    );
   }
 
   render(logit, probability, isTarget, isBest) {

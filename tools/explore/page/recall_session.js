@@ -10,12 +10,16 @@ export class RecallSession extends Session {
   // Returns the loss when what comes after activation `stage` sees x.
   lossFrom(stage, x) {
     const { by_name: layers, attention, activations } = this.network;
-    const values = Object.fromEntries(this.stages.map((name, at) => [name, at === stage ? x : activations[at]]));
+    const values = Object.fromEntries(
+      this.stages.map((name, at) => [name, at === stage ? x : activations[at]]),
+    );
     const at = (name) => this.stages.indexOf(name);
     if (stage <= at("embedded")) [values.question, values.items] = splitPairs(values.embedded);
     if (stage <= at("items")) values.mixture = this.network.mix(values.question, values.items);
-    else if (stage <= at("value")) values.mixture = this.merge(attention.forward(values.query, values.key, values.value));
-    else if (stage === at("scores")) values.mixture = this.merge(weightedMean(softmax(values.scores), values.value));
+    else if (stage <= at("value"))
+      values.mixture = this.merge(attention.forward(values.query, values.key, values.value));
+    else if (stage === at("scores"))
+      values.mixture = this.merge(weightedMean(softmax(values.scores), values.value));
     else if (stage === at("weights")) values.mixture = this.merge(weightedMean(values.weights, values.value));
     if (stage < at("sum")) values.sum = add(values.question, values.mixture);
     const { shape, data } = values.sum;
@@ -38,9 +42,11 @@ export class RecallSession extends Session {
     const values = Object.fromEntries(this.stages.map((stage, at) => [stage, network.activations[at]]));
     const indices = indicesOf(this.tensorAt(place).shape, index);
     const found = f({ values, indices, index, params: network.params, scale: network.attention.scale });
-    const terms = found.map(([stage, at, derivative, text]) => (
-      { place: { stage: this.stages.indexOf(stage), index: at }, derivative, text }
-    ));
+    const terms = found.map(([stage, at, derivative, text]) => ({
+      place: { stage: this.stages.indexOf(stage), index: at },
+      derivative,
+      text,
+    }));
     return { layer: LAYER_OF[name] ?? name.split(".")[0], terms };
   }
 }
@@ -51,14 +57,23 @@ const FOR_ANY_HEADS = [
   ...["fc.weight", "fc.bias", "embedding.weight"],
 ];
 const LAYER_OF = {
-  ...{ sum: "fc", mixture: "sum", weights: "A v", value: "A v", scores: "softmax", query: "scores", key: "scores" },
+  ...{
+    sum: "fc",
+    mixture: "sum",
+    weights: "A v",
+    value: "A v",
+    scores: "softmax",
+    query: "scores",
+    key: "scores",
+  },
   ...{ question: "sum, query", items: "key, value", embedded: "pairs" },
 };
 
 // For each number, the entries [stage, index, derivative, text] of the numbers that are computed from it. Only
 // one example is shown at a time, so the first index of an activation is 0.
 const TERMS = {
-  sum: ({ indices: [, , k], params }) => columnOf(params["fc.weight"], k, "W").map(([j, w, text]) => ["logits", j, w, text]),
+  sum: ({ indices: [, , k], params }) =>
+    columnOf(params["fc.weight"], k, "W").map(([j, w, text]) => ["logits", j, w, text]),
   mixture: ({ index }) => [["sum", index, 1, "1"]],
   // mixture[e] = sum_s A[s] v[s, e]
   weights: ({ values: { value }, indices }) => {
@@ -74,7 +89,12 @@ const TERMS = {
     return range(size).map((j) => {
       const [own, other] = [weights.data[index], weights.data[first + j]];
       const same = first + j === index;
-      return ["weights", first + j, other * (same - own), same ? `A[${j}] (1 \u2212 A[${j}])` : `\u2212A[${j}] A[${index % size}]`];
+      return [
+        "weights",
+        first + j,
+        other * (same - own),
+        same ? `A[${j}] (1 \u2212 A[${j}])` : `\u2212A[${j}] A[${index % size}]`,
+      ];
     });
   },
   // s[j] = q k[j] / sqrt(E)
@@ -82,7 +102,12 @@ const TERMS = {
     const [length, size] = key.shape.slice(-2);
     const e = indices.at(-1);
     const head = indices.length === 4 ? indices[1] : 0;
-    return range(length).map((s) => ["scores", head * length + s, key.data[(head * length + s) * size + e] * scale, `k[${s}, ${e}] / \u221aE`]);
+    return range(length).map((s) => [
+      "scores",
+      head * length + s,
+      key.data[(head * length + s) * size + e] * scale,
+      `k[${s}, ${e}] / \u221aE`,
+    ]);
   },
   key: ({ values: { query, key }, indices, scale }) => {
     const [length, size] = key.shape.slice(-2);
@@ -94,9 +119,15 @@ const TERMS = {
     ["sum", k, 1, "1"],
     ...columnOf(params["query.weight"], k, "W_q").map(([j, w, text]) => ["query", j, w, text]),
   ],
-  items: ({ values: { key }, indices: [, s, k], params }) => ["key", "value"].flatMap((stage) => (
-    columnOf(params[`${stage}.weight`], k, `W_${stage[0]}`).map(([j, w, text]) => [stage, s * key.shape.at(-1) + j, w, text])
-  )),
+  items: ({ values: { key }, indices: [, s, k], params }) =>
+    ["key", "value"].flatMap((stage) =>
+      columnOf(params[`${stage}.weight`], k, `W_${stage[0]}`).map(([j, w, text]) => [
+        stage,
+        s * key.shape.at(-1) + j,
+        w,
+        text,
+      ]),
+    ),
   // An item is the sum of the embeddings of a key and its value.
   embedded: ({ values: { embedded }, indices: [, place, k] }) => {
     const [, length, size] = embedded.shape;
@@ -111,10 +142,19 @@ const TERMS = {
   "fc.weight": ({ values: { sum }, indices: [j, k] }) => [["logits", j, sum.data[k], `x[${k}]`]],
   "fc.bias": ({ index }) => [["logits", index, 1, "1"]],
 };
-for (const [stage, source] of [["query", "question"], ["key", "items"], ["value", "items"]]) {
+for (const [stage, source] of [
+  ["query", "question"],
+  ["key", "items"],
+  ["value", "items"],
+]) {
   TERMS[`${stage}.weight`] = ({ values, indices: [j, k] }) => {
     const [, length, size] = values[source].shape;
-    return range(length).map((s) => [stage, s * size + j, values[source].data[s * size + k], `x[${s}, ${k}]`]);
+    return range(length).map((s) => [
+      stage,
+      s * size + j,
+      values[source].data[s * size + k],
+      `x[${s}, ${k}]`,
+    ]);
   };
   TERMS[`${stage}.bias`] = ({ values, index: j }) => {
     const [, length, size] = values[source].shape;
@@ -139,7 +179,8 @@ function weightedMean(weights, value) {
   for (let head = 0; head < heads; head++) {
     for (let s = 0; s < length; s++) {
       for (let e = 0; e < size; e++) {
-        mixed.data[head * size + e] += weights.data[head * length + s] * value.data[(head * length + s) * size + e];
+        mixed.data[head * size + e] +=
+          weights.data[head * length + s] * value.data[(head * length + s) * size + e];
       }
     }
   }

@@ -84,9 +84,8 @@ export class Session {
   placeOf(text) {
     const [name, number] = text.split(":");
     const index = Number(number);
-    const place = name in this.network.params
-      ? { parameter: name, index }
-      : { stage: this.stages.indexOf(name), index };
+    const place =
+      name in this.network.params ? { parameter: name, index } : { stage: this.stages.indexOf(name), index };
     if (place.stage === -1 || !Number.isInteger(index) || index < 0) return null;
     return index < this.tensorAt(place)?.data.length ? place : null;
   }
@@ -109,7 +108,10 @@ export class Session {
     const outputs = place.parameter
       ? outputsOfParameter(layer, name, x, y, place.index)
       : outputsOfInput(layer, x, y, place.index);
-    const terms = outputs.map(({ output, ...term }) => ({ place: { stage: index + 1, index: output }, ...term }));
+    const terms = outputs.map(({ output, ...term }) => ({
+      place: { stage: index + 1, index: output },
+      ...term,
+    }));
     return { layer: network.names[index], terms };
   }
 

@@ -16,8 +16,16 @@ export class Surface {
     this.rows = rows;
     this.grid = gridOf(rows[0].input.length);
     this.canvas = make("canvas", { width: SIZE, height: SIZE, role: "img" });
-    this.element = make("figure", { id: "surface" }, this.canvas,
-      make("figcaption", { class: "quiet" }, "Output for every input from \u22120.5 to 1.5: the nearer to 1, the stronger the contrast to the page. The line is at 0.5; the numbers are the targets."));
+    this.element = make(
+      "figure",
+      { id: "surface" },
+      this.canvas,
+      make(
+        "figcaption",
+        { class: "quiet" },
+        "Output for every input from \u22120.5 to 1.5: the nearer to 1, the stronger the contrast to the page. The line is at 0.5; the numbers are the targets.",
+      ),
+    );
   }
 
   render() {
@@ -34,7 +42,10 @@ export class Surface {
     this.drawBoundary(context, shares, cell);
     for (const { input, label } of rows) drawPoint(context, input, label);
     const outputs = rows.map(({ input, label }) => `target ${label} at (${input.slice(0, 2).join(", ")})`);
-    canvas.setAttribute("aria-label", `Decision surface with ${outputs.join(", ")}; the outputs are in the table of predictions`);
+    canvas.setAttribute(
+      "aria-label",
+      `Decision surface with ${outputs.join(", ")}; the outputs are in the table of predictions`,
+    );
   }
 
   // Draws the edges of cells between which the output passes 0.5.
@@ -64,7 +75,9 @@ export class Surface {
 function gridOf(inputs) {
   const grid = tensor([POINTS * POINTS, inputs]);
   for (let i = 0; i < POINTS * POINTS; i++) {
-    const [x, y] = [i % POINTS, Math.floor(i / POINTS)].map((at) => FROM + ((TO - FROM) * (at + 0.5)) / POINTS);
+    const [x, y] = [i % POINTS, Math.floor(i / POINTS)].map(
+      (at) => FROM + ((TO - FROM) * (at + 0.5)) / POINTS,
+    );
     grid.data.set([x, y, 1].slice(0, inputs), i * inputs);
   }
   return grid;

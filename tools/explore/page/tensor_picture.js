@@ -53,7 +53,10 @@ export class TensorPicture {
     this.range.textContent = diverging
       ? `from ${signedText(lowest)} (striped) to ${signedText(highest)}`
       : `from ${numberText(lowest)} to ${numberText(highest)}`;
-    canvas.setAttribute("aria-label", `${label}, ${data.length} numbers ${this.range.textContent}. Arrow keys move, Enter explains.`);
+    canvas.setAttribute(
+      "aria-label",
+      `${label}, ${data.length} numbers ${this.range.textContent}. Arrow keys move, Enter explains.`,
+    );
     this.mark(this.chosen);
   }
 
@@ -72,7 +75,8 @@ export class TensorPicture {
       const line = palette.line[shade];
       for (let row = 0; row < CELL; row++) {
         const start = (y * CELL + row) * image.width + x * CELL;
-        for (let column = 0; column < CELL; column++) pixels[start + column] = row + column === CELL - 1 ? line : color;
+        for (let column = 0; column < CELL; column++)
+          pixels[start + column] = row + column === CELL - 1 ? line : color;
       }
     }
     this.canvas.getContext("2d").putImageData(image, 0, 0);
@@ -94,7 +98,8 @@ export class TensorPicture {
     else if (event.key in moves) {
       let [x, y] = this.layout.cellOf(this.cursor);
       const [dx, dy] = moves[event.key];
-      for (let tries = 0; tries <= GAP; tries++) { // jump over a gap
+      for (let tries = 0; tries <= GAP; tries++) {
+        // jump over a gap
         [x, y] = [x + dx, y + dy];
         const index = this.layout.indexOf(x, y);
         if (index === null) continue;
@@ -109,7 +114,10 @@ export class TensorPicture {
     if (index === null || !this.layout) return;
     this.cursor = index;
     this.mark(index);
-    this.onPoint?.(index, `${indexText(this.shape, index)}: ${this.diverging ? signedText(this.data[index]) : numberText(this.data[index])}`);
+    this.onPoint?.(
+      index,
+      `${indexText(this.shape, index)}: ${this.diverging ? signedText(this.data[index]) : numberText(this.data[index])}`,
+    );
   }
 
   choose(index) {
@@ -146,7 +154,10 @@ function layoutOf(shape) {
     rows: Math.ceil(tiles / across) * stepY - GAP,
     cellOf(index) {
       const [tile, inside] = [Math.floor(index / (width * height)), index % (width * height)];
-      return [(tile % across) * stepX + (inside % width), Math.floor(tile / across) * stepY + Math.floor(inside / width)];
+      return [
+        (tile % across) * stepX + (inside % width),
+        Math.floor(tile / across) * stepY + Math.floor(inside / width),
+      ];
     },
     indexOf(x, y) {
       const [column, row] = [x % stepX, y % stepY];

@@ -14,7 +14,8 @@ export class Trainer {
 
   clear() {
     this.undos = [];
-    this.losses = [];
+    this.losses = []; // the last ones
+    this.firstLoss = null;
     this.log = [];
     this.optimizer = null;
     this.stepCount = 0;
@@ -29,6 +30,7 @@ export class Trainer {
       const result = this.session.gradientsOn(batch);
       loss = result.loss;
       this.losses.push(loss);
+      this.firstLoss ??= loss;
       if (!Number.isFinite(loss)) break;
       this.grads = result.grads;
       this.optimizer.step(result.grads);
@@ -46,7 +48,8 @@ export class Trainer {
       this.optimizer = new { sgd: SGD, adam: Adam }[optimizer](this.session.network.params, { lr });
     }
     this.optimizer.lr = lr;
-    if (last?.optimizer !== optimizer || last.lr !== lr || last.on !== on) this.log.push({ optimizer, lr, on, steps: 0 });
+    if (last?.optimizer !== optimizer || last.lr !== lr || last.on !== on)
+      this.log.push({ optimizer, lr, on, steps: 0 });
   }
 
   // Keeps weights, optimizer and history, for `undo`.
@@ -55,8 +58,16 @@ export class Trainer {
     const params = copyParams(this.session.network.params);
     const bytes = Object.values(params).reduce((sum, { byteLength }) => sum + byteLength, 0) * 3;
     const state = optimizer && { t: optimizer.t, state: structuredClone(optimizer.state) };
-    const { losses, stepCount } = this;
-    this.undos.push({ params, optimizer, state, losses: [...losses], stepCount, log: structuredClone(this.log) });
+    const { losses, firstLoss, stepCount } = this;
+    this.undos.push({
+      params,
+      optimizer,
+      state,
+      losses: [...losses],
+      firstLoss,
+      stepCount,
+      log: structuredClone(this.log),
+    });
     this.undos.splice(0, this.undos.length - Math.max(1, Math.floor(KEPT_BYTES / bytes)));
     this.undos.splice(0, this.undos.length - 100);
   }
@@ -65,7 +76,8 @@ export class Trainer {
     const last = this.undos.pop();
     if (!last) return;
     restoreParams(this.session.network.params, last.params);
-    Object.assign(this, { losses: last.losses, log: last.log, optimizer: last.optimizer, stepCount: last.stepCount });
+    const { losses, firstLoss, stepCount, log, optimizer } = last;
+    Object.assign(this, { losses, firstLoss, stepCount, log, optimizer });
     if (last.optimizer) Object.assign(last.optimizer, last.state);
   }
 
@@ -77,7 +89,7 @@ export class Trainer {
   // Says in words that a learning rate is too large; empty if the loss falls.
   warning() {
     const { losses } = this;
-    const [first, last] = [losses[0], losses.at(-1)];
+    const [first, last] = [this.firstLoss, losses.at(-1)];
     if (losses.length && !Number.isFinite(last)) {
       return "Diverged: the loss is not a number any more. The learning rate is too large; undo or reset.";
     }
@@ -89,16 +101,23 @@ export class Trainer {
 
   // Returns the steps so far as text for the address: "sgd,0.1,all,20;adam,0.01,e3t7,5".
   logText() {
-    return this.log.filter(({ steps }) => steps).map(({ optimizer, lr, on, steps }) => [optimizer, lr, on, steps].join()).join(";");
+    return this.log
+      .filter(({ steps }) => steps)
+      .map(({ optimizer, lr, on, steps }) => [optimizer, lr, on, steps].join())
+      .join(";");
   }
 
   // Returns such a text as a list of steps; [] if it is not one.
   static parseLog(text) {
-    const entries = text.split(";").filter(Boolean).map((entry) => {
-      const [optimizer, lr, on, steps] = entry.split(",");
-      return { optimizer, lr: Number(lr), on, steps: Number(steps) };
-    });
-    const valid = ({ optimizer, lr, steps }) => ["sgd", "adam"].includes(optimizer) && lr >= 0 && steps > 0 && steps <= 1e5;
+    const entries = text
+      .split(";")
+      .filter(Boolean)
+      .map((entry) => {
+        const [optimizer, lr, on, steps] = entry.split(",");
+        return { optimizer, lr: Number(lr), on, steps: Number(steps) };
+      });
+    const valid = ({ optimizer, lr, steps }) =>
+      ["sgd", "adam"].includes(optimizer) && lr >= 0 && steps > 0 && steps <= 1e5;
     return entries.every(valid) ? entries : [];
   }
 }

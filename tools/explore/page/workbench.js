@@ -28,15 +28,32 @@ export class Workbench {
     const setStep = (step) => state.set({ step });
     this.steps = source.buildSteps?.(setStep) ?? new BackwardSteps(session, setStep, choose);
     this.explanation = new Explanation(session, choose);
-    this.training = new TrainingPanel(state, source.trainingSets, {
-      step: (count) => this.takeSteps(count),
-      run: (on) => this.run(on),
-      undo: () => this.change(() => this.trainer.undo()),
-      reset: () => this.change(() => this.trainer.reset()),
-    }, session.description.app === "xor");
+    this.training = new TrainingPanel(
+      state,
+      source.trainingSets,
+      {
+        step: (count) => this.takeSteps(count),
+        run: (on) => this.run(on),
+        undo: () => this.change(() => this.trainer.undo()),
+        reset: () => this.change(() => this.trainer.reset()),
+      },
+      session.description.app === "xor",
+    );
     this.training.gradients.element.addEventListener("toggle", () => this.schedule());
-    const controls = make("div", { class: "column" }, source.element, source.table ?? this.prediction.element, this.training.element);
-    const network = make("div", { class: "column" }, ...(source.wide ?? []), this.steps.element, this.cards.element);
+    const controls = make(
+      "div",
+      { class: "column" },
+      source.element,
+      source.table ?? this.prediction.element,
+      this.training.element,
+    );
+    const network = make(
+      "div",
+      { class: "column" },
+      ...(source.wide ?? []),
+      this.steps.element,
+      this.cards.element,
+    );
     this.element = make("div", { class: "workbench" }, controls, network);
     this.dock = make("div", { class: "dock" }, this.readout, this.explanation.element);
     this.replay(state.get("log"));
@@ -59,7 +76,14 @@ export class Workbench {
     const { count } = this.steps;
     const step = state.get("step") < 0 ? count : Math.min(state.get("step"), count);
     const place = session.placeOf(state.get("select"));
-    const view = { backward, needsBackward: showGradients, step, place, visited: count - step, current: count - step };
+    const view = {
+      backward,
+      needsBackward: showGradients,
+      step,
+      place,
+      visited: count - step,
+      current: count - step,
+    };
     const set = this.trainingSet();
     const sameBatch = set.input === input && set.labels === labels;
     const loss = sameBatch ? session.lossValue : this.lossOn(set, showGradients);

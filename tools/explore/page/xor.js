@@ -13,7 +13,7 @@ const MOST_LAYERS = 6; // hidden ones
 
 // Returns the session that the state asks for: the run's weights, those of a deck, or new ones for any depth.
 export function xorSession(description, state) {
-  const deck = description.starts?.find(({ name }) => name === state.get("start"));
+  const deck = description.starts.find(({ name }) => name === state.get("start"));
   if (deck) return new Session({ ...description, ...deck });
   if (state.get("start") !== "drawn") return new Session(description);
   const network = drawnNetwork(description, state.get("depth"), state.get("seed"));
@@ -29,7 +29,8 @@ function drawnNetwork(description, depth, seed) {
   const add = (number, options) => {
     const layer = (layers[`fc${number}`] = new LAYERS.Linear(options));
     const bound = options.in_features ** -0.5;
-    for (const { data } of Object.values(layer.params)) data.forEach((_, i) => (data[i] = bound * (2 * random() - 1)));
+    for (const { data } of Object.values(layer.params))
+      data.forEach((_, i) => (data[i] = bound * (2 * random() - 1)));
   };
   const { in_features: inputs, out_features: hidden, bias } = first.options;
   const hiddenLayers = Math.min(Math.max(1, Math.round(depth)), MOST_LAYERS);
@@ -53,27 +54,41 @@ function generator(seed) {
 }
 
 export class Xor {
-  trainingSets = [["all", "all four rows"], ["this", "the rows shown"]];
+  trainingSets = [
+    ["all", "all four rows"],
+    ["this", "the rows shown"],
+  ];
 
   // choose(place) selects a number; announce(text) tells what has the focus.
   constructor(session, state, choose, announce) {
     const { description } = session;
     Object.assign(this, { session, state });
     this.rows = description.examples.map(({ input, label }) => ({ input, label }));
-    const starts = [["run", "the run's weights"], ...(description.starts ?? []).map(({ name, text }) => [name, text]), ["drawn", "new weights, any depth"]];
+    const starts = [
+      ["run", "the run's weights"],
+      ...description.starts.map(({ name, text }) => [name, text]),
+      ["drawn", "new weights, any depth"],
+    ];
     this.start = selectField("Network", starts, (start) => restart({ start, ...rateOf(start) }));
     this.depth = numberField("Hidden sigmoid layers", 1, MOST_LAYERS, (depth) => restart({ depth }));
     this.seed = numberField("Seed of the weights", 0, 1e6, (seed) => restart({ seed }));
     const restart = (changes) => state.set({ ...changes, log: "", select: "", step: -1 });
     const rateOf = (start) => {
-      const deck = description.starts?.find(({ name }) => name === start);
+      const deck = description.starts.find(({ name }) => name === start);
       return deck?.lr ? { lr: deck.lr, optimizer: "sgd" } : {};
     };
-    const choices = [[-1, "all four"], ...this.rows.map(({ input }, number) => [number, `(${input.slice(0, 2).join(", ")})`])];
+    const choices = [
+      [-1, "all four"],
+      ...this.rows.map(({ input }, number) => [number, `(${input.slice(0, 2).join(", ")})`]),
+    ];
     this.choice = radioGroup("Rows shown", "row", choices, (row) => state.set({ example: Number(row) }));
     this.outputs = this.rows.map(() => [make("td", { class: "number" }), make("td", {})]);
-    this.element = panel("XOR", { id: "xor-panel" },
-      make("div", { class: "controls" }, this.start, this.depth, this.seed), this.choice);
+    this.element = panel(
+      "XOR",
+      { id: "xor-panel" },
+      make("div", { class: "controls" }, this.start, this.depth, this.seed),
+      this.choice,
+    );
     this.prediction = this;
     this.loss = make("p", { id: "loss" });
     this.table = panel("Prediction", { id: "prediction-panel" }, this.outputTable(), this.loss);
@@ -84,9 +99,21 @@ export class Xor {
 
   outputTable() {
     const head = ["row", "target", "output", "class"].map((text) => make("th", { scope: "col" }, text));
-    const rows = this.rows.map(({ input, label }, n) => make("tr", {},
-      make("th", { scope: "row" }, `(${input.slice(0, 2).join(", ")})`), make("td", {}, String(label)), ...this.outputs[n]));
-    return make("table", { class: "classes" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
+    const rows = this.rows.map(({ input, label }, n) =>
+      make(
+        "tr",
+        {},
+        make("th", { scope: "row" }, `(${input.slice(0, 2).join(", ")})`),
+        make("td", {}, String(label)),
+        ...this.outputs[n],
+      ),
+    );
+    return make(
+      "table",
+      { class: "classes" },
+      make("thead", {}, make("tr", {}, ...head)),
+      make("tbody", {}, ...rows),
+    );
   }
 
   // Returns the rows shown, as a batch.
@@ -99,7 +126,8 @@ export class Xor {
     this.batches ??= {};
     const chosen = name === "all" ? this.rows : [this.rows[name.slice(1)]].filter(Boolean);
     if (!chosen.length) return null;
-    const input = () => tensor([chosen.length, chosen[0].input.length], Float64Array.from(chosen.flatMap((row) => row.input)));
+    const input = () =>
+      tensor([chosen.length, chosen[0].input.length], Float64Array.from(chosen.flatMap((row) => row.input)));
     this.batches[name] ??= { input: input(), labels: chosen.map(({ label }) => label), name };
     return this.batches[name];
   }
@@ -116,7 +144,9 @@ export class Xor {
     this.outputs.forEach(([output, guess], n) => {
       const p = 1 / (1 + Math.exp(-logits.data[n]));
       output.textContent = numberText(p);
-      guess.textContent = Number.isFinite(p) ? `${Number(p >= 0.5)}${Number(p >= 0.5) === this.rows[n].label ? "" : ", wrong"}` : "?";
+      guess.textContent = Number.isFinite(p)
+        ? `${Number(p >= 0.5)}${Number(p >= 0.5) === this.rows[n].label ? "" : ", wrong"}`
+        : "?";
     });
     this.loss.textContent = `loss of the rows shown: ${numberText(session.lossValue, 6)}`;
     this.surface.render();
@@ -125,10 +155,16 @@ export class Xor {
 }
 
 function numberField(text, min, max, onchange) {
-  const input = make("input", { type: "number", min, max, step: 1, onchange: () => {
-    const value = Math.round(Number(input.value));
-    if (input.value !== "" && value >= min && value <= max) onchange(value);
-  } });
+  const input = make("input", {
+    type: "number",
+    min,
+    max,
+    step: 1,
+    onchange: () => {
+      const value = Math.round(Number(input.value));
+      if (input.value !== "" && value >= min && value <= max) onchange(value);
+    },
+  });
   const field = make("label", { class: "field" }, `${text} `, input);
   field.input = input;
   return field;
