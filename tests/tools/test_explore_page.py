@@ -378,7 +378,7 @@ def test_use_for_a_minute_leaks_no_memory(pages: Pages, window: Browser) -> None
             click(window, "#run")
             window.run("await new Promise(done => setTimeout(done, 500))")
             click(window, "#run")
-            for selector in ("#reset", "#explanation .term", ".thumbnails button:nth-child(9)"):
+            for selector in ("#reset", "#step-body .term", ".thumbnails button:nth-child(9)"):
                 click(window, selector)
 
     def memory() -> tuple[float, float]:

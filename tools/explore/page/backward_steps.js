@@ -3,7 +3,7 @@
 
 import { button, make, panel } from "./elements.js";
 import { filledLoss, sumOfTerms } from "./explanation.js";
-import { formulasOf } from "./formulas.js";
+import { formulasOf, lossFormulas } from "./formulas.js";
 import { indexOfLargest, indexText, numberText, signedText } from "./numbers.js";
 
 export class BackwardSteps {
@@ -46,16 +46,12 @@ export class BackwardSteps {
   describe(step) {
     const { session, count } = this;
     const { loss } = session.description;
-    if (step === 0) return { name: "the loss", type: loss, ...formulasOf(loss), shown: [] };
+    if (step === 0) return { name: "the loss", type: loss, ...lossFormulas(loss), shown: [] };
     const layer = count - step;
-    const [{ params, constructor }, name] = [session.network.layers[layer], session.network.names[layer]];
-    const parameters = Object.keys(params).map((key) => ({ parameter: `${name}.${key}` }));
-    return {
-      name,
-      type: constructor.name,
-      ...formulasOf(constructor.name),
-      shown: [{ stage: layer }, ...parameters],
-    };
+    const own = session.network.layers[layer];
+    const name = session.network.names[layer];
+    const parameters = Object.keys(own.params).map((key) => ({ parameter: `${name}.${key}` }));
+    return { name, type: own.constructor.name, ...formulasOf(own), shown: [{ stage: layer }, ...parameters] };
   }
 
   render({ backward, step, place }) {

@@ -2,7 +2,7 @@
 
 import { chainRule, largestPath } from "./chain.js";
 import { button, make } from "./elements.js";
-import { formulasOf } from "./formulas.js";
+import { lossFormulas } from "./formulas.js";
 import { factorText, numberText, signedText } from "./numbers.js";
 
 const SHOWN = 3; // terms of a sum
@@ -79,7 +79,7 @@ function factorOf({ text, derivative }) {
 // The gradient of a logit comes from the loss itself.
 function lossTerm(session, place, title) {
   const gradient = session.gradientAt(place).data[place.index];
-  const { backward } = formulasOf(session.description.loss);
+  const { backward } = lossFormulas(session.description.loss);
   return make(
     "p",
     {},
@@ -103,7 +103,8 @@ export function filledLoss(session, index) {
     if (session.description.loss === "binary_cross_entropy") return `${difference} / ${count}`;
     return `2 \u00b7 ${difference} / ${count} \u00b7 ${numberText(p)} \u00b7 ${numberText(1 - p)}`;
   }
-  const difference = `${numberText(session.probabilities(row)[index % size])} \u2212 ${label === index % size ? 1 : 0}`;
+  const q = label === index % size ? 1 : 0;
+  const difference = `${numberText(session.probabilities(row)[index % size])} \u2212 ${q}`;
   return count === 1 ? difference : `(${difference}) / ${count}`;
 }
 
@@ -144,7 +145,8 @@ export class Explanation {
       make(
         "p",
         {},
-        "Each line is one layer further towards the loss and follows the largest term of the line before; choose a term to follow it instead.",
+        "Each table is one layer further towards the loss and follows the largest term of the table before; ",
+        "choose a term to follow it instead.",
       ),
       make("ol", { class: "levels" }, ...levels),
       ...(product ? [make("p", {}, make("code", {}, product))] : []),
@@ -158,7 +160,7 @@ export class Explanation {
     const agree = difference <= 1e-4 * Math.max(Math.abs(gradient), Math.abs(slope)) + 1e-9;
     const verdict = agree
       ? `They differ by ${numberText(difference, 2)}.`
-      : `They differ by ${numberText(difference, 2)}: a ReLU or a maximum switches within the step, where the loss has no derivative.`;
+      : `They differ by ${numberText(difference, 2)}: a ReLU or a maximum may switch within the step.`;
     return make(
       "dl",
       { class: "comparison" },

@@ -44,8 +44,15 @@ const LOSSES = {
   ],
 };
 
-// Returns { forward, backward: [...] } of a layer's class name or a loss's name.
-export function formulasOf(name) {
-  const [forward, ...backward] = FORMULAS[name] ?? LOSSES[name];
+// Returns { forward, backward: [...] } of a layer.
+export function formulasOf({ constructor, params }) {
+  const [forward, ...backward] = FORMULAS[constructor.name];
+  if (params.bias) return { forward, backward };
+  return { forward: forward.replace(" + b", ""), backward: backward.filter((text) => !text.startsWith("db")) };
+}
+
+// Returns the same of a loss.
+export function lossFormulas(name) {
+  const [forward, ...backward] = LOSSES[name];
   return { forward, backward };
 }

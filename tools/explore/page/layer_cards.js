@@ -3,6 +3,7 @@
 import { button, make, selectField } from "./elements.js";
 import { formulasOf } from "./formulas.js";
 import { sizeOf, tensor } from "../layers/tensor.js";
+import { signedText } from "./numbers.js";
 import { TensorPicture } from "./tensor_picture.js";
 
 // Layers whose output is that of the layer before, in another form.
@@ -77,7 +78,7 @@ class LayerCard {
     const type = layer.constructor.name;
     const name = session.network.names[index];
     this.formula = make("code", { class: "formula" });
-    this.formulas = formulasOf(type);
+    this.formulas = formulasOf(layer);
     this.output = new ActivationPicture(session, index + 1, choose, announce);
     this.hidden = SAME_NUMBERS.includes(type);
     this.element = make(
@@ -162,13 +163,11 @@ export class WeightPicture {
   }
 
   textOf(index) {
-    const at = this.unit * this.size + index;
-    const { params, grads } = this.session.network;
-    const gradient = grads?.[this.parameter]?.data[at];
-    return (
-      `${this.session.nameOf({ parameter: this.parameter, index: at })} is ${params[this.parameter].data[at].toPrecision(4)}` +
-      (gradient === undefined ? "" : `, its gradient ${gradient.toPrecision(4)}`)
-    );
+    const place = { parameter: this.parameter, index: this.unit * this.size + index };
+    const value = this.session.tensorAt(place).data[place.index];
+    const gradient = this.session.gradientAt(place)?.data[place.index];
+    const tail = gradient === undefined ? "" : `, its gradient ${signedText(gradient)}`;
+    return `${this.session.textOf(place)} is ${signedText(value)}${tail}`;
   }
 
   render(view) {

@@ -141,7 +141,9 @@ class HeatMap {
       make(
         "p",
         { class: "quiet" },
-        "One row for each key that may be asked for, one column for each pair: the larger the weight, the stronger the contrast to the page. Choose a row to ask for its key; the frame marks the largest weight of the question shown.",
+        "One row for each key that may be asked for, one column for each pair: the larger the weight, the ",
+        "stronger the contrast to the page. Choose a row to ask for its key; the frame marks the largest ",
+        "weight of the question shown.",
       ),
       this.picture.element,
     );
@@ -201,7 +203,7 @@ class SoftmaxTable {
     this.note.textContent = !backward
       ? "A = softmax(s): the weights are positive and add up to 1."
       : hasWeights
-        ? `sum of A \u00b7 dA = ${signedText(sum)}: a score is pushed up where dA is below this mean, as the loss then falls.`
+        ? `sum of A \u00b7 dA = ${signedText(sum)}: a step raises the scores whose dA is below this mean.`
         : "The backward pass has not reached the weights yet.";
     this.head.replaceChildren(make("tr", {}, ...columns.map((text) => make("th", { scope: "col" }, text))));
     this.body.replaceChildren(

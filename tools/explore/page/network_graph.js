@@ -2,7 +2,7 @@
 // negative ones are dashed.
 
 import { make, makeSvg } from "./elements.js";
-import { largestMagnitude, signedText } from "./numbers.js";
+import { largestMagnitude, numberText, signedText } from "./numbers.js";
 
 const COLUMN = 130;
 const ROW = 56;
@@ -109,7 +109,8 @@ export class NetworkGraph {
   textOf({ place }) {
     const gradient = this.session.gradientAt(place)?.data[place.index];
     const value = this.session.tensorAt(place).data[place.index];
-    return `${this.session.nameOf(place)} = ${signedText(value)}${gradient === undefined ? "" : `, gradient ${signedText(gradient)}`}`;
+    const tail = gradient === undefined ? "" : `, gradient ${signedText(gradient)}`;
+    return `${this.session.textOf(place)} = ${signedText(value)}${tail}`;
   }
 
   render({ backward, visited, place }) {
@@ -126,7 +127,8 @@ export class NetworkGraph {
       line.classList.toggle("chosen", place?.parameter === own.parameter && place.index === own.index);
     }
     const what = backward ? "gradient of the weight" : "weight";
-    this.caption.textContent = `Width: size of the ${what}, at most ${signedText(largest).replace("+", "")}; dashed: negative. Short lines are biases.`;
+    const width = `Width: size of the ${what}, at most ${numberText(largest)}`;
+    this.caption.textContent = `${width}; dashed: negative. Short lines are biases.`;
     this.svg.setAttribute("aria-label", this.caption.textContent);
   }
 }

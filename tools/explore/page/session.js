@@ -71,7 +71,9 @@ export class Session {
     return parameter ? this.network.params[parameter] : this.network.activations[stage];
   }
 
+  // Returns a gradient; undefined if there was no backward pass since the last forward pass.
   gradientAt({ parameter, stage }) {
+    if (!this.network.gradients.length) return undefined;
     return parameter ? this.network.grads[parameter] : this.network.gradients[stage];
   }
 

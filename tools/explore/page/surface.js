@@ -23,7 +23,8 @@ export class Surface {
       make(
         "figcaption",
         { class: "quiet" },
-        "Output for every input from \u22120.5 to 1.5: the nearer to 1, the stronger the contrast to the page. The line is at 0.5; the numbers are the targets.",
+        "Output for every input from \u22120.5 to 1.5: the nearer to 1, the stronger the contrast to the page. ",
+        "The line is at 0.5; the numbers are the targets.",
       ),
     );
   }

@@ -51,7 +51,7 @@ export class TensorPicture {
     const [lowest, highest] = rangeOf(data);
     this.paint(lowest, highest);
     this.range.textContent = diverging
-      ? `from ${signedText(lowest)} (striped) to ${signedText(highest)}`
+      ? `from ${signedText(lowest)}${lowest < 0 ? " (striped)" : ""} to ${signedText(highest)}`
       : `from ${numberText(lowest)} to ${numberText(highest)}`;
     canvas.setAttribute(
       "aria-label",
@@ -114,10 +114,8 @@ export class TensorPicture {
     if (index === null || !this.layout) return;
     this.cursor = index;
     this.mark(index);
-    this.onPoint?.(
-      index,
-      `${indexText(this.shape, index)}: ${this.diverging ? signedText(this.data[index]) : numberText(this.data[index])}`,
-    );
+    const write = this.diverging ? signedText : numberText;
+    this.onPoint?.(index, `${indexText(this.shape, index)}: ${write(this.data[index])}`);
   }
 
   choose(index) {

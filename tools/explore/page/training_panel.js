@@ -81,9 +81,9 @@ export class TrainingPanel {
     this.runButton.setAttribute("aria-pressed", running);
     this.undoButton.disabled = !trainer.undos.length;
     const { stepCount, losses, firstLoss } = trainer;
-    const summary = stepCount
-      ? `${stepCount} ${stepCount === 1 ? "step" : "steps"}; loss on these examples ${numberText(firstLoss)} \u2192 ${numberText(lossNow)}`
-      : `no step yet; loss on these examples ${numberText(lossNow)}`;
+    const steps = stepCount ? `${stepCount} ${stepCount === 1 ? "step" : "steps"}` : "no step yet";
+    const change = stepCount ? `${numberText(firstLoss)} \u2192 ${numberText(lossNow)}` : numberText(lossNow);
+    const summary = `${steps}; loss on these examples ${change}`;
     if (this.summary.textContent !== summary && !(running && stepCount % 50))
       this.summary.textContent = summary;
     const warning = trainer.warning();
