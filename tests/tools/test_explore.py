@@ -3,8 +3,11 @@
 import html.parser
 import importlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from shared.application import FinishedRun
 from shared.runs.reader import read_weights
 from tests.apps.test_accuracy import OFFLINE, needs
 from tests.forks import Forks
-from tests.helpers import PUBLISHED_LOSSES, app_config, trained
+from tests.helpers import PUBLISHED_LOSSES, ROOT, TIMEOUT, app_config, trained
 from tests.tools.test_explore_layers import decode, needs_node, run_modules
 from tools.explore.bundle import Bundle
 from tools.explore.describe import DECKS, PER_CLASS, describe, encode
@@ -93,6 +96,20 @@ def test_a_torch_run_needs_no_torch(forks: Forks, tmp_path: Path) -> None:
     result = forks.run("tools.explore", str(run), "--out", str(tmp_path / "page.html"))
     assert (result.returncode, result.stderr) == (0, "")
     assert (tmp_path / "page.html").exists()
+
+
+@pytest.mark.slow
+def test_a_keras_run_needs_no_torch(tmp_path: Path) -> None:
+    run = trained("xor", tmp_path / "run", "framework=keras", "corrections=false", *SMOKE)
+    (tmp_path / "poisoned").mkdir()
+    (tmp_path / "poisoned" / "torch.py").write_text("import os; os._exit(99)")
+    command = [sys.executable, "-m", "tools.explore", str(run)]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "poisoned")}
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT
+    )
+    assert result.returncode == 0, result.stderr
+    assert (run / "explore.html").exists()
 
 
 def test_the_examples_of_a_digit_network_are_test_images_of_each_class(tmp_path: Path) -> None:

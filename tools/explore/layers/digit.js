@@ -16,8 +16,11 @@ export function mnistForm(gray, width, height) {
   const lighter = gray.reduce((a, b) => Math.max(a, b)) - paper;
   const [dark, contrast] = [darker >= lighter, Math.max(darker, lighter)];
   if (contrast < CONTRAST) return null;
-  const ink = Float64Array.from(gray, (value) => (dark ? paper - value : value - paper) / contrast);
-  const digit = scaleToBox(cropToInk(ink.map((value) => (value < GRAIN ? 0 : value)), width, height));
+  const ink = Float64Array.from(gray).map((value) => {
+    const share = (dark ? paper - value : value - paper) / contrast;
+    return share < GRAIN ? 0 : share;
+  });
+  const digit = scaleToBox(cropToInk(ink, width, height));
   return { pixels: Uint8Array.from(centerInField(digit), (value) => roundToEven(255 * value)), dark };
 }
 
@@ -43,14 +46,13 @@ function medianOfEdge(gray, width, height) {
 
 // An image is { data, width, height }. Returns the part with ink.
 function cropToInk(ink, width, height) {
-  const [rows, columns] = [[], []];
-  ink.forEach((value, i) => {
-    if (!value) return;
-    rows.push(Math.floor(i / width));
-    columns.push(i % width);
-  });
-  const [top, left] = [rows, columns].map((places) => places.reduce((a, b) => Math.min(a, b)));
-  const [bottom, right] = [rows, columns].map((places) => places.reduce((a, b) => Math.max(a, b)));
+  let [top, bottom, left, right] = [height, 0, width, 0];
+  for (let i = 0; i < ink.length; i++) {
+    if (ink[i] === 0) continue;
+    const [row, column] = [Math.floor(i / width), i % width];
+    [top, bottom] = [Math.min(top, row), Math.max(bottom, row)];
+    [left, right] = [Math.min(left, column), Math.max(right, column)];
+  }
   const image = { width: right - left + 1, height: bottom - top + 1 };
   const pixel = (i) => ink[(top + Math.floor(i / image.width)) * width + left + (i % image.width)];
   return { ...image, data: Float64Array.from({ length: image.width * image.height }, (_, i) => pixel(i)) };
