@@ -368,6 +368,22 @@ def test_colors_follow_the_system_or_the_choice(pages: Pages, window: Browser) -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("app", list(Pages.RUNS))
+def test_a_strange_address_shows_the_page(app: str, pages: Pages, window: Browser) -> None:
+    """Nothing must reach the console; the fixture checks it."""
+    for fragment in (
+        "mode=no&step=2.5&example=1.5&target=99&select=constructor:0&theme=no&constructor=1",
+        "mode=backward&step=1e9&example=-7&target=1&select=fc1.weight:1e9&head=-1&asked=1e3",
+        "optimizer=no&lr=-1&on=rlength&log=sgd,1,no,5&start=no&depth=1e9&seed=1.5&drawing=%00",
+        "log=sgd,x,all,1&select=input:1:2&%&=&&drawing=AAAA&start=drawn&depth=-5",
+    ):
+        show(window, pages[app], fragment)
+        assert window.run("return document.documentElement.dataset.ready")
+        click(window, "#one-step")
+        assert text(window, "#training").startswith("1 step;")
+
+
+@pytest.mark.slow
 def test_use_for_a_minute_leaks_no_memory(pages: Pages, window: Browser) -> None:
     show(window, pages["digits"], "mode=backward&lr=0.001&on=all&select=fc2.weight:5")
 

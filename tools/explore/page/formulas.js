@@ -48,7 +48,10 @@ const LOSSES = {
 export function formulasOf({ constructor, params }) {
   const [forward, ...backward] = FORMULAS[constructor.name];
   if (params.bias) return { forward, backward };
-  return { forward: forward.replace(" + b", ""), backward: backward.filter((text) => !text.startsWith("db")) };
+  return {
+    forward: forward.replace(" + b", ""),
+    backward: backward.filter((text) => !text.startsWith("db")),
+  };
 }
 
 // Returns the same of a loss.

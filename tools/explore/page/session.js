@@ -86,8 +86,9 @@ export class Session {
   placeOf(text) {
     const [name, number] = text.split(":");
     const index = Number(number);
-    const place =
-      name in this.network.params ? { parameter: name, index } : { stage: this.stages.indexOf(name), index };
+    const place = Object.hasOwn(this.network.params, name)
+      ? { parameter: name, index }
+      : { stage: this.stages.indexOf(name), index };
     if (place.stage === -1 || !Number.isInteger(index) || index < 0) return null;
     return index < this.tensorAt(place)?.data.length ? place : null;
   }

@@ -41,12 +41,16 @@ export class State {
     return different.map(([key, value]) => `${key}=${encodeURIComponent(value)}`).join("&");
   }
 
+  // A value that is not of the kind of the default value is ignored.
   read() {
     this.values = { ...this.defaults };
     for (const [key, text] of new URLSearchParams(location.hash.slice(1))) {
-      if (!(key in this.defaults)) continue;
-      const isNumber = typeof this.defaults[key] === "number";
-      if (!isNumber || Number.isFinite(Number(text))) this.values[key] = isNumber ? Number(text) : text;
+      if (!Object.hasOwn(this.defaults, key)) continue;
+      const normal = this.defaults[key];
+      if (typeof normal === "string") this.values[key] = text;
+      else if (Number.isInteger(normal) ? Number.isInteger(Number(text)) : Number(text) >= 0) {
+        this.values[key] = Number(text);
+      }
     }
   }
 

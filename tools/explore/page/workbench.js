@@ -10,6 +10,7 @@ import { Trainer } from "./trainer.js";
 import { TrainingPanel } from "./training_panel.js";
 
 const FRAME = 12; // milliseconds of training between two pictures
+const PATIENCE = 5000; // milliseconds
 
 export class Workbench {
   // buildSource(choose, announce) returns a source, which has: `element`; read(session, state) -> { input,
@@ -109,8 +110,8 @@ export class Workbench {
   // Returns the batch to train on.
   trainingSet() {
     const { session, state, source } = this;
-    const on = state.get("on");
-    return on === "this" ? source.read(session, state) : source.batchOf(on, session);
+    const named = state.get("on") === "this" ? null : source.batchOf(state.get("on"));
+    return named ?? source.read(session, state);
   }
 
   takeSteps(count) {
@@ -122,7 +123,8 @@ export class Workbench {
 
   advance(count) {
     const set = this.trainingSet();
-    const settings = { optimizer: this.state.get("optimizer"), lr: this.state.get("lr"), on: set.name };
+    const optimizer = this.state.get("optimizer") === "adam" ? "adam" : "sgd";
+    const settings = { optimizer, lr: this.state.get("lr"), on: set.name };
     return this.trainer.take(count, set, settings);
   }
 
@@ -154,12 +156,19 @@ export class Workbench {
     else this.change(() => {});
   }
 
-  // Repeats the steps of a link.
+  // Repeats the steps of a link, for as long as a reader may wait.
   replay(log) {
-    for (const { optimizer, lr, on, steps } of Trainer.parseLog(log)) {
-      const batch = this.source.batchOf(on, this.session);
-      if (batch) this.trainer.take(steps, batch, { optimizer, lr, on });
+    const start = performance.now();
+    const entries = Trainer.parseLog(log);
+    for (const { optimizer, lr, on, steps } of entries) {
+      const batch = this.source.batchOf(on);
+      for (let i = 0; batch && i < steps && performance.now() - start < PATIENCE; i++) {
+        this.trainer.take(1, batch, { optimizer, lr, on });
+      }
     }
+    const wanted = entries.reduce((sum, { steps }) => sum + steps, 0);
+    const { stepCount } = this.trainer;
+    if (stepCount < wanted) this.readout.textContent = `Repeated ${stepCount} of the link's ${wanted} steps.`;
   }
 
   // Ends what runs by itself.

@@ -124,7 +124,7 @@ export class Xor {
   // Returns the batch "all", or "r2" for one row.
   batchOf(name) {
     this.batches ??= {};
-    const chosen = name === "all" ? this.rows : [this.rows[name.slice(1)]].filter(Boolean);
+    const chosen = name === "all" ? this.rows : this.rows.filter((_, n) => name === `r${n}`);
     if (!chosen.length) return null;
     const input = () =>
       tensor([chosen.length, chosen[0].input.length], Float64Array.from(chosen.flatMap((row) => row.input)));
