@@ -283,7 +283,7 @@ def test_a_large_learning_rate_is_said_to_diverge(pages: Pages, window: Browser)
     click(window, "#ten-steps")
     assert text(window, "#warning") == ""
     choose(window, "#lr", "1000")
-    click(window, "#ten-steps")
+    click(window, "#one-step")
     assert "learning rate is too large" in text(window, "#warning")
     click(window, "#reset")
     choose(window, "#lr", "1e300")

@@ -48,8 +48,14 @@ export class Trainer {
       this.optimizer = new { sgd: SGD, adam: Adam }[optimizer](this.session.network.params, { lr });
     }
     this.optimizer.lr = lr;
+    if (last?.on !== on) [this.losses, this.firstLoss] = [[], null]; // those of other examples
     if (last?.optimizer !== optimizer || last.lr !== lr || last.on !== on)
       this.log.push({ optimizer, lr, on, steps: 0 });
+  }
+
+  // The name of the examples that the losses are of.
+  get trainedOn() {
+    return this.log.at(-1)?.on;
   }
 
   // Keeps weights, optimizer and history, for `undo`.
@@ -86,17 +92,15 @@ export class Trainer {
     this.clear();
   }
 
-  // Says in words that a learning rate is too large; empty if the loss falls.
-  warning() {
-    const { losses } = this;
-    const [first, last] = [this.firstLoss, losses.at(-1)];
-    if (losses.length && !Number.isFinite(last)) {
+  // Says in words that a learning rate is too large; empty if the loss falls. `loss` is that of now.
+  warning(loss) {
+    if (this.firstLoss === null) return "";
+    if (!Number.isFinite(loss)) {
       return "Diverged: the loss is not a number any more. The learning rate is too large; undo or reset.";
     }
-    if (losses.length > 1 && last > 2 * Math.max(first, 1e-3)) {
-      return `The loss has risen from ${first.toPrecision(3)} to ${last.toPrecision(3)}: the learning rate is too large.`;
-    }
-    return "";
+    if (loss <= 2 * Math.max(this.firstLoss, 1e-3)) return "";
+    const [before, after] = [this.firstLoss, loss].map((value) => value.toPrecision(3));
+    return `The loss has risen from ${before} to ${after}: the learning rate is too large.`;
   }
 
   // Returns the steps so far as text for the address: "sgd,0.1,all,20;adam,0.01,e3t7,5".

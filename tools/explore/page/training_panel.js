@@ -71,7 +71,8 @@ export class TrainingPanel {
     if (this.lr.value !== "" && lr >= 0) this.state.set({ lr });
   }
 
-  render(trainer, lossNow, running, grads) {
+  // `trained` says whether the last steps were on the examples whose loss is `lossNow`.
+  render(trainer, lossNow, trained, running, grads) {
     const { state } = this;
     this.running = running;
     this.optimizer.select.value = state.get("optimizer");
@@ -80,13 +81,14 @@ export class TrainingPanel {
     this.runButton.textContent = running ? "Pause" : "Run";
     this.runButton.setAttribute("aria-pressed", running);
     this.undoButton.disabled = !trainer.undos.length;
-    const { stepCount, losses, firstLoss } = trainer;
+    const { stepCount } = trainer;
+    const [losses, firstLoss] = trained ? [trainer.losses, trainer.firstLoss] : [[], null];
     const steps = stepCount ? `${stepCount} ${stepCount === 1 ? "step" : "steps"}` : "no step yet";
-    const change = stepCount ? `${numberText(firstLoss)} \u2192 ${numberText(lossNow)}` : numberText(lossNow);
+    const change = trained ? `${numberText(firstLoss)} \u2192 ${numberText(lossNow)}` : numberText(lossNow);
     const summary = `${steps}; loss on these examples ${change}`;
     if (this.summary.textContent !== summary && !(running && stepCount % 50))
       this.summary.textContent = summary;
-    const warning = trainer.warning();
+    const warning = trained ? trainer.warning(lossNow) : "";
     if (this.warning.textContent !== warning) this.warning.textContent = warning;
     this.drawCurve([...losses, lossNow]);
     this.gradients.render(grads);

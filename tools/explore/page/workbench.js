@@ -92,7 +92,13 @@ export class Workbench {
     this.prediction.render(view);
     this.steps.render(view);
     this.cards.render(view);
-    this.training.render(trainer, loss, Boolean(this.running), showGradients ? session.network.grads : null);
+    this.training.render(
+      trainer,
+      loss,
+      set.name === trainer.trainedOn,
+      Boolean(this.running),
+      showGradients ? session.network.grads : null,
+    );
     if (!this.running) this.explanation.render(place);
     document.documentElement.dataset.frames = Number(document.documentElement.dataset.frames ?? 0) + 1;
   }
