@@ -74,7 +74,7 @@ def test_the_command_writes_a_page_with_the_weights_of_the_run(forks: Forks, xor
     result = forks.run("tools.explore", str(xor_run))
     page = xor_run / "explore.html"
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == f"wrote {page}: {page.stat().st_size / 1e6:.1f} MB; open it in a browser\n"
+    assert result.stdout == f"wrote {page}: {page.stat().st_size / 1e6:.2g} MB; open it in a browser\n"
     scripts = Scripts(page.read_text()).found
     description = json.loads(scripts["application/json"])
     assert (description["app"], description["framework"], description["model"]) == (
