@@ -24,7 +24,7 @@ from tests.forks import Forks
 from tests.helpers import PUBLISHED_LOSSES, ROOT, TIMEOUT, app_config, trained
 from tests.tools.test_explore_layers import decode, needs_node, run_modules
 from tools.explore.bundle import Bundle
-from tools.explore.describe import DECKS, PER_CLASS, describe, encode
+from tools.explore.describe import DECKS, PER_CLASS, describe, encode, load_test_images
 from tools.runs import application_of
 
 FRAMEWORKS = ["numpy", "torch", "keras"]
@@ -74,7 +74,7 @@ def test_the_command_writes_a_page_with_the_weights_of_the_run(forks: Forks, xor
     result = forks.run("tools.explore", str(xor_run))
     page = xor_run / "explore.html"
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == f"wrote {page}: {page.stat().st_size / 1e6:.1f} MB; open it in a browser\n"
+    assert result.stdout == f"wrote {page}: {page.stat().st_size / 1e6:.2g} MB; open it in a browser\n"
     scripts = Scripts(page.read_text()).found
     description = json.loads(scripts["application/json"])
     assert (description["app"], description["framework"], description["model"]) == (
@@ -142,6 +142,21 @@ def test_the_networks_of_the_decks_learn_as_their_programs_do(xor_run: Path, tmp
         np.testing.assert_allclose(losses[number][::EVERY], curves[number][: 1000 // EVERY + 1], rtol=1e-9)
     np.testing.assert_allclose(losses[2][::1000], PUBLISHED_LOSSES[:2], rtol=1e-9)
     assert losses[1][1000] < losses[1][0]
+
+
+def test_embedded_digits_stand_in_for_mnist_without_a_download(
+    xor_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fake_run(tmp_path / "run", xor_run, "mnist_cnn", f"data.root={tmp_path / 'empty'}")
+    metrics = json.loads((folder / "metrics.json").read_text()) | {"dataset": "mnist"}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    monkeypatch.delenv("DATA_ARCHIVES", raising=False)
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", no_network)
+    assert load_test_images(open_run(folder)).name == "digits"
+
+
+def no_network(*arguments: Any, **keywords: Any) -> None:
+    pytest.fail("nothing may be downloaded")
 
 
 # Refusals

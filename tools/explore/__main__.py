@@ -54,7 +54,7 @@ def write_page(run_name: str, out: Path | None) -> None:
     check_size(len(content))
     out = out or run.folder / "explore.html"
     write_result(out, content)
-    print(f"wrote {out}: {len(content) / MEGABYTE:.1f} MB; open it in a browser")
+    print(f"wrote {out}: {len(content) / MEGABYTE:.2g} MB; open it in a browser")
 
 
 def check_size(size: float) -> None:

@@ -4,6 +4,8 @@ The layers are those of the NumPy network, whose weights have torch's names and 
 """
 
 import base64
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +13,20 @@ from numpy.typing import NDArray
 
 from shared.application import FinishedRun
 from shared.backprop import Array, Module
-from shared.data import recall
+from shared.data import digits, mnist, recall
+from shared.data.images import ImageData
 from shared.errors import ConfigError, DataError
 from shared.runs.reader import load_weights, read_weights
 
 SUPPORTED = "xor, mnist_cnn and attention (data=recall)"
 PER_CLASS = 3  # test images of each class
+LOOK_UPS = 20  # test examples of recall
 # The published programs for xor by the names of their experiments: the key of TRAININGS, and a description.
 DECKS = {
     "a7": ("A7: no biases, doubled gradient, learning rate 0.1", "deck A: no biases, weights from 0 to 1"),
     "c7": ("C7: normal weights, cross-entropy, learning rate 0.1", "deck C: normal weights, cross-entropy"),
     "d5": ("D5: biases, doubled gradient, learning rate 0.1", "deck D: three inputs, weights from 0 to 1"),
 }
-LOOK_UPS = 20  # test examples of recall
 # The arguments that a layer of a description is built from, which are attributes of the NumPy layer.
 OPTIONS = {
     "AvgPool2d": ("kernel_size", "stride", "padding"),
@@ -75,7 +78,7 @@ def describe(run: FinishedRun[Any]) -> dict[str, Any]:
 
 
 def numpy_network(run: FinishedRun[Any]) -> tuple[Module, dict[str, Array]]:
-    """Return the untrained network of a run in NumPy, float64, and the run's weights under its names.
+    """Return the network of a run in NumPy, float64, and the run's weights under its names.
 
     Only a run of Keras imports its framework: torch and NumPy have the same names and layouts.
 
@@ -152,13 +155,14 @@ def describe_mnist(run: FinishedRun[Any]) -> dict[str, Any]:
     If the data set is not at hand, the images are embedded digits; nothing is downloaded.
     """
     mean, std = run.preprocessing.mean_and_std
-    images, labels, name = test_images(run)
-    rows = [row for label in range(10) for row in np.flatnonzero(labels == label)[:PER_CLASS]]
+    data = load_test_images(run)
+    images, labels = data.test_images, data.test_labels
+    rows = [row for label in range(len(data.classes)) for row in np.flatnonzero(labels == label)[:PER_CLASS]]
     convolutional = run.config.model.name != "mlp"
     return {
         "input": {"shape": [1, 28, 28] if convolutional else [28, 28], "mean": mean, "std": std},
         "loss": "cross_entropy",
-        "examples_from": name,
+        "examples_from": data.name,
         "examples": [
             {"input": base64.b64encode(images[row].tobytes()).decode(), "label": int(labels[row])}
             for row in rows
@@ -166,19 +170,12 @@ def describe_mnist(run: FinishedRun[Any]) -> dict[str, Any]:
     }
 
 
-def test_images(run: FinishedRun[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
-    """Return test images (N, 28, 28) with labels (N,), and the name of their data set."""
-    from apps.mnist_cnn.data import load_data
-    from shared.data import digits
-
-    data = run.config.data
-    offline = {"download": False, "fallback": None} if data.name == "mnist" else {}
-    config = run.config.model_copy(update={"data": data.model_copy(update=offline)})
-    try:
-        images = load_data(config)
-    except DataError:
-        images = digits.load()
-    return images.test_images, images.test_labels, images.name
+def load_test_images(run: FinishedRun[Any]) -> ImageData:
+    """Return MNIST if the run was trained on it and it is at hand, else the embedded digits."""
+    if run.metrics["dataset"] == "mnist":
+        with contextlib.suppress(DataError):
+            return mnist.load(Path(run.config.data.root), download=False, fallback=None)
+    return digits.load()
 
 
 def describe_recall(run: FinishedRun[Any]) -> dict[str, Any]:
