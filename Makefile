@@ -129,6 +129,10 @@ predict: $(call parts) ## predict with a finished run (run=latest input=digit.pn
 export: $(call parts,$(if $(findstring keras,$(ARGS)),keras,torch tools)) ## write the network of a run for other programs (run=latest; ARGS='--format keras')
 	@$(call only,run)$(need_run)$(RUN) -m tools.export $(call value_of,run) $(ARGS)
 
+.PHONY: explore
+explore: $(call parts) ## write a page to explore the network of a run, forward and backward (run=latest)
+	@$(call only,run)$(need_run)$(RUN) -m tools.explore $(call value_of,run) $(ARGS)
+
 .PHONY: rerun
 rerun: $(call parts) ## repeat a run and compare the results to the last bit (run=latest)
 	@$(call only,run)$(need_run)$(RUN) -m tools.rerun $(call value_of,run) $(ARGS)

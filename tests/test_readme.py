@@ -36,6 +36,7 @@ OWN_TESTS = {  # what is too slow to try here, and where it is tested
     "make test": "tests/test_readme.py",
     "make install": "tests/test_setup.py",
     "make check": "tests/tools/test_check.py",
+    "make explore": "tests/tools/test_explore.py",
     "make gradcheck": "tests/tools/gradcheck",
     "make lessons": "tests/tools/test_lessons.py",
     "make report": "tests/tools/test_report.py",

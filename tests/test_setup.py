@@ -59,6 +59,7 @@ def test_an_editor_can_run_the_file_of_an_application(tmp_path: Path) -> None:
         ("sweep app=xor framework=keras", "", "keras tools"),
         ("predict run=latest", "torch", ""),
         ("predict run=latest", "", "numpy"),
+        ("explore run=latest", "", "numpy"),
         ("export run=latest", "torch", "tools"),
         ("install extra=all", "", "keras tools torch"),
         ("install", "torch", "everything"),

@@ -15,7 +15,7 @@ def keras_cnn(config: Cnn) -> keras.Model:
     """Return `TorchCnn` in Keras; images (N, 28, 28) to logits (N, 10).
 
     Keras keeps channels last, so that `Flatten` orders the features differently from torch: the rows
-    of fc1 are permuted when weights are copied (shared/parity/weights.py).
+    of fc1 are permuted when weights are copied (shared/training/keras_weights.py).
     """
     first, second = config.channels
     pooled = (SIDE - 4) // 2  # two 3x3 convolutions without padding, then 2x2 pooling

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from apps.xor.config import TwoLayer
 from apps.xor.data import examples
 from apps.xor.numpy_model import build_model
-from shared.backprop import SGD
+from shared.backprop import SGD, Module
 from shared.runs.folder import RunFolder
 from shared.training.initial_weights import draw_weights
 from shared.training.numpy_learner import build_loss
@@ -86,10 +86,7 @@ def squared_errors(training: Training) -> NDArray[np.float64]:
 
     It is NaN at the steps that the curve of the training does not show.
     """
-    config = TwoLayer(**({"name": "two_layer", "published_seed": None} | training.network))
-    model = build_model(config, np.float64, np.random.default_rng(0))
-    if config.init != "torch":
-        model.load_state_dict(draw_weights(model.state_dict(), config.init, seed=0))
+    config, model = initial_network(training)
     rows = examples(config.inputs)
     loss, measured = build_loss(config.loss), build_loss("squared_error")
     optimizer = SGD(model.params, lr=training.lr)
@@ -102,3 +99,12 @@ def squared_errors(training: Training) -> NDArray[np.float64]:
         model.backward(loss.backward())
         optimizer.step(model.grads)
     return errors
+
+
+def initial_network(training: Training) -> tuple[TwoLayer, Module]:
+    """Return the configuration of a training's network and the network, with its initial weights."""
+    config = TwoLayer(**({"name": "two_layer", "published_seed": None} | training.network))
+    model = build_model(config, np.float64, np.random.default_rng(0))
+    if config.init != "torch":
+        model.load_state_dict(draw_weights(model.state_dict(), config.init, seed=0))
+    return config, model

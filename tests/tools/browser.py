@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,40 @@ class Browser:
         """Run a function body in the page; return its result."""
         return self._post("execute/sync", script=script, args=list(arguments))
 
+    def press_keys(self, *keys: str) -> None:
+        """Press keys one after the other, where the focus is; see W3C WebDriver, section 17.4.2."""
+        strokes = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self._post("actions", actions=[{"type": "key", "id": "keyboard", "actions": strokes}])
+
+    def draw(self, points: Sequence[tuple[float, float]]) -> None:
+        """Press the pointer at the first point of the window, move it through the others, and lift it."""
+        moves = [{"type": "pointerMove", "duration": 20, "x": round(x), "y": round(y)} for x, y in points]
+        steps = [
+            moves[0],
+            {"type": "pointerDown", "button": 0},
+            *moves[1:],
+            {"type": "pointerUp", "button": 0},
+        ]
+        self._post("actions", actions=[{"type": "pointer", "id": "pointer", "actions": steps}])
+
+    def set_size(self, width: int, height: int) -> None:
+        """Set the size of the page, which may be narrower than a window can be."""
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
+    def devtools(self, command: str, **params: Any) -> Any:
+        """Send a command of the Chrome DevTools Protocol; return its result."""
+        return self._post("goog/cdp/execute", cmd=command, params=params)
+
+    def errors(self) -> list[str]:
+        """Return the warnings and errors in the console since the last call."""
+        return [entry["message"] for entry in self._post("se/log", type="browser")]
+
     def seconds(self) -> dict[int, float]:
         """Return the processor time of each of the browser's processes so far."""
         parents, worked = {}, {}
@@ -85,7 +119,7 @@ def browser(profile: Path) -> Iterator[Browser]:
         address = f"http://127.0.0.1:{port}/session"
         wanted = {
             "goog:chromeOptions": {"args": [*OPTIONS, f"--user-data-dir={profile}"]},
-            "goog:loggingPrefs": {"performance": "ALL"},
+            "goog:loggingPrefs": {"performance": "ALL", "browser": "WARNING"},
         }
         session = answer(address, {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
         try:
