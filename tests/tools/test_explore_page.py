@@ -167,8 +167,9 @@ def test_a_page_is_ready_within_a_second(app: str, pages: Pages, window: Browser
 def test_logits_and_loss_are_those_of_numpy(pages: Pages, window: Browser) -> None:
     show(window, pages["digits"], "example=4&target=7")
     run = open_run(str(pages["digits"].parent / "run"))
-    images, labels, _ = describe.test_images(run)
-    image = images[np.flatnonzero(labels == 1)[1]]  # the fifth example: there are three of each class
+    images = describe.load_test_images(run)
+    ones = np.flatnonzero(images.test_labels == 1)
+    image = images.test_images[ones[1]]  # the fifth example: there are three of each class
     mean, std = run.preprocessing.mean_and_std
     logits = run.learner.logits(((image[None] / 255 - mean) / std).astype(np.float32))
     shown = [number(one) for one in texts(window, ".classes td:nth-child(3)")[:10]]
@@ -414,7 +415,7 @@ def test_use_for_a_minute_leaks_no_memory(pages: Pages, window: Browser) -> None
 @pytest.mark.slow
 def test_predictions_of_pictures_are_those_of_predict(pages: Pages, window: Browser) -> None:
     run = open_run(str(pages["digits"].parent / "run"))
-    images, _, _ = describe.test_images(run)
+    images = describe.load_test_images(run).test_images
     mean, std = run.preprocessing.mean_and_std
     show(window, pages["digits"])
     for image in images[:100]:
