@@ -154,6 +154,82 @@ def test_jobs_that_a_launcher_runs_elsewhere_are_in_the_table(tmp_path: Path) ->
     assert not list((tmp_path / "sweep").glob(".*"))
 
 
+LAUNCHED = ["trainer.batch_size=4000,4", "framework=numpy", "debug=smoke"]
+
+
+def launch(launcher: str, folder: Path, *words: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    words = ("-m", f"hydra/launcher={launcher}", *LAUNCHED, f"hydra.sweep.dir={folder}", *words)
+    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "apps.xor", *words]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+def test_hydras_launchers_give_the_same_table_and_exit_status(launcher: str, tmp_path: Path) -> None:
+    if launcher != "basic":
+        pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
+    result = launch(launcher, tmp_path / "sweep")
+    assert result.returncode == 2, result.stderr
+    assert table_of(tmp_path / "sweep") == [("0", "refused", "2", ""), ("1", "done", "0", "0.5")]
+    table = [
+        "  0  refused                 trainer.batch_size=4000",
+        "  1  done            50.00%  trainer.batch_size=4",
+    ]
+    assert result.stdout.splitlines()[-3:] == [*table, f"table: {tmp_path}/sweep/sweep.csv"]
+
+
+# Programs of SLURM that run the tasks of a job array at once, on this machine
+SLURM = {
+    "sbatch": """
+cp "$1" "$(dirname "$0")/batch.sh"
+export SLURM_ARRAY_JOB_ID=7 SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0
+for task in 0 1; do
+    SLURM_JOB_ID=7$task SLURM_ARRAY_TASK_ID=$task bash "$(dirname "$0")/batch.sh" > /dev/null 2>&1 &
+done
+echo Submitted batch job 7
+""",
+    "srun": """
+while [ "${1#--}" != "$1" ]; do
+    case $1 in --output|--error) shift ;; esac
+    shift
+done
+exec "$@"
+""",
+    "sacct": "printf 'JobID|State|NodeList\\n7_0|RUNNING|here\\n7_1|RUNNING|here\\n'",
+}
+
+
+@pytest.mark.slow
+def test_the_batch_file_for_slurm_asks_for_the_resources_and_runs_the_jobs(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    for name, text in SLURM.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}")
+        (tmp_path / name).chmod(0o755)
+    own = {"cpus_per_task": 2, "timeout_min": 30, "partition": "short", "mem_gb": 4}
+    resources = [f"hydra.launcher.{key}={value}" for key, value in own.items()]
+    result = launch("submitit_slurm", tmp_path / "sweep", *resources, path=str(tmp_path))
+    assert result.returncode == 2, result.stderr
+    assert table_of(tmp_path / "sweep") == [("0", "refused", "2", ""), ("1", "done", "0", "0.5")]
+    lines = (tmp_path / "batch.sh").read_text().splitlines()
+    options = dict(line.removeprefix("#SBATCH --").partition("=")[::2] for line in lines if "#SBATCH" in line)
+    wanted = {"array": "0-1%2", "cpus-per-task": "2", "time": "30", "partition": "short", "mem": "4GB"}
+    assert {key: options.get(key) for key in wanted} == wanted
+    assert options["output"].startswith(f"{tmp_path}/sweep/.submitit/")
+
+
+@pytest.mark.slow
+def test_a_launcher_that_cannot_run_says_so_in_a_line(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    if shutil.which("srun"):
+        pytest.skip("this machine has SLURM")
+    result = launch("submitit_slurm", tmp_path / "sweep")
+    assert result.returncode == 1
+    first, second = result.stderr.splitlines()
+    assert second == "jobs that have not ended are not in the table"
+    assert first.startswith('error: hydra/launcher=submitit_slurm failed: Could not detect "srun"')
+
+
 # Studies
 
 
