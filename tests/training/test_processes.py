@@ -326,60 +326,9 @@ def test_max_restarts_resumes_with_the_same_bits(
     assert not list(outputs.glob(".torchrun_*"))
 
 
-def children_of(training: Torchrun) -> list[int]:
-    pid = training.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def environment_of(training: Torchrun, name: str) -> int:
-    """Return a number in the environment of torchrun's first process; -1 if there is none at the moment."""
-    try:
-        for child in children_of(training):
-            for word in Path(f"/proc/{child}/environ").read_text().split("\0"):
-                if word.startswith(f"{name}="):
-                    return int(word.partition("=")[2])
-    except OSError:  # it has just ended
-        pass
-    return -1
-
-
 def last_step(folder: Path) -> int:
     """Return the step of the last checkpoint."""
     return max((int(path.name.split("_")[1]) for path in folder.glob("checkpoint_*")), default=0)
-
-
-@pytest.mark.slow
-def test_with_elastic_rendezvous_the_training_goes_on_without_a_lost_machine(
-    context: ForkServerContext, tmp_path: Path
-) -> None:
-    constant = f"{LONG} trainer.schedule=constant"
-    trained(context, 1, tmp_path, "mnist_cnn", f"{constant} trainer.epochs=30")
-    rendezvous = ["--nnodes=1:2", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}"]
-    options = [*rendezvous, "--rdzv-id=a.b", "--rdzv-conf=last_call_timeout=2", "--max-restarts=3"]
-    words = [*constant.split(), "trainer.epochs=2000", f"hydra.run.dir={tmp_path}/run"]
-
-    def machine() -> Torchrun:
-        return Torchrun(tmp_path, words, count=1, options=options)
-
-    def wait_for_steps(count: int) -> None:
-        before, end = last_step(tmp_path / "run"), time.monotonic() + PATIENCE
-        while environment_of(first, "WORLD_SIZE") != count or last_step(tmp_path / "run") < before + 3:
-            assert time.monotonic() < end
-            assert first.process.poll() is None, first.end()
-            time.sleep(0.1)
-
-    first, second = machine(), machine()
-    wait_for_steps(2)
-    for pid in (*children_of(second), second.process.pid):
-        os.kill(pid, signal.SIGKILL)
-    wait_for_steps(1)
-    first.process.terminate()
-    output = first.end(SECONDS).output
-    assert output.count("resuming after step") >= 1, output
-    steps, alone = losses(tmp_path / "run"), losses(tmp_path / "1")
-    count = min(len(steps), len(alone))
-    assert count >= 6, "three with each number of machines"
-    np.testing.assert_allclose(steps[:count], alone[:count], rtol=0, atol=TOLERANCE["float64"])
 
 
 @pytest.mark.slow
