@@ -99,8 +99,10 @@ def main(app: str, schema: type[AnyAppConfig], train_module: str) -> NoReturn:
             hydra.main(config_path=str(CONF), config_name=app, version_base="1.3")(job)()
         except Exception as error:
             of_hydra = isinstance(error, HydraException | OmegaConfBaseException | OSError)
-            if Sweep.folder is not None and not of_hydra:
-                raise  # an error of a launcher plugin: `job` itself raises none
+            if Sweep.folder is not None and not of_hydra:  # of a launcher plugin: `job` itself raises none
+                from shared.runs.jobs import launcher_error
+
+                raise launcher_error(error, words) from error
             from shared.config_errors import composition_error
 
             raise composition_error(schema, error, words, arguments.multirun) from error

@@ -13,7 +13,7 @@ from shared.errors import ConfigError
 MODULES = {
     "torch": ("torch", "torchvision"),
     "keras": ("keras", "tensorflow"),
-    "tools": ("mlflow", "onnx", "onnxruntime", "onnxscript", "optuna", "tensorboard"),
+    "tools": ("mlflow", "onnx", "onnxruntime", "onnxscript", "optuna", "psycopg", "tensorboard"),
 }
 
 

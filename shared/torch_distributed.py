@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,6 +10,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 from shared.errors import LostProcess
 
@@ -35,7 +38,13 @@ def join_processes(device: torch.device) -> None:
     handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         with lost_process("cannot connect to the other processes of this training"):
-            dist.init_process_group(BACKENDS[device.type], timeout=TIMEOUT)
+            store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
+            if os.environ.get("TORCHELASTIC_RUN_ID") == "none":
+                # After a restart, torchrun's static rendezvous still has the addresses of dead processes.
+                store = PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+            dist.init_process_group(
+                BACKENDS[device.type], store=store, rank=rank, world_size=world_size, timeout=TIMEOUT
+            )
     finally:
         signal.signal(signal.SIGTERM, handler)
     atexit.register(dist.destroy_process_group)

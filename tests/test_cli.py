@@ -74,9 +74,9 @@ WRONG = {
     "model=mlp model.hiden=[3,4]": "did you mean 'model.hidden'?",
     "seed=-1 optimizer.lr=0 trainer.epochs=0": "(given seed=-1)\noptimizer.lr should be greater than 0 "
     "(given optimizer.lr=0) (and 1 more)",
-    "-m seed=0,1 hydra/launcher=submitit_slurm": "the plugin of hydra/launcher=submitit_slurm is not "
-    "installed; run .venv/bin/pip install hydra-submitit-launcher",
-    "-m seed=0,1 hydra/launcher=jobs": "unknown hydra/launcher 'jobs'; choose from basic",
+    "-m seed=0,1 hydra/launcher=ray_aws": "the plugin of hydra/launcher=ray_aws is not "
+    "installed; run .venv/bin/pip install hydra-ray-launcher",
+    "-m seed=0,1 hydra/launcher=zzz": "unknown hydra/launcher 'zzz'; choose from basic",
     "--help model=transformer": "choose from",
     "--hydra-help model=mlp": "--hydra-help stands alone: leave out model=mlp",
     "--help +foo=1": "unknown key 'foo'",

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -102,7 +103,7 @@ def test_extras_are_those_of_pyproject() -> None:
     listed = project["optional-dependencies"]
     modules = packages_distributions()
     for extra, names in extras.MODULES.items():
-        packages = {line.replace(">", "=").partition("=")[0] for line in listed[extra]}
+        packages = {re.split(r"[\[=>]", line)[0] for line in listed[extra]}
         assert {package for name in names for package in modules[name]} == packages
     assert {*extras.MODULES, "all", "dev"} == listed.keys()
 

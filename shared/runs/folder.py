@@ -58,6 +58,7 @@ class RunFolder:
         self._config, self._parent = config, parent
         self._subfolders: list[RunFolder] = []
         self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._note: Path | None = None  # for a restart; removed when there is nothing to resume
         self._log: Any = None  # a RunLog, if the configuration names a logger
         self._unlock = weakref.finalize(self, os.close, lock) if lock is not None else None
 
@@ -72,11 +73,21 @@ class RunFolder:
         if not isinstance(config, AppConfig) or "${" in config.run_dir:
             raise ConfigError(INCOMPLETE)
         run = cls._open(config) if distributed.rank() == 0 else None
-        path = distributed.broadcast_from_rank0(lambda: str(run.path) if run else "")
-        return run or cls(Path(path), config, resumed=config.trainer.resume is not None)
+        path, resumed = distributed.broadcast_from_rank0(lambda: (str(run and run.path), run and run.resumed))
+        return run or cls(Path(path), config, resumed=bool(resumed))
 
     @classmethod
     def _open(cls, config: AppConfig) -> "RunFolder":
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun, which may start this process again
+            from shared.runs import restart
+
+            run = cls._open_folder(restart.resumed_config(config))
+            run._note = restart.note_run(config, run.path)
+            return run
+        return cls._open_folder(config)
+
+    @classmethod
+    def _open_folder(cls, config: AppConfig) -> "RunFolder":
         if config.trainer.resume is not None:
             from shared.runs import resume
 
@@ -169,6 +180,8 @@ class RunFolder:
         if self.metrics.get("status") in ("done", "diverged") and not self._parent:
             for folder in (self, *self._subfolders):
                 folder.remove_checkpoints()
+            if self._note is not None:
+                self._note.unlink(missing_ok=True)
         if self._log is not None:
             self._log.close(self.metrics)
         if self._unlock is not None:

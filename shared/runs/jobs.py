@@ -5,6 +5,7 @@ import io
 import json
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +78,16 @@ def write_summary(sweep_id: str, folder: Path) -> list[int]:
         advice = f"sweep interrupted; to run the remaining jobs, repeat the command with {again}"
         print(f"{advice} (jobs that have begun are refused)", file=sys.stderr)
     return [job.exit_status for job in jobs]
+
+
+def launcher_error(error: Exception, overrides: Sequence[str]) -> Exception:
+    """Return the error to report if a launcher of Hydra fails; one that is no plugin's is a defect."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    launcher = [word for word in overrides if word.startswith("hydra/launcher=")]
+    if not launcher or not any("hydra_plugins" in file for file in files):
+        return error
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return SuiteError(f"{launcher[-1]} failed: {lines[0]}\njobs that have not ended are not in the table")
 
 
 def table(jobs: Sequence[Job]) -> str:

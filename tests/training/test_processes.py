@@ -299,6 +299,39 @@ def test_a_killed_process_ends_the_others_and_the_run_resumes(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_max_restarts_resumes_with_the_same_bits(
+    rank: int, context: ForkServerContext, tmp_path: Path
+) -> None:
+    words = f"{LONG} trainer.epochs=15".split()
+    trained(context, 2, tmp_path, "mnist_cnn", " ".join(words))
+    options = ["--master-port", str(free_port()), "--max-restarts=2"]
+    training = Torchrun(tmp_path, words, options=options)
+    outputs = tmp_path / "outputs" / "mnist_cnn"
+    wait_for_checkpoint(outputs, "*/checkpoint_*")
+    (run_dir,) = (path.parent for path in outputs.glob("*/config.yaml"))
+    for _ in range(2):
+        step = last_step(run_dir)
+        os.kill(training.pid(rank), signal.SIGKILL)
+        while last_step(run_dir) <= step + 2:
+            assert training.process.poll() is None, training.end()
+            time.sleep(0.02)
+    ended = training.end()
+    assert ended.status == 0, ended.output
+    assert ended.output.count("resuming after step") == 2, ended.output
+    assert [path.parent for path in outputs.glob("*/config.yaml")] == [run_dir]
+    assert metrics_of(run_dir)["resumed"] == 2
+    for name in ("weights.safetensors", "steps.csv", "confusion.png"):
+        assert (run_dir / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
+    assert not list(outputs.glob(".torchrun_*"))
+
+
+def last_step(folder: Path) -> int:
+    """Return the step of the last checkpoint."""
+    return max((int(path.name.split("_")[1]) for path in folder.glob("checkpoint_*")), default=0)
+
+
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_and_the_latest_run_resumes(long_run: Path, tmp_path: Path) -> None:
     words = [*LONG.split(), "trainer.checkpoint_seconds=0.2"]
     training = Torchrun(tmp_path, words)

@@ -10,13 +10,17 @@ KEY=VALUE:
     ranges=FILE      other ranges than those in conf/sweep/NAME.yaml
     out=FOLDER       folder of the study; default: outputs/NAME/sweep_DATE_TIME
     resume=FOLDER    the study to resume, with the remaining trials, or with more (trials=N)
+    jobs=N           number of trials that run at the same time, each on its share of the cores
+    storage=URL      where machines share a study: sqlite:///FILE, postgresql://USER@HOST/DATABASE,
+                     or the path of a journal file; run the same command on each machine
+    study=NAME       name of the study in that storage; default: that of the application
     others           keys of the application, for all trials; a key with a range is then not searched
 
 Optuna proposes values and learns from what they reach: the validation accuracy after the last epoch,
 or after the one that `trainer.patience` restores (xor: the training loss), never anything of the test
 set. Each trial is a training in a process and a run folder of its own. A trial that is worse after an
-epoch than the median of the earlier ones is stopped; one that fails does not end the study. The folder
-gets study.csv, study.json and study.png.
+epoch than the median of the earlier ones is stopped; one that fails does not end the study; one that is
+killed is resumed. The folder gets study.csv, study.json and study.png.
 
 exit status: 0 done, 2 wrong command or ranges, 3 data missing or damaged, 130 interrupted; that of
 the last trial if none ended well
@@ -28,6 +32,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
@@ -44,7 +49,10 @@ from tools import cli
 from tools.sweep import search as searches
 from tools.sweep.search import Search
 
-KEYS = ("app", "trials", "ranges", "out", "resume")
+if TYPE_CHECKING:
+    from tools.sweep.storage import Store
+
+KEYS = ("app", "trials", "ranges", "out", "resume", "jobs", "storage", "study")
 SEARCH = "search.yaml"  # in the folder of a study
 
 
@@ -66,10 +74,16 @@ def sweep(words: Sequence[str]) -> int:
         DataError: the data is missing.
         KeyboardInterrupt: the user stopped it.
     """
+    if any("://" in word.partition("=")[0] for word in words):  # it may have a password: do not print it
+        raise ConfigError("a URL without a key: give it as storage=URL")
     own = [word for word in words if word.partition("=")[0] in KEYS]
     keys, overrides = cli.parse_keys(own, KEYS), [word for word in words if word not in own]
     if "resume" in keys and "out" in keys:
         raise ConfigError("give out= or resume=, not both: a study is resumed in its own folder")
+    if "study" in keys and "storage" not in keys:
+        raise ConfigError("study=NAME is a name in a shared storage: give storage=URL, too")
+    jobs = cli.parse_count(keys, "jobs", 1)
+    shared = open_storage(keys["storage"]) if "storage" in keys else None
     new, started = "resume" not in keys, f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     search = new_search(keys, overrides) if new else resumed_search(Path(keys["resume"]), keys, overrides)
     search = search.model_copy(update={"trials": cli.parse_count(keys, "trials", search.trials)})
@@ -81,13 +95,28 @@ def sweep(words: Sequence[str]) -> int:
         cli.create_folder(folder)
     lock = lock_study(folder)
     try:
-        write_result(folder / SEARCH, OmegaConf.to_yaml(search.model_dump()).encode())
-        return run_trials(folder, search, new)
+        return run_trials(folder, search, new, jobs, shared)
     except KeyboardInterrupt:
-        command = shlex.join([PYTHON, "-m", "tools.sweep", f"resume={folder}"])
+        words = [f"jobs={jobs}"] * (jobs > 1) + ([f"storage={shared.name}"] if shared else [])
+        command = shlex.join([PYTHON, "-m", "tools.sweep", f"resume={folder}", *words])
         raise KeyboardInterrupt(f"resume with: {command}") from None
     finally:
         os.close(lock)
+
+
+def open_storage(text: str) -> "Store":
+    """Return the storage that several machines share.
+
+    Raises:
+        ConfigError: it is none that can be shared.
+    """
+    scheme = text.partition("://")[0] if "://" in text else ""
+    if scheme.partition("+")[0] not in ("", "sqlite", "postgresql"):
+        kinds = "sqlite:///FILE, postgresql://USER@HOST/DATABASE or the path of a journal file"
+        raise ConfigError(f"storage={scheme}://... is not supported; give {kinds}")
+    from tools.sweep.storage import Store  # Optuna takes a second to import
+
+    return Store(text)
 
 
 def new_search(keys: Mapping[str, str], overrides: list[str]) -> Search:
@@ -103,7 +132,8 @@ def new_search(keys: Mapping[str, str], overrides: list[str]) -> Search:
     if "ranges" not in keys and app not in known:
         raise ConfigError(f"app={app} has nothing to search: there is no conf/sweep/{app}.yaml")
     path = Path(keys["ranges"]) if "ranges" in keys else searches.FOLDER / f"{app}.yaml"
-    return searches.load_search(app, path, overrides)
+    search = searches.load_search(app, path, overrides)
+    return search.model_copy(update={"study": keys.get("study", search.study)})
 
 
 def resumed_search(folder: Path, keys: Mapping[str, str], overrides: list[str]) -> Search:
@@ -119,7 +149,7 @@ def resumed_search(folder: Path, keys: Mapping[str, str], overrides: list[str]) 
     except ConfigError as error:
         raise ConfigError(f"{folder / SEARCH} is not that of a study: {error}") from error
     now = before.model_copy(update={"app": keys.get("app", before.app)})
-    if overrides or "ranges" in keys:
+    if overrides or "ranges" in keys or "study" in keys:
         now = new_search({"app": before.app, **keys}, overrides)
     old, new = (flat(one.model_dump(exclude={"trials"})) for one in (before, now))
     if differing := resume.differences(old, new):
@@ -131,40 +161,34 @@ def lock_study(folder: Path) -> int:
     """Lock the folder of a study; return its descriptor, which holds the lock.
 
     Raises:
-        ConfigError: the study, or a training that a killed study left behind, is still running.
+        ConfigError: the study is going on in another process.
     """
     try:
-        lock = lock_folder(folder)
+        return lock_folder(folder)
     except BlockingIOError:
         raise ConfigError(f"{folder}: this study is going on in another process") from None
-    if running := [run for run in sorted(folder.glob("trials/*/")) if resume.is_locked(run)]:
-        os.close(lock)
-        problem = "its training is still running, although its study was killed; wait for it or stop it"
-        raise ConfigError(f"{running[0]}: {problem}")
-    return lock
 
 
-def run_trials(folder: Path, search: Search, new: bool) -> int:
+def run_trials(folder: Path, search: Search, new: bool, jobs: int, shared: "Store | None") -> int:
     """Run the remaining trials and write the results of all; return the exit status."""
-    from tools.sweep import results
+    from tools.sweep import results, workers
     from tools.sweep.study import Study  # Optuna takes a second to import
-    from tools.sweep.trial import TrialTrainer
 
-    study = Study(folder, search, new)
+    study = Study(folder, search, new, shared)
+    write_result(folder / SEARCH, OmegaConf.to_yaml(search.model_dump()).encode())
     goal = f"{'highest' if search.maximizes else 'lowest'} {search.objective_name}"
     print(f"{search.app}: {search.trials} trials for the {goal}, over {', '.join(search.ranges)}")
     print(f"folder: {folder}", flush=True)
-    trainer = TrialTrainer(folder, search)
     try:
-        for _ in range(study.count_finished(), search.trials):
-            trial = study.run(trainer.train)
-            results.write_tables(study)
-            print(results.trial_line(search, trial), flush=True)
+        if jobs == 1:
+            exit_status = workers.run_trials(study, jobs)
+        else:
+            exit_status = workers.run_workers(study, jobs, shared)
     finally:
         results.write_tables(study)
         results.write_chart(study)
     results.print_best(study)
-    return 0 if study.best() else trainer.exit_status
+    return 0 if study.best() else exit_status
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from shared.output_file import write_result
 from shared.runs.reader import read_metrics, read_values
+from shared.runs.repeat import app_command
 from tools.runs import rerun_command
 from tools.sweep.search import Search
 from tools.sweep.study import CUT_SHORT, Study, Trial
@@ -28,15 +29,17 @@ def trial_line(search: Search, trial: Trial) -> str:
     outcome = f"{search.objective_name} {search.value_text(trial.value)}"
     if trial.status == "pruned":
         outcome = f"pruned after epoch {trial.epochs}, {outcome}"
+    elif trial.status in ("running", "waiting"):  # another worker may run it already
+        outcome = f"the training was killed, and will be resumed: {trial.note}"
     elif trial.status != "done":
         outcome = f"{trial.status}: {trial.note}"
-    return f"  {outcome}; {trial.seconds or 0:.1f} s"
+    return f"{outcome}; {trial.seconds or 0:.1f} s"
 
 
 def status_counts(trials: Sequence[Trial]) -> str:
     """Return how many trials ended with each status."""
     statuses = [trial.status for trial in trials]
-    names = ("done", "pruned", "diverged", "failed", CUT_SHORT)
+    names = ("done", "pruned", "diverged", "failed", "running", "waiting", CUT_SHORT)
     return ", ".join(f"{statuses.count(name)} {name}" for name in names if name in statuses)
 
 
@@ -79,8 +82,10 @@ def print_best(study: Study) -> None:
         print(f"no trial ended well: see {folder}/trials/*.txt")
         return
     run = folder / best.run
-    metrics = read_metrics(run)
-    data = f"{metrics['dataset']}{' (embedded sample)' if metrics['embedded'] else ''}"
+    data, command = "another machine", app_command(search.app, [*search.overrides, *best.overrides])
+    if run.exists():
+        metrics, command = read_metrics(run), rerun_command(read_values(run))
+        data = f"{metrics['dataset']}{' (embedded sample)' if metrics['embedded'] else ''}"
     advice = "Train with these values:"
     if search.objective.startswith("validation"):
         advice = (
@@ -89,6 +94,6 @@ def print_best(study: Study) -> None:
         )
     print(
         f"best: trial {best.number}, {search.objective_name} {search.value_text(best.value)} on {data}: "
-        f"{params_text(best)}\n{advice}\n{rerun_command(read_values(run))}",
+        f"{params_text(best)}\n{advice}\n{command}",
         flush=True,
     )

@@ -63,6 +63,7 @@ class Search(Section):
     warmup_epochs: Annotated[int, Field(ge=0, description="epochs before which nothing is pruned")]
     overrides: Annotated[list[str], Field(description="of all trials, as on the command line")]
     ranges: Annotated[dict[str, Range], Field(min_length=1, description="by dotted keys")]
+    study: Annotated[str, Field(description="name in a shared storage; empty: that of the application")] = ""
 
     @model_validator(mode="after")
     def _ranges_are_not_empty(self) -> "Search":
