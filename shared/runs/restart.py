@@ -1,43 +1,32 @@
 """torchrun --max-restarts: processes that are started again resume the run of those before.
 
 They are started with the same command, and the name of a run folder has the time in it. So rank 0 notes
-its run folder in outputs/APP. With elastic rendezvous the next rank 0 may be on another machine: it finds
-the note if the machines share that folder.
+its run folder in outputs/APP, under the process number of its torchrun.
 """
 
 import os
 from pathlib import Path
 
-from shared.config import AnyAppConfig
-from shared.errors import ConfigError
+from shared.config import AppConfig
 from shared.files import write_atomically
-from shared.runs import resume
+from shared.runs.resume import RUNS
 
 
-def resumed_config(config: AnyAppConfig) -> AnyAppConfig:
-    """Return the configuration with `trainer.resume` set, if torchrun has started these processes again.
-
-    Raises:
-        ConfigError: the run before has ended, and cannot be resumed.
-    """
+def resumed_config(config: AppConfig) -> AppConfig:
+    """Return the configuration, with `trainer.resume` set if torchrun has started these processes again."""
     note = note_file(config)
-    if config.trainer.resume is not None or note is None or not note.exists():
+    if note is None or config.trainer.resume is not None:
         return config
-    restarted = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
-    if not restarted and note.name.startswith(".torchrun_pid_"):  # of an earlier process with this number
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        note.unlink(missing_ok=True)  # of an earlier process with this number
+        return config
+    if not note.exists():  # they had no run folder yet
         return config
     trainer = config.trainer.model_copy(update={"resume": note.read_text()})
-    resumed = config.model_copy(update={"trainer": trainer})
-    try:
-        resume.find_run(resumed)
-    except ConfigError:
-        if restarted:
-            raise
-        return config  # another training with the same --rdzv-id
-    return resumed
+    return config.model_copy(update={"trainer": trainer})
 
 
-def note_run(config: AnyAppConfig, folder: Path) -> Path | None:
+def note_run(config: AppConfig, folder: Path) -> Path | None:
     """Note the run folder if torchrun may start these processes again; return the file of the note."""
     if (note := note_file(config)) is not None:
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -45,13 +34,8 @@ def note_run(config: AnyAppConfig, folder: Path) -> Path | None:
     return note
 
 
-def note_file(config: AnyAppConfig) -> Path | None:
-    """Return the file for the note; None if torchrun does not start these processes again.
-
-    A rendezvous with a name (`--rdzv-id`) identifies the processes of a training, else their parent does.
-    """
+def note_file(config: AppConfig) -> Path | None:
+    """Return the file for the note; None if torchrun does not start these processes again."""
     if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") == "0":
         return None
-    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    name = f"pid_{os.getppid()}" if name == "none" else "".join(c if c.isalnum() else "-" for c in name)
-    return resume.RUNS / config.app / f".torchrun_{name}"
+    return RUNS / config.app / f".torchrun_{os.getppid()}"
