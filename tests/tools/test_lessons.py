@@ -136,7 +136,7 @@ def test_the_solutions_are_right() -> None:
     inputs = {name: [rng.standard_normal(shape)] for name, shape in shapes.items()}
     inputs |= {name: [rng.standard_normal((4, 3)), rng.uniform(size=(4, 3))] for name in ("Huber", "Entropy")}
     inputs["MyRecurrent"] = [rng.standard_normal((4, 5, 2))]
-    inputs["FrozenNorm"] = [rng.standard_normal((4, 3))]
+    inputs |= {name: [rng.standard_normal((4, 3))] for name in ("FrozenNorm", "MySoftmax")}
     found = set()
     for path in sorted((LESSONS / "solutions").glob("*.py")):
         spec = importlib.util.spec_from_file_location(path.stem, path)
