@@ -10,6 +10,7 @@
 # %% tags=["page"]
 import numpy as np
 from IPython.display import Image, Markdown
+from threadpoolctl import threadpool_limits
 
 from apps.imdb_rnn.config import Bow, Lstm, Rnn
 from apps.imdb_rnn.numpy_model import build_model
@@ -19,6 +20,8 @@ from shared.data import reviews
 from shared.data.sequences import Sequences, batches_by_length
 from shared.data.text import Settings, encode
 from tools.check import check
+
+limits = threadpool_limits(1)  # the same sums, and the same numbers, on any number of cores
 
 # %% [markdown]
 # ## A state that is carried along
