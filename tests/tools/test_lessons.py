@@ -91,7 +91,7 @@ def test_every_slide_has_a_place() -> None:
         for source in sources()
         for _, heading in HEADING.findall(texts(recorded(source), "markdown"))
     }
-    for slide, _, lesson, command, errata in ROWS.values():
+    for slide, _, lesson, command, _ in ROWS.values():
         links = set(re.findall(r"\]\((\d\w+\.ipynb#[^)]*)\)", lesson))
         assert links <= anchors, f"{slide}: {links - anchors}"
         assert links or "bibliography" in lesson, slide
