@@ -453,3 +453,8 @@ assert not result.ok
 # - The forward pass keeps the values that the backward pass needs.
 # - The sigmoid's derivative is $a (1 - a)$, where $a$ is its **output**.
 # - Check every derivative with a central difference in `float64`.
+#
+# In the browser: after `make train-xor`, `make explore run=latest` writes
+# [a page](../docs/usage.md#explore-a-network) that computes your network forward and backward. Append
+# `#mode=backward&example=1&select=fc1.weight:0` to its address to see the chain rule for one of its weights,
+# with the numbers of every path.

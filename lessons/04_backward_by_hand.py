@@ -448,3 +448,8 @@ assert not result.ok
 # - Each layer needs only the gradient of its output and what its forward pass kept.
 # - The gradient of a mean is the mean of the gradients; do not lose the factor $2/N$.
 # - Compute all gradients first, then update the weights.
+#
+# In the browser: after `make train-xor`, `make explore run=latest` writes
+# [a page](../docs/usage.md#explore-a-network) that computes your network forward and backward. Append
+# `#mode=backward&example=1&step=1` to its address to begin its backward pass; **Next** takes one layer after
+# the other.

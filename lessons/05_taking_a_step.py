@@ -390,3 +390,8 @@ assert moved[1] > 0.99
 # - Momentum adds up gradients that agree; Adam also divides by their typical size.
 # - An optimizer has state. In Python, `name = ...` in a loop does not change a list.
 # - Stop when the gradient is small, not the step.
+#
+# In the browser: after `make train-xor`, `make explore run=latest` writes
+# [a page](../docs/usage.md#explore-a-network) that computes your network forward and backward. Append
+# `#start=drawn&lr=1` to its address to begin with new weights; **1 step** takes a step. Try a learning rate of
+# 1000, too.

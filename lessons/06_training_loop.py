@@ -360,3 +360,7 @@ assert error.item() > 0.01
 # - A plateau is not the end: XOR waits on one for thousands of steps.
 # - Start a second training from new weights.
 # - Print the loss that you minimize, and state the learning rate that you use.
+#
+# In the browser: after `make train-xor`, `make explore run=latest` writes
+# [a page](../docs/usage.md#explore-a-network) that computes your network forward and backward. Append
+# `#start=d5&lr=2&log=sgd,2,all,500` to its address to take 500 steps from the weights of deck D.

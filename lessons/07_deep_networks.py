@@ -554,3 +554,7 @@ assert np.linalg.norm(np.concatenate(mine)) > 2.5
 # - Initialize with He's weights for ReLU, and with Glorot's for tanh.
 # - Clip the norm of all gradients together: the length changes, the direction stays.
 # - A vanishing gradient is not an error message. Measure it, layer by layer.
+#
+# In the browser: after `make train-xor`, `make explore run=latest` writes
+# [a page](../docs/usage.md#explore-a-network) that computes your network forward and backward. Append
+# `#mode=backward&start=drawn&depth=6` to its address to see the gradients vanish in six sigmoid layers.

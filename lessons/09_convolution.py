@@ -577,3 +577,8 @@ assert not result.ok
 # - The size of the output is $\lfloor (n + 2p - k) / s \rfloor + 1$.
 # - Max pooling sends the gradient to the winner; average pooling shares it.
 # - Check the channels: NumPy repeats an axis of size 1 without a message.
+#
+# In the browser: after `make train-mnist model=fast_cnn`, `make explore run=latest` writes
+# [a page](../docs/usage.md#explore-a-network) that computes your network forward and backward. Append
+# `#mode=backward&target=3&select=conv1.weight:0` to its address to see the chain rule for a weight of a
+# convolution.

@@ -418,3 +418,7 @@ assert not np.allclose(result, alone[0])
 # - Divide the scores by $\sqrt{E}$; otherwise large vectors leave no gradient.
 # - Mask before the softmax, and know what True means.
 # - A score of 0 is a weight like others.
+#
+# In the browser: after `make train-attention`, `make explore run=latest` writes
+# [a page](../docs/usage.md#explore-a-network) that computes your network forward and backward. Append
+# `#mode=backward&target=3` to its address to see the attention weights, and the gradient through the softmax.
