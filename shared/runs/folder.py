@@ -58,7 +58,6 @@ class RunFolder:
         self._config, self._parent = config, parent
         self._subfolders: list[RunFolder] = []
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._note: Path | None = None  # for a restart; removed when there is nothing to resume
         self._log: Any = None  # a RunLog, if the configuration names a logger
         self._unlock = weakref.finalize(self, os.close, lock) if lock is not None else None
 
@@ -82,7 +81,7 @@ class RunFolder:
             from shared.runs import restart
 
             run = cls._open_folder(restart.resumed_config(config))
-            run._note = restart.note_run(config, run.path)
+            restart.note_run(config, run.path)
             return run
         return cls._open_folder(config)
 
@@ -180,8 +179,6 @@ class RunFolder:
         if self.metrics.get("status") in ("done", "diverged") and not self._parent:
             for folder in (self, *self._subfolders):
                 folder.remove_checkpoints()
-            if self._note is not None:
-                self._note.unlink(missing_ok=True)
         if self._log is not None:
             self._log.close(self.metrics)
         if self._unlock is not None:

@@ -26,12 +26,14 @@ def resumed_config(config: AppConfig) -> AppConfig:
     return config.model_copy(update={"trainer": trainer})
 
 
-def note_run(config: AppConfig, folder: Path) -> Path | None:
-    """Note the run folder if torchrun may start these processes again; return the file of the note."""
+def note_run(config: AppConfig, folder: Path) -> None:
+    """Note the run folder if torchrun may start these processes again.
+
+    The note stays: a run that has ended must not be trained again if a process fails after it.
+    """
     if (note := note_file(config)) is not None:
         note.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(note, str(folder.absolute()).encode())
-    return note
 
 
 def note_file(config: AppConfig) -> Path | None:

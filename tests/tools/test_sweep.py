@@ -25,7 +25,7 @@ from sqlalchemy.exc import OperationalError
 from apps.xor.config import Config
 from shared import CONF, cli
 from shared.compose import compose
-from shared.errors import ConfigError, TrainingDiverged
+from shared.errors import INTERRUPTED_STATUS, ConfigError, SuiteError, TrainingDiverged
 from shared.runs.folder import lock_folder
 from shared.runs.reader import read_rows, read_status
 from shared.runs.repeat import PYTHON
@@ -285,7 +285,7 @@ def test_an_interrupted_study_proposes_the_same_values(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         study.run(ctrl_c)
-    assert study.count_running() == 1
+    assert study.count_unfinished() == 1
 
     def killed(trial: Trial, report: Report) -> Outcome:
         interrupted.append(trial.params)
@@ -419,16 +419,16 @@ def assert_complete(folder: Path, trials: int) -> None:
 
 
 def kill_at_random(sweep: subprocess.Popen[str], kills: int, random: np.random.Generator) -> None:
-    """Kill workers and trainings; a worker leaves its training behind."""
+    """Kill workers and trainings; a worker leaves its training behind. SIGTERM leaves a checkpoint."""
     for _ in range(kills):
         time.sleep(random.uniform(0.5, 4))
         while not (found := [pid for pid in children(sweep.pid) if children(pid)]):
             assert sweep.poll() is None, sweep.communicate()
-        pid = int(random.choice(found))
+        pid, how = int(random.choice(found)), signal.SIGKILL
         if random.random() < 0.3 and (trainings := children(pid)):
-            pid = trainings[0]
+            pid, how = trainings[0], random.choice([signal.SIGKILL, signal.SIGTERM])
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, int(how))
 
 
 def shared_study(tmp_path: Path, number: int, storage: str, trials: int = 6) -> Study:
@@ -455,10 +455,10 @@ def test_machines_share_a_study_and_continue_each_others_trials(
     for _ in range(5):
         assert second.run(pretend_training) is not None
     assert second.run(pretend_training) is None, "the sixth is running"
-    assert second.count_running() == 1
+    assert second.count_unfinished() == 1
     clock = iter(np.arange(0.0, 1000.0, 5.0))
     monkeypatch.setattr("tools.sweep.study.time.monotonic", lambda: float(next(clock)))
-    while second.count_running() and (waited := next(clock)) < 55:
+    while second.count_unfinished() and (waited := next(clock)) < 55:
         second.requeue_silent()
         assert second.run(pretend_training) is None, f"not dead after {waited} seconds"
     while (sixth := second.run(pretend_training)) is None:
@@ -516,6 +516,17 @@ def test_a_trial_whose_training_is_always_killed_fails_in_the_end(tmp_path: Path
     assert (trial.status, trial.note) == ("failed", f"killed {ATTEMPTS} times")
 
 
+def test_a_terminated_training_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its exit status is that of Ctrl-C, which reaches no training."""
+    monkeypatch.setattr("tools.sweep.trial.follow", lambda *_: INTERRUPTED_STATUS)
+    ranges = {"optimizer.lr": {"kind": "log_uniform", "low": 1e-4, "high": 1.0}}
+    study = Study(tmp_path, search_of(trials=1, ranges=ranges), new=True)
+    trainer = trial.TrialTrainer(tmp_path, study.search)
+    study.run(trainer.train)
+    assert [one.status for one in study.trials()] == ["waiting"]
+    assert trainer.exit_status == SuiteError.status
+
+
 SECRET = "p%40ss/w%C3%B6rd"
 SECRET_FORMS = (SECRET, "p@ss/wörd", "p%40ss%2Fw%C3%B6rd")
 
@@ -538,6 +549,10 @@ def test_no_password_is_printed_or_written(
     assert status == 2
     text = said.out + said.err + "".join(path.read_text() for path in tmp_path.rglob("*.*"))
     assert not [form for form in SECRET_FORMS if form in text], text
+    with pytest.raises(SystemExit):
+        sweep_main([f"--storage={url}"])
+    assert "give a URL as storage=URL" in (error := capfd.readouterr().err)
+    assert not [form for form in SECRET_FORMS if form in error], error
     assert 0 < len(said.err.splitlines()) <= 2
     if ":1/" in url and find_spec("psycopg"):
         assert said.out.startswith("warning: postgresql://")

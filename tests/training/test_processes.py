@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from apps.xor.train import train as train_xor
+from shared.errors import ConfigError
 from shared.torch_distributed import Shard
 from shared.training.loop import evaluate
-from tests.helpers import ROOT, run_mnist
+from tests.helpers import ROOT, app_config, run_mnist
 from tests.training import members
 from tests.training.members import Ended, free_port, together
 
@@ -323,7 +325,19 @@ def test_max_restarts_resumes_with_the_same_bits(
     assert metrics_of(run_dir)["resumed"] == 2
     for name in ("weights.safetensors", "steps.csv", "confusion.png"):
         assert (run_dir / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
-    assert not list(outputs.glob(".torchrun_*"))
+
+
+def test_a_restart_after_the_end_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a process fails after its run has ended."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("RUN_ID", "none"), ("MAX_RESTARTS", "2"), ("RESTART_COUNT", "0")):
+        monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
+    words = "framework=numpy", "debug=smoke", "corrections=false"
+    train_xor(app_config("xor", tmp_path / "first", *words))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(ConfigError, match="this run is done"):
+        train_xor(app_config("xor", tmp_path / "second", *words))
+    assert not (tmp_path / "second").exists()
 
 
 def last_step(folder: Path) -> int:

@@ -26,6 +26,7 @@ exit status: 0 done, 2 wrong command or ranges, 3 data missing or damaged, 130 i
 the last trial if none ended well
 """
 
+import contextlib
 import os
 import shlex
 import sys
@@ -62,6 +63,9 @@ def main(words: Sequence[str] | None = None) -> int:
     listed = "\n".join(f"    {app}: {', '.join(keys)}" for app, keys in ranges.items())
     parser = cli.parser("sweep", f"{__doc__}\ndefault ranges:\n{listed}")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
+    # argparse would print the word, and a URL may have a password.
+    if any(word.startswith("-") and "://" in word for word in (sys.argv[1:] if words is None else words)):
+        parser.error("give a URL as storage=URL, without dashes")
     arguments = parser.parse_args(words)
     return cli.run(lambda: sweep(arguments.words), treat_kills_as_ctrl_c=True)
 
@@ -97,9 +101,10 @@ def sweep(words: Sequence[str]) -> int:
     try:
         return run_trials(folder, search, new, jobs, shared)
     except KeyboardInterrupt:
-        words = [f"jobs={jobs}"] * (jobs > 1) + ([f"storage={shared.name}"] if shared else [])
+        words = [f"jobs={jobs}"] * (jobs > 1) + (["storage=URL"] if shared else [])
         command = shlex.join([PYTHON, "-m", "tools.sweep", f"resume={folder}", *words])
-        raise KeyboardInterrupt(f"resume with: {command}") from None
+        note = ", where URL is the storage that you gave" if shared else ""
+        raise KeyboardInterrupt(f"resume with: {command}{note}") from None
     finally:
         os.close(lock)
 
@@ -184,9 +189,13 @@ def run_trials(folder: Path, search: Search, new: bool, jobs: int, shared: "Stor
             exit_status = workers.run_trials(study, jobs)
         else:
             exit_status = workers.run_workers(study, jobs, shared)
-    finally:
-        results.write_tables(study)
-        results.write_chart(study)
+    except BaseException:
+        with contextlib.suppress(ConfigError):  # the first error is the one to report
+            results.write_tables(study)
+            results.write_chart(study)
+        raise
+    results.write_tables(study)
+    results.write_chart(study)
     results.print_best(study)
     return 0 if study.best() else exit_status
 

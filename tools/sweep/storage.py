@@ -114,7 +114,8 @@ class Store:
             except optuna.exceptions.UpdateFinishedTrialError:
                 raise
             except STORE_ERRORS as error:
-                reason = self._without_secrets(str(_cause(error)).strip().splitlines()[0])
+                cause = _cause(error)
+                reason = self._without_secrets((str(cause).strip() or type(cause).__name__).splitlines()[0])
                 if not _may_pass(error):
                     raise ConfigError(f"{self.name} cannot be used as a study: {reason}") from None
                 if time.monotonic() - start > seconds:

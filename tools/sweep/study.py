@@ -40,6 +40,7 @@ STATES = {
 KILLED = "killed"  # an outcome: the trial is tried again
 ATTEMPTS = 5  # to train for a trial whose training or worker is killed each time
 BEAT, SILENCE = 10.0, 60.0  # seconds
+ANY = object()  # whichever beat a trial had last
 Report = Callable[[int, float], bool]  # takes an epoch and its value; returns whether to prune
 Outcome = tuple[str, str, int | None]  # status, note, and the epoch whose value counts if it is done
 
@@ -148,7 +149,7 @@ class Study:
         """Return the number of trials that have ended."""
         return sum(trial.status in STATES for trial in self.trials())
 
-    def count_running(self) -> int:
+    def count_unfinished(self) -> int:
         """Return the number of trials that any worker runs, or has to run again."""
         return sum(trial.status in UNFINISHED.values() for trial in self.trials())
 
@@ -178,7 +179,8 @@ class Study:
         try:
             status, note, epoch = train(self.trials()[trial.number], report)
         except BaseException:
-            self._store.retry(lambda: self._requeue(self._worker, interrupted=True))
+            with contextlib.suppress(ConfigError):  # the first error is the one to report
+                self._store.retry(lambda: self._requeue(self._worker, interrupted=True), FIRST_PATIENCE)
             raise
         finally:
             self._trial_id = None
@@ -261,11 +263,11 @@ class Study:
         number = self._storage.get_trial(trial_id).number
         self._study.tell(number, value, STATES[status])
 
-    def _requeue(self, worker: str | None, interrupted: bool = False, beat: str | None = None) -> None:
+    def _requeue(self, worker: str | None, interrupted: bool = False, beat: Any = ANY) -> None:
         with self._store.lock():
             for one in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 attributes = one.user_attrs
-                if attributes.get("worker") == worker and beat in (None, attributes.get("beat")):
+                if attributes.get("worker") == worker and beat in (ANY, attributes.get("beat")):
                     if interrupted:
                         attempts = attributes.get("attempts", 1) - 1
                         self._storage.set_trial_user_attr(one._trial_id, "attempts", attempts)

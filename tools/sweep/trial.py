@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shared.distributed import available_cores
-from shared.errors import DataError, SuiteError, TrainingDiverged
+from shared.errors import INTERRUPTED_STATUS, DataError, SuiteError, TrainingDiverged
 from shared.runs.folder import CHECKPOINTS
 from shared.runs.reader import read_metrics, read_rows, read_status
 from shared.runs.repeat import hydra_text
@@ -79,7 +79,8 @@ class TrialTrainer:
                 exit_status = follow(self._command(trial, run), run, output, stop_after, self._tick)
         if exit_status is None:
             return "pruned", "", None
-        self.exit_status = exit_status if exit_status >= 0 else SuiteError.status
+        killed = exit_status < 0 or exit_status == INTERRUPTED_STATUS  # SIGTERM leaves a checkpoint
+        self.exit_status = SuiteError.status if killed else exit_status
         last_line = log.read_text(errors="replace").strip().rpartition("\n")[2]
         match exit_status:
             case DataError.status:
@@ -90,7 +91,7 @@ class TrialTrainer:
                 return "done", "", read_metrics(run).get("best_epoch", last)
             case 0:
                 return "failed", f"history.csv has no {search.objective}", None
-        return KILLED if exit_status < 0 else "failed", f"exit status {exit_status}: {last_line}", None
+        return KILLED if killed else "failed", f"exit status {exit_status}: {last_line}", None
 
     def _command(self, trial: Trial, run: Path) -> list[str]:
         """Return the command that trains for a trial, or resumes its training."""

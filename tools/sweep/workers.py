@@ -39,11 +39,11 @@ def run_trials(study: Study, jobs: int) -> int:
             results.write_tables(study)
             number = f"trial {trial.number}: " if jobs > 1 else "  "
             print(f"{number}{results.trial_line(study.search, trial)}", flush=True)
-        elif not (others := study.count_running()):
+        elif not (others := study.count_unfinished()):
             return trainer.exit_status
         else:
             if jobs == 1 and not waits:
-                print(f"waiting for {others} trials of other workers", flush=True)
+                print(f"waiting for trials of other workers: {others}", flush=True)
             waits = True
             study.requeue_silent()
             tick()
@@ -57,7 +57,7 @@ class Worker:
     Attributes:
         name: of the worker, in the study.
         process: the process.
-        result: sends the exit status of its last training, or the error that it ended with.
+        result: receives the exit status of its last training, or the error that it ended with.
     """
 
     name: str
