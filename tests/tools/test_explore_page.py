@@ -241,6 +241,10 @@ def test_everything_about_a_number_is_reached_with_the_keyboard(pages: Pages, wi
         "&& one.checkVisibility() && !one.closest('button')).map(one => one.outerHTML)"
     )
     assert window.run(unlabeled) == []
+    window.run("document.querySelector('#explanation-body button.term').focus()")
+    window.press_keys(ENTER)
+    assert text(window, "#explanation h2") != "Chain rule for activation1[18]"
+    assert window.run("return document.activeElement.textContent") == text(window, "#explanation h2")
 
 
 def test_a_step_can_be_undone(pages: Pages, window: Browser) -> None:

@@ -64,7 +64,7 @@ def describe(run: FinishedRun[Any]) -> dict[str, Any]:
     """
     check_supported(run)
     model, weights = numpy_network(run)
-    metrics = {key: run.metrics[key] for key in ("test_accuracy", "test_loss", "test_examples", "dataset")}
+    metrics = {key: run.metrics[key] for key in ("test_accuracy", "dataset")}
     return {
         "app": run.application.name,
         "framework": run.config.framework,

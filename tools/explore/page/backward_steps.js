@@ -1,7 +1,7 @@
 // The slider through the layers, in the order in which backpropagation visits them, with the formula of the
 // step and its terms in numbers.
 
-import { button, make, panel } from "./elements.js";
+import { button, make, panel, refill } from "./elements.js";
 import { filledLoss, sumOfTerms } from "./explanation.js";
 import { formulasOf, lossFormulas } from "./formulas.js";
 import { indexOfLargest, indexText, numberText, signedText } from "./numbers.js";
@@ -18,7 +18,7 @@ export class BackwardSteps {
       "aria-label": "Step of the backward pass",
       oninput: () => setStep(Number(this.slider.value)),
     });
-    this.title = make("h3", { role: "status" });
+    this.title = make("h3", { role: "status", tabindex: -1 });
     this.body = make("div", { id: "step-body" });
     const move = (by) => setStep(Math.min(this.count, Math.max(0, Number(this.slider.value) + by)));
     this.element = panel(
@@ -42,7 +42,7 @@ export class BackwardSteps {
   }
 
   // Returns { name, type, forward, backward, shown } of a step: its formulas, and the tensors whose gradients it
-  // computes, as places without an index.
+  // computes, as places without an index, with their symbols in the formulas.
   describe(step) {
     const { session, count } = this;
     const { loss } = session.description;
@@ -51,7 +51,7 @@ export class BackwardSteps {
     const own = session.network.layers[layer];
     const name = session.network.names[layer];
     const parameters = Object.keys(own.params).map((key) => ({ parameter: `${name}.${key}` }));
-    return { name, type: own.constructor.name, ...formulasOf(own), shown: [{ stage: layer }, ...parameters] };
+    return { name, type: own.constructor.name, ...formulasOf(own), shown: [{ stage: layer, symbol: "dx" }, ...parameters] };
   }
 
   render({ backward, step, place }) {
@@ -68,7 +68,7 @@ export class BackwardSteps {
       make("p", {}, "Backward: ", ...codes(formulas)),
     ];
     content.push(...(step ? this.terms(shown, place) : this.lossTerms()));
-    this.body.replaceChildren(...content);
+    refill(this.body, content, this.title);
   }
 
   lossTerms() {
@@ -102,7 +102,7 @@ export class BackwardSteps {
       const which = isChosen ? "the chosen number" : "the largest number";
       const name = one.parameter ?? session.stages[one.stage];
       return [
-        make("h4", {}, `${one.parameter ? "" : "dx = "}\u2202L/\u2202${name}, ${which}`),
+        make("h4", {}, `${one.symbol ? `${one.symbol} = ` : ""}\u2202L/\u2202${name}, ${which}`),
         sumOfTerms(session, { ...one, index }, this.choose),
       ];
     });

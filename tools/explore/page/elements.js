@@ -21,6 +21,13 @@ function furnish(element, attributes, children) {
   return element;
 }
 
+// Replaces what an element holds. If the keyboard's focus was inside, `heading` gets it, or it would be lost.
+export function refill(element, content, heading) {
+  const hadFocus = element.contains(document.activeElement);
+  element.replaceChildren(...content);
+  if (hadFocus) heading.focus({ preventScroll: true });
+}
+
 // Returns a section with a heading.
 export function panel(title, attributes, ...children) {
   return make("section", { "aria-label": title, ...attributes }, make("h2", {}, title), ...children);

@@ -1,7 +1,7 @@
 // The chain rule for one number, written out with the numbers of the moment.
 
 import { chainRule, largestPath } from "./chain.js";
-import { button, make } from "./elements.js";
+import { button, make, refill } from "./elements.js";
 import { lossFormulas } from "./formulas.js";
 import { factorText, numberText, signedText } from "./numbers.js";
 
@@ -122,24 +122,18 @@ export class Explanation {
     const { session, choose } = this;
     const value = session.tensorAt(place).data[place.index];
     const name = session.textOf(place);
-    const heading = make(
-      "div",
-      { class: "heading" },
-      make("h2", {}, `Chain rule for ${name}`),
-      button("Close", () => choose(null)),
-    );
+    const title = make("h2", { tabindex: -1 }, `Chain rule for ${name}`);
+    const heading = make("div", { class: "heading" }, title, button("Close", () => choose(null)));
     const gradient = session.gradientAt(place)?.data[place.index];
     if (gradient === undefined) {
-      this.body.replaceChildren(
-        heading,
-        make("p", {}, `${name} = ${numberText(value)} is a token, which has no gradient.`),
-      );
+      const note = make("p", {}, `${name} = ${numberText(value)} is a token, which has no gradient.`);
+      refill(this.body, [heading, note], title);
       return;
     }
     const path = largestPath(session, place);
     const product = factorsAlong(session, path);
     const levels = path.map((one) => make("li", {}, sumOfTerms(session, one, choose)));
-    this.body.replaceChildren(
+    const content = [
       heading,
       this.comparison(place, value, gradient),
       make(
@@ -150,7 +144,8 @@ export class Explanation {
       ),
       make("ol", { class: "levels" }, ...levels),
       ...(product ? [make("p", {}, make("code", {}, product))] : []),
-    );
+    ];
+    refill(this.body, content, title);
   }
 
   // Returns the gradient beside the finite difference.

@@ -206,6 +206,7 @@ class SoftmaxTable {
         ? `sum of A \u00b7 dA = ${signedText(sum)}: a step raises the scores whose dA is below this mean.`
         : "The backward pass has not reached the weights yet.";
     this.head.replaceChildren(make("tr", {}, ...columns.map((text) => make("th", { scope: "col" }, text))));
+    const focused = [...this.body.querySelectorAll("button")].indexOf(document.activeElement);
     this.body.replaceChildren(
       ...pairs.map((pair, n) => {
         const index = head * pairs.length + n;
@@ -228,5 +229,6 @@ class SoftmaxTable {
         );
       }),
     );
+    if (focused >= 0) this.body.querySelectorAll("button")[focused]?.focus({ preventScroll: true });
   }
 }

@@ -79,10 +79,7 @@ function buildWorkbench(description, state) {
 }
 
 function header({ app, model, framework, name, metrics }) {
-  const accuracy =
-    metrics.test_accuracy === undefined
-      ? ""
-      : `; test accuracy ${percentText(metrics.test_accuracy)} on ${metrics.dataset}`;
+  const accuracy = `test accuracy ${percentText(metrics.test_accuracy)} on ${metrics.dataset}`;
   document.title = `${model} forward and backward`;
   return make(
     "header",
@@ -91,7 +88,7 @@ function header({ app, model, framework, name, metrics }) {
     make(
       "p",
       { class: "quiet" },
-      `Run ${name} of ${app} in ${framework}${accuracy}. All arithmetic runs in this page, in float64.`,
+      `Run ${name} of ${app} in ${framework}; ${accuracy}. All arithmetic runs in this page, in float64.`,
     ),
   );
 }

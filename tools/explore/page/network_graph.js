@@ -32,7 +32,7 @@ export class NetworkGraph {
       ...this.edges.map((edge) => edge.line),
     );
     const nodes = sizes.flatMap((size, column) => this.nodesOf(size, column, sizes));
-    this.svg = makeSvg("svg", { viewBox: `0 0 ${this.width} ${this.height}` }, this.lines, ...nodes);
+    this.svg = makeSvg("svg", { role: "group", viewBox: `0 0 ${this.width} ${this.height}` }, this.lines, ...nodes);
     this.caption = make("figcaption", { class: "quiet" });
     this.element = make("figure", { id: "graph" }, this.svg, this.caption);
     this.cursor = 0;

@@ -54,25 +54,42 @@ const STEPS = [
   },
 ];
 
+// The symbols of the activations' gradients in these formulas.
+const SYMBOLS = {
+  ...{ sum: "dx", mixture: "dy", weights: "dA", value: "dv", scores: "ds", query: "dq", key: "dk" },
+  ...{ question: "dx", items: "dx", embedded: "dy" },
+};
+// With several heads, another linear layer mixes their values.
+const SEVERAL_HEADS = {
+  forward: "y = W_o [A v of each head] + b_o",
+  backward: ["the gradient of each head's A v is its part of dy W_o", "dv = A\u1d40 d(A v)", "dA = d(A v) v\u1d40"],
+};
+
+// Whether a step computes the gradient of a parameter.
+function belongs(parameter, { name, parameters = "" }) {
+  if (parameter.startsWith("attention.out_proj.")) return name === "A v";
+  return parameters.split(" ").includes(parameter.split(".")[0]);
+}
+
 export class RecallSteps extends BackwardSteps {
   get count() {
     return STEPS.length - 1;
   }
 
   describe(step) {
-    const { name, stages, parameters = "", forward, backward, loss } = STEPS[step];
+    const { name, stages, loss } = STEPS[step];
     if (loss) return super.describe(0);
     const { session } = this;
-    const all = Object.keys(session.network.params).filter((key) =>
-      parameters.split(" ").includes(key.split(".")[0]),
-    );
-    const shown = stages.map((stage) => ({ stage: session.stages.indexOf(stage) }));
+    const parameters = Object.keys(session.network.params).filter((key) => belongs(key, STEPS[step]));
+    const several = parameters.some((key) => key.startsWith("attention.out_proj."));
+    const { forward, backward } = several ? SEVERAL_HEADS : STEPS[step];
+    const shown = stages.map((stage) => ({ stage: session.stages.indexOf(stage), symbol: SYMBOLS[stage] }));
     return {
       name,
       type: name,
       forward,
       backward,
-      shown: [...shown, ...all.map((parameter) => ({ parameter }))],
+      shown: [...shown, ...parameters.map((parameter) => ({ parameter }))],
     };
   }
 }
@@ -98,9 +115,7 @@ export class StageCards {
     const weights = Object.keys(session.network.params).filter((name) => name.endsWith("weight"));
     this.weights = weights.map((parameter) => {
       const picture = new WeightPicture(session, parameter, choose, announce);
-      const step = STEPS.findIndex(({ parameters = "" }) =>
-        parameters.split(" ").includes(parameter.split(".")[0]),
-      );
+      const step = STEPS.findIndex((one) => belongs(parameter, one));
       return {
         picture,
         step,

@@ -1,5 +1,5 @@
-// Everything that the pages of all networks of layers in sequence have: prediction, layers, backward steps,
-// chain rule, training. Where the inputs come from is the business of a source (digits.js, xor.js).
+// Everything that the pages of all networks have: prediction, layers, backward steps, chain rule, training.
+// Where the inputs come from is the business of a source (digits.js, lookups.js, xor.js).
 
 import { Explanation } from "./explanation.js";
 import { BackwardSteps } from "./backward_steps.js";
