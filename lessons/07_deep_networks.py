@@ -428,7 +428,7 @@ np.testing.assert_allclose([slopes.min(), slopes.max()], [0.00665, 0.24984], ato
 # %% [markdown]
 # ### Gradients of no network
 #
-# Slide B10 prints a gradient for each of ten layers. The numbers look healthy, about 0.18 at every depth.
+# Slide B10 prints a gradient for each of ten layers. The numbers look healthy, about 0.18 in every layer after the first.
 #
 # > They are random numbers times a slope, different in each run. No loss and no weight is involved, and the slide's
 # > network is never called.

@@ -386,8 +386,8 @@ Image(
 
 # %% [markdown]
 # Each remedy keeps the training loss from falling to 0, and each raises the test accuracy by more than five points.
-# With L1, more than nine in ten weights end below 0.01. Which remedy is best depends on the data and on its strength: on
-# 360 digits the standard error of an accuracy is two points, so this table does not decide it.
+# With L1, more than nine in ten weights end below 0.01. Which remedy is best depends on the data and on the strength of
+# each remedy: on 360 digits the standard error of an accuracy is two points, so this table does not decide it.
 # `make train-gradient-flow` compares them with other settings. The applications have the keys `optimizer.l1`,
 # `optimizer.weight_decay`, `trainer.patience` and, where the network has dropout, `model.dropout`.
 

@@ -381,7 +381,7 @@ Image(
 )
 
 # %% [markdown]
-# The convolution of a shifted image is the shifted convolution, and pooling forgives a pixel. The accuracy on
+# The convolution of a shifted image is the shifted convolution, and pooling absorbs part of a small shift. The accuracy on
 # centered digits shows little of this, and with 360 of them, a few points may be chance.
 
 # %% tags=["page"]

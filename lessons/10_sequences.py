@@ -4,8 +4,8 @@
 # > A recurrent network reads one word after the other with the same weights. What it has read so far is its state.
 #
 # This lesson computes a recurrent cell forward and backward by hand, shows why its gradient fades and what an LSTM
-# does about it, and trains both on film reviews of which only the word order tells whether they are positive. You
-# need [lesson 4](04_backward_by_hand.ipynb). Reading takes about twenty minutes.
+# does about it, and trains both on generated film reviews in which only the word order tells positive from negative.
+# You need [lesson 4](04_backward_by_hand.ipynb). Reading takes about twenty minutes.
 
 # %% tags=["page"]
 import numpy as np
@@ -396,7 +396,7 @@ assert min(accuracies["RNN, maximum"], accuracies["LSTM, maximum"]) > 0.99
 # The bag of words can only guess, by construction. Both readers with the maximum learn the task completely: the
 # maximum takes the state from wherever the decision was made, and its gradient gets there in one step. If only the
 # last state is read, the gradient has to come back through all words that follow, and in the same five epochs the
-# LSTM learns nothing. It needs more than twice as many.
+# LSTM learns nothing.
 
 # %% tags=["fold"]
 chart = charts.figure(size=(10, 5.2))
@@ -412,8 +412,7 @@ Image(
 
 # %% [markdown]
 # The network can be asked after every word. In both reviews the logit jumps at the first judgment. There the network
-# already knows from the phrase before it whether this judgment counts: *wonderful* in a trailer means a bad film. All
-# that follows only confirms it.
+# already knows from the phrase before it whether this judgment counts: *wonderful* in a trailer means a bad film.
 
 # %% tags=["fold"]
 network = fitted["LSTM, maximum"][0]
@@ -431,8 +430,8 @@ Image(
 )
 
 # %% [markdown]
-# On real reviews the bag of words is the best of all. Most of their words do tell the class, whatever their order.
-# The [recorded results](../apps/imdb_rnn/README.md#results) compare all networks on IMDB.
+# On real reviews, the bag of words beats the recurrent networks. Many of their words tell the class, whatever their
+# order. The [recorded results](../apps/imdb_rnn/README.md#results) compare all networks on IMDB.
 
 # %% [markdown]
 # ## What the decks get wrong
@@ -504,7 +503,8 @@ assert moved[1] == 0
 # > An LSTM has four times as many weights as a simple RNN, here 49,408 instead of 12,352, and another gradient.
 #
 # Its arguments `dropout` and `recurrent_dropout` are not explained: the first drops inputs of each step, the second
-# the previous state, so it has no effect on a review of one word. With it, Keras cannot use its fast fused kernel.
+# the previous state. `recurrent_dropout` has no effect on a review of one word, and with it, Keras cannot use the fused
+# kernel of a GPU.
 
 # %%
 counts = []

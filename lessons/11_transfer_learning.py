@@ -33,9 +33,9 @@ from tools.check import check
 # never seen, too. So keep the backbone that a **source task** with many images has trained, and give it a new head for
 # the **target task**.
 #
-# Here the source task are the digits 0 to 6, the target task 7, 8 and 9. They are real handwriting, embedded in
+# Here the source task is the digits 0 to 6, the target task the digits 7, 8 and 9. They are real handwriting, included in
 # scikit-learn. Each digit is placed anywhere in a field of 12 by 12 pixels, so a network has to learn that the place
-# does not matter. The last 360 digits, by other writers, are the test set.
+# does not matter. The last 360 digits, almost all by other writers, are the test set.
 
 # %%
 digits = load_digits()
@@ -199,7 +199,7 @@ def frozen(images, labels, seed):
 #
 # Large networks need a smaller learning rate for this, so that a few images do not destroy what many have taught. Here
 # the same rate and the same number of steps serve for finetuning and for training from scratch, so that only the start
-# differs. (Of three rates, none was clearly better for training from scratch.)
+# differs.
 
 
 # %%
@@ -270,9 +270,10 @@ Markdown("\n".join(rows))
 # `make train-resnet` does this with a ResNet-18 and small photographs: pretrained on six classes of CIFAR-10, then
 # trained on four others.
 #
-# > With photographs, too, finetuning beats a frozen backbone, and both beat training from scratch.
+# > With photographs it is different: in the mean, finetuning beats a frozen backbone with any number of images, and both
+# > beat training from scratch.
 #
-# The table is its recorded result:
+# The table is its recorded result. With all images, the last two differ by less than their spread:
 
 # %% tags=["fold"]
 with open("docs/results/resnet_transfer_comparison.json") as file:
@@ -399,8 +400,8 @@ class FrozenNorm:
 print(check(FrozenNorm(), np.random.default_rng(0).normal(size=(4, 3))))
 
 # %% [markdown]
-# > **3. Find the mistake.** This program replaces the head and trains. The loss hardly moves, and the new head does not
-# > change at all. Why?
+# > **3. Find the mistake.** This program replaces the head and trains. The loss does not move, and the new head does
+# > not change. Why?
 
 # %%
 torch.manual_seed(0)

@@ -155,10 +155,11 @@ Markdown("\n".join(rows))
 #
 # ### Why the scores are scaled
 #
-# The dot product of two random vectors with $E$ components has a standard deviation of $\sqrt{E}$.
+# The dot product of two random vectors with $E$ independent components of mean 0 and variance 1 has a standard
+# deviation of $\sqrt{E}$.
 #
 # > Without the division, the scores of large vectors differ so much that one weight is near 1 and the others are near 0.
-# > Then no score gets a gradient.
+# > Then hardly any gradient reaches the scores.
 
 # %% tags=["fold"]
 rng = np.random.default_rng(0)
@@ -415,9 +416,9 @@ assert not np.allclose(result, alone[0])
 #
 # - Attention is a mean of values, with weights from the softmax of the scores.
 # - The gradient of a softmax: $a \, (\mathit{da} - \sum \mathit{da} \, a)$.
-# - Divide the scores by $\sqrt{E}$; otherwise large vectors leave no gradient.
+# - Divide the scores by $\sqrt{E}$; otherwise large vectors leave hardly any gradient.
 # - Mask before the softmax, and know what True means.
-# - A score of 0 is a weight like others.
+# - A score of 0 still gets weight: the exponential of 0 is 1.
 #
 # In the browser: after `make train-attention`, `make explore run=latest` writes
 # [a page](../docs/usage.md#explore-a-network) that computes your network forward and backward. Append
