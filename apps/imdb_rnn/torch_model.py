@@ -141,9 +141,9 @@ class TorchNbsvm(TorchReader):
     """Logistic regression on the log-count ratios of words and pairs; ids (N, T) to logits (N, outputs).
 
     The features of NBSVM (Wang and Manning 2012, aclanthology.org/P12-2018) with the logistic loss (Mesnil et
-    al. 2015, arXiv:1412.5335), but without their penalty and without interpolation with naive Bayes: the logit
-    is the sum of w r over the distinct words and pairs of a text, where w is learned and r, the log-count
-    ratio, comes from the training set (naive_bayes.py). Pairs share `buckets` rows by a hash.
+    al. 2015, arXiv:1412.5335), but without their penalty and without interpolation with naive Bayes. The
+    logit is the sum of w r over the distinct words and pairs of a text, where w is learned and r, the
+    log-count ratio, comes from the training set (naive_bayes.py). Pairs share `buckets` rows by a hash.
     The bias is a table with one row, because Keras has no layer that is only a bias.
     """
 
