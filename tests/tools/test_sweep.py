@@ -36,7 +36,7 @@ from tools.sweep import results, search, trial
 from tools.sweep.__main__ import main as sweep_main
 from tools.sweep.search import Search
 from tools.sweep.storage import Store
-from tools.sweep.study import ATTEMPTS, CUT_SHORT, KILLED, Outcome, Report, Study, Trial
+from tools.sweep.study import ATTEMPTS, CUT_SHORT, KILLED, STATES, Outcome, Report, Study, Trial
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -802,7 +802,7 @@ def ended_trials(folder: Path) -> list[tuple[str, str, str]]:
         return [
             (row["status"], row["value"], row["optimizer.lr"])
             for row in csv.DictReader(file)
-            if row["status"] != CUT_SHORT
+            if row["status"] in STATES
         ]
 
 
