@@ -243,6 +243,7 @@ def test_everything_about_a_number_is_reached_with_the_keyboard(pages: Pages, wi
     assert window.run(unlabeled) == []
     window.run("document.querySelector('#explanation-body button.term').focus()")
     window.press_keys(ENTER)
+    window.run(SOON)
     assert text(window, "#explanation h2") != "Chain rule for activation1[18]"
     assert window.run("return document.activeElement.textContent") == text(window, "#explanation h2")
 
