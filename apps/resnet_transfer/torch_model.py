@@ -1,5 +1,6 @@
 """torchvision's networks with normalization in front, and what they look at."""
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ IMAGES_AT_ONCE = 256  # in augmentation, because torch pads in float32: four tim
 CAM_SIZE = 4  # least height and width of a map that locates anything
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """What both networks have; weights by torchvision's names.
 
     Takes images (N, H, W, 3) of 0 to 255, of any dtype, and normalizes them by the mean and
@@ -33,9 +34,9 @@ class Network(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN, dtype=torch.float64), persistent=False)
         self.register_buffer("std", torch.tensor(STD, dtype=torch.float64), persistent=False)
 
+    @abstractmethod
     def stem(self, x: torch.Tensor) -> torch.Tensor:
         """Return the input of the first stage."""
-        raise NotImplementedError
 
     def stage_layers(self) -> list[list[nn.Module]]:
         """Return the layers of each stage."""

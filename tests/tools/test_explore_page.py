@@ -57,18 +57,18 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def shared_window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with browser(tmp_path_factory.mktemp("profile")) as found:
         yield found
 
 
 @pytest.fixture
-def window(opened: Browser) -> Iterator[Browser]:
+def window(shared_window: Browser) -> Iterator[Browser]:
     """Return the window of all tests, and check that nothing was logged to its console."""
-    opened.set_size(1300, 900)
-    opened.devtools("Emulation.setEmulatedMedia", features=[])
-    yield opened
-    assert opened.errors() == []
+    shared_window.set_size(1300, 900)
+    shared_window.devtools("Emulation.setEmulatedMedia", features=[])
+    yield shared_window
+    assert shared_window.errors() == []
 
 
 def show(window: Browser, page: Path, fragment: str = "") -> None:
