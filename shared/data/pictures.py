@@ -156,12 +156,13 @@ def _decode_file(path: Path, size: int) -> Pixels:
 
 
 def load_folder(
-    root: Path, size: int, test_fraction: float, cache: Path, name: str = "image_folder"
+    root: Path, size: int, test_fraction: float, cache: Path, name: str | None = None
 ) -> ImageData:
     """Return a user's own pictures, uint8 (N, size, size, 3), as `list_class_folders` finds them.
 
-    The decoded arrays are kept in the folder `cache`, in a file named by a digest of the pictures' paths,
-    sizes and modification times.
+    The data set is called `name`, or as the folder is (its bytes that are not UTF-8 become `?`). The
+    decoded arrays are kept in the folder `cache`, in a file named by a digest of the pictures' paths, sizes
+    and modification times.
 
     Raises:
         DataError: as `list_class_folders`, or a picture cannot be decoded.
@@ -172,6 +173,7 @@ def load_folder(
     arrays = cached_arrays(path, lambda: {"pictures": decode_files(paths, size)}, CACHE_MAX_BYTES)
     train, test = arrays["pictures"][:count], arrays["pictures"][count:]
     origin: Any = {"embedded": False, "source": f"folder {root}", "own_classes": True}
+    name = name or root.resolve().name.encode(errors="replace").decode() or "image_folder"
     return ImageData(name, train, folders.train_labels, test, folders.test_labels, folders.classes, **origin)
 
 

@@ -149,7 +149,7 @@ def test_a_folder_with_a_test_set_is_read_as_it_is(tmp_path: Path) -> None:
     root = folder(tmp_path / "all", train__cat=3, train__dog=2, test__cat=1, test__dog=2)
     (root / "train" / "cat" / "notes.txt").write_text("not read")
     images = load(root, 0.5)
-    assert images.classes == ("cat", "dog")
+    assert (images.name, images.classes) == ("all", ("cat", "dog"))
     assert images.train_images.shape == (5, 16, 16, 3)
     assert images.train_labels.tolist() == [0, 0, 0, 1, 1]
     assert images.test_labels.tolist() == [0, 1, 1]
