@@ -35,10 +35,27 @@ class Recurrent(Network):
         Field(description="Keras only: dropout of the layer's inputs and of its previous state"),
     ] = None
 
+    @property
+    def units(self) -> int:
+        """Return the number of units that the last layer gets."""
+        return self.hidden
+
 
 class Lstm(Recurrent):
     name: Literal["lstm"]
     readout: Readout = "max"
+
+
+class BiLstm(Recurrent):
+    """An LSTM of `hidden` units in each direction."""
+
+    name: Literal["bilstm"]
+    readout: Literal["max"] = "max"
+
+    @property
+    def units(self) -> int:
+        """Return the number of units of both directions."""
+        return 2 * self.hidden
 
 
 class Rnn(Recurrent):
@@ -58,7 +75,7 @@ class Nbsvm(Section):
 
 class Config(AppConfig):
     app: Literal["imdb_rnn"]
-    model: Annotated[Lstm | Rnn | Bow | Nbsvm, Field(discriminator="name")]
+    model: Annotated[Lstm | BiLstm | Rnn | Bow | Nbsvm, Field(discriminator="name")]
     data: TextChoice
 
     @model_validator(mode="after")

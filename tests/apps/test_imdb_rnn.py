@@ -33,12 +33,13 @@ from tests.apps.agreement import (
 )
 from tests.helpers import ROOT, TIMEOUT, app_config
 
-MODELS = ["lstm", "rnn", "bow", "nbsvm"]
+MODELS = ["lstm", "bilstm", "rnn", "bow", "nbsvm"]
 TOKENS = 30
 NO_DROPOUT = "model.dropout=0.0"
 SMALL = {
     "lstm": ["model=lstm", "model.embedding=6", "model.hidden=5", NO_DROPOUT],
     "lstm_last": ["model=lstm", "model.embedding=6", "model.hidden=5", "model.readout=last", NO_DROPOUT],
+    "bilstm": ["model=bilstm", "model.embedding=6", "model.hidden=5", NO_DROPOUT],
     "rnn": ["model=rnn", "model.embedding=6", "model.hidden=5", NO_DROPOUT],
     "rnn_max": ["model=rnn", "model.embedding=6", "model.hidden=5", "model.readout=max", NO_DROPOUT],
     "bow": ["model=bow", "model.embedding=6", "model.buckets=40", NO_DROPOUT],
