@@ -30,6 +30,9 @@ class Recurrent(Network):
     embedding_std: Annotated[Positive, Field(description="standard deviation of the initial embeddings")] = (
         0.1
     )
+    embedding_dropout: Annotated[
+        Probability, Field(description="probability that a text loses a channel of its embedding in training")
+    ] = 0.0
     recurrent_dropout: Annotated[
         PairOfProbabilities | None,
         Field(description="Keras only: dropout of the layer's inputs and of its previous state"),

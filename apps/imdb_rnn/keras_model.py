@@ -24,6 +24,8 @@ def build_model(config: Lstm | BiLstm | Rnn | Bow | Nbsvm, tokens: int, outputs:
     match config:
         case Lstm() | BiLstm() | Rnn():
             x = embedding(tokens, config.embedding, config.embedding_std)(ids)
+            if config.embedding_dropout:  # the words of a text share the mask
+                x = x * ByteDropout(config.embedding_dropout)(ops.ones_like(x[:, :1]))
             x = recurrent(config)(x, ids != PAD)
         case Nbsvm():
             return keras.Model(ids, naive_bayes_logits(ids, tokens, config.buckets, outputs))

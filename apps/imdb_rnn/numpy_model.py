@@ -27,6 +27,7 @@ class NumpyRecurrent(Module):
         self.readout, self.is_bidirectional = config.readout, config.name == "bilstm"
         self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
         self.embedding.params["weight"] *= config.embedding_std
+        self.embedding_dropout = Dropout(config.embedding_dropout, rng=rng)
         layer = {"lstm": LSTM, "bilstm": partial(Bidirectional, LSTM), "rnn": RNN}[config.name]
         self.recurrent = layer(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
         self.head = head(config.units, config.dropout, outputs, dtype, rng)
@@ -34,12 +35,14 @@ class NumpyRecurrent(Module):
         for name in [name for name in self.recurrent.params if name.startswith("bias_hh")]:
             self.recurrent.buffers[name] = self.recurrent.params.pop(name)
             self.recurrent.buffers[name][:] = 0
-        self._add(embedding=self.embedding, **{config.name: self.recurrent}, **self.head.children)
+        own = {"embedding_dropout": self.embedding_dropout, config.name: self.recurrent}
+        self._add(embedding=self.embedding, **own, **self.head.children)
 
     def forward(self, ids: Array) -> Array:
         self.embedded, mask = self.embedding.forward(ids), ids != PAD
         lengths = mask.sum(axis=1) if self.is_bidirectional else None
-        states, _ = self.recurrent.forward(self.embedded, lengths=lengths)
+        self.kept = self.embedding_dropout.forward(np.ones_like(self.embedded[:, :1]))  # (N, 1, embedding)
+        states, _ = self.recurrent.forward(self.embedded * self.kept, lengths=lengths)
         if self.readout == "max":
             candidates = np.where(mask[:, :, None], states, -np.inf)
             state = candidates.max(axis=1)
@@ -53,7 +56,7 @@ class NumpyRecurrent(Module):
     def backward(self, dlogits: Array) -> None:
         dstate = self.head.backward(dlogits)
         shared = dstate / self.is_read.sum(axis=1, dtype=dstate.dtype)
-        self.dembedded = self.recurrent.backward(self.is_read * shared[:, None])
+        self.dembedded = self.kept * self.recurrent.backward(self.is_read * shared[:, None])
         self.embedding.backward(self.dembedded)
         self._collect()
 

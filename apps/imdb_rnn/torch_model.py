@@ -50,12 +50,16 @@ class TorchRecurrent(TorchReader):
     def __init__(self, config: Lstm | BiLstm | Rnn, tokens: int, outputs: int) -> None:
         super().__init__(tokens, config.embedding, config.embedding_std, config.dropout)
         self.name, self.readout = config.name, config.readout
+        self.embedding_dropout = ByteDropout(config.embedding_dropout)
         self.add_module(self.name, LAYERS[self.name](config.embedding, config.hidden, batch_first=True))
         self.fc = nn.Linear(config.units, outputs)
         one_bias(self.get_submodule(self.name))
 
     def read(self, embedded: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         layer = self.get_submodule(self.name)
+        if self.training and self.embedding_dropout.zeros:
+            # One mask for all words (Gal and Ghahramani 2016), whatever the length of the batch
+            embedded = embedded * self.embedding_dropout(torch.ones_like(embedded[:, :1]))
         states, _ = layer(embedded, ids != PAD) if self.name == "bilstm" else layer(embedded)
         if self.readout == "max":
             state = states.masked_fill((ids == PAD)[:, :, None], NOTHING).amax(dim=1)
@@ -107,16 +111,18 @@ class PaddedBiLSTM(nn.LSTM):
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
         steps, last = torch.arange(mask.shape[1], device=mask.device), mask.sum(dim=1, keepdim=True) - 1
         mirrored = torch.where(mask, last - steps, steps)[:, :, None]  # its own inverse
-        states = self.direction(x, 0)
-        reverse = self.direction(x.take_along_dim(mirrored, dim=1), 1)
-        return torch.cat([states, reverse.take_along_dim(mirrored, dim=1)], dim=2), None
 
-    def direction(self, x: torch.Tensor, number: int) -> torch.Tensor:
-        """Return the states (N, T, hidden_size) of one direction, in the order in which it reads x."""
+        def mirror(values: torch.Tensor) -> torch.Tensor:
+            return values.gather(1, mirrored.expand(-1, -1, values.shape[2]))
+
+        weights, reverse_weights = self.all_weights
+        reverse = mirror(self.direction(mirror(x), reverse_weights))
+        return torch.cat([self.direction(x, weights), reverse], dim=2), None
+
+    def direction(self, x: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+        """Return the states (N, T, hidden_size) of an LSTM with these weights, from the first step on."""
         start = x.new_zeros(1, x.shape[0], self.hidden_size)
-        weights = self.all_weights[number]
-        states, _, _ = torch.lstm(x, (start, start), weights, True, 1, 0.0, self.training, False, True)
-        return states
+        return torch.lstm(x, (start, start), weights, True, 1, 0.0, self.training, False, True)[0]
 
 
 LAYERS: dict[str, Any] = {"bilstm": PaddedBiLSTM, "lstm": nn.LSTM, "rnn": nn.RNN, "rnn_cell": RnnCell}
