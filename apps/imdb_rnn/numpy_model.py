@@ -28,7 +28,7 @@ class NumpyRecurrent(Module):
         self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
         self.embedding.params["weight"] *= config.embedding_std
         self.embedding_dropout = Dropout(config.embedding_dropout, rng=rng)
-        layer = {"lstm": LSTM, "bilstm": partial(Bidirectional, LSTM), "rnn": RNN}[config.name]
+        layer: Any = {"lstm": LSTM, "bilstm": partial(Bidirectional, LSTM), "rnn": RNN}[config.name]
         self.recurrent = layer(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
         self.head = head(config.units, config.dropout, outputs, dtype, rng)
         # Fix torch's second bias at 0: in addition to the first it would only double the bias's steps.

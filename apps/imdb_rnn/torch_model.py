@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -119,10 +120,10 @@ class PaddedBiLSTM(nn.LSTM):
         reverse = mirror(self.direction(mirror(x), reverse_weights))
         return torch.cat([self.direction(x, weights), reverse], dim=2), None
 
-    def direction(self, x: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+    def direction(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the states (N, T, hidden_size) of an LSTM with these weights, from the first step on."""
         start = x.new_zeros(1, x.shape[0], self.hidden_size)
-        return torch.lstm(x, (start, start), weights, True, 1, 0.0, self.training, False, True)[0]
+        return torch.lstm(x, (start, start), list(weights), True, 1, 0.0, self.training, False, True)[0]
 
 
 LAYERS: dict[str, Any] = {"bilstm": PaddedBiLSTM, "lstm": nn.LSTM, "rnn": nn.RNN, "rnn_cell": RnnCell}
