@@ -102,7 +102,7 @@ train-mnist: $(call training,mnist_cnn) ## train on MNIST (model=cnn, mlp or fas
 	@$(RUN) -m apps.mnist_cnn $(OVERRIDES)
 
 .PHONY: train-imdb
-train-imdb: $(call training,imdb_rnn) ## train on IMDB (model=lstm, rnn, bow or nbsvm; framework=torch, keras or numpy)
+train-imdb: $(call training,imdb_rnn) ## train on IMDB (model=lstm, bilstm, rnn, bow or nbsvm; framework=torch, keras or numpy)
 	@$(RUN) -m apps.imdb_rnn $(OVERRIDES)
 
 .PHONY: train-resnet

@@ -30,15 +30,35 @@ class Recurrent(Network):
     embedding_std: Annotated[Positive, Field(description="standard deviation of the initial embeddings")] = (
         0.1
     )
+    embedding_dropout: Annotated[
+        Probability, Field(description="probability that a text loses a channel of its embedding in training")
+    ] = 0.0
     recurrent_dropout: Annotated[
         PairOfProbabilities | None,
         Field(description="Keras only: dropout of the layer's inputs and of its previous state"),
     ] = None
 
+    @property
+    def units(self) -> int:
+        """Return the number of units that the last layer gets."""
+        return self.hidden
+
 
 class Lstm(Recurrent):
     name: Literal["lstm"]
     readout: Readout = "max"
+
+
+class BiLstm(Recurrent):
+    """An LSTM of `hidden` units in each direction."""
+
+    name: Literal["bilstm"]
+    readout: Literal["max"] = "max"
+
+    @property
+    def units(self) -> int:
+        """Return the number of units of both directions."""
+        return 2 * self.hidden
 
 
 class Rnn(Recurrent):
@@ -58,7 +78,7 @@ class Nbsvm(Section):
 
 class Config(AppConfig):
     app: Literal["imdb_rnn"]
-    model: Annotated[Lstm | Rnn | Bow | Nbsvm, Field(discriminator="name")]
+    model: Annotated[Lstm | BiLstm | Rnn | Bow | Nbsvm, Field(discriminator="name")]
     data: TextChoice
 
     @model_validator(mode="after")

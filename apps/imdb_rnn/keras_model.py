@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from apps.imdb_rnn.config import Bow, Lstm, Nbsvm, Rnn
+from apps.imdb_rnn.config import BiLstm, Bow, Lstm, Nbsvm, Rnn
 from shared.data.sequences import PAD
 from shared.training.keras_dropout import ByteDropout
 from shared.training.keras_initializers import torch_initializers
@@ -18,12 +18,14 @@ from shared.training.keras_initializers import torch_initializers
 NOTHING = -1e9  # smaller than any state of a word: padding never has the maximum
 
 
-def build_model(config: Lstm | Rnn | Bow | Nbsvm, tokens: int, outputs: int = 1) -> keras.Model:
+def build_model(config: Lstm | BiLstm | Rnn | Bow | Nbsvm, tokens: int, outputs: int = 1) -> keras.Model:
     """Return the network that `config.name` names; ids (N, T) to logits (N, outputs). See torch_model.py."""
     ids = keras.Input((None,), dtype="int64")
     match config:
-        case Lstm() | Rnn():
+        case Lstm() | BiLstm() | Rnn():
             x = embedding(tokens, config.embedding, config.embedding_std)(ids)
+            if config.embedding_dropout:  # the words of a text share the mask
+                x = x * ByteDropout(config.embedding_dropout)(ops.ones_like(x[:, :1]))
             x = recurrent(config)(x, ids != PAD)
         case Nbsvm():
             return keras.Model(ids, naive_bayes_logits(ids, tokens, config.buckets, outputs))
@@ -65,8 +67,8 @@ def embedding(rows: int, size: int, std: float) -> layers.Embedding:
     return layers.Embedding(rows, size, embeddings_initializer=initial, name="embedding")
 
 
-def recurrent(config: Lstm | Rnn) -> Callable[[Any, Any], Any]:
-    """Return the recurrent layer with its readout: words (N, T, embedding) and mask (N, T) to (N, hidden).
+def recurrent(config: Lstm | BiLstm | Rnn) -> Callable[[Any, Any], Any]:
+    """Return the recurrent layer with its readout: words (N, T, embedding) and mask (N, T) to (N, units).
 
     It draws its weights as torch does: the range of both matrices is 1 / sqrt(hidden).
     """
@@ -74,14 +76,23 @@ def recurrent(config: Lstm | Rnn) -> Callable[[Any, Any], Any]:
     options["recurrent_initializer"] = torch_initializers(config.hidden)["kernel_initializer"]
     options["dropout"], options["recurrent_dropout"] = config.recurrent_dropout or (0, 0)
     options |= {"name": config.name, "return_sequences": config.readout == "max"}
-    if config.name == "lstm":
-        layer = layers.LSTM(config.hidden, unit_forget_bias=False, **options)
-    else:
+    if config.name == "rnn":
         layer = layers.SimpleRNN(config.hidden, **options)
-    if config.readout == "last":
-        # A padded step leaves the state as it was, so that the last state is that of the last word.
-        return lambda words, mask: layer(words, mask=mask)
-    return lambda words, mask: ops.max(ops.where(mask[:, :, None], layer(words), NOTHING), axis=1)
+    else:
+        layer = layers.LSTM(config.hidden, unit_forget_bias=False, **options)
+    if config.name == "bilstm":
+        layer = layers.Bidirectional(layer, name=config.name)
+    # A padded step leaves the state as it was: the last state is that of the last word, and the reverse
+    # direction begins there. The maximum over time of one direction needs no mask inside the layer.
+    is_masked = config.readout == "last" or config.name == "bilstm"
+
+    def read(words: Any, mask: Any) -> Any:
+        states = layer(words, mask=mask if is_masked else None)
+        if config.readout == "last":
+            return states
+        return ops.max(ops.where(mask[:, :, None], states, NOTHING), axis=1)
+
+    return read
 
 
 def embedding_gradients(

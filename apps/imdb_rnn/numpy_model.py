@@ -1,14 +1,15 @@
 """The same networks in NumPy, with the backward pass by hand (shared/backprop)."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.imdb_rnn.config import Bow, Lstm, Nbsvm, Rnn
+from apps.imdb_rnn.config import BiLstm, Bow, Lstm, Nbsvm, Rnn
 from apps.imdb_rnn.naive_bayes import first_occurrences, words_and_pairs
-from shared.backprop import LSTM, RNN, Array, Dropout, Embedding, Linear, Module, Sequential
+from shared.backprop import LSTM, RNN, Array, Bidirectional, Dropout, Embedding, Linear, Module, Sequential
 from shared.data.sequences import PAD
 
 
@@ -20,26 +21,32 @@ class NumpyRecurrent(Module):
     """
 
     def __init__(
-        self, config: Lstm | Rnn, tokens: int, outputs: int, dtype: type, rng: np.random.Generator
+        self, config: Lstm | BiLstm | Rnn, tokens: int, outputs: int, dtype: type, rng: np.random.Generator
     ) -> None:
         super().__init__()
-        self.readout = config.readout
+        self.readout, self.is_bidirectional = config.readout, config.name == "bilstm"
         self.embedding = Embedding(tokens, config.embedding, dtype=dtype, rng=rng)
         self.embedding.params["weight"] *= config.embedding_std
-        layer = LSTM if config.name == "lstm" else RNN
+        self.embedding_dropout = Dropout(config.embedding_dropout, rng=rng)
+        layer: Any = {"lstm": LSTM, "bilstm": partial(Bidirectional, LSTM), "rnn": RNN}[config.name]
         self.recurrent = layer(config.embedding, config.hidden, batch_first=True, dtype=dtype, rng=rng)
-        self.head = head(config.hidden, config.dropout, outputs, dtype, rng)
+        self.head = head(config.units, config.dropout, outputs, dtype, rng)
         # Fix torch's second bias at 0: in addition to the first it would only double the bias's steps.
-        self.recurrent.buffers["bias_hh_l0"] = 0 * self.recurrent.params.pop("bias_hh_l0")
-        self._add(embedding=self.embedding, **{config.name: self.recurrent}, **self.head.children)
+        for name in [name for name in self.recurrent.params if name.startswith("bias_hh")]:
+            self.recurrent.buffers[name] = self.recurrent.params.pop(name)
+            self.recurrent.buffers[name][:] = 0
+        own = {"embedding_dropout": self.embedding_dropout, config.name: self.recurrent}
+        self._add(embedding=self.embedding, **own, **self.head.children)
 
     def forward(self, ids: Array) -> Array:
         self.embedded, mask = self.embedding.forward(ids), ids != PAD
-        states, _ = self.recurrent.forward(self.embedded)
+        lengths = mask.sum(axis=1) if self.is_bidirectional else None
+        self.kept = self.embedding_dropout.forward(np.ones_like(self.embedded[:, :1]))  # (N, 1, embedding)
+        states, _ = self.recurrent.forward(self.embedded * self.kept, lengths=lengths)
         if self.readout == "max":
             candidates = np.where(mask[:, :, None], states, -np.inf)
             state = candidates.max(axis=1)
-            self.is_read = candidates == state[:, None]  # (N, T, hidden)
+            self.is_read = candidates == state[:, None]  # (N, T, units)
         else:
             last = mask.sum(axis=1) - 1
             state = states[np.arange(len(ids)), last]
@@ -49,7 +56,7 @@ class NumpyRecurrent(Module):
     def backward(self, dlogits: Array) -> None:
         dstate = self.head.backward(dlogits)
         shared = dstate / self.is_read.sum(axis=1, dtype=dstate.dtype)
-        self.dembedded = self.recurrent.backward(self.is_read * shared[:, None])
+        self.dembedded = self.kept * self.recurrent.backward(self.is_read * shared[:, None])
         self.embedding.backward(self.dembedded)
         self._collect()
 
@@ -135,7 +142,11 @@ def head(size: int, dropout: float, outputs: int, dtype: type, rng: np.random.Ge
 
 
 def build_model(
-    config: Lstm | Rnn | Bow | Nbsvm, dtype: type, rng: np.random.Generator, tokens: int, outputs: int = 1
+    config: Lstm | BiLstm | Rnn | Bow | Nbsvm,
+    dtype: type,
+    rng: np.random.Generator,
+    tokens: int,
+    outputs: int = 1,
 ) -> Module:
     """Return the network that `config.name` names; see torch_model.py."""
     network: Any = {"bow": NumpyBow, "nbsvm": NumpyNbsvm}.get(config.name, NumpyRecurrent)

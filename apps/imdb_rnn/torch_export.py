@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch._higher_order_ops.scan import scan  # torch has no public name for it yet
 
-from apps.imdb_rnn.torch_model import TorchBow, TorchNbsvm, TorchReader, TorchRecurrent
+from apps.imdb_rnn.torch_model import PaddedBiLSTM, TorchBow, TorchNbsvm, TorchReader, TorchRecurrent
 from shared.data.sequences import PAD
 
 OPSET = 14  # the one that ONNX's layer `RNN` belongs to
@@ -19,10 +19,13 @@ def exportable(network: TorchReader, file_format: str) -> nn.Module:
     if isinstance(network, TorchNbsvm) and file_format == "onnx":
         network = copy.deepcopy(network)
         network.first_occurrences = first_occurrences_by_comparison  # type: ignore[method-assign]
-    if isinstance(network, TorchRecurrent) and (file_format, network.name) != ("onnx", "lstm"):
+    if isinstance(network, TorchRecurrent) and (file_format == "torch" or "lstm" not in network.name):
         network = copy.deepcopy(network)
         layer = network.get_submodule(network.name)
-        network.add_module(network.name, OnnxRnn(layer) if file_format == "onnx" else ScannedRnn(layer))
+        if isinstance(layer, PaddedBiLSTM):
+            layer.direction = lambda x, weights: scanned_states(x, *weights)  # type: ignore[method-assign]
+        else:
+            network.add_module(network.name, OnnxRnn(layer) if file_format == "onnx" else ScannedRnn(layer))
     return network
 
 
@@ -83,22 +86,29 @@ class ScannedRnn(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Return the states (N, T, hidden) of inputs (N, T, embedding), and None for the last state."""
-        parameter, is_lstm = self.rnn.get_parameter, isinstance(self.rnn, nn.LSTM)
-        recurrent = parameter("weight_hh_l0").T
-        inputs = x @ parameter("weight_ih_l0").T + parameter("bias_ih_l0") + parameter("bias_hh_l0")
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        return scanned_states(x, *(self.rnn.get_parameter(name) for name in names)), None
 
-        def step(
-            state: tuple[torch.Tensor, ...], given: torch.Tensor
-        ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
-            gates = given + state[0] @ recurrent
-            if is_lstm:
-                i, f, g, o = gates.chunk(4, dim=1)
-                cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
-                state = (o.sigmoid() * cell.tanh(), cell)
-            else:
-                state = (gates.tanh(),)
-            return state, state[0].clone()
 
-        start = tuple(x.new_zeros(x.shape[0], recurrent.shape[0]) for _ in range(1 + is_lstm))
-        _, states = scan(step, start, inputs, dim=1)
-        return states, None
+def scanned_states(
+    x: torch.Tensor, w_ih: torch.Tensor, w_hh: torch.Tensor, b_ih: torch.Tensor, b_hh: torch.Tensor
+) -> torch.Tensor:
+    """Return the states (N, T, hidden) of an LSTM or RNN with these weights."""
+    (rows, hidden), inputs = w_hh.shape, x @ w_ih.T + b_ih + b_hh
+    is_lstm = rows == 4 * hidden
+
+    def step(
+        state: tuple[torch.Tensor, ...], given: torch.Tensor
+    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+        gates = given + state[0] @ w_hh.T
+        if is_lstm:
+            i, f, g, o = gates.chunk(4, dim=1)
+            cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+            state = (o.sigmoid() * cell.tanh(), cell)
+        else:
+            state = (gates.tanh(),)
+        return state, state[0].clone()
+
+    start = tuple(x.new_zeros(x.shape[0], hidden) for _ in range(1 + is_lstm))
+    _, states = scan(step, start, inputs, dim=1)
+    return states

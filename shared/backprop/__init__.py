@@ -7,6 +7,7 @@ layer gives its forward and backward formulas, and the code follows them line by
 
 from shared.backprop.activations import GELU, ReLU, ReLU6, Sigmoid, Softmax, Tanh
 from shared.backprop.attention import MultiheadAttention, ScaledDotProductAttention
+from shared.backprop.bidirectional import Bidirectional
 from shared.backprop.conv import AdaptiveAvgPool2d, AvgPool2d, Conv2d, MaxPool2d
 from shared.backprop.linear import Dropout, Embedding, Flatten, Linear
 from shared.backprop.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, l1_penalty, l2_penalty
@@ -29,6 +30,6 @@ __all__ += ["GELU", "ReLU", "ReLU6", "Sigmoid", "Softmax", "Tanh"]
 __all__ += ["Dropout", "Embedding", "Flatten", "Linear", "MultiheadAttention", "ScaledDotProductAttention"]
 __all__ += ["AdaptiveAvgPool2d", "AvgPool2d", "Conv2d", "MaxPool2d"]
 __all__ += ["BatchNorm1d", "BatchNorm2d", "LayerNorm"]
-__all__ += ["GRU", "LSTM", "RNN"]
+__all__ += ["GRU", "LSTM", "RNN", "Bidirectional"]
 __all__ += ["BCEWithLogitsLoss", "CrossEntropyLoss", "MSELoss", "l1_penalty", "l2_penalty"]
 __all__ += ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm_", "clip_grad_value_"]

@@ -12,6 +12,7 @@ other layouts:
     RNN, LSTM, GRU            (gates H, in), (gates H, H)        (in, gates H), (H, gates H)
     biases of RNN and LSTM    two, b_ih and b_hh                 one, their sum
     gates of the GRU          r, z, n; two biases                z, r, n; one bias (2, 3 H)
+    both directions           names end in _reverse              forward layer, then backward layer
     multi-head attention      one matrix (3 E, E), and (E, E)    (E, heads, E / heads) each, and
                                                                  (heads, E / heads, E)
 
@@ -32,6 +33,7 @@ State = Mapping[str, Any]  # under torch's names
 Shape = tuple[int, int, int]
 
 RECURRENT = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+REVERSE = "_reverse"  # ends the names of the second direction's weights
 NAMES = ("weight", "bias", "running_mean", "running_var")  # of all other layers, in Keras's order
 
 
@@ -95,6 +97,9 @@ def to_keras(layer: keras.Layer, own: State, flattened: Shape | None = None) -> 
         flattened: the (height, width, channels) from which a dense layer's inputs were flattened.
     """
     match layer:
+        case layers.Bidirectional():
+            reverse = {name.removesuffix(REVERSE): own[name] for name in own if name.endswith(REVERSE)}
+            return [*to_keras(layer.forward_layer, own), *to_keras(layer.backward_layer, reverse)]
         case layers.SimpleRNN() | layers.LSTM() | layers.GRU():
             gru = isinstance(layer, layers.GRU)
             given = [own[name] for name in RECURRENT if name in own]
@@ -122,6 +127,10 @@ def _to_torch(layer: keras.Layer, flattened: Shape | None) -> dict[str, Array]:
     """Return a layer's weights in torch's layout, under torch's names."""
     values = [np.asarray(value) for value in layer.get_weights()]
     match layer:
+        case layers.Bidirectional():
+            reverse = _to_torch(layer.backward_layer, None)
+            named = {f"{name}{REVERSE}": value for name, value in reverse.items()}
+            return _to_torch(layer.forward_layer, None) | named
         case layers.SimpleRNN() | layers.LSTM():
             kernel, recurrent, bias = values
             return dict(zip(RECURRENT, (kernel.T, recurrent.T, bias, np.zeros_like(bias)), strict=True))

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from apps.imdb_rnn import gradients, keras_model, numpy_model, predict, torch_model
 from apps.imdb_rnn.config import Config
@@ -33,12 +34,14 @@ from tests.apps.agreement import (
 )
 from tests.helpers import ROOT, TIMEOUT, app_config
 
-MODELS = ["lstm", "rnn", "bow", "nbsvm"]
+MODELS = ["lstm", "bilstm", "rnn", "bow", "nbsvm"]
 TOKENS = 30
 NO_DROPOUT = "model.dropout=0.0"
+BILSTM = ["model=bilstm", "model.embedding=6", "model.hidden=5"]
 SMALL = {
     "lstm": ["model=lstm", "model.embedding=6", "model.hidden=5", NO_DROPOUT],
     "lstm_last": ["model=lstm", "model.embedding=6", "model.hidden=5", "model.readout=last", NO_DROPOUT],
+    "bilstm": [*BILSTM, NO_DROPOUT, "model.embedding_dropout=0.0"],
     "rnn": ["model=rnn", "model.embedding=6", "model.hidden=5", NO_DROPOUT],
     "rnn_max": ["model=rnn", "model.embedding=6", "model.hidden=5", "model.readout=max", NO_DROPOUT],
     "bow": ["model=bow", "model.embedding=6", "model.buckets=40", NO_DROPOUT],
@@ -130,6 +133,53 @@ def test_the_written_out_cell_is_torchs_rnn(tmp_path: Path) -> None:
     assert train(config).items() >= {"model": "rnn_cell", "status": "done"}.items()
 
 
+def test_the_bidirectional_lstm_is_torchs_of_a_packed_sequence() -> None:
+    torch.manual_seed(0)
+    theirs = torch.nn.LSTM(3, 4, batch_first=True, bidirectional=True).double()
+    ours = torch_model.PaddedBiLSTM(3, 4).double()
+    ours.load_state_dict(theirs.state_dict())
+    words, lengths = torch.randn(4, 7, 3, dtype=torch.float64), torch.tensor(LENGTHS)
+    upstream = torch.randn(4, 7, 8, dtype=torch.float64)
+    mask = torch.arange(7) < lengths[:, None]
+    packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
+    expected, _ = pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    states = ours(words, mask)[0] * mask[:, :, None]
+    close: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
+    torch.testing.assert_close(states, expected, **close)
+    (expected * upstream).sum().backward()
+    (states * upstream).sum().backward()
+    for (name, one), (_, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, **close, msg=name)
+
+
+@pytest.mark.usefixtures("keras_float64")
+def test_dropout_of_the_embedding_takes_channels_of_a_text_in_training_only(tmp_path: Path) -> None:
+    overrides = [*BILSTM, NO_DROPOUT, "model.embedding_dropout=0.5"]
+    config = imdb_config(tmp_path, *overrides).model
+    in_torch, in_keras, in_numpy = build_networks(
+        (torch_model, keras_model, numpy_model), config, tokens=TOKENS
+    )
+    ids = padded_ids(7)
+    evaluated = in_numpy.eval().forward(ids)
+    for logits in (in_torch.eval()(torch.from_numpy(ids)).detach(), in_keras(ids, training=False)):
+        np.testing.assert_allclose(logits, evaluated, rtol=1e-12)
+    assert np.abs(np.asarray(in_keras(ids, training=True)) - evaluated).max() > 0
+    trained = in_numpy.train().forward(ids)
+    in_numpy.backward(np.ones((4, 1)))
+    kept = in_numpy.kept
+    assert kept.shape == (4, 1, 6)
+    assert set(np.unique(kept)) == {0.0, 2.0}
+    in_torch.train().embedding_dropout.forward = lambda ones: ones * torch.from_numpy(kept)
+    logits = in_torch(torch.from_numpy(ids))
+    logits.sum().backward()
+    np.testing.assert_allclose(logits.detach(), trained, rtol=1e-12)
+    for name, parameter in in_torch.named_parameters():
+        if parameter.grad is not None:
+            np.testing.assert_allclose(
+                in_numpy.grads[name], parameter.grad, rtol=1e-8, atol=1e-14, err_msg=name
+            )
+
+
 @pytest.mark.parametrize("dropouts", ["[0.5,0.0]", "[0.0,0.5]"])
 def test_recurrent_dropout_acts_in_training_only(dropouts: str, tmp_path: Path) -> None:
     words = ["framework=keras", f"model.recurrent_dropout={dropouts}", "model.dropout=0.0"]
@@ -144,6 +194,7 @@ def test_recurrent_dropout_acts_in_training_only(dropouts: str, tmp_path: Path) 
     ("words", "message"),
     [
         ("model=rnn_cell framework=numpy", "model=rnn_cell needs framework=torch"),
+        ("model=bilstm model.readout=last", "model.readout"),
         ("model.recurrent_dropout=[0.2,0.2]", "model.recurrent_dropout needs framework=keras"),
     ],
 )
@@ -155,7 +206,7 @@ def test_a_network_that_the_framework_lacks_is_refused(words: str, message: str,
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_leaves_everything_behind(framework: str, model: str, tmp_path: Path) -> None:
-    small = "model.buckets=1000" if model == "nbsvm" else "model.embedding=8"
+    small = {"nbsvm": "model.buckets=1000", "bilstm": "model.hidden=8"}.get(model, "model.embedding=8")
     config = imdb_config(tmp_path, f"framework={framework}", f"model={model}", "debug=smoke", small)
     metrics = train(config)
     assert {path.name for path in tmp_path.iterdir()} == FILES

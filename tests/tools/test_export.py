@@ -163,7 +163,7 @@ RUNS = [
     ("mnist_cnn", "data=digits", "model=fast_cnn", "debug=smoke"),
     ("mnist_cnn", "data=digits", "model=mlp", "trainer.precision=bfloat16", "debug=smoke"),
     ("xor", "model=published", "corrections=false", "trainer.epochs=1"),
-    *[("imdb_rnn", *TEXTS, f"model={model}") for model in ("lstm", "rnn", "bow")],
+    *[("imdb_rnn", *TEXTS, f"model={model}") for model in ("lstm", "bilstm", "rnn", "bow")],
     ("imdb_rnn", "data=reviews", "debug=smoke", "model=nbsvm", "model.buckets=1000"),
     *[
         ("attention", *data, f"model={model}")

@@ -112,7 +112,7 @@ RUNS = [
     ("xor", "corrections=false"),
     ("attention", "data.longer=[24]"),
     ("attention", "data=imdb"),
-    *[("imdb_rnn", f"model={model}") for model in ("lstm", "rnn", "bow", "nbsvm")],
+    *[("imdb_rnn", f"model={model}") for model in ("lstm", "bilstm", "rnn", "bow", "nbsvm")],
     ("resnet_transfer", "data=digit_pictures", "transfer.mode=scratch", "weights=none"),
 ]
 

@@ -117,6 +117,7 @@ def assert_same_tables(one: Path, other: Path) -> None:
                 ("xor", 3, "float64", f"{XOR} trainer.batch_size=1"),  # two have nothing to do
                 ("xor", 3, "float64", f"{XOR} trainer.batch_size=4"),
                 ("imdb_rnn", 2, "float64", f"{IMDB} model=lstm"),
+                ("imdb_rnn", 2, "float64", f"{IMDB} model=bilstm"),
                 ("imdb_rnn", 3, "float64", f"{IMDB} model=rnn"),
                 ("imdb_rnn", 3, "float64", f"{IMDB} model=bow"),
                 ("attention", 2, "float64", ATTENTION),  # and its twin

@@ -11,7 +11,7 @@ from tools.gradcheck.comparison import Case, copies, forward
 # What is wrong, the call, and what the message must contain besides the name.
 Refusal = tuple[str, Callable[[], object], *tuple[str, ...]]
 
-CONTAINERS = ("MultiheadAttention", "Residual", "Sequential")  # a layer inside may refuse
+CONTAINERS = ("Bidirectional", "MultiheadAttention", "Residual", "Sequential")  # a layer inside may refuse
 FORWARD_FIRST = "backward was called before forward"
 
 
@@ -93,8 +93,10 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
         return lib.MultiheadAttention(4, 2).forward(ones(*q), ones(*k), ones(*k), mask)
 
     def recurrent(name: str) -> list[Refusal]:
+        directions = 2 if name == "Bidirectional" else 1
+
         def make() -> Any:
-            return getattr(lib, name)(3, 2)
+            return lib.Bidirectional(lib.GRU, 3, 2) if name == "Bidirectional" else getattr(lib, name)(3, 2)
 
         def call(**options: Any) -> Any:
             return make().forward(ones(4, 2, 3), **options)
@@ -105,9 +107,9 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
         def backward(dhx: Any) -> Any:
             layer = make()
             layer.forward(ones(4, 2, 3))
-            return layer.backward(ones(4, 2, 2), dhx)
+            return layer.backward(ones(4, 2, 2 * directions), dhx)
 
-        state = (ones(1, 5, 2),) * 2 if name == "LSTM" else ones(1, 5, 2)
+        state = (ones(1, 5, 2),) * 2 if name == "LSTM" else ones(directions, 5, 2)
         return [
             wrong_shape(make, "(T, N, 3)", 4, 2, 5),
             ("a length of 0", lengths(0, 2), "2 lengths from 1 to 4", "[0, 2]"),
@@ -200,6 +202,7 @@ def special_refusals(lib: Any) -> dict[str, list[Refusal]]:
             ("one state of two", lambda: lib.LSTM(3, 2).forward(ones(4, 2, 3), (ones(1, 2, 2),)), "2 arrays"),
         ],
         "GRU": recurrent("GRU"),
+        "Bidirectional": recurrent("Bidirectional"),
         "ScaledDotProductAttention": [
             (
                 "a row of the mask that is all False",

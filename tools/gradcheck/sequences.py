@@ -35,21 +35,25 @@ def recurrent(
     batch_first: bool,
     initial: bool,
     padded: bool,
+    kind: str = "",  # of the two layers of Bidirectional
 ) -> Case:
+    kind, directions = (kind, 2) if name == "Bidirectional" else (name, 1)
     lengths = rng.permutation(rng.integers(1, steps + 1, count)) if padded else None
     lead = (count, steps) if batch_first else (steps, count)
     values = {"x": rng.standard_normal((*lead, inputs))}
     if initial:
-        states = ("h0", "c0") if name == "LSTM" else ("h0",)
-        values |= {key: rng.standard_normal((1, count, hidden)) for key in states}
+        states = ("h0", "c0") if kind == "LSTM" else ("h0",)
+        values |= {key: rng.standard_normal((directions, count, hidden)) for key in states}
     options = {"bias": bias, "batch_first": batch_first}
+    sizes = (inputs, hidden) if directions == 1 else (getattr(lib, kind), inputs, hidden)
+    module = getattr(nn, kind)(inputs, hidden, **options, bidirectional=directions == 2, dtype=torch.float64)
     return Case(
-        lambda dtype: getattr(lib, name)(inputs, hidden, **options, dtype=dtype),
+        lambda dtype: getattr(lib, name)(*sizes, **options, dtype=dtype),
         values,
-        recurrent_in_torch(getattr(nn, name)(inputs, hidden, **options, dtype=torch.float64), steps, lengths),
-        recurrent_in_keras(name, hidden, bias, batch_first, steps, lengths),
+        recurrent_in_torch(module, steps, lengths),
+        recurrent_in_keras(kind, directions, hidden, bias, batch_first, steps, lengths),
         {} if lengths is None else {"lengths": lengths},
-        note="" if name == "GRU" else "Keras has one bias, the sum of torch's two",
+        note="" if kind == "GRU" else "Keras has one bias, the sum of torch's two",
     )
 
 
@@ -71,36 +75,44 @@ def recurrent_in_torch(module: Any, steps: int, lengths: Any) -> Side:
 
 
 def recurrent_in_keras(
-    name: str, hidden: int, bias: bool, batch_first: bool, steps: int, lengths: Any
+    name: str, directions: int, hidden: int, bias: bool, batch_first: bool, steps: int, lengths: Any
 ) -> Side:
     """Return a side in Keras, which takes (N, T, C) and a mask instead of lengths."""
     kind = {"RNN": keras.layers.SimpleRNN, "LSTM": keras.layers.LSTM, "GRU": keras.layers.GRU}[name]
     mask = None if lengths is None else tf.constant(np.arange(steps) < lengths[:, None])
-    options = {"return_sequences": True, "return_state": True, "unroll": True, "zero_output_for_mask": True}
+    options = {"return_sequences": True, "return_state": True, "zero_output_for_mask": True}
+    # Unrolled, Keras's reverse direction gets zeros where the mask is False from the other end.
+    options["unroll"] = directions == 1
 
     def side(inputs: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
         x, *given = inputs.values()
         x = x if batch_first else tf.transpose(x, (1, 0, 2))
         layer = kind(hidden, use_bias=bias, **options)
+        layer = layer if directions == 1 else keras.layers.Bidirectional(layer)
         layer.build(x.shape)
-        initial = [one[0] for one in given] or None
+        initial = [one[number] for number in range(directions) for one in given] or None
         y, *last = stateless(layer, state, x, initial_state=initial, mask=mask)
         y = y if batch_first else tf.transpose(y, (1, 0, 2))
-        return {"y": y, **{key: h[None] for key, h in zip(("h_n", "c_n"), last, strict=False)}}
+        kinds = len(last) // directions  # h, or h and c
+        states = [tf.stack(last[number::kinds]) for number in range(kinds)]
+        return {"y": y, **dict(zip(("h_n", "c_n"), states, strict=False))}
 
     return side
 
 
+ALWAYS: list[dict[str, Any]] = [
+    {"steps": 4, "count": 3, "inputs": 2, "hidden": 2, "bias": True, "initial": True}
+    | {"batch_first": both, "padded": both}
+    for both in (False, True)
+]
 for _name, _examples in [("RNN", 12), ("LSTM", 14), ("GRU", 14)]:
-    entry(
-        _name,
-        _examples,
-        always=[
-            {"steps": 4, "count": 3, "inputs": 2, "hidden": 2, "bias": True, "initial": True}
-            | {"batch_first": both, "padded": both}
-            for both in (False, True)
-        ],
-    )(partial(recurrent, _name))
+    entry(_name, _examples, ALWAYS)(partial(recurrent, _name))
+entry(
+    "Bidirectional",
+    8,
+    [case | {"kind": kind} for case in ALWAYS for kind in ("LSTM", "GRU")],
+    kind=st.sampled_from(["RNN", "LSTM", "GRU"]),
+)(partial(recurrent, "Bidirectional"))
 
 
 # Attention
