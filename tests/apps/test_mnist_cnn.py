@@ -90,7 +90,6 @@ def test_every_epoch_has_its_own_distorted_images_on_every_device(tmp_path: Path
     shifted = images(train_set, mnist_config(tmp_path, "data.train_limit=300", "data.distortion=0"), 1)
     for other in (images(train_set, config, 2), shifted, pixels):
         assert (other != first).any(axis=(1, 2)).mean() > 0.4
-    assert np.abs(first.mean() - pixels.mean()) < 0.05 * pixels.mean(), "about as much ink as before"
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -29,7 +29,8 @@ def test_the_seed_decides_and_half_of_the_images_stay_as_they_are() -> None:
     images = digits.load().train_images[: 2 * GROUP + 50]
     before = images.copy()
     first, again, other = (distort(images, rng(seed), 1) for seed in (0, 0, 1))
-    assert (first.dtype, first.shape) == (np.uint8, images.shape)
+    assert first.dtype == np.uint8
+    assert first.shape == images.shape
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(images, before)
     changed, changed_otherwise = ((one != images).any(axis=(1, 2)) for one in (first, other))
