@@ -98,7 +98,7 @@ train-xor: $(call training,xor) ## train on XOR (model=two_layer, published or n
 	@$(RUN) -m apps.xor $(OVERRIDES)
 
 .PHONY: train-mnist
-train-mnist: $(call training,mnist_cnn) ## train on MNIST (model=cnn, mlp or fast_cnn; framework=torch, keras or numpy)
+train-mnist: $(call training,mnist_cnn) ## train on MNIST (model=cnn, mlp, fast_cnn or accurate_cnn; framework=torch, keras or numpy)
 	@$(RUN) -m apps.mnist_cnn $(OVERRIDES)
 
 .PHONY: train-imdb

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.config import AppConfig, Count, Init, Pooling, Probability, Section, SplitData
+from shared.config import AppConfig, Count, Init, NotNegative, Pooling, Probability, Section, SplitData
 
 CLASSES = 10
 SIDE = 28  # pixels
@@ -40,22 +40,20 @@ class Cnn(Pooled):
 class FastCnn(Pooled):
     SPARSE_IS_FASTER: ClassVar = {"torch"}
 
-    name: Literal["fast_cnn"]
+    name: Literal["fast_cnn", "accurate_cnn"]
 
 
 class Mlp(Section):
     name: Literal["mlp"]
     hidden: Annotated[PairOfCounts, Field(description="widths of the hidden layers")]
-    activation: Annotated[
-        Literal["relu", "sigmoid", "tanh"], Field(description="after the hidden layers")
-    ] = "relu"
+    activation: Annotated[Literal["relu", "sigmoid", "tanh"], Field(description="of hidden layers")] = "relu"
     init: Init = "torch"
 
 
 class Images(SplitData):
-    shift: Annotated[
-        int, Field(ge=0, le=8, description="random shift of a training image, at most, in pixels")
-    ]
+    shift: Annotated[int, Field(ge=0, le=8, description="largest random shift in training, in pixels")]
+    # Runs recorded before the next key existed had no distortion.
+    distortion: Annotated[NotNegative, Field(description="strength of random distortion in training")] = 0.0
 
 
 class Mnist(Images):

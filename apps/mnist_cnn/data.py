@@ -1,4 +1,4 @@
-"""The data: MNIST or the embedded digits, split, standardized, and shifted for training."""
+"""The data: MNIST or the embedded digits, split, standardized, and shifted or distorted for training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -62,9 +62,13 @@ def gray_table(mean: float, std: float) -> NDArray[np.float32]:
 
 
 def augmentation(config: Config) -> Augment:
-    """Return the function that shifts the training images of an epoch, on their device."""
+    """Return the function that distorts the training images of an epoch and shifts them on their device."""
 
     def augment(images: Standardized, random: np.random.Generator) -> Standardized:
+        if config.data.distortion:
+            from shared.data.distortion import distort
+
+            images = replace(images, pixels=distort(images.pixels, random, config.data.distortion))
         if not isinstance(images.pixels, np.ndarray):
             from shared.training import torch_inputs
 

@@ -72,7 +72,12 @@ def keras_mlp(config: Mlp) -> keras.Model:
     return keras.Model(images, logits)
 
 
-NETWORKS: dict[str, Any] = {"cnn": keras_cnn, "fast_cnn": keras_fast_cnn, "mlp": keras_mlp}
+NETWORKS: dict[str, Any] = {
+    "cnn": keras_cnn,
+    "fast_cnn": keras_fast_cnn,
+    "accurate_cnn": keras_fast_cnn,
+    "mlp": keras_mlp,
+}
 
 
 def build_model(config: Any) -> keras.Model:

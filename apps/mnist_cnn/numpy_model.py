@@ -78,7 +78,12 @@ def numpy_mlp(config: Mlp, dtype: type, rng: np.random.Generator) -> nn.Module:
     )
 
 
-NETWORKS: dict[str, Any] = {"cnn": numpy_cnn, "fast_cnn": numpy_fast_cnn, "mlp": numpy_mlp}
+NETWORKS: dict[str, Any] = {
+    "cnn": numpy_cnn,
+    "fast_cnn": numpy_fast_cnn,
+    "accurate_cnn": numpy_fast_cnn,
+    "mlp": numpy_mlp,
+}
 
 
 def build_model(config: Any, dtype: type, rng: np.random.Generator) -> nn.Module:

@@ -84,7 +84,7 @@ class TorchMlp(nn.Module):
         return self.fc3(x)
 
 
-NETWORKS: dict[str, type[nn.Module]] = {"cnn": TorchCnn, "fast_cnn": TorchFastCnn, "mlp": TorchMlp}
+NETWORKS = {"cnn": TorchCnn, "fast_cnn": TorchFastCnn, "accurate_cnn": TorchFastCnn, "mlp": TorchMlp}
 
 
 def build_model(config: Any) -> nn.Module:

@@ -9,25 +9,29 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 
-from apps.mnist_cnn.data import load_data, split
+from apps.mnist_cnn.config import Config
+from apps.mnist_cnn.data import augmentation, load_data, split
 from apps.mnist_cnn.train import build_learner, train
 from shared.data import digits
+from shared.data.examples import Examples
 from shared.errors import ConfigError, TrainingDiverged
 from shared.runs.reader import load_weights
 from shared.runs.repeat import PYTHON
-from shared.training.loop import evaluate
+from shared.training.loop import augmented, evaluate
 from shared.training.schedule import learning_rates, shuffled_batches
 from tests.apps.agreement import FRAMEWORKS, assert_same_steps
 from tests.helpers import ROOT, mnist_config, run_mnist, take_steps
 
-MODELS = ["cnn", "mlp", "fast_cnn"]
+MODELS = ["cnn", "mlp", "fast_cnn", "accurate_cnn"]
 METRICS = (
     "app framework model dataset dataset_sha256 embedded seed epochs test_accuracy test_loss test_examples "
     "train_examples train_seconds parameters versions hardware git status"
@@ -70,12 +74,30 @@ def test_the_split_keeps_the_test_set_out_and_uses_everything_else_once(tmp_path
         assert (pixels.min(), pixels.max()) == (0, 1)
 
 
+def test_every_epoch_has_its_own_distorted_images_on_every_device(tmp_path: Path) -> None:
+    """A tensor stands for images on a GPU: it gets the images that the host gets."""
+    config = mnist_config(tmp_path, "model=accurate_cnn", "data.train_limit=300")
+    train_set, _, _ = split(load_data(config), config)
+    pixels = train_set.inputs.pixels
+    there = replace(train_set, inputs=replace(train_set.inputs, pixels=torch.from_numpy(pixels)))
+
+    def images(examples: Examples, config: Config, epoch: int) -> np.ndarray:
+        return np.asarray(augmented(examples, augmentation(config), config.seed, epoch).inputs.pixels)
+
+    first = images(train_set, config, 1)
+    np.testing.assert_array_equal(images(train_set, config, 1), first)
+    np.testing.assert_array_equal(images(there, config, 1), first)
+    shifted = images(train_set, mnist_config(tmp_path, "data.train_limit=300", "data.distortion=0"), 1)
+    for other in (images(train_set, config, 2), shifted, pixels):
+        assert (other != first).any(axis=(1, 2)).mean() > 0.4
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_leaves_everything_behind(framework: str, model: str, tmp_path: Path) -> None:
     """Its files, its metrics, and weights that give these metrics again."""
     words = ["debug=smoke", f"framework={framework}", f"model={model}", "trainer.precision=float32"]
-    config = mnist_config(tmp_path, *words)
+    config = mnist_config(tmp_path, *words, "data.validation_fraction=0.15")
     metrics = train(config)
     assert {path.name for path in tmp_path.iterdir()} == set(FILES.split())
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())

@@ -23,7 +23,7 @@ from tests.apps.agreement import Networks, build_networks
 from tests.helpers import mnist_config
 
 pytestmark = pytest.mark.usefixtures("keras_float64")
-MODELS = ["cnn", "mlp", "fast_cnn"]
+MODELS = ["cnn", "mlp", "fast_cnn", "accurate_cnn"]
 
 
 def build(model: str, tmp_path: Path) -> Networks:
