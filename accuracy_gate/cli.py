@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +81,6 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--timeout", type=float, metavar="SECONDS", help="a run that takes longer has failed")
     two = add("check", check, "run the baseline's command with as many seeds as a verdict takes")
     two.add_argument(
-        "--seeds", type=parse_count, metavar="N", help="at most; default: the baseline's, up to 20"
-    )
-    two.add_argument("--unpaired", action="store_true", help="use seeds that the baseline does not have")
-    two.add_argument(
         "--results", type=Path, metavar="FILE", help="keep raw results; runs that it has are not repeated"
     )
     text = "append the verdict and raw results, for drift"
@@ -108,6 +105,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--cases", type=parse_count, default=1, metavar="N", help="number of cases in your suite"
     )
     four.add_argument("--svg", type=Path, metavar="FILE", help="draw the power of every metric by drop")
+    for each in (two, four):
+        text = "at most; default: the baseline's, up to 20"
+        each.add_argument("--seeds", type=parse_count, metavar="N", help=text)
+        text = (
+            "take seeds that the baseline does not have; with its seeds, 16 or more are compared one by one"
+        )
+        each.add_argument("--unpaired", action="store_true", help=text)
     five = add("drift", drift, "find a slow decline over many checks that have passed")
     five.add_argument("ledger", type=Path, metavar="LEDGER")
     five.add_argument("--svg", type=Path, metavar="FILE", help="draw it")
@@ -207,12 +211,14 @@ def _verdict(baseline: Results, new: Results | None, cases: int) -> Verdict:
 def explain(arguments: argparse.Namespace) -> int:
     """Print the drops that `check` detects by number of seeds, and its power by drop."""
     baseline = read_baseline(arguments.old)
-    plan, _ = check_plan(baseline, None, arguments.cases)
+    plan, _ = check_plan(baseline, arguments.seeds, arguments.cases, arguments.unpaired)
     plans = [replace(plan, looks=plan.looks[:n]) for n in range(1, len(plan.looks) + 1)]
-    unchanged = replace(baseline, runs=baseline.runs[: plan.looks[-1]])
+    unchanged = replace(baseline, runs=tuple(islice(cycle(baseline.runs), plan.looks[-1])))
     shares = {key: worse for key, (worse, _) in divide(baseline.metrics, baseline.columns).items()}
     comparisons = [compare_column(key, baseline, unchanged, plan, share) for key, share in shares.items()]
-    print(f"{baseline.case}: smallest change for the worse that is found with 95 % power")
+    seeds = "its own seeds" if plan.paired else "seeds that it does not have"
+    print(f"{baseline.case}: baseline of {len(baseline.runs)} seeds, checked with {seeds}")
+    print("smallest change for the worse that is found with 95 % power:")
     lines = [["at most", *(f"{each.looks[-1]} seeds" for each in plans)]]
     for comparison in comparisons:
         drops = [replace(comparison, plan=each).detectable for each in plans]

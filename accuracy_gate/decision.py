@@ -31,7 +31,7 @@ import numpy as np
 from accuracy_gate.detection import detectable_drop, predicted_spread, seeds_for_equivalence
 from accuracy_gate.plan import CLEAR, CLEAR_PAIRS, Plan, divide
 from accuracy_gate.rank_sum import rank_sum_p, resolution
-from accuracy_gate.results import InvalidResults, Metric, Results, differences
+from accuracy_gate.results import Baseline, InvalidResults, Metric, Results, differences
 from accuracy_gate.signed_rank import MARGIN, signed_rank_p
 
 FAILING = ("regression", "failed", "suspicious")  # exit status 5
@@ -145,7 +145,7 @@ def look(baseline: Results, new: Results, plan: Plan) -> Verdict | None:
         return Verdict(new.case, "failed", problem, (), baseline, new)
     if len(new.runs) not in plan.looks:
         return None
-    for problem in baseline.problems:
+    for problem in () if isinstance(baseline, Baseline) else baseline.problems:  # a Baseline has none
         raise InvalidResults(f"{baseline.case}: the baseline is damaged: {problem}")
     shares = divide(baseline.metrics, baseline.columns)
     comparisons = tuple(compare(key, baseline, new, plan, share) for key, (share, _) in shares.items())

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from accuracy_gate.report import CONTROL
+from accuracy_gate.report import printable
 
 WIDTH, HEIGHT, LEFT, TOP = 640, 220, 70, 34
 COLORS = ("#1f77b4", "#d62728")
@@ -50,7 +50,7 @@ def _panel(panel: Panel) -> list[str]:
             HEIGHT - 30 - (HEIGHT - TOP - 45) * ((scale(value) - low) / (high - low) if high > low else 0.5)
         )
 
-    title = escape(CONTROL.sub("\ufffd", panel.title))
+    title = escape(printable(panel.title))
     parts = [f'<text x="{LEFT}" y="18" font-weight="bold">{title}</text>']
     bounds = [value for value in (min(values), max(values)) if abs(y(value) - y(panel.line)) > 12]
     for value in (panel.line, *bounds):

@@ -29,6 +29,7 @@ good ones is no proof, and n must be large enough for 1 / C(m + n, n) to be belo
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,13 +49,19 @@ def rank_sum_p(baseline: Sequence[float], new: Sequence[float]) -> float:
     """
     doubled = doubled_midranks(np.array([*baseline, *new], dtype=np.float64))
     observed = int(doubled[len(baseline) :].sum())
-    return float(rank_sum_cdf(tuple(np.sort(doubled).tolist()), len(new))[observed])
+    rising = tuple(np.sort(doubled).tolist())
+    if len(set(rising)) == len(rising):  # one table serves all results without ties
+        return float(rank_sum_cdf(rising, len(new))[observed])
+    return lower_tail(rising, len(new), observed)
 
 
 def doubled_midranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return twice the rank of each value; equal values share the mean rank."""
-    distinct, inverse = np.unique(values, return_inverse=True)
-    groups = np.array(tie_groups(distinct.tolist()))[inverse]
+    distinct, groups = np.unique(values, return_inverse=True)
+    sizes = np.abs(distinct)
+    near = np.maximum(RELATIVE * np.maximum(sizes[1:], sizes[:-1]), ABSOLUTE)
+    if (np.diff(distinct) <= near).any():  # this rarely needs to be looked at one by one
+        groups = np.array(tie_groups(distinct.tolist()))[groups]
     counts = np.bincount(groups)
     return (2 * np.cumsum(counts) - counts + 1)[groups]
 
@@ -81,6 +88,53 @@ def resolution(value: float) -> float:
 
 
 @lru_cache(maxsize=1024)
+def lower_tail(rising: tuple[int, ...], n: int, observed: int) -> float:
+    """Return P(sum <= observed) if any n of these rising numbers are equally likely.
+
+    Faster than `rank_sum_cdf`: it counts the choices of k numbers from the lower half and of n - k from the
+    upper half separately, and then the pairs whose sum is at most `observed`.
+
+    Raises:
+        InvalidResults: there are too many results to count.
+    """
+    _check_size(len(rising), n)
+    middle = len(rising) // 2
+    lower, upper = _subset_sums(rising[:middle]), _subset_sums(rising[middle:])
+    total = 0.0
+    for k in range(max(0, n - len(upper) + 1), min(n, len(lower) - 1) + 1):
+        (least, ways), (least_above, ways_above) = lower[k], upper[n - k]
+        room = observed - least - least_above
+        if room >= 0:
+            above = ways_above[: room + 1].cumsum()
+            free = max(0, room + 1 - len(ways_above))  # lower sums that go with every upper sum
+            total += float(ways[:free].sum() * above[-1])
+            total += float(ways[free : room + 1] @ above[::-1][: max(0, len(ways) - free)])
+    return total / math.comb(len(rising), n)
+
+
+def _subset_sums(rising: Sequence[int]) -> list[tuple[int, NDArray[np.float64]]]:
+    """Return for k = 0, 1, ... the least sum of k of these numbers, and the ways to it and each sum above."""
+    half = len(rising) // 2
+    least, most = [0, *accumulate(rising)], [0, *accumulate(reversed(rising))]
+    # The ways to reach the sum s with k numbers are at k * width + s. With this width the k do not overlap,
+    # and one addition to a contiguous array takes each number into account.
+    width = max(most[k] - least[k + 1] + 1 for k in range(half + 1))
+    ways = np.zeros(half * width + most[half] + 1)
+    ways[0] = 1
+    other = ways.copy()  # adding an array to a part of itself would make NumPy copy it first
+    for seen, number in enumerate(rising, start=1):
+        chosen = min(half, seen)
+        end = chosen * width + least[seen] - least[seen - chosen] + 1
+        shift = width + number
+        other[:shift] = ways[:shift]
+        np.add(ways[shift:end], ways[: end - shift], out=other[shift:end])
+        ways, other = other, ways
+    rows = [ways[k * width + least[k] : k * width + most[k] + 1] for k in range(half + 1)]
+    rows += [rows[len(rising) - k][::-1] for k in range(half + 1, len(rising) + 1)]  # choose those left out
+    return list(zip(least, rows, strict=True))
+
+
+@lru_cache(maxsize=1024)
 def rank_sum_cdf(doubled: tuple[int, ...], n: int) -> NDArray[np.float64]:
     """Return P(sum <= s) for every s if any n of these numbers are equally likely.
 
@@ -90,9 +144,7 @@ def rank_sum_cdf(doubled: tuple[int, ...], n: int) -> NDArray[np.float64]:
     Raises:
         InvalidResults: there are too many results to count.
     """
-    if n * len(doubled) > MAX_SIZE:
-        baseline = len(doubled) - n
-        raise InvalidResults(f"{n} new results against {baseline} are too many to count exactly: give fewer")
+    _check_size(len(doubled), n)
     rising = sorted(doubled)
     ways = np.zeros((n + 1, sum(rising[-n:]) + 1))
     ways[0, 0] = 1
@@ -102,3 +154,8 @@ def rank_sum_cdf(doubled: tuple[int, ...], n: int) -> NDArray[np.float64]:
         largest = sum(rising[seen - most : seen])
         ways[least : most + 1, number : largest + 1] += ways[least - 1 : most, : largest + 1 - number]
     return np.cumsum(ways[n]) / math.comb(len(doubled), n)
+
+
+def _check_size(size: int, n: int) -> None:
+    if n * size > MAX_SIZE:
+        raise InvalidResults(f"{n} new results against {size - n} are too many to count exactly: give fewer")

@@ -19,7 +19,8 @@ WORDS = {
 }
 NUMBERS = ("baseline_mean", "baseline_spread", "predicted_spread", "new_mean", "detectable", "p", "level")
 # Characters that XML cannot hold, or that control a terminal.
-CONTROL = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Compiled when first used: that takes longer than the rest of the import.
+CONTROL = "[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
@@ -28,7 +29,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     text += [f"{case}: {remark}" for case, remark in _remarks(verdicts)]
-    return _printable("\n".join([*text, summary(verdicts)]))
+    return printable("\n".join([*text, summary(verdicts)]))
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -83,7 +84,7 @@ def junit(verdicts: Sequence[Verdict]) -> bytes:
             ElementTree.SubElement(case, tag, {"type": verdict.outcome, "message": verdict.reason})
         ElementTree.SubElement(case, "system-out").text = "\n".join(map("  ".join, _rows(verdict)))
     ElementTree.indent(root)
-    text = _printable(ElementTree.tostring(root, "unicode"))
+    text = printable(ElementTree.tostring(root, "unicode"))
     return f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n".encode()
 
 
@@ -103,7 +104,7 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
         f"power. False alarms of the whole suite: at most {100 * FALSE_ALARM_RATE:g} %.",
         "",
     ]
-    return _printable("\n".join(text))
+    return printable("\n".join(text))
 
 
 def annotations(verdicts: Sequence[Verdict]) -> list[str]:
@@ -111,7 +112,7 @@ def annotations(verdicts: Sequence[Verdict]) -> list[str]:
     lines = []
     for verdict in verdicts:
         if verdict.failing or verdict.undecided:
-            text = _printable(f"{verdict.case}: {verdict.outcome}: {' '.join(verdict.reason.split())}")
+            text = printable(f"{verdict.case}: {verdict.outcome}: {' '.join(verdict.reason.split())}")
             level = "error" if verdict.failing else "warning"
             lines.append(f"::{level} title=Accuracy gate::{text.replace('%', '%25')}")
     return lines
@@ -168,6 +169,6 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2f} %"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace every character that must not be in a file or on a terminal."""
-    return CONTROL.sub("\ufffd", text)
+    return re.sub(CONTROL, "\ufffd", text)

@@ -57,7 +57,7 @@ class Metric:
         if not math.isfinite(score):
             return f"is {score}"
         low, high = self.range
-        if not _is_number(score) or (low is not None and score < low) or (high is not None and score > high):
+        if abs(score) > LARGEST or (low is not None and score < low) or (high is not None and score > high):
             return f"of {score:g} is impossible"
         return None
 

@@ -220,13 +220,18 @@ def test_another_fact_is_refused_before_anything_runs(capsys: pytest.CaptureFixt
 
 def test_explain_describes_the_plan_of_check(capsys: pytest.CaptureFixture[str]) -> None:
     command = shell("awk 'BEGIN { srand({seed} + 7); print rand() }'")
-    for seeds, columns, margin in ((7, "3 5 7", ""), (20, "3 5 8 12 20", ",margin=0.3")):
+    for seeds, options, columns, margin in (
+        (7, [], "3 5 7", ""),
+        (20, [], "3 5 8 12 20", ",margin=0.3"),
+        (20, ["--unpaired"], "3 5 8 12 20", ""),
+        (7, ["--seeds", "10"], "3 5 8 10", ""),
+    ):
         assert main(["record", "--seeds", str(seeds), "--metric", f"accuracy=max{margin}", *command]) == 0
-        assert main(["check", "--out", "out.json"]) == 0
+        assert main(["check", "--out", "out.json", *options]) == 0
         stated = json.loads(Path("out.json").read_text())["cases"][0]["metrics"]["accuracy"]["detectable"]
         capsys.readouterr()
-        assert main(["explain"]) == 0
-        _, header, drops, *_, power, _, _ = capsys.readouterr().out.splitlines()
+        assert main(["explain", *options]) == 0
+        _, _, header, drops, *_, power, _, _ = capsys.readouterr().out.splitlines()
         assert header.replace(" seeds", "").split() == ["at", "most", *columns.split()]
         assert drops.split()[-1] == power.split()[0] == f"{stated:.3g}"
         assert float(power.split()[1].rstrip("%")) == pytest.approx(95, abs=1)

@@ -1,5 +1,6 @@
 """Which results get which verdict."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accuracy_gate import Baseline, InvalidResults, Plan, Results, Run, Verdict, decide, look
+from accuracy_gate import Baseline, InvalidResults, Metric, Plan, Results, Run, Verdict, decide, look
 from tests.accuracy_gate.samples import draw_record, first_runs, make_record, with_scores
 
 PLAN = Plan(20, 9)
@@ -228,3 +229,26 @@ def test_one_example_is_detected_if_there_is_no_spread(accuracy: float, outcome:
     baseline = make_record([1.0] * 20, np.linspace(0.01, 0.02, 20), 4)
     verdict = verdict_on(make_record([accuracy] * 12, [0.015] * 12, 4, 100), baseline=baseline)
     assert (verdict.outcome, verdict.comparisons[0].detectable) == (outcome, 0.25)
+
+
+@pytest.mark.parametrize(("examples", "first"), [(360, 100), (10_000, 0)])  # other seeds, the same seeds
+def test_fifty_metrics_with_ties_are_decided_in_fifty_milliseconds(examples: int, first: int) -> None:
+    """Processor time, the best of five: each has other ties, so that no table is known yet."""
+    random, seconds = np.random.default_rng(examples), []
+    metrics = {f"accuracy {number}": Metric("max", None, (0, 1), examples) for number in range(50)}
+    for _ in range(5):
+        sides = (
+            tuple(
+                Run(
+                    start + seed,
+                    dict(zip(metrics, random.binomial(examples, 0.9, 50) / examples, strict=True)),
+                )
+                for seed in range(40)
+            )
+            for start in (0, first)
+        )
+        baseline, new = Baseline("case", metrics, next(sides)), Results("case", metrics, next(sides))
+        start_time = time.process_time()
+        decide(baseline, new)
+        seconds.append(time.process_time() - start_time)
+    assert min(seconds) < 0.05

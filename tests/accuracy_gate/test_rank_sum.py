@@ -7,7 +7,14 @@ import pytest
 import scipy.stats
 
 from accuracy_gate import InvalidResults
-from accuracy_gate.rank_sum import doubled_midranks, rank_sum_cdf, rank_sum_p, resolution, tie_groups
+from accuracy_gate.rank_sum import (
+    doubled_midranks,
+    lower_tail,
+    rank_sum_cdf,
+    rank_sum_p,
+    resolution,
+    tie_groups,
+)
 from tests.accuracy_gate.samples import FAMILIES
 
 
@@ -25,6 +32,18 @@ def test_p_is_the_share_of_orders_that_are_as_bad(values: int) -> None:
         drawn = random.integers(0, values, 10).astype(float).tolist()
         n = int(random.integers(1, 5))
         assert rank_sum_p(drawn[n:], drawn[:n]) == pytest.approx(brute_force_p(drawn[n:], drawn[:n]))
+
+
+def test_counting_by_halves_agrees_with_counting_one_by_one() -> None:
+    """`lower_tail` is exact: with all kinds of ties and every sum, possible or not."""
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        m, n = random.integers(1, 45, 2).tolist()
+        values = random.integers(0, random.integers(1, 90), m + n).astype(float)
+        rising = tuple(np.sort(doubled_midranks(values)).tolist())
+        table = rank_sum_cdf(rising, n)
+        for observed in {0, sum(rising[:n]), *random.integers(0, len(table), 5).tolist(), len(table) - 1}:
+            assert lower_tail(rising, n, observed) == pytest.approx(table[observed], rel=1e-13, abs=0)
 
 
 def test_extreme_orders() -> None:
@@ -66,6 +85,7 @@ def test_small_p_are_as_rare_as_they_say_for_every_distribution(family: str, n: 
         assert (p <= level).mean() <= level + noise
 
 
-def test_too_many_results_are_refused() -> None:
+@pytest.mark.parametrize("baseline", [[0.0] * 1000, list(map(float, range(1000)))])
+def test_too_many_results_are_refused(baseline: list[float]) -> None:
     with pytest.raises(InvalidResults, match="too many to count"):
-        rank_sum_p([0.0] * 1000, [0.0] * 100)
+        rank_sum_p(baseline, [0.5] * 100)

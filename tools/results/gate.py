@@ -1,7 +1,8 @@
 """What the documents say about the accuracy gate: planted faults and false alarms, as measured.
 
 The records are docs/results/gate.json and honest.json, written by `python -m tools.regress.faults`. A block
-stands between `<!-- gate: NAME -->` and `<!-- end of gate -->`: `faults`, `alarms`, `rivals` or `summary`.
+stands between `<!-- gate: NAME -->` and `<!-- end of gate -->`: `faults`, `missed`, `alarms`, `rivals` or
+`summary`.
 """
 
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.tables import markdown_table
+from tools.results.missed import missed_table
 from tools.results.rivals import rival_table, scores
 from tools.results.tables import measured_on
 
@@ -23,7 +25,7 @@ TITLES = {  # of the tables, by the outcome of the faults in them
 
 
 def gate_block(name: str, results: Path) -> str:
-    """Return a block from the records in the folder `results`: faults, alarms, rivals or summary."""
+    """Return a block from the records in the folder `results`, by its name."""
     rows = read_record(results / "gate.json").get("faults", [])
     honest = read_record(results / "honest.json")
     match name:
@@ -31,6 +33,8 @@ def gate_block(name: str, results: Path) -> str:
             return f"{fault_tables(rows)}\n\n{measured_on(rows)}"
         case "alarms" if "resampled" in honest:
             return f"{alarm_table(honest)}\n\n{measured_on(honest['measured_on'])}"
+        case "missed" if rows and "resampled" in honest:
+            return missed_table(rows, honest)
         case "rivals" if rows and "resampled" in honest:
             return rival_table(rows, honest)
         case "summary" if rows and "resampled" in honest:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from accuracy_gate import Results
 from accuracy_gate.cli import main as accuracy_gate_command
 from shared.errors import ConfigError, DataError, TrainingDiverged
+from shared.training.numpy_learner import NumpyLearner
 from tests.helpers import ROOT
 from tools.regress import baselines, cases, suite
 from tools.regress.__main__ import main
@@ -347,6 +349,23 @@ def test_the_answer_says_how_a_training_ended(
     answer = run_seed(Case.model_validate(TINY), "real", 3, tmp_path)
     assert (answer["seed"], answer["status"]) == (3, status)
     assert str(error) in answer["error"]
+
+
+def test_a_run_whose_saved_weights_score_otherwise_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case.model_validate(TINY)
+    assert run_seed(case, "real", 0, tmp_path / "same", score_again=True)["status"] == "done"
+
+    random, logits = np.random.default_rng(0), NumpyLearner.logits
+
+    def noisy_logits(learner: NumpyLearner, inputs: NDArray[Any]) -> NDArray[np.float64]:
+        return logits(learner, inputs) + 0.01 * random.standard_normal((len(inputs), 1))
+
+    monkeypatch.setattr(NumpyLearner, "logits", noisy_logits)
+    answer = run_seed(case, "real", 0, tmp_path / "noisy", score_again=True)
+    assert answer["status"] == "failed"
+    assert answer["error"].startswith("scored again, the saved weights have test_loss 0.")
 
 
 @pytest.mark.slow
