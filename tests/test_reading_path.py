@@ -1,13 +1,12 @@
 """How much of this project a reader meets who follows one run of MNIST in torch."""
 
-import contextlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-from shared.training import conv_pool
-from tests.helpers import ROOT
+from shared.training.frameworks import resolve_auto
+from tests.helpers import ROOT, mnist_config
 
 PROGRAM = """
 import atexit, json, runpy, sys
@@ -28,8 +27,7 @@ LIMITS = {"first step": (30, 3_000), "end": (40, 4_500)}  # files, lines
 
 
 def test_the_reading_path_is_short(tmp_path: Path) -> None:
-    with contextlib.suppress(conv_pool.NoCompiler):
-        conv_pool.kernel_path()  # as MNIST is downloaded: once for each machine
+    resolve_auto(mnist_config(tmp_path))  # as MNIST is downloaded: compiles and measures once
     out = tmp_path / "files.json"
     words = ["data=digits", "debug=smoke", "framework=torch", f"hydra.run.dir={tmp_path}/run"]
     subprocess.run([sys.executable, "-c", PROGRAM, str(out), *words], cwd=ROOT, check=True)

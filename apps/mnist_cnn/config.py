@@ -16,7 +16,7 @@ PairOfProbabilities = Annotated[list[Probability], Field(min_length=2, max_lengt
 class Pooled(Section):
     """What the two convolutional networks have in common."""
 
-    SPARSE_IS_FASTER: ClassVar[set[str]]  # frameworks, as measured: docs/performance.md
+    SPARSE_CAN_PAY: ClassVar[dict[str, tuple[int, ...]]]  # where, and the sizes to measure
 
     channels: Annotated[PairOfCounts, Field(description="of the two convolutions")]
     hidden: Annotated[Count, Field(description="width of the dense layer")]
@@ -24,13 +24,13 @@ class Pooled(Section):
         Pooling,
         Field(
             description="code for the gradients of max pooling; sparse: C code that skips the zeros; "
-            "plain: the framework's; auto: sparse where it is faster and there is a C compiler"
+            "plain: the framework's; auto: sparse if it is measured to be faster on this machine"
         ),
     ] = "plain"  # runs recorded before this key existed were plain
 
 
 class Cnn(Pooled):
-    SPARSE_IS_FASTER: ClassVar = {"torch", "keras"}
+    SPARSE_CAN_PAY: ClassVar = {"torch": (26, 3, 32, 64), "keras": (26, 3, 32, 64)}
 
     name: Literal["cnn"]
     dropout: Annotated[PairOfProbabilities, Field(description="after the pooling; before the last layer")]
@@ -38,7 +38,7 @@ class Cnn(Pooled):
 
 
 class FastCnn(Pooled):
-    SPARSE_IS_FASTER: ClassVar = {"torch"}
+    SPARSE_CAN_PAY: ClassVar = {"torch": (12, 5, 16, 32)}
 
     name: Literal["fast_cnn", "accurate_cnn"]
 

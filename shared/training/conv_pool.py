@@ -9,8 +9,7 @@ import ctypes
 import functools
 import os
 import platform
-import shlex
-import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +20,7 @@ from shared import distributed
 from shared.config import AppConfig, Pooling
 from shared.errors import ConfigError
 from shared.files import sha256_of
-from shared.runs.environment import processor_flags
+from shared.runs.environment import PACKAGES, processor_flags
 
 SOURCE = Path(__file__).with_suffix(".c")
 CACHE = Path(__file__).with_name("__pycache__")  # where Python caches compiled code; not in git
@@ -33,7 +32,7 @@ FLAGS = (
 
 
 def resolve_pooling(config: AppConfig) -> Pooling:
-    """Return what `model.pooling` means: `auto` is sparse if that is faster and can be compiled.
+    """Return what `model.pooling` means: `auto` is sparse if that is faster here and can be compiled.
 
     Raises:
         ConfigError: it is `sparse`, and the kernel does not compute that or cannot be compiled.
@@ -51,10 +50,11 @@ def resolve_pooling(config: AppConfig) -> Pooling:
             "model.pooling=sparse needs framework=torch or keras, float32 or bfloat16, a CPU, "
             "max pooling and trainer.compile=false; model.pooling=plain works everywhere"
         )
-    if model.pooling == "auto" and not (possible and config.framework in model.SPARSE_IS_FASTER):
+    if model.pooling == "auto" and not (possible and config.framework in model.SPARSE_CAN_PAY):
         return "plain"
     try:
-        kernel_path()
+        kernel = kernel_path()
+        return "sparse" if model.pooling == "sparse" else faster_pooling(config, kernel)
     except NoCompiler as error:
         if model.pooling == "sparse":
             raise
@@ -63,7 +63,18 @@ def resolve_pooling(config: AppConfig) -> Pooling:
             "set model.pooling=plain)"
         )
         return "plain"
-    return "sparse"
+
+
+def faster_pooling(config: AppConfig, kernel: Path) -> Pooling:
+    """Return which pooling is faster, as measured once for a kernel, version, network and precision."""
+    versions = [f"{name}-{version(name)}" for name in PACKAGES[config.framework]]
+    words = [kernel.stem, "faster", *versions, cast(Any, config.model).name, config.trainer.precision]
+    record = CACHE / "-".join(words)
+    if not record.exists():
+        from shared.training.pooling_speed import measure  # once for each machine
+
+        return measure(config, record)
+    return cast(Pooling, record.read_text())
 
 
 class NoCompiler(ConfigError):
@@ -120,9 +131,8 @@ def gradients(
         raise ValueError(f"expected gradients {pooled} in {x.dtype}, given {dy.shape} {dy.dtype}")
     sizes = Sizes(images, height, width, channels, filters, rows, columns, x.dtype == np.uint16)
     length = columns * channels
-    lanes, images_per_block = (
-        ctypes.c_int64.in_dll(library(), name).value for name in ("lanes", "images_per_block")
-    )
+    constant = functools.partial(ctypes.c_int64.in_dll, library())
+    lanes, images_per_block = constant("lanes").value, constant("images_per_block").value
     run = -(-length // lanes) * lanes
     padded = np.zeros((rows, filters, run), np.float32)
     padded[:, :, :length] = weight.transpose(1, 0, 2, 3).reshape(rows, filters, length)
@@ -162,24 +172,15 @@ def library() -> ctypes.CDLL:
 
 @functools.cache
 def kernel_path() -> Path:
-    """Compile the kernel if it is not cached for this source, compiler and processor; return its path.
+    """Compile the kernel if it is not cached for this source, command and processor; return its path.
 
     It is not loaded in this process, so that torch, imported later, uses its own OpenMP.
 
     Raises:
         NoCompiler: there is no C compiler, it fails, or its result cannot be loaded.
     """
-    try:
-        name, *options = shlex.split(os.environ.get("CC") or "cc") or [""]
-    except ValueError as error:
-        raise NoCompiler(f"the environment variable CC is not a command: {error}") from error
-    compiler = shutil.which(name)
-    if compiler is None:
-        name = name or "in the environment variable CC"
-        raise NoCompiler(
-            f"there is no C compiler {name}: install gcc, or name one in the environment variable CC"
-        )
-    key = [SOURCE.read_text(), name, *options, compiler, str(os.stat(compiler).st_mtime_ns), *FLAGS]
+    command = os.environ.get("CC") or "cc"
+    key = [SOURCE.read_text(), command, *FLAGS]
     key += [platform.machine(), *platform.libc_ver(), *sorted(processor_flags())]
     stem = f"conv_pool-{sha256_of(chr(0).join(key).encode())[:16]}"
     try:
@@ -189,6 +190,6 @@ def kernel_path() -> Path:
             cached.unlink(missing_ok=True)  # loading a damaged library could crash the process
         from shared.training.conv_pool_compiler import compile_kernel  # once for each machine
 
-        return compile_kernel([compiler, *options, *FLAGS], SOURCE, CACHE, stem)
+        return compile_kernel(command, SOURCE, CACHE, stem)
     except OSError as error:
         raise NoCompiler(f"C code cannot be compiled: {error}") from error

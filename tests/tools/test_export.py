@@ -6,7 +6,9 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,28 +66,29 @@ def test_a_file_gives_the_logits_of_its_network(xor_run: Path, capsys: Said) -> 
 
 LOAD = {
     "torch": "import torch; run = torch.export.load(sys.argv[1]).module()\n"
-    "logits = run(torch.from_numpy(inputs)).detach()",
-    "keras": "import keras; logits = keras.saving.load_model(sys.argv[1])(inputs)",
+    "logits = [run(torch.from_numpy(batch)).detach() for batch in batches]",
+    "keras": "import keras; run = keras.saving.load_model(sys.argv[1])\n"
+    "logits = [run(batch) for batch in batches]",
 }
 
 
-def logits_elsewhere(path: Path, file_format: str, inputs: Any, folder: Path) -> Any:
-    """Return the logits of a file in a process that cannot import this repository."""
-    np.save(folder / "inputs.npy", inputs)
+def logits_elsewhere(path: Path, file_format: str, batches: list[Any], folder: Path) -> list[Any]:
+    """Return the logits of a file for each batch, in a process that cannot import this repository."""
+    np.savez(folder / "inputs.npz", *batches)
     program = f"""
 import importlib.util, sys
 import numpy as np
 assert not any(importlib.util.find_spec(name) for name in ("apps", "shared", "tools"))
-inputs = np.load("inputs.npy")
+batches = [*np.load("inputs.npz").values()]
 {LOAD[file_format]}
-np.save("logits.npy", np.asarray(logits))
+np.savez("logits.npz", *map(np.asarray, logits))
 """
     # Without .pth files, which may lead to a repository.
     start = f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n{program}"
     command = [sys.executable, "-I", "-S", "-c", start, str(path)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return np.load(folder / "logits.npy")
+    return [*np.load(folder / "logits.npz").values()]
 
 
 @pytest.mark.parametrize("file_format", ["torch", "keras"])
@@ -177,12 +180,27 @@ RUNS = [
 ]
 
 
+TrainOnce = Callable[[str, tuple[str, ...]], Path]  # framework and words to the run folder
+
+
+@pytest.fixture(scope="module")
+def train_once(tmp_path_factory: pytest.TempPathFactory) -> TrainOnce:
+    """Train one of RUNS in a framework, once for all tests; return the run folder."""
+
+    @cache
+    def train_words(framework: str, words: tuple[str, ...]) -> Path:
+        app, *overrides = (word for word in words if not word.startswith("framework="))
+        folder = tmp_path_factory.mktemp("runs") / "run"
+        return trained(app, folder, "trainer.threads=null", f"framework={framework}", *overrides)
+
+    return train_words
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("words", RUNS, ids=lambda words: "-".join(words))
-def test_every_network_can_be_written(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_every_network_can_be_written(words: tuple[str, ...], train_once: TrainOnce) -> None:
     """Its whole test set agrees; so do a batch of one and, of ids, other lengths."""
-    app, *overrides = words
-    folder = trained(app, tmp_path / "run", "trainer.threads=null", *overrides)
+    folder = train_once("torch", words)
     run = open_run(str(folder))
     place = folder / "export.onnx"
     result = export(run, place)
@@ -218,12 +236,10 @@ def test_every_network_can_be_written(words: tuple[str, ...], tmp_path: Path) ->
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_every_file_loads_without_this_repository(
-    words: tuple[str, ...], file_format: str, tmp_path: Path
+    words: tuple[str, ...], file_format: str, train_once: TrainOnce, tmp_path: Path
 ) -> None:
     """Batches of one and of several, and of ids, other lengths."""
-    app, *overrides = (word for word in words if not word.startswith("framework="))
-    chosen = ["trainer.threads=null", f"framework={file_format}", *overrides]
-    run = open_run(str(trained(app, tmp_path / "run", *chosen)))
+    run = open_run(str(train_once(file_format, words)))
     path = tmp_path / f"file{FORMATS[file_format].suffix}"
     result = export(run, path, file_format)
     assert result["agrees"], result
@@ -236,11 +252,11 @@ def test_every_file_loads_without_this_repository(
     shapes = [(1, *one.shape[1:]), (5, *one.shape[1:])]
     if len(run.application.export.axes) == 2:
         shapes += [(1, length) for length in (3, 33, 301)]
-    for shape in shapes[:: len(shapes) - 1]:
-        batch = np.resize(one, shape)
+    batches = [np.resize(one, shape) for shape in shapes]
+    found = logits_elsewhere(path, file_format, [batch.astype(dtype) for batch in batches], tmp_path)
+    for logits, batch in zip(found, batches, strict=True):
         expected = run.learner.logits(batch)
-        found = logits_elsewhere(path, file_format, batch.astype(dtype), tmp_path)
-        np.testing.assert_allclose(found, expected, atol=1e-4 * abs(expected).max())
+        np.testing.assert_allclose(logits, expected, atol=1e-4 * abs(expected).max())
 
 
 @pytest.mark.slow

@@ -1,20 +1,24 @@
-"""The C code is compiled once; without a compiler, a note or an error says so."""
+"""The C code is compiled and measured once; without a compiler, a note or an error says so."""
 
 import errno
+import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from apps.mnist_cnn.config import Config
 from shared.distributed import print_once
 from shared.errors import ConfigError
-from shared.training import conv_pool, conv_pool_compiler
+from shared.training import conv_pool, conv_pool_compiler, pooling_speed
 from shared.training.frameworks import resolve_auto
-from tests.helpers import mnist_config, no_c_compiler
+from tests.helpers import ROOT, mnist_config, no_c_compiler
 
 # A compiler whose output, the argument after -o, is an empty file
 EMPTY = """sh -c 'while [ "$1" != -o ]; do shift; done; : >"$2"' sh"""
@@ -172,10 +176,135 @@ def test_without_a_compiler(
     ],
     ids=str,
 )
-def test_auto_selects(words: list[str], meaning: str, compiler: Path, tmp_path: Path) -> None:
+def test_auto_selects(
+    words: list[str], meaning: str, compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pooling_speed, "measure", lambda config, record: "sparse")
     config = mnist_config(tmp_path / "run", *words)
     assert pooling_of(config) == meaning
     assert compiler.exists() == (meaning == "sparse")
+
+
+@pytest.fixture
+def processor(
+    compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[float, float], list[str]]:
+    """Set the seconds that plain and sparse take when measured; return the list of measurements."""
+
+    def program(plain: float, sparse: float) -> list[str]:
+        measured: list[str] = []
+
+        def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+            if "shared.training.pooling_speed" not in command:
+                return real(command, **options)
+            measured.append(" ".join(command[3:]))
+            seconds = json.dumps({"plain": plain, "sparse": sparse})
+            return subprocess.CompletedProcess(command, 0, f"a note\n{seconds}\n", "")
+
+        monkeypatch.setattr(subprocess, "run", run)
+        return measured
+
+    real = subprocess.run
+    return program
+
+
+@pytest.mark.parametrize(
+    ("plain", "sparse", "meaning"), [(3.0, 2.0, "sparse"), (1.05, 1.0, "plain"), (1.0, 1.5, "plain")]
+)
+def test_auto_is_measured_once_and_kept(
+    plain: float,
+    sparse: float,
+    meaning: str,
+    processor: Callable[[float, float], list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Later runs keep the choice, whatever they would measure: the same seed gives the same bits."""
+    measured = processor(plain, sparse)
+    config = mnist_config(tmp_path / "run", "trainer.precision=float32")
+    assert pooling_of(config) == meaning
+    said = capsys.readouterr().err
+    share = f"sparse takes {sparse / plain:.0%} of the time of plain"
+    assert said.startswith(f"note: model.pooling=auto is {meaning} on this machine: {share}")
+    assert said.count("\n") == 1
+    assert measured == ["torch float32 26 3 32 64"]
+    processor(sparse, plain)
+    assert pooling_of(config) == meaning
+    assert capsys.readouterr().err == ""
+
+
+def test_each_network_framework_and_precision_is_measured(
+    processor: Callable[[float, float], list[str]], tmp_path: Path
+) -> None:
+    words = [[], ["model=fast_cnn"], ["framework=keras"], ["trainer.precision=bfloat16"], ["seed=1"]]
+    measured = processor(2.0, 1.0)
+    for changes in words:
+        pooling_of(mnist_config(tmp_path / "run", "trainer.precision=float32", *changes))
+    expected = ["torch float32 26 3 32 64", "torch float32 12 5 16 32", "keras float32 26 3 32 64"]
+    assert measured == [*expected, "torch bfloat16 26 3 32 64"]
+
+
+def test_the_first_of_two_measurements_holds_for_both(
+    processor: Callable[[float, float], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes measure at once; the other one writes first."""
+    processor(2.0, 1.0)
+    keep = pooling_speed.keep
+
+    def keep_later(record: Path, choice: str) -> None:
+        keep(record, "plain")
+        keep(record, choice)
+
+    monkeypatch.setattr(pooling_speed, "keep", keep_later)
+    config = mnist_config(tmp_path / "run")
+    assert (pooling_of(config), pooling_of(config)) == ("plain", "plain")
+    left = [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".so"]
+    assert len(left) == 1
+
+
+def test_a_choice_that_cannot_be_kept_is_not_measured(
+    processor: Callable[[float, float], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = processor(1.0, 2.0)
+    access, cache = os.access, tmp_path / "cache"
+    monkeypatch.setattr(os, "access", lambda path, *mode: path != cache and access(path, *mode))
+    assert pooling_of(mnist_config(tmp_path / "run")) == "sparse"
+    assert measured == []
+
+
+def test_auto_is_plain_where_the_kernel_crashes(
+    processor: Callable[[float, float], list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    processor(2.0, 1.0)
+    run = subprocess.run
+
+    def crash(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        result = run(command, **options)
+        result.returncode = -4 * result.stdout.startswith("a note")
+        return result
+
+    monkeypatch.setattr(subprocess, "run", crash)
+    config = mnist_config(tmp_path / "run")
+    assert pooling_of(config) == "plain"
+    expected = "note: model.pooling=auto is plain, because it cannot be measured: exit status -4\n"
+    assert capsys.readouterr().err == expected
+    monkeypatch.setattr(subprocess, "run", run)
+    assert pooling_of(config) == "sparse", "nothing has been kept"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["torch bfloat16 26 3 4 8", "keras float32 12 5 4 8"])
+def test_both_ways_are_measured(words: str) -> None:
+    if reason := no_c_compiler():
+        pytest.skip(reason)
+    command = [sys.executable, "-m", "shared.training.pooling_speed", *words.split()]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    seconds = json.loads(result.stdout.splitlines()[-1])
+    assert set(seconds) == {"plain", "sparse"}
+    assert all(0 < value < 10 for value in seconds.values())
 
 
 @pytest.mark.parametrize(

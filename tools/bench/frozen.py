@@ -19,11 +19,10 @@ from shared.compose import config_from_overrides
 from shared.runs.folder import RunFolder
 from shared.training.frameworks import resolve_auto
 from shared.training.loop import evaluate
-from tools.bench.rows import Measured, comparison_row
+from tools.bench.rows import Measured, Options, comparison_row
 
 EPOCHS = 10
 PER_CLASS = 500
-GOAL = 10
 
 
 def train_frozen(features: str) -> tuple[float, float]:
@@ -45,7 +44,7 @@ def train_frozen(features: str) -> tuple[float, float]:
         return seconds, evaluate(learner, test_set).accuracy
 
 
-def frozen_features(peers: Path | None, quick: bool) -> Measured:
+def frozen_features(options: Options) -> Measured:
     """Measure the training.
 
     Raises:
@@ -56,4 +55,4 @@ def frozen_features(peers: Path | None, quick: bool) -> Measured:
     assert accuracy == same, f"{same:.2%} with features computed once, {accuracy:.2%} without"
     what = f"frozen ResNet, {EPOCHS} epochs of {PER_CLASS} images per class"
     note = f"accuracy {same:.2%} both times"
-    return [comparison_row(what, [once], "the backbone in each epoch", [each], GOAL, note)], []
+    return [comparison_row(what, [once], "the backbone in each epoch", [each], note)], []

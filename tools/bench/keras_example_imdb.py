@@ -34,10 +34,10 @@ def pad(documents: Documents) -> np.ndarray:
     return keras.utils.pad_sequences(each, LONGEST, dtype="int64")
 
 
-def main(root: str) -> None:
+def main(root: str, seed: str) -> None:
     """Train for five epochs and score the test set after each, outside of the measured time."""
     set_threads(available_cores())
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(int(seed))
     settings = Settings(vocabulary_size=WORDS - 2, min_frequency=1)
     with contextlib.redirect_stdout(sys.stderr):  # the output is JSON
         texts = imdb.load(Path(root), settings, fallback=None)
@@ -68,4 +68,4 @@ def main(root: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -3,8 +3,26 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+from tools.bench.goals import GOALS
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a case is measured with.
+
+    Attributes:
+        peers: a folder with checkouts of the programs to compare with, or None.
+        peer_python: the interpreter of programs whose packages this suite does not need.
+        quick: as few repetitions as possible, to try a case.
+    """
+
+    peers: Path | None
+    peer_python: str
+    quick: bool
 
 
 @dataclass(frozen=True)
@@ -17,8 +35,6 @@ class Row:
         unit: s, MiB or %.
         against: what it is compared with, if anything.
         theirs: the median of that.
-        goal: in words; empty if there is none.
-        met: whether the goal is met; true without a goal.
         runs: number of measurements of ours.
         note: what else matters, above all the accuracy.
     """
@@ -28,23 +44,32 @@ class Row:
     unit: str
     against: str
     theirs: float | None
-    goal: str
-    met: bool
     runs: int
     note: str = ""
 
+    @property
+    def goal(self) -> str:
+        """The goal in words; empty if there is none."""
+        return GOALS[self.what].text(self.unit) if self.what in GOALS else ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is met; true without a goal."""
+        return self.what not in GOALS or GOALS[self.what].met(self.ours, self.theirs)
+
+    @property
+    def speedup(self) -> str:
+        """How many times as long the other program takes; empty without a comparison of seconds."""
+        return f"{self.theirs / self.ours:.3g} x" if self.theirs is not None and self.unit == "s" else ""
+
     def cells(self) -> dict[str, str]:
         """Return the cells of the row in the tables, by column."""
-        theirs, speedup = "", ""
-        if self.theirs is not None:
-            theirs = f"{three_digits(self.theirs)} {self.unit}"
-            speedup = f"{self.theirs / self.ours:.3g} x"
         return {
             "measured": self.what,
             "ours": f"{three_digits(self.ours)} {self.unit}",
             "compared with": self.against,
-            "theirs": theirs,
-            "speedup": speedup,
+            "theirs": "" if self.theirs is None else f"{three_digits(self.theirs)} {self.unit}",
+            "speedup": self.speedup,
             "goal": self.goal,
             "met": ("yes" if self.met else "no") if self.goal else "",
             "runs": str(self.runs),
@@ -62,27 +87,16 @@ def three_digits(value: float) -> str:
 
 
 def comparison_row(
-    what: str,
-    ours: Sequence[float],
-    against: str,
-    theirs: Sequence[float],
-    goal: float | None,
-    note: str = "",
+    what: str, ours: Sequence[float], against: str, theirs: Sequence[float], note: str = "", unit: str = "s"
 ) -> Row:
-    """Return the row of two lists of seconds; `goal` is the speedup, theirs over ours, to reach."""
+    """Return the row of two lists of measurements."""
     own, other = statistics.median(ours), statistics.median(theirs)
-    text = ""
-    if goal is not None:
-        text = f"{goal:g} times faster" if goal >= 1 else f"at most {1 / goal:.2g} times slower"
-    met = goal is None or other / own >= goal
-    return Row(what, own, "s", against, other, text, met, len(ours), note)
+    return Row(what, own, unit, against, other, len(ours), note)
 
 
-def limit_row(what: str, values: Sequence[float], unit: str, goal: float | None, note: str = "") -> Row:
-    """Return the row of values whose median should be at most `goal`, if there is one."""
-    own = statistics.median(values)
-    text = "" if goal is None else f"at most {goal:,g} {unit}"
-    return Row(what, own, unit, "", None, text, goal is None or own <= goal, len(values), note)
+def single_row(what: str, values: Sequence[float], unit: str, note: str = "") -> Row:
+    """Return the row of values that are not compared with anything."""
+    return Row(what, statistics.median(values), unit, "", None, len(values), note)
 
 
 def time_in_turns(

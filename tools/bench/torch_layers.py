@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from shared.backprop import LSTM, Array, Conv2d
 from shared.distributed import available_cores
 from shared.training.frameworks import keep_freed_memory
-from tools.bench.rows import Measured, comparison_row, seconds, time_in_turns
+from tools.bench.rows import Measured, Options, comparison_row, seconds, time_in_turns
 
 BATCH, CHANNELS, SIDE, FILTERS, KERNEL = 64, 32, 26, 64, 3
 OUT = SIDE - KERNEL + 1
@@ -42,7 +41,7 @@ def race(contenders: Contenders, tolerance: float, turns: int, warmup: int, time
         return time_in_turns(contenders, turns, warmup, timed)
 
 
-def convolution(peers: Path | None, quick: bool) -> Measured:
+def convolution(options: Options) -> Measured:
     """Measure a convolution: x (64, 32, 26, 26), 64 filters of 3 x 3; and other ways to write it.
 
     The four nested loops that tutorials print are timed once, forward only.
@@ -59,8 +58,8 @@ def convolution(peers: Path | None, quick: bool) -> Measured:
         "torch": lambda: torch_convolution(x, weight, bias, dy),
     }
     # The tolerance is for float32 sums of up to 36,864 products.
-    found = race(contenders, 1e-4, 1 if quick else TURNS, warmup=3, timed=6)
-    if not quick:
+    found = race(contenders, 1e-4, 1 if options.quick else TURNS, warmup=3, timed=6)
+    if not options.quick:
         found["four nested loops, forward only"] = [seconds(lambda: nested_loops(x, weight, bias))]
     medians = {name: statistics.median(values) for name, values in found.items()}
     details = [
@@ -69,7 +68,7 @@ def convolution(peers: Path | None, quick: bool) -> Measured:
     ]
     what = "NumPy convolution, forward and backward, (64, 32, 26, 26) to 64 filters"
     ours = found["shared/backprop Conv2d"]
-    return [comparison_row(what, ours, "torch on the CPU", found["torch"], 1 / 2)], details
+    return [comparison_row(what, ours, "torch on the CPU", found["torch"])], details
 
 
 def nested_loops(x: Array, weight: Array, bias: Array) -> Array:
@@ -124,7 +123,7 @@ def torch_convolution(x: Array, weight: Array, bias: Array, dy: Array) -> Arrays
     return (y.detach().numpy(), *(gradient.numpy() for gradient in gradients))
 
 
-def recurrent(peers: Path | None, quick: bool) -> Measured:
+def recurrent(options: Options) -> Measured:
     """Measure an LSTM: x (64, 200, 128), 64 hidden units."""
     random = np.random.default_rng(0)
     layer = LSTM(INPUTS, HIDDEN, batch_first=True, rng=random)
@@ -144,6 +143,6 @@ def recurrent(peers: Path | None, quick: bool) -> Measured:
         return y.detach().numpy(), dx.numpy(), grads[0].numpy()
 
     # The tolerance is for float32 sums over 200 steps and 64 examples.
-    found = race({"ours": ours, "torch": in_torch}, 1e-3, 1 if quick else TURNS, warmup=2, timed=4)
+    found = race({"ours": ours, "torch": in_torch}, 1e-3, 1 if options.quick else TURNS, warmup=2, timed=4)
     what = "NumPy LSTM, forward and backward, (64, 200, 128) to 64"
-    return [comparison_row(what, found["ours"], "torch on the CPU", found["torch"], 1 / 3)], []
+    return [comparison_row(what, found["ours"], "torch on the CPU", found["torch"])], []

@@ -19,7 +19,7 @@ from shared.compose import config_from_overrides
 from shared.data.examples import Examples
 from shared.training.schedule import shuffled_batches
 from tools.bench.process import DATA, BenchmarkError
-from tools.bench.rows import Measured, comparison_row, three_digits, time_in_turns
+from tools.bench.rows import Measured, Options, comparison_row, three_digits, time_in_turns
 
 BATCH_SIZE, TURNS = 64, 5
 
@@ -44,7 +44,7 @@ def read_epoch(examples: Examples) -> None:
         torch.from_numpy(examples.labels[rows])
 
 
-def loader(peers: Path | None, quick: bool) -> Measured:
+def loader(options: Options) -> Measured:
     """Measure an epoch of batches.
 
     Raises:
@@ -60,10 +60,10 @@ def loader(peers: Path | None, quick: bool) -> Measured:
         theirs = torchvision_mnist(Path(folder), DATA / "mnist", train=True)
         batches = torch.utils.data.DataLoader(theirs, BATCH_SIZE, shuffle=True)
         contenders = {"ours": lambda: read_epoch(examples), "theirs": lambda: deque(batches, maxlen=0)}
-        found = time_in_turns(contenders, 1 if quick else TURNS, 0, 1)
+        found = time_in_turns(contenders, 1 if options.quick else TURNS, 0, 1)
     what = "the batches of an epoch of MNIST, 60,000 images"
     against = "torchvision.datasets.MNIST in a DataLoader"
-    row = comparison_row(what, found["ours"], against, found["theirs"], None)
+    row = comparison_row(what, found["ours"], against, found["theirs"])
     details = [
         {"60,000 images in batches of 64": name, "seconds": text}
         for name, text in (

@@ -9,7 +9,6 @@ depends on them.
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -23,7 +22,7 @@ from apps.mnist_cnn.train import build_learner
 from shared.compose import config_from_overrides
 from shared.training import conv_pool
 from shared.training.frameworks import resolve_auto
-from tools.bench.rows import Measured, Row, comparison_row, limit_row, seconds, time_in_turns
+from tools.bench.rows import Measured, Options, Row, comparison_row, seconds, single_row, time_in_turns
 
 SIZE = 2048  # rows and columns of the matrices, which together exceed every cache
 BATCHES, TURNS, WARMUP, TIMED = 32, 5, 1, 2
@@ -39,7 +38,7 @@ class Steps:
     """
 
     def __init__(self, words: list[str], most: int) -> None:
-        self.config = resolve_auto(config_from_overrides("mnist_cnn", Config, [*words, "run_dir=unused"]))
+        self.config = resolved_config(words)
         self._learner = build_learner(self.config)
         self._examples, _, _ = split(load_data(self.config), self.config)
         size = self.config.trainer.batch_size
@@ -71,6 +70,10 @@ class Steps:
         return (counter.get_total_flops() + sparse) / self.batches
 
 
+def resolved_config(words: list[str]) -> Config:
+    return resolve_auto(config_from_overrides("mnist_cnn", Config, [*words, "run_dir=unused"]))
+
+
 def peak_flops(dtype: torch.dtype) -> float:
     """Return the operations per second of the fastest product of two matrices."""
     left, right = (torch.randn(SIZE, SIZE).to(dtype) for _ in range(2))
@@ -78,24 +81,27 @@ def peak_flops(dtype: torch.dtype) -> float:
 
 
 def step_rows(words: list[str], batches: int, turns: int) -> Iterator[Row]:
-    """Yield the time of a step against one that multiplies zeros, and its share of the peak."""
+    """Yield the time of a step with the pooling that `auto` chooses against the other, and its share."""
     steps = {pooling: Steps([*words, f"model.pooling={pooling}"], batches) for pooling in ("sparse", "plain")}
     for each in steps.values():
         each.take()  # the first steps are slow, and have other zeros than later ones
     found = time_in_turns({pooling: each.take for pooling, each in steps.items()}, turns, WARMUP, TIMED)
     times = {pooling: [one / steps[pooling].batches for one in found[pooling]] for pooling in steps}
-    config = steps["sparse"].config
+    config = resolved_config([*words, "model.pooling=auto"])
+    chosen: str = config.model.pooling  # type: ignore[union-attr]  # each of MODELS has one
+    other = "plain" if chosen == "sparse" else "sparse"
     precision = config.trainer.precision
     what = f"a training step of `{config.model.name}` in {precision}"
-    yield comparison_row(what, times["sparse"], "model.pooling=plain", times["plain"], None)
+    yield comparison_row(what, times[chosen], f"model.pooling={other}", times[other])
     peak = peak_flops(torch.bfloat16 if precision == "bfloat16" else torch.float32)
-    sparse, plain = (steps[pooling].operations() for pooling in ("sparse", "plain"))
-    percents = [100 * sparse / duration / peak for duration in times["sparse"]]
-    note = f"{sparse / 1e9:.2f} GFLOP, {plain / 1e9:.2f} with the zeros; peak {peak / 1e9:,.0f} GFLOP/s"
-    yield limit_row(f"{what}, share of the peak of a matrix product", percents, "%", None, note)
+    operations = {pooling: each.operations() for pooling, each in steps.items()}
+    percents = [100 * operations[chosen] / duration / peak for duration in times[chosen]]
+    sparse, plain = (operations[pooling] / 1e9 for pooling in ("sparse", "plain"))
+    note = f"{sparse:.2f} GFLOP, {plain:.2f} with the zeros; peak {peak / 1e9:,.0f} GFLOP/s"
+    yield single_row(f"{what}, share of the peak of a matrix product", percents, "%", note)
 
 
-def arithmetic(peers: Path | None, quick: bool) -> Measured:
+def arithmetic(options: Options) -> Measured:
     """Measure two rows for each model and precision."""
-    batches, turns = (2, 1) if quick else (BATCHES, TURNS)
+    batches, turns = (2, 1) if options.quick else (BATCHES, TURNS)
     return [row for words in MODELS for row in step_rows(words, batches, turns)], []

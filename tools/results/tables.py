@@ -156,7 +156,7 @@ def checks_block(name: str, results: Path) -> str:
 
 
 def benchmark_block(name: str, results: Path) -> str:
-    """Return the table of a benchmark.
+    """Return the table of a benchmark, with rows for each processor on which it was recorded.
 
     For a case that is its details; for `all` the comparisons of all cases; for `goals` those with a
     goal, without the columns runs and note.
@@ -167,18 +167,30 @@ def benchmark_block(name: str, results: Path) -> str:
     measured = read_record(results / "bench.json")
     if name not in ("all", "goals", *measured):
         raise ConfigError(f"the benchmark {name} has not been measured: make bench case={name}")
-    if name in measured:
-        cases, rows = [measured[name]], measured[name]["details"]
-    else:
-        cases = [
-            case for case in measured.values() if name == "all" or any(row["goal"] for row in case["rows"])
-        ]
-        numbers = [Row(**row) for case in cases for row in case["rows"]]
-        rows = [row.cells() for row in numbers if row.goal or name == "all"]
-    hidden = ("runs", "note") if name == "goals" else ()
+    cases, rows = [], []
+    for case in [measured[name]] if name in measured else measured.values():
+        for processor, one in case.items():
+            comparisons = [row for row in (Row(**row) for row in one["rows"]) if row.goal or name == "all"]
+            found = one["details"] if name in measured else [row.cells() for row in comparisons]
+            rows += [_insert_second(row, "processor", processor) for row in found]
+            cases += [one] if found else []
+    order = list(dict.fromkeys(_first(row) for row in rows))
+    rows.sort(key=lambda row: order.index(_first(row)))  # the same on each processor in turn
+    hidden = ["runs", "note"] if name == "goals" else []
+    if len({row["processor"] for row in rows}) == 1:  # as `measured_on` says
+        hidden.append("processor")
     columns = [column for column in rows[0] if any(row[column] for row in rows) and column not in hidden]
     table = markdown_table(columns, ([row[column] for column in columns] for row in rows))
     return f"{table}\n\n{measured_on(cases)}"
+
+
+def _insert_second(row: Mapping[str, str], column: str, cell: str) -> dict[str, str]:
+    first, *others = row.items()
+    return dict([first, (column, cell), *others])
+
+
+def _first(row: Mapping[str, str]) -> str:
+    return next(iter(row.values()))
 
 
 def read_record(file: Path) -> Any:
