@@ -426,7 +426,7 @@ def kill_at_random(sweep: subprocess.Popen[str], kills: int, random: np.random.G
             assert sweep.poll() is None, sweep.communicate()
         pid, how = int(random.choice(found)), signal.SIGKILL
         if random.random() < 0.3 and (trainings := children(pid)):
-            pid, how = trainings[0], random.choice([signal.SIGKILL, signal.SIGTERM])
+            pid, how = trainings[0], (signal.SIGKILL, signal.SIGTERM)[random.integers(2)]
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, int(how))
 
