@@ -24,7 +24,9 @@ FAMILIES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = {
     "normal": lambda random, shape: random.standard_normal(shape),
     "skewed (log-normal)": lambda random, shape: -random.lognormal(0, 1, shape),
     "heavy tails (t, 1.5 degrees)": lambda random, shape: random.standard_t(1.5, shape),
-    "tied (three values)": lambda random, shape: random.choice([-2.0, 0.0, 1.0], shape, p=(0.1, 0.3, 0.6)),
+    "tied (three values)": lambda random, shape: random.choice(
+        np.array([-2.0, 0.0, 1.0]), shape, p=(0.1, 0.3, 0.6)
+    ),
     "discrete (binomial, n = 40)": lambda random, shape: random.binomial(40, 0.9, shape).astype(float),
 }
 TIED = ("tied (three values)", "discrete (binomial, n = 40)")

@@ -14,8 +14,11 @@ def write_result(path: Path, content: bytes) -> None:
     """Write a file that a tool was asked for, or raise ConfigError."""
     try:
         target = path.resolve()  # a link stays one
-    except RuntimeError as error:
-        raise ConfigError(f"cannot write {path}: its links form a loop; choose another name") from error
+        is_loop = target.is_symlink()  # from Python 3.13 on
+    except RuntimeError:  # before
+        is_loop = True
+    if is_loop:
+        raise ConfigError(f"cannot write {path}: its links form a loop; choose another name")
     if target.is_dir():
         raise ConfigError(f"cannot write {path}: it is a folder; name a file in it")
     if target.exists() and not target.is_file():  # it would be replaced by a file

@@ -137,18 +137,30 @@ def test_a_wheel_works_in_any_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_bash_completes_keys_and_choices() -> None:
-    program = "apps/mnist_cnn/__main__.py"
+@pytest.mark.parametrize("installed", [False, True])
+def test_bash_completes_keys_and_choices(installed: bool, tmp_path: Path) -> None:
+    """In a clone, and through the script of docs/usage.md in another folder."""
+    program, folder = "python apps/mnist_cnn/__main__.py", ROOT
+    install = f"{program} -sc install=bash"
+    if installed:
+        program, folder = "mnist_cnn", tmp_path
+        lines = (ROOT / "docs" / "usage.md").read_text().splitlines()
+        (start,) = (number for number, line in enumerate(lines) if line.startswith("    printf '#!/bin/sh"))
+        written, executable, evaluated = (
+            line.replace("~/.local/bin", str(tmp_path)) for line in lines[start : start + 3]
+        )
+        subprocess.run(["sh", "-c", f"{written}\n{executable}"], check=True)
+        install = evaluated.strip().removeprefix('eval "$(').removesuffix(')"')
     script = f"""
-        eval "$(python {program} -sc install=bash)"
-        COMP_CWORD=2
-        for COMP_LINE in "python {program} optimizer=ad" "python {program} trainer.ep"; do
+        eval "$({install})"
+        COMP_CWORD={len(program.split())}
+        for COMP_LINE in "{program} optimizer=ad" "{program} trainer.ep"; do
             hydra_bash_completion
             echo ${{COMPREPLY[@]}}
         done"""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    shown = subprocess.check_output(["bash", "-c", script], cwd=ROOT, env=environment, text=True)
+    shown = subprocess.check_output(["bash", "-c", script], cwd=folder, env=environment, text=True)
     assert shown.splitlines() == ["optimizer=adagrad optimizer=adam optimizer=adamw", "trainer.epochs="]
 
 

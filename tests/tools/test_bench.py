@@ -1,3 +1,4 @@
+import itertools
 import json
 import subprocess
 import sys
@@ -10,15 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from shared.errors import ConfigError
+from shared.training.torch_learner import TorchLearner
 from tests.helpers import ROOT
 from tools.bench import __main__ as bench
-from tools.bench import mnist, rows
+from tools.bench import mnist, rows, torch_gpu
 from tools.bench.__main__ import main
 from tools.bench.goals import GOALS, Goal, speedup
 from tools.bench.process import BenchmarkError, peak_memory, timed_lines
 from tools.bench.rows import Measured, Options, Row, comparison_row, single_row, time_in_turns
+from tools.bench.torch_gpu import STEPS
 from tools.results.__main__ import fill_tables
 
 FAST_EXAMPLE = """\
@@ -360,3 +364,63 @@ def test_cases_are_measured(tmp_path: Path) -> None:
         assert found["rows"]
         assert all(row["ours"] > 0 for row in found["rows"])
         assert found["quick"] is True
+
+
+@pytest.mark.parametrize(
+    ("fault", "failing"),
+    [
+        (lambda logits, steps: logits, ""),
+        (lambda logits, steps: logits if steps <= STEPS else 2 * logits + 1, "largest_difference"),
+        (lambda logits, steps: copy_and_return(logits), "transfers"),
+    ],
+)
+def test_other_losses_and_transfers_of_a_gpu_are_found(
+    fault: Callable[[torch.Tensor, int], torch.Tensor], failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU stands in for the GPU: its first `STEPS` steps are the CPU's, the next are the GPU's."""
+    steps, forward = itertools.count(1), TorchLearner.forward
+    monkeypatch.setattr(TorchLearner, "forward", lambda *given: fault(forward(*given), next(steps)))
+    found = torch_gpu.measure("xor", "cpu", 1.0, quick=True)
+    wrong = {
+        "largest_difference": found["largest_difference"] > found["tolerance"],
+        "transfers": len(found["transfers"]) == STEPS - 1,  # the first step is not watched
+    }
+    assert [name for name, is_wrong in wrong.items() if is_wrong] == [failing] * bool(failing)
+    assert found["passed"] is (failing == "")
+
+
+def copy_and_return(logits: torch.Tensor) -> torch.Tensor:
+    """Pretend to copy to the GPU: record what CUDA's profiler calls it."""
+    with torch.profiler.record_function("Memcpy HtoD (Pageable -> Device)"):
+        return logits
+
+
+def test_measurements_on_a_gpu_keep_to_their_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = torch_gpu.Record(tmp_path / "gpu.json", "cpu", minutes=0, quick=True)
+    record.measure_networks()
+    record.measure_seeds(20)
+    assert record.left_out == [*torch_gpu.NETWORKS, "20 of 20 seeds of MNIST"]
+    assert capsys.readouterr().out.count("left out, because the time is used up: ") == len(record.left_out)
+
+
+@pytest.mark.slow
+def test_every_network_is_measured_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU, the CPU stands in for it; an error in one network leaves the others alone."""
+    file = tmp_path / "gpu.json"
+    monkeypatch.setitem(torch_gpu.NETWORKS, "xor", ("optimizer.lr=1e300", "float32", ""))
+    assert torch_gpu.main(["quick=true", "device=cpu", f"out={file}"]) == 5
+    ((kind, found),) = json.loads(file.read_text())["gpu"].items()
+    assert kind == bench.processor()
+    assert [failure.partition(":")[0] for failure in found["failed"]] == ["xor"]
+    assert [row["network"] for row in found["details"]] == [*torch_gpu.NETWORKS][1:]
+    assert all(one["passed"] and one["device_seconds"] > 0 for one in found["networks"].values())
+    assert len(found["mnist"]["accuracies"]) == 1
+    page = fill_tables("<!-- benchmark: gpu -->\n<!-- end of benchmark -->\n", tmp_path)
+    assert "| mnist_cnn cnn | " in page
+
+
+def test_a_gpu_that_is_missing_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    assert torch_gpu.main(["device=cuda", f"out={tmp_path}/gpu.json"]) == 2
+    assert capsys.readouterr().err.startswith("error: device=cuda: PyTorch finds no GPU")

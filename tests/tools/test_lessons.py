@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -18,7 +19,8 @@ from tests.helpers import ROOT
 from tests.tools.browser import MISSING, Browser, browser
 from tools.check import check
 from tools.gradcheck.__main__ import NAMES
-from tools.lessons.__main__ import main, write_pages
+from tools.lessons.__main__ import main
+from tools.lessons.build import write_pages
 from tools.lessons.notebook import LESSONS, execute, read, sources
 from tools.lessons.page import HEADING, anchor
 
@@ -170,7 +172,7 @@ def test_an_unknown_lesson_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_pages_link_to_what_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tools.lessons.__main__.execute", recorded)
+    monkeypatch.setattr("tools.lessons.build.execute", recorded)
     out = tmp_path / "any" / "folder"
     out.mkdir(parents=True)
     (out / "00_removed.ipynb").write_text(nbformat.writes(recorded(sources()[0])))
@@ -310,3 +312,12 @@ def test_in_a_browser_the_index_finds_a_section(pages: Path, window: Browser) ->
     assert "The chain rule" in window.run(search, "chain rule")
     assert window.run(search, "zzzz") == "No section contains all of these words."
     assert json.loads(window.run("return document.getElementById('data').textContent"))
+
+
+def test_a_missing_package_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "tools.lessons.build")
+    monkeypatch.setitem(sys.modules, "nbformat", None)
+    assert main([]) == 2
+    assert capsys.readouterr().err == "error: nbformat is not installed; run make install\n"

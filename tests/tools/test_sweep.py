@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ from shared.runs.repeat import PYTHON
 from tests.forks import Forks
 from tests.helpers import ROOT
 from tests.training.members import free_port
-from tools.sweep import results, search, trial
+from tools.sweep import results, search, trial, workers
 from tools.sweep.__main__ import main as sweep_main
+from tools.sweep.__main__ import run_trials
 from tools.sweep.search import Search
 from tools.sweep.storage import Store
 from tools.sweep.study import ATTEMPTS, CUT_SHORT, KILLED, STATES, Outcome, Report, Study, Trial
@@ -426,7 +427,7 @@ def kill_at_random(sweep: subprocess.Popen[str], kills: int, random: np.random.G
             assert sweep.poll() is None, sweep.communicate()
         pid, how = int(random.choice(found)), signal.SIGKILL
         if random.random() < 0.3 and (trainings := children(pid)):
-            pid, how = trainings[0], random.choice([signal.SIGKILL, signal.SIGTERM])
+            pid, how = trainings[0], (signal.SIGKILL, signal.SIGTERM)[random.integers(2)]
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, int(how))
 
@@ -436,6 +437,84 @@ def shared_study(tmp_path: Path, number: int, storage: str, trials: int = 6) -> 
     folder = tmp_path / f"machine_{number}"
     folder.mkdir(exist_ok=True)
     return Study(folder, search_of(trials=trials), new=True, shared=Store(storage))
+
+
+def test_a_lost_trial_is_taken_over_before_new_ones_are_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (shared_study(tmp_path, number, f"{tmp_path}/study.log") for number in (1, 2))
+    now = 1000.0
+    monkeypatch.setattr("tools.sweep.study.time.monotonic", lambda: now)
+
+    def lost(trial: Trial, report: Report) -> Outcome:
+        monkeypatch.setattr(first, "_requeue", lambda *_, **__: None)
+        raise KeyboardInterrupt
+
+    def long_training(trial: Trial, report: Report) -> Outcome:
+        nonlocal now
+        for _ in range(7):
+            now += 11
+            second.beat()
+        return pretend_training(trial, report)
+
+    with pytest.raises(KeyboardInterrupt):
+        first.run(lost)
+    finished = [second.run(train) for train in (long_training, pretend_training, pretend_training)]
+    assert [trial.number for trial in finished if trial] == [1, 0, 2]
+
+
+@pytest.mark.parametrize("exponent", [-3.5, -0.5])
+def test_workers_learn_from_each_others_trials(exponent: float, tmp_path: Path) -> None:
+    """Three workers train at the same time. A fourth, which has not, proposes what they found good.
+
+    If their trials fail, it draws with the same seeds, but from the whole range of four decades.
+    """
+
+    def distances_of_fourth(status: str) -> list[float]:
+        folder, distances = tmp_path / status, []
+        folder.mkdir()
+        *three, fourth = (shared_study(folder, number, f"{folder}/study.log", 30) for number in range(4))
+
+        def train(trial: Trial, report: Report) -> Outcome:
+            distances.append(abs(float(np.log10(trial.params["optimizer.lr"])) - exponent))
+            report(1, 1 - distances[-1] / 10)
+            return status, "", 1 if status == "done" else None
+
+        def train_at_the_same_time(studies: Sequence[Study]) -> None:
+            def train_with_the_others(trial: Trial, report: Report) -> Outcome:
+                train_at_the_same_time(studies[1:])
+                return train(trial, report)
+
+            if studies:
+                studies[0].run(train_with_the_others)
+
+        for _ in range(6):
+            train_at_the_same_time(three)
+        for _ in range(5):
+            fourth.run(train)
+        assert len(distances) == 23
+        return distances[18:]
+
+    informed, uninformed = (float(np.median(distances_of_fourth(one))) for one in ("done", "failed"))
+    assert informed < 0.5 < uninformed
+
+
+def test_ctrl_c_does_not_wait_long_for_a_storage_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(study: Study, jobs: int) -> int:
+        def breaks(*_: Any, **__: Any) -> Any:
+            raise OperationalError("SELECT 1", {}, RuntimeError("the server is gone"))
+
+        monkeypatch.setattr(study._study, "get_trials", breaks)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "run_trials", interrupted)
+    monkeypatch.setattr("tools.sweep.study.LAST_PATIENCE", 0.2)
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_trials(tmp_path, search_of(), True, 1, None)
+    assert time.monotonic() - start < 30, "seconds; without Ctrl-C, it is tried again for 300"
 
 
 @pytest.mark.parametrize("storage", ["sqlite:///{}/study.db", "{}/study.log"])

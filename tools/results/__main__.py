@@ -21,6 +21,7 @@ table stands between `<!-- KIND: NAME -->` and `<!-- end of KIND -->`:
     checks: gradients        what `make gradcheck` found
     benchmark: CASE          details of a case of `make bench`
     benchmark: all           all comparisons of `make bench`; `goals`: those with a goal, in short
+    benchmark: gpu           what `python -m tools.bench.torch_gpu` measured
     experiments              the experiments beside the corrected networks (without NAME)
     gate: NAME               how good the accuracy gate is (tools/results/gate.py)
 """

@@ -164,7 +164,7 @@ def benchmark_block(name: str, results: Path) -> str:
     Raises:
         ConfigError: it has not been measured.
     """
-    measured = read_record(results / "bench.json")
+    measured = read_record(results / ("gpu.json" if name == "gpu" else "bench.json"))
     if name not in ("all", "goals", *measured):
         raise ConfigError(f"the benchmark {name} has not been measured: make bench case={name}")
     cases, rows = [], []

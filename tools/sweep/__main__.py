@@ -190,6 +190,7 @@ def run_trials(folder: Path, search: Search, new: bool, jobs: int, shared: "Stor
         else:
             exit_status = workers.run_workers(study, jobs, shared)
     except BaseException:
+        study.hurry()
         with contextlib.suppress(ConfigError):  # the first error is the one to report
             results.write_tables(study)
             results.write_chart(study)

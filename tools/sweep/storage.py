@@ -25,7 +25,8 @@ from shared.sqlite import check_database
 
 T = TypeVar("T")
 
-FIRST_PATIENCE, PATIENCE = 20.0, 300.0  # seconds to wait for a database: at the start, and later
+# Seconds to wait for a database: at the start, later, and after Ctrl-C.
+FIRST_PATIENCE, PATIENCE, LAST_PATIENCE = 20.0, 300.0, 2.0
 ANSWER = 60  # seconds in which a database must answer, and after which it releases a dead worker's lock
 LOCK_KEY = 7_204_112  # any number that other users of the database do not lock
 # Of libpq: notice within a minute that the machine of the database is gone.
@@ -41,6 +42,7 @@ class Store:
     Attributes:
         text: as given.
         name: how it is printed: without passwords.
+        patience: seconds to wait for it.
 
     Raises:
         ConfigError: it is none of these; the message does not repeat it.
@@ -48,7 +50,7 @@ class Store:
     """
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text, self.patience = text, PATIENCE
         self._url: URL | None = None
         if "://" not in text:
             self._file: Path | None = Path(text).absolute()
@@ -101,12 +103,12 @@ class Store:
                 yield
 
     def retry(self, action: Callable[[], T], patience: float | None = None) -> T:
-        """Return `action()`; try again, for some minutes, while the storage does not answer.
+        """Return `action()`; try again, for `patience` seconds, while the storage does not answer.
 
         Raises:
-            ConfigError: it has not answered for `patience` seconds, or cannot be used as a study.
+            ConfigError: it has not answered in this time, or cannot be used as a study.
         """
-        start, seconds = time.monotonic(), PATIENCE if patience is None else patience
+        start, seconds = time.monotonic(), self.patience if patience is None else patience
         warned = False
         while True:
             try:

@@ -26,7 +26,7 @@ from shared.nested import flat
 from shared.runs.repeat import hydra_text
 from shared.runs.resume import differences
 from tools.sweep.search import Choice, Integer, LogUniform, Range, Search
-from tools.sweep.storage import FIRST_PATIENCE, Store
+from tools.sweep.storage import FIRST_PATIENCE, LAST_PATIENCE, Store
 
 STORE = "study.db"
 CUT_SHORT = "cut short"  # status of a trial that an earlier version did not resume
@@ -192,12 +192,17 @@ class Study:
             self._store.retry(lambda: self._finish(trial_id, status, note, value))
         return self.trials()[trial.number]
 
+    def hurry(self) -> None:
+        """From now on, wait only briefly for a storage that does not answer."""
+        self._store.patience = LAST_PATIENCE
+
     def beat(self) -> None:
-        """Say that the trial goes on, if it is time to."""
+        """If it is time to, say that the trial goes on, and look for workers that do not say it."""
         if self._shared and self._trial_id is not None and time.monotonic() - self._last_beat > BEAT:
             trial_id, beat = self._trial_id, uuid.uuid4().hex
             self._update(lambda: self._storage.set_trial_user_attr(trial_id, "beat", beat))
             self._last_beat = time.monotonic()
+            self.requeue_silent()
 
     def _update(self, action: Callable[[], None]) -> None:
         """Change a trial, unless this worker was thought dead, and its successor has ended the trial."""
