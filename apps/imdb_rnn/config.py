@@ -50,9 +50,10 @@ class Lstm(Recurrent):
 
 
 class BiLstm(Recurrent):
-    """An LSTM of `hidden` units in each direction."""
+    """An LSTM of `hidden` units in each direction, which reads words and pairs of words."""
 
     name: Literal["bilstm"]
+    buckets: Annotated[Count, Field(description="number of embeddings that all pairs of words share")]
     readout: Literal["max"] = "max"
 
     @property
