@@ -89,6 +89,15 @@ def test_a_run_replaces_the_one_recorded_before(tmp_path: Path) -> None:
     assert {run["dataset_source"] for run in recorded} == {"archives"}, "without a local path"
 
 
+def test_runs_on_own_data_have_a_record_of_their_own(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    own = write(tmp_path / "own", metrics(0, 0.9))
+    (own / "0" / "config.yaml").write_text("debug: null\ndata: {name: image_folder}\n")
+    record_runs([own, write(tmp_path / "a", metrics(0, 0.5))], results)
+    names = {path.name: json.loads(path.read_text())[0]["test_accuracy"] for path in results.iterdir()}
+    assert names == {"xor_own.json": 0.9, "xor.json": 0.5}
+
+
 @pytest.mark.parametrize(
     ("changes", "config", "reason"),
     [

@@ -8,11 +8,11 @@
     python -m tools.results --comparison FOLDER   use this run of transfer.mode=compare
     python -m tools.results --pictures FOLDER ... use these runs' pictures in the documents that show them
 
-The records are in docs/results: APP.json has the metrics of each run, as in its metrics.json. A
-table stands between `<!-- KIND: NAME -->` and `<!-- end of KIND -->`:
+The records are in docs/results: APP.json has the metrics of each run, as in its metrics.json, and
+APP_own.json of runs on somebody's own pictures or texts. A table stands between `<!-- KIND: NAME -->` and `<!-- end of KIND -->`:
 
     applications             the best recorded accuracy of each application (without NAME)
-    results: APP             all recorded networks of an application
+    results: APP             all recorded networks of an application; `APP_own`: on own pictures or texts
     sample: APP              what the sample run printed; its learning curves are APP.png
     comparison: APP          a run of transfer.mode=compare; its chart is APP_comparison.png
     comparison: APP_NUMBER   one with a single number of images per class
@@ -80,12 +80,17 @@ def record_runs(folders: Iterable[Path], results: Path = RESULTS) -> list[Run]:
             raise ConfigError(f"{path}: a comparison is not a run of one network; use --comparison")
     if not added:
         raise ConfigError(f"no metrics.json below {', '.join(map(str, folders))}")
-    for app in {run["app"] for run in added}:
-        file = results / f"{app}.json"
+    for name in {record_name(run) for run in added}:
+        file = results / f"{name}.json"
         known = json.loads(file.read_text()) if file.exists() else []
-        runs = {run_identity(run): run for run in [*known, *added] if run["app"] == app}
+        runs = {run_identity(run): run for run in [*known, *added] if record_name(run) == name}
         write_json(file, [runs[key] for key in sorted(runs)])
     return added
+
+
+def record_name(run: Run) -> str:
+    """Return the application, with `_own` if somebody's own folder was the data."""
+    return run["app"] + "_own" * run.get("own_data", False)
 
 
 def read_complete_run(path: Path, shortened: Sequence[str] = SHORTENED) -> Run:
@@ -105,6 +110,8 @@ def read_complete_run(path: Path, shortened: Sequence[str] = SHORTENED) -> Run:
             raise ConfigError(f"{path}: made with {key}={value}; only complete trainings can be recorded")
     if run["git"]["dirty"] is not False:
         raise ConfigError(f"{path}: made with uncommitted changes; commit, then run it again")
+    if OmegaConf.select(config, "data.name") in ("image_folder", "text_folder"):
+        run["own_data"] = True
     run["dataset_source"] = re.sub(r" /\S+", "", run["dataset_source"])  # no local path
     return run
 
