@@ -9,7 +9,8 @@
     python -m tools.results --pictures FOLDER ... use these runs' pictures in the documents that show them
 
 The records are in docs/results: APP.json has the metrics of each run, as in its metrics.json, and
-APP_own.json of runs on somebody's own pictures or texts. A table stands between `<!-- KIND: NAME -->` and `<!-- end of KIND -->`:
+APP_own.json of runs on somebody's own pictures or texts. A table stands between `<!-- KIND: NAME -->`
+and `<!-- end of KIND -->`:
 
     applications             the best recorded accuracy of each application (without NAME)
     results: APP             all recorded networks of an application; `APP_own`: on own pictures or texts
