@@ -36,6 +36,7 @@ parts = $(or $(wildcard $(READY)),$(sort $(wildcard $(PARTS)) $(addprefix $(READ
 # The framework that a command names, else that of its experiment or application; a resumed run has its own.
 settings = $(wildcard $(patsubst %,conf/experiment/%.yaml,$(call given,+experiment)) conf/$(1).yaml) conf/base.yaml
 framework = $(shell sed -n 's/^framework: *\([a-z]*\).*/\1/p' $(call settings,$(1)) | head -n 1)
+framework_of_run = $(shell sed -n 's/^framework: *//p' $(call value_of,run)/config.yaml 2>/dev/null)
 training = $(call parts,$(filter torch keras,$(or $(call given,framework),\
 	$(if $(or $(call given,trainer.resume),$(call given,resume)),numpy,$(call framework,$(1))))) $(2))
 EXTRAS = $(subst all,torch keras tools,$(call given,extra))
@@ -126,7 +127,7 @@ predict: $(call parts) ## predict with a finished run (run=latest input=digit.pn
 	@$(call only,run input)$(need_run)$(RUN) -m tools.predict $(call value_of,run) $(call value_of,input) $(ARGS)
 
 .PHONY: export
-export: $(call parts,$(if $(findstring keras,$(ARGS)),keras,torch tools)) ## write the network of a run for other programs (run=latest; ARGS='--format keras')
+export: $(call parts,$(if $(findstring keras,$(ARGS) $(framework_of_run)),keras,torch tools)) ## write the network of a run for other programs (run=latest; ARGS='--format keras')
 	@$(call only,run)$(need_run)$(RUN) -m tools.export $(call value_of,run) $(ARGS)
 
 .PHONY: explore

@@ -72,6 +72,15 @@ def test_a_target_installs_what_it_needs(words: str, there: str, installed: str,
     assert installed_parts(tmp_path, words, there) == installed.split()
 
 
+@pytest.mark.parametrize(("framework", "parts"), [("keras", ["keras"]), ("torch", ["tools", "torch"])])
+def test_an_export_installs_the_framework_of_its_run(
+    framework: str, parts: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(f"app: xor\nframework: {framework}\n")
+    assert installed_parts(tmp_path, "export run=run", "") == parts
+
+
 def test_a_new_lock_updates_everything_that_is_there(tmp_path: Path) -> None:
     old = time.time() - 1e9
     assert installed_parts(tmp_path, "train-mnist", "keras tools", old) == ["keras", "tools", "torch"]
