@@ -63,7 +63,7 @@ NETWORKS = {
     "imdb_rnn lstm": ("model=lstm", "float32", "model.dropout=0.0"),
     "imdb_rnn bow": ("model=bow", "float32", "model.dropout=0.0"),
     "attention recall": ("data=recall", "float32", ""),
-    "attention imdb": ("data=imdb", "float32", ""),
+    "attention imdb": ("data=imdb", "float32", "model.dropout=0.0"),
     "resnet_transfer resnet18": (f"model=resnet18 {SCRATCH}", "float64", ""),
     "resnet_transfer mobilenet_v2": (f"model=mobilenet_v2 {SCRATCH}", "float64", ""),
 }
