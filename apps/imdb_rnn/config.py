@@ -50,10 +50,9 @@ class Lstm(Recurrent):
 
 
 class BiLstm(Recurrent):
-    """An LSTM of `hidden` units in each direction, which reads words and pairs of words."""
+    """An LSTM of `hidden` units in each direction."""
 
     name: Literal["bilstm"]
-    buckets: Annotated[Count, Field(description="number of embeddings that all pairs of words share")]
     readout: Literal["max"] = "max"
 
     @property

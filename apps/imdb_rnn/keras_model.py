@@ -24,10 +24,6 @@ def build_model(config: Lstm | BiLstm | Rnn | Bow | Nbsvm, tokens: int, outputs:
     match config:
         case Lstm() | BiLstm() | Rnn():
             x = embedding(tokens, config.embedding, config.embedding_std)(ids)
-            if config.name == "bilstm":
-                before = ops.pad(ids[:, :-1], ((0, 0), (1, 0)), constant_values=PAD)
-                pairs = layers.Embedding(config.buckets, config.embedding, "zeros", name="pairs")
-                x = layers.Add(name="words_and_pairs")([x, pairs((before * 31_337 + ids) % config.buckets)])
             if config.embedding_dropout:  # the words of a text share the mask
                 x = x * ByteDropout(config.embedding_dropout)(ops.ones_like(x[:, :1]))
             x = recurrent(config)(x, ids != PAD)
@@ -103,8 +99,7 @@ def embedding_gradients(
     model: keras.Model, ids: NDArray[np.int64], output: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the embedded words, and each logit's gradient; see torch_model.py."""
-    names = [layer.name for layer in model.layers]
-    embedding = model.get_layer("words_and_pairs" if "words_and_pairs" in names else "embedding").output
+    embedding = model.get_layer("embedding").output
     read = keras.Model([embedding, model.input], model.output)
     batch = tf.constant(ids)
     embedded = keras.Model(model.input, embedding)(batch)

@@ -38,12 +38,8 @@ class NumpyRecurrent(Module):
         own = {"embedding_dropout": self.embedding_dropout, config.name: self.recurrent}
         self._add(embedding=self.embedding, **own, **self.head.children)
 
-    def embed(self, ids: Array) -> Array:
-        """Return the embedded words, (N, T, embedding)."""
-        return self.embedding.forward(ids)
-
     def forward(self, ids: Array) -> Array:
-        self.embedded, mask = self.embed(ids), ids != PAD
+        self.embedded, mask = self.embedding.forward(ids), ids != PAD
         lengths = mask.sum(axis=1) if self.is_bidirectional else None
         self.kept = self.embedding_dropout.forward(np.ones_like(self.embedded[:, :1]))  # (N, 1, embedding)
         states, _ = self.recurrent.forward(self.embedded * self.kept, lengths=lengths)
@@ -62,32 +58,6 @@ class NumpyRecurrent(Module):
         shared = dstate / self.is_read.sum(axis=1, dtype=dstate.dtype)
         self.dembedded = self.kept * self.recurrent.backward(self.is_read * shared[:, None])
         self.embedding.backward(self.dembedded)
-        self._collect()
-
-
-class NumpyBiLstm(NumpyRecurrent):
-    """`TorchBiLstm` in NumPy; ids (N, T) to logits (N, outputs).
-
-    Backward of the sum of two embeddings: each gets the gradient of the sum.
-    """
-
-    def __init__(
-        self, config: BiLstm, tokens: int, outputs: int, dtype: type, rng: np.random.Generator
-    ) -> None:
-        super().__init__(config, tokens, outputs, dtype, rng)
-        self.pairs = Embedding(config.buckets, config.embedding, dtype=dtype, rng=rng)
-        self.pairs.params["weight"] *= 0
-        self._add(pairs=self.pairs)
-
-    def embed(self, ids: Array) -> Array:
-        before = np.pad(ids[:, :-1], ((0, 0), (1, 0)), constant_values=PAD)
-        return super().embed(ids) + self.pairs.forward(
-            (before * 31_337 + ids) % len(self.pairs.params["weight"])
-        )
-
-    def backward(self, dlogits: Array) -> None:
-        super().backward(dlogits)
-        self.pairs.backward(self.dembedded)
         self._collect()
 
 
@@ -179,6 +149,5 @@ def build_model(
     outputs: int = 1,
 ) -> Module:
     """Return the network that `config.name` names; see torch_model.py."""
-    networks: dict[str, Any] = {"bilstm": NumpyBiLstm, "bow": NumpyBow, "nbsvm": NumpyNbsvm}
-    network = networks.get(config.name, NumpyRecurrent)
+    network: Any = {"bow": NumpyBow, "nbsvm": NumpyNbsvm}.get(config.name, NumpyRecurrent)
     return network(config, tokens, outputs, dtype, rng)

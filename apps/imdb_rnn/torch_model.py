@@ -61,30 +61,13 @@ class TorchRecurrent(TorchReader):
         if self.training and self.embedding_dropout.zeros:
             # One mask for all words (Gal and Ghahramani 2016), whatever the length of the batch
             embedded = embedded * self.embedding_dropout(torch.ones_like(embedded[:, :1]))
-        states, _ = layer(embedded, ids != PAD) if isinstance(layer, PaddedBiLSTM) else layer(embedded)
+        states, _ = layer(embedded, ids != PAD) if self.name == "bilstm" else layer(embedded)
         if self.readout == "max":
             state = states.masked_fill((ids == PAD)[:, :, None], NOTHING).amax(dim=1)
         else:
             last = (ids != PAD).sum(dim=1) - 1
             state = states[torch.arange(ids.shape[0], device=ids.device), last]
         return self.fc(self.dropout(state))
-
-
-class TorchBiLstm(TorchRecurrent):
-    """TorchRecurrent in both directions; a step reads the sum of two embeddings, of word and pair.
-
-    The pair is that of the word and the one before it; pairs share `buckets` rows by a hash, as in
-    `TorchBow`. Their embeddings start at 0: most pairs are too rare to learn.
-    """
-
-    def __init__(self, config: BiLstm, tokens: int, outputs: int) -> None:
-        super().__init__(config, tokens, outputs)
-        self.pairs = nn.Embedding(config.buckets, config.embedding)
-        nn.init.zeros_(self.pairs.weight)
-
-    def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        before = nn.functional.pad(ids[:, :-1], (1, 0), value=PAD)
-        return super().embed(ids) + self.pairs((before * 31_337 + ids) % self.pairs.num_embeddings)
 
 
 class RnnCell(nn.Module):
@@ -245,6 +228,5 @@ def one_bias(layer: nn.Module) -> None:
 
 def build_model(config: Lstm | BiLstm | Rnn | Bow | Nbsvm, tokens: int, outputs: int = 1) -> TorchReader:
     """Return the network that `config.name` names, for a vocabulary of `tokens` tokens."""
-    networks: dict[str, Any] = {"bilstm": TorchBiLstm, "bow": TorchBow, "nbsvm": TorchNbsvm}
-    network = networks.get(config.name, TorchRecurrent)
+    network: Any = {"bow": TorchBow, "nbsvm": TorchNbsvm}.get(config.name, TorchRecurrent)
     return network(config, tokens, outputs)

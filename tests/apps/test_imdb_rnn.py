@@ -37,7 +37,7 @@ from tests.helpers import ROOT, TIMEOUT, app_config
 MODELS = ["lstm", "bilstm", "rnn", "bow", "nbsvm"]
 TOKENS = 30
 NO_DROPOUT = "model.dropout=0.0"
-BILSTM = ["model=bilstm", "model.embedding=6", "model.hidden=5", "model.buckets=40"]
+BILSTM = ["model=bilstm", "model.embedding=6", "model.hidden=5"]
 SMALL = {
     "lstm": ["model=lstm", "model.embedding=6", "model.hidden=5", NO_DROPOUT],
     "lstm_last": ["model=lstm", "model.embedding=6", "model.hidden=5", "model.readout=last", NO_DROPOUT],
@@ -69,10 +69,9 @@ def padded_ids(width: int) -> np.ndarray:
 def networks_of(model: str, tmp_path: Path) -> Networks:
     config = imdb_config(tmp_path, *SMALL[model]).model
     networks = build_networks((torch_model, keras_model, numpy_model), config, tokens=TOKENS)
-    starting_at_0 = {"bilstm": ["pairs"], "nbsvm": ["embedding", "bias"]}.get(model, [])
-    for name in starting_at_0:
-        torch.nn.init.normal_(networks.torch.get_submodule(name).weight)
-    if starting_at_0:
+    if model == "nbsvm":  # starts at 0
+        torch.nn.init.normal_(networks.torch.embedding.weight)
+        torch.nn.init.normal_(networks.torch.bias.weight)
         torch_to_keras(networks.torch, networks.keras)
         torch_to_numpy(networks.torch, networks.numpy)
     return networks
@@ -207,7 +206,7 @@ def test_a_network_that_the_framework_lacks_is_refused(words: str, message: str,
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_leaves_everything_behind(framework: str, model: str, tmp_path: Path) -> None:
-    small = {"nbsvm": "model.buckets=1000", "bilstm": "model.buckets=1000"}.get(model, "model.embedding=8")
+    small = {"nbsvm": "model.buckets=1000", "bilstm": "model.hidden=8"}.get(model, "model.embedding=8")
     config = imdb_config(tmp_path, f"framework={framework}", f"model={model}", "debug=smoke", small)
     metrics = train(config)
     assert {path.name for path in tmp_path.iterdir()} == FILES
