@@ -141,7 +141,8 @@ def validate_job(schema: type[AnyAppConfig], composed: DictConfig, overrides: Se
     config = validate(schema, values, overrides)
     trainer, chdir = config.trainer, HydraConfig.initialized() and HydraConfig.get().job.chdir
     unusual = config.logger or trainer.compile or trainer.resume or trainer.device not in ("auto", "cpu")
-    if unusual or chdir or distributed.world_size() > 1 or find_spec(config.framework) is None:
+    unusual = unusual or chdir or Path(config.run_dir).resolve() == Path.cwd()
+    if unusual or distributed.world_size() > 1 or find_spec(config.framework) is None:
         from shared import preflight
 
         preflight.check(config)

@@ -1,10 +1,13 @@
 """Check that framework, processes, device, compiler, logger and the run to resume are available."""
 
+from pathlib import Path
+
 from hydra.core.hydra_config import HydraConfig
 
 from shared import distributed, extras
 from shared.config import AppConfig
 from shared.errors import ConfigError
+from shared.runs.folder import THIS_FOLDER
 
 
 def check(config: AppConfig) -> None:
@@ -26,6 +29,8 @@ def check(config: AppConfig) -> None:
         from shared.runs.loggers import check_installed
 
         check_installed(config.logger)
+    if config.trainer.resume is None and Path(config.run_dir).resolve() == Path.cwd():
+        raise ConfigError(THIS_FOLDER)
     if config.trainer.resume is not None and distributed.rank() == 0:
         from shared.runs.resume import find_run
         from shared.training.frameworks import resolve_auto

@@ -28,8 +28,8 @@ WEIGHTS = "weights.safetensors"
 CHECKPOINTS = "checkpoint_*.safetensors"  # of an unfinished run (shared/training/checkpoint.py)
 # The name that conf/base.yaml gives. Two runs of the same second get different folders.
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
-
 OTHER_FOLDER = "choose another folder with hydra.run.dir=PATH (with -m: hydra.sweep.dir=PATH)"
+THIS_FOLDER = f"the current folder cannot be the run folder; {OTHER_FOLDER}"
 
 
 class RunFolder:
@@ -95,7 +95,7 @@ class RunFolder:
             return cls(path, config, held, resumed=True)
         first = path = Path(config.run_dir)
         if first.resolve() == Path.cwd():
-            raise ConfigError(f"the current folder cannot be the run folder; {OTHER_FOLDER}")
+            raise ConfigError(THIS_FOLDER)
         for number in itertools.count(2):
             if (lock := _create(path, config)) is not None:
                 break
