@@ -449,3 +449,4 @@ def test_most_planted_faults_are_named_and_no_case_is_accused() -> None:
     page = (ROOT / "docs" / "gradients.md").read_text()
     faults = outcomes.total() - outcomes["correct"]
     assert f"names {outcomes['named right']} of {faults} right" in page
+    assert f"none of {outcomes['correct']} correct cases" in page
