@@ -1,4 +1,4 @@
-"""Check that framework, processes, device, compiler, logger and the run to resume are available."""
+"""Check that framework, processes, device, compiler, logger, run folder and run to resume can be used."""
 
 from pathlib import Path
 
