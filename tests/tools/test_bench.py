@@ -112,8 +112,9 @@ def waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     )
     monkeypatch.setitem(sys.modules, "tools.bench.commands", case)
     monkeypatch.setattr(subprocess, "run", lambda command: SimpleNamespace(returncode=main(command[3:])))
-    monkeypatch.setattr(bench, "environment", lambda *_: {"versions": {}, "hardware": HARDWARE})
-    monkeypatch.setattr(bench, "processor_flags", lambda: {"fpu", "avx512_bf16", "amx_bf16"})
+    for module in (bench, rows):
+        monkeypatch.setattr(module, "environment", lambda *_: {"versions": {}, "hardware": HARDWARE})
+    monkeypatch.setattr(rows, "processor_flags", lambda: {"fpu", "avx512_bf16", "amx_bf16"})
     return found
 
 
@@ -360,7 +361,7 @@ def test_cases_are_measured(tmp_path: Path) -> None:
     assert list(measured) == cases
     for case in measured.values():
         ((kind, found),) = case.items()
-        assert kind == bench.processor()
+        assert kind == rows.processor()
         assert found["rows"]
         assert all(row["ours"] > 0 for row in found["rows"])
         assert found["quick"] is True
@@ -410,7 +411,7 @@ def test_every_network_is_measured_on_a_gpu(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(torch_gpu.NETWORKS, "xor", ("optimizer.lr=1e300", "float32", ""))
     assert torch_gpu.main(["quick=true", "device=cpu", f"out={file}"]) == 5
     ((kind, found),) = json.loads(file.read_text())["gpu"].items()
-    assert kind == bench.processor()
+    assert kind == rows.processor()
     assert [failure.partition(":")[0] for failure in found["failed"]] == ["xor"]
     assert [row["network"] for row in found["details"]] == [*torch_gpu.NETWORKS][1:]
     assert all(one["passed"] and one["device_seconds"] > 0 for one in found["networks"].values())
@@ -419,8 +420,9 @@ def test_every_network_is_measured_on_a_gpu(tmp_path: Path, monkeypatch: pytest.
     assert "| mnist_cnn cnn | " in page
 
 
-def test_a_gpu_that_is_missing_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a CUDA device here")
+def test_a_gpu_that_is_missing_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert torch_gpu.main(["device=cuda", f"out={tmp_path}/gpu.json"]) == 2
     assert capsys.readouterr().err.startswith("error: device=cuda: PyTorch finds no GPU")

@@ -36,11 +36,10 @@ from typing import Any
 from shared.distributed import available_cores
 from shared.errors import ConfigError
 from shared.output_file import write_json
-from shared.runs.environment import ROOT, environment, processor_flags
+from shared.runs.environment import ROOT, environment
 from shared.tables import text_table
-from shared.training.frameworks import BFLOAT16_INSTRUCTIONS
 from tools import cli
-from tools.bench.rows import Options, Row
+from tools.bench.rows import Options, Row, processor
 
 RESULTS = ROOT / "docs" / "results" / "bench.json"
 KEYS = ("case", "peers", "peer_python", "quick", "out")
@@ -117,16 +116,6 @@ def measure_case(name: str, keys: dict[str, str]) -> list[Row]:
     results[name] = dict(sorted((results.get(name, {}) | {processor(): measured}).items()))
     write_json(file, {case: results[case] for case in CASES if case in results})
     return rows
-
-
-def processor() -> str:
-    """Return the kind of this machine's processor, which tells its results from those of others.
-
-    Virtual machines often hide the model's name, so the instructions for bfloat16 are part of it.
-    """
-    instructions = sorted(BFLOAT16_INSTRUCTIONS & processor_flags())
-    hardware = environment("torch", available_cores())["hardware"]
-    return ", ".join([hardware["cpu"], *instructions[:1], f"{hardware['cores']} cores"])
 
 
 def report_shortfalls(rows: Sequence[Row]) -> int:

@@ -7,6 +7,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from shared.distributed import available_cores
+from shared.runs.environment import environment, processor_flags
+from shared.training.frameworks import BFLOAT16_INSTRUCTIONS
 from tools.bench.goals import GOALS
 
 
@@ -97,6 +100,16 @@ def comparison_row(
 def single_row(what: str, values: Sequence[float], unit: str, note: str = "") -> Row:
     """Return the row of values that are not compared with anything."""
     return Row(what, statistics.median(values), unit, "", None, len(values), note)
+
+
+def processor() -> str:
+    """Return the kind of this machine's processor, which tells its results from those of others.
+
+    Virtual machines often hide the model's name, so the instructions for bfloat16 are part of it.
+    """
+    instructions = sorted(BFLOAT16_INSTRUCTIONS & processor_flags())
+    hardware = environment("torch", available_cores())["hardware"]
+    return ", ".join([hardware["cpu"], *instructions[:1], f"{hardware['cores']} cores"])
 
 
 def time_in_turns(

@@ -42,9 +42,8 @@ from shared.output_file import write_json
 from shared.runs.environment import ROOT, environment
 from shared.training.torch_learner import TorchLearner
 from tools import cli
-from tools.bench.__main__ import processor
 from tools.bench.mnist import ENOUGH
-from tools.bench.rows import three_digits
+from tools.bench.rows import processor, three_digits
 
 KEYS = ("device", "minutes", "seeds", "quick", "out")
 RESULTS = ROOT / "docs" / "results" / "gpu.json"
