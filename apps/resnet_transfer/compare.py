@@ -188,7 +188,8 @@ def comparison_chart(rows: list[Row], classes: int, title: str) -> bytes:
     axes.set_xscale("log")
     axes.set_xticks(counts, [f"{count:,.0f}" for count in counts])
     axes.minorticks_off()
-    title += f"\nlines: mean of {scores.shape[1]} seeds; bands: lowest to highest"
+    if (seeds := scores.shape[1]) > 1:
+        title += f"\nlines: mean of {seeds} seeds; bands: lowest to highest"
     charts.label_axes(axes, "labeled images per class", "test accuracy (%)", title)
     charts.legend_below(chart, axes, 1)
     return charts.png(chart)

@@ -120,11 +120,15 @@ def comparison_block(name: str, results: Path) -> str:
         rows.append([count, *means, mean_and_deviation(gain).replace("%", "points")])
     table = markdown_table(["labeled images per class", *modes, "finetune - scratch"], rows)
     seeds = len(next(iter(scores.values())))
+    measured = (
+        f"accuracy on {run['test_examples']:,} test images ({', '.join(run['classes'])}); "
+        f"{run['model']} in {run['framework']}, {run['precision']}, weights from `{run['weights']}`"
+    )
+    if seeds == 1:
+        return f"{table}\n\nA single seed; {measured}. {measured_on([run])}"
     return (
-        f"{table}\n\nMean ± standard deviation over {seeds} seeds of the accuracy on "
-        f"{run['test_examples']:,} test images ({', '.join(run['classes'])}); "
-        f"{run['model']} in {run['framework']}, {run['precision']}, weights from "
-        f"`{run['weights']}`; the difference is taken seed by seed. {measured_on([run])}"
+        f"{table}\n\nMean ± standard deviation over {seeds} seeds of the {measured}; "
+        f"the difference is taken seed by seed. {measured_on([run])}"
     )
 
 
