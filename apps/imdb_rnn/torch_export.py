@@ -18,7 +18,7 @@ def exportable(network: TorchReader, file_format: str) -> nn.Module:
         return EmbedThenRead(network)
     if isinstance(network, TorchNbsvm) and file_format == "onnx":
         network = copy.deepcopy(network)
-        network.first_occurrences = first_occurrences_by_comparison  # type: ignore[method-assign]
+        network.first_occurrences = first_occurrences_by_keys  # type: ignore[method-assign]
     if isinstance(network, TorchRecurrent) and (file_format == "torch" or "lstm" not in network.name):
         network = copy.deepcopy(network)
         layer = network.get_submodule(network.name)
@@ -29,10 +29,16 @@ def exportable(network: TorchReader, file_format: str) -> nn.Module:
     return network
 
 
-def first_occurrences_by_comparison(rows: torch.Tensor) -> torch.Tensor:
-    """Return what `TorchNbsvm.first_occurrences` returns; torch cannot write its stable sort as ONNX."""
-    earlier = (rows[:, :, None] == rows[:, None, :]).tril(-1)
-    return ~earlier.any(dim=2) & (rows != PAD)
+def first_occurrences_by_keys(rows: torch.Tensor) -> torch.Tensor:
+    """Return what `TorchNbsvm.first_occurrences` returns; torch cannot write its stable sort as ONNX.
+
+    Keys of row and position are all different, so that any sort orders them as the stable one does.
+    """
+    width = rows.shape[1]
+    keys, order = (rows * width + torch.arange(width, device=rows.device)).sort(dim=1)
+    rising = keys // width
+    is_first = rising != nn.functional.pad(rising[:, :-1], (1, 0), value=PAD)
+    return is_first.gather(1, order.argsort(dim=1))
 
 
 class EmbedThenRead(nn.Module):

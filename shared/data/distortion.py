@@ -1,4 +1,4 @@
-"""Random distortions of gray images: turned, scaled, slanted and bent, as handwriting varies."""
+"""Random affine and elastic distortions of gray images, as handwriting varies."""
 
 from typing import Any
 

@@ -15,9 +15,10 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from apps.imdb_rnn import gradients, keras_model, numpy_model, predict, torch_model
-from apps.imdb_rnn.config import Config
+from apps.imdb_rnn.config import Config, Nbsvm
 from apps.imdb_rnn.data import load_data, split
 from apps.imdb_rnn.naive_bayes import log_count_ratios, words_and_pairs
+from apps.imdb_rnn.torch_export import first_occurrences_by_keys
 from apps.imdb_rnn.train import build_learner, train
 from shared.application import FinishedRun
 from shared.data.examples import Examples
@@ -423,3 +424,12 @@ def test_texts_padded_at_the_front(model: str, tmp_path: Path) -> None:
     assert len(explained.effects) == len(explained.words) == (ids[0] != filler).sum()
     logit = run.learner.logits(ids[:1])[0, 0]
     assert explained.probabilities["pos"] == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-5)
+
+
+def test_the_exported_nbsvm_finds_the_same_first_occurrences() -> None:
+    """Also in a batch of long texts, as `export` compares: the table of all pairs of rows would be 2 GB."""
+    rows = torch.from_numpy(np.random.default_rng(0).integers(0, 1000, (250, 2999)))
+    network = torch_model.TorchNbsvm(Nbsvm(name="nbsvm", buckets=10), 990, 1)
+    for shape in ((250, 2999), (3, 2), (1, 1)):
+        part = rows[: shape[0], : shape[1]]
+        assert torch.equal(first_occurrences_by_keys(part), network.first_occurrences(part))

@@ -286,11 +286,17 @@ def test_peak_memory_is_that_of_the_program() -> None:
         ("peers=nowhere", "peers=nowhere: there is no such folder"),
         ("peer_python=nowhere", "peer_python=nowhere: there is no such program"),
         ("quick=maybe", "unknown value of quick 'maybe'; choose from true, false"),
+        ("out=tests", "cannot write tests: Is a directory; give out=FILE"),
+        ("out=/dev/null/x.json", "cannot write /dev/null/x.json: Not a directory; give out=FILE"),
+        ("out=README.md", "README.md holds no results of a benchmark; give another file with out=FILE"),
+        ("out=docs/results/mnist_cnn.json", "mnist_cnn.json holds no results of a benchmark"),
     ],
 )
 def test_a_wrong_command_is_refused(word: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([word]) == 2
-    assert reason in capsys.readouterr().err
+    for program in (main, torch_gpu.main):
+        if program is main or word.startswith("out="):
+            assert program([word]) == 2
+            assert reason in capsys.readouterr().err
 
 
 @pytest.fixture

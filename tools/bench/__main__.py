@@ -39,7 +39,7 @@ from shared.output_file import write_json
 from shared.runs.environment import ROOT, environment
 from shared.tables import text_table
 from tools import cli
-from tools.bench.rows import Options, Row, processor
+from tools.bench.rows import Options, Row, processor, results_file
 
 RESULTS = ROOT / "docs" / "results" / "bench.json"
 KEYS = ("case", "peers", "peer_python", "quick", "out")
@@ -71,7 +71,7 @@ def bench(keys: dict[str, str]) -> int:
     """Measure a case here, or several in a process each; return the exit status.
 
     Raises:
-        ConfigError: a case is unknown, or `quick`, `peers` or `peer_python` is wrong.
+        ConfigError: a case is unknown, or `quick`, `peers`, `peer_python` or `out` is wrong.
         SuiteError: the case cannot be measured.
     """
     cases = keys["case"].split(",") if "case" in keys else list(CASES)
@@ -82,8 +82,9 @@ def bench(keys: dict[str, str]) -> int:
         raise ConfigError(f"peers={keys['peers']}: there is no such folder")
     if "peer_python" in keys and shutil.which(keys["peer_python"]) is None:
         raise ConfigError(f"peer_python={keys['peer_python']}: there is no such program")
+    file = results_file(keys, RESULTS)
     if len(cases) == 1:
-        rows = measure_case(cases[0], keys)
+        rows = measure_case(cases[0], keys, file)
         return report_shortfalls(rows) if keys.get("quick") != "true" else 0
     others = [f"{key}={value}" for key, value in keys.items() if key != "case"]
     commands = [[sys.executable, "-m", "tools.bench", f"case={name}", *others] for name in cases]
@@ -92,17 +93,16 @@ def bench(keys: dict[str, str]) -> int:
         return max(errors)
     if cli.FAILED_CHECK not in statuses:
         return 0
-    results = json.loads(Path(keys.get("out", RESULTS)).read_text())
+    results = json.loads(file.read_text())
     return report_shortfalls([Row(**row) for name in cases for row in results[name][processor()]["rows"]])
 
 
-def measure_case(name: str, keys: dict[str, str]) -> list[Row]:
-    """Measure a case in this process, print its tables, add it to the results, and return its rows."""
+def measure_case(name: str, keys: dict[str, str], file: Path) -> list[Row]:
+    """Measure a case in this process, print its tables, add it to the results in `file`; return its rows."""
     module, duration = CASES[name]
     print(f"{name}: {duration}", flush=True)
     peers = Path(keys["peers"]).resolve() if "peers" in keys else None
     quick = keys.get("quick") == "true"
-    file = Path(keys.get("out", RESULTS))
     results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     case = getattr(importlib.import_module(f"tools.bench.{module}"), name)
     python = os.path.abspath(shutil.which(keys.get("peer_python", sys.executable)) or "")
