@@ -36,7 +36,9 @@ parts = $(or $(wildcard $(READY)),$(sort $(wildcard $(PARTS)) $(addprefix $(READ
 # The framework that a command names, else that of its experiment or application; a resumed run has its own.
 settings = $(wildcard $(patsubst %,conf/experiment/%.yaml,$(call given,+experiment)) conf/$(1).yaml) conf/base.yaml
 framework = $(shell sed -n 's/^framework: *\([a-z]*\).*/\1/p' $(call settings,$(1)) | head -n 1)
-framework_of_run = $(shell sed -n 's/^framework: *//p' $(call value_of,run)/config.yaml 2>/dev/null)
+# `latest` is the run that tools/runs.py finds: the newest that is done.
+LATEST = $$(ls -t outputs/*/*/metrics.json outputs/*/sweep_*/*/metrics.json | xargs grep -l '"status": "done"' | sed 's/[^/]*$$//;q')
+framework_of_run = $(shell exec 2>/dev/null; sed -n 's/^framework: *//p' $(patsubst 'latest',$(LATEST),$(call value_of,run))/config.yaml)
 training = $(call parts,$(filter torch keras,$(or $(call given,framework),\
 	$(if $(or $(call given,trainer.resume),$(call given,resume)),numpy,$(call framework,$(1))))) $(2))
 EXTRAS = $(subst all,torch keras tools,$(call given,extra))

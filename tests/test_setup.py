@@ -1,5 +1,6 @@
 """Setting up: the targets of the Makefile that no documented command tries, and other systems."""
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import ROOT
+from tools.runs import latest
 
 
 @pytest.mark.slow
@@ -79,6 +81,24 @@ def test_an_export_installs_the_framework_of_its_run(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(f"app: xor\nframework: {framework}\n")
     assert installed_parts(tmp_path, "export run=run", "") == parts
+
+
+@pytest.mark.parametrize(("framework", "parts"), [("keras", ["keras"]), ("torch", ["tools", "torch"])])
+@pytest.mark.parametrize("folder", ["new", "sweep_new/0"])
+def test_an_export_of_the_latest_run_installs_its_framework(
+    folder: str, framework: str, parts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "torch" if framework == "keras" else "keras"
+    runs = [("old", other, "done"), (folder, framework, "done"), ("stopped", other, "interrupted")]
+    for age, (name, of_run, status) in enumerate(reversed(runs)):
+        run = tmp_path / "outputs" / "xor" / name
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(f"app: xor\nframework: {of_run}\n")
+        (run / "metrics.json").write_text(json.dumps({"status": status}, indent=2))
+        os.utime(run / "metrics.json", (1e9 - age, 1e9 - age))
+    assert installed_parts(tmp_path, "export run=latest", "") == parts
+    monkeypatch.chdir(tmp_path)
+    assert latest() == Path("outputs", "xor", folder)  # what tools.export takes
 
 
 def test_a_new_lock_updates_everything_that_is_there(tmp_path: Path) -> None:
