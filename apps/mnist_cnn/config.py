@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.config import AppConfig, Count, Init, NotNegative, Pooling, Probability, Section, SplitData
+from shared.config import AppConfig, Count, Init, Pooling, Probability, Section, SplitData
 
 CLASSES = 10
 SIDE = 28  # pixels
@@ -53,7 +53,9 @@ class Mlp(Section):
 class Images(SplitData):
     shift: Annotated[int, Field(ge=0, le=8, description="largest random shift in training, in pixels")]
     # Runs recorded before the next key existed had no distortion.
-    distortion: Annotated[NotNegative, Field(description="strength of random distortion in training")] = 0.0
+    distortion: Annotated[
+        float, Field(ge=0, le=5, description="strength of random distortion in training")
+    ] = 0.0
 
 
 class Mnist(Images):
