@@ -302,14 +302,14 @@ def test_a_killed_process_ends_the_others_and_the_run_resumes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(("rank", "standalone"), [(0, False), (1, True)])
 def test_max_restarts_resumes_with_the_same_bits(
-    rank: int, context: ForkServerContext, tmp_path: Path
+    rank: int, standalone: bool, context: ForkServerContext, tmp_path: Path
 ) -> None:
     words = f"{LONG} trainer.epochs=15".split()
     trained(context, 2, tmp_path, "mnist_cnn", " ".join(words))
-    options = ["--master-port", str(free_port()), "--max-restarts=2"]
-    training = Torchrun(tmp_path, words, options=options)
+    options = ["--standalone"] if standalone else ["--master-port", str(free_port())]
+    training = Torchrun(tmp_path, words, options=[*options, "--max-restarts=2"])
     outputs = tmp_path / "outputs" / "mnist_cnn"
     wait_for_checkpoint(outputs, "*/checkpoint_*")
     (run_dir,) = (path.parent for path in outputs.glob("*/config.yaml"))
@@ -415,7 +415,7 @@ def test_two_nodes_take_the_same_steps(context: ForkServerContext, tmp_path: Pat
     assert metrics_of(run_dir)["hardware"]["processes"] == 3
 
 
-@pytest.mark.slow  # 45 seconds: torchrun waits for the lost node, and processes start seven times
+@pytest.mark.slow  # 15 seconds of waiting for the lost node, and eight processes start
 def test_a_lost_node_comes_back(long_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each node in its own folder, as docs/usage.md says, but with shorter time limits."""
     monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
