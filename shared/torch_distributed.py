@@ -39,8 +39,8 @@ def join_processes(device: torch.device) -> None:
     try:
         with lost_process("cannot connect to the other processes of this training"):
             store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
-            if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-                # After a restart, torchrun's own store still has the addresses of dead processes.
+            if os.environ.get("TORCHELASTIC_RUN_ID") == "none":
+                # After a restart, torchrun's static rendezvous still has the addresses of dead processes.
                 store = PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
             dist.init_process_group(
                 BACKENDS[device.type], store=store, rank=rank, world_size=world_size, timeout=TIMEOUT

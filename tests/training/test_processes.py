@@ -302,14 +302,14 @@ def test_a_killed_process_ends_the_others_and_the_run_resumes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rank", "standalone"), [(0, False), (1, True)])
+@pytest.mark.parametrize("rank", [0, 1])
 def test_max_restarts_resumes_with_the_same_bits(
-    rank: int, standalone: bool, context: ForkServerContext, tmp_path: Path
+    rank: int, context: ForkServerContext, tmp_path: Path
 ) -> None:
     words = f"{LONG} trainer.epochs=15".split()
     trained(context, 2, tmp_path, "mnist_cnn", " ".join(words))
-    options = ["--standalone"] if standalone else ["--master-port", str(free_port())]
-    training = Torchrun(tmp_path, words, options=[*options, "--max-restarts=2"])
+    options = ["--master-port", str(free_port()), "--max-restarts=2"]
+    training = Torchrun(tmp_path, words, options=options)
     outputs = tmp_path / "outputs" / "mnist_cnn"
     wait_for_checkpoint(outputs, "*/checkpoint_*")
     (run_dir,) = (path.parent for path in outputs.glob("*/config.yaml"))
