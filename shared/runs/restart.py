@@ -1,7 +1,7 @@
 """torchrun --max-restarts: processes that are started again resume the run of those before.
 
 They are started with the same command, and the name of a run folder has the time in it. So rank 0 notes
-its run folder in outputs/APP, under the process number of its torchrun.
+its run folder in outputs/APP, under the `--rdzv-id` or, without one, the process number of its torchrun.
 """
 
 import os
@@ -11,13 +11,16 @@ from shared.config import AppConfig
 from shared.files import write_atomically
 from shared.runs.resume import RUNS
 
+UNNAMED = "none"  # torchrun's default
+
 
 def resumed_config(config: AppConfig) -> AppConfig:
     """Return the configuration, with `trainer.resume` set if torchrun has started these processes again."""
     note = note_file(config)
     if note is None or config.trainer.resume is not None:
         return config
-    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    # A machine that joins an elastic rendezvous restarts the processes, too, and is not counted.
+    if run_id() == UNNAMED and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         note.unlink(missing_ok=True)  # of an earlier process with this number
         return config
     if not note.exists():  # they had no run folder yet
@@ -40,4 +43,9 @@ def note_file(config: AppConfig) -> Path | None:
     """Return the file for the note; None if torchrun does not start these processes again."""
     if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") == "0":
         return None
-    return RUNS / config.app / f".torchrun_{os.getppid()}"
+    return RUNS / config.app / f".torchrun_{os.getppid() if run_id() == UNNAMED else run_id()}"
+
+
+def run_id() -> str:
+    """Return torchrun's `--rdzv-id`."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", UNNAMED)

@@ -253,14 +253,14 @@ class Torchrun:
             pytest.fail(f"torchrun has not ended after {seconds} seconds: {output}")
         return Ended(self.process.returncode, output)
 
-    def pid(self, rank: int) -> int:
+    def pid(self, rank: int, world_size: int = 2) -> int:
         """Return the process of a rank."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         for child in children.split():
             words = Path(f"/proc/{child}/environ").read_text().split("\0")
-            if f"RANK={rank}" in words:
+            if {f"RANK={rank}", f"WORLD_SIZE={world_size}"} <= set(words):
                 return int(child)
-        raise AssertionError(f"no process has the rank {rank}: {children}")
+        raise AssertionError(f"no process has the rank {rank} of {world_size}: {children}")
 
 
 def wait_for_checkpoint(folder: Path, pattern: str) -> None:
@@ -316,9 +316,7 @@ def test_max_restarts_resumes_with_the_same_bits(
     for _ in range(2):
         step = last_step(run_dir)
         os.kill(training.pid(rank), signal.SIGKILL)
-        while last_step(run_dir) <= step + 2:
-            assert training.process.poll() is None, training.end()
-            time.sleep(0.02)
+        wait_for_step(step + 3, run_dir, training)
     ended = training.end()
     assert ended.status == 0, ended.output
     assert ended.output.count("resuming after step") == 2, ended.output
@@ -328,14 +326,17 @@ def test_max_restarts_resumes_with_the_same_bits(
         assert (run_dir / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
 
 
-def test_a_restart_after_the_end_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when a process fails after its run has ended."""
+@pytest.mark.parametrize(("run_id", "restarts"), [("none", "1"), ("a_name", "1"), ("a_name", "0")])
+def test_a_restart_after_the_end_trains_nothing(
+    run_id: str, restarts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a process fails after its run has ended, or, not counted as a restart, another one joins."""
     monkeypatch.chdir(tmp_path)
-    for name, value in (("RUN_ID", "none"), ("MAX_RESTARTS", "2"), ("RESTART_COUNT", "0")):
+    for name, value in (("RUN_ID", run_id), ("MAX_RESTARTS", "2"), ("RESTART_COUNT", "0")):
         monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
     words = "framework=numpy", "debug=smoke", "corrections=false"
     train_xor(app_config("xor", tmp_path / "first", *words))
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
     with pytest.raises(ConfigError, match="this run is done"):
         train_xor(app_config("xor", tmp_path / "second", *words))
     assert not (tmp_path / "second").exists()
@@ -344,6 +345,12 @@ def test_a_restart_after_the_end_trains_nothing(tmp_path: Path, monkeypatch: pyt
 def last_step(folder: Path) -> int:
     """Return the step of the last checkpoint."""
     return max((int(path.name.split("_")[1]) for path in folder.glob("checkpoint_*")), default=0)
+
+
+def wait_for_step(step: int, folder: Path, training: Torchrun) -> None:
+    while last_step(folder) < step:
+        assert training.process.poll() is None, training.end()
+        time.sleep(0.02)
 
 
 @pytest.mark.slow
@@ -406,3 +413,50 @@ def test_two_nodes_take_the_same_steps(context: ForkServerContext, tmp_path: Pat
     assert not (tmp_path / "node_1" / "outputs").exists()
     assert_same_steps(tmp_path / "1", run_dir, TOLERANCE["float64"])
     assert metrics_of(run_dir)["hardware"]["processes"] == 3
+
+
+@pytest.mark.slow  # 15 seconds of waiting for the lost node, and eight processes start
+def test_a_lost_node_comes_back(long_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each node in its own folder, as docs/usage.md says, but with shorter time limits."""
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    options = ["--nnodes=1:2", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}"]
+    options += ["--rdzv-id=a_name", "--max-restarts=1"]
+    limits = "last_call_timeout=5,keep_alive_interval=2"
+
+    def start(node: int) -> Torchrun:
+        own = [f"--rdzv-conf=is_host={1 - node},{limits}", f"--local-addr=127.0.0.{1 + node}"]
+        (tmp_path / f"node_{node}").mkdir(exist_ok=True)
+        return Torchrun(tmp_path / f"node_{node}", LONG.split(), 1, [*options, *own])
+
+    lost, first = start(1), start(0)
+    outputs = tmp_path / "node_0" / "outputs" / "mnist_cnn"
+    wait_for_checkpoint(outputs, "*/checkpoint_*")
+    (run_dir,) = (path.parent for path in outputs.glob("*/config.yaml"))
+    worker = lost.pid(1)
+    for pid in (lost.process.pid, worker):
+        os.kill(pid, signal.SIGKILL)
+    lost.end()
+    wait_for_step(last_step(run_dir) + 3, run_dir, first)  # the first node alone
+    alone = first.pid(0, world_size=1)
+    os.kill(alone, signal.SIGSTOP)  # so that it has not ended when the other one is back
+    again = start(1)
+    while not has_pending_sigterm(alone):
+        assert first.process.poll() is again.process.poll() is None, again.end()
+        time.sleep(0.02)
+    os.kill(alone, signal.SIGCONT)
+    ended = [one.end() for one in (first, again)]
+    assert [one.status for one in ended] == [0, 0], ended
+    resumed = [int(step) for step in re.findall(r"resuming after step (\d+)", ended[0].output)]
+    assert len(resumed) == 2, ended[0].output
+    assert 0 < resumed[0] < resumed[1], ended[0].output
+    assert metrics_of(run_dir)["hardware"]["processes"] == 2
+    steps = [int(row["step"]) for row in rows(run_dir / "steps.csv")]
+    assert steps == list(range(1, metrics_of(run_dir)["steps"] + 1))
+    assert_same_steps(long_run, run_dir, TOLERANCE["float64"])
+    assert not (tmp_path / "node_1" / "outputs").exists()
+
+
+def has_pending_sigterm(pid: int) -> bool:
+    """Return whether a stopped process will get SIGTERM when it continues."""
+    pending = re.findall(r"^ShdPnd:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return bool(int(pending[0], 16) >> (signal.SIGTERM - 1) & 1)
