@@ -89,8 +89,9 @@ class _Recurrent(Module):
         steps, count, _ = x.shape
         state = self._initial(hx, count, dtype)
         valid = self._valid(lengths, steps, count)
-        u = x @ self.params["weight_ih_l0"].T
+        u = x.reshape(-1, self.input_size) @ self.params["weight_ih_l0"].T
         u += self.params.get("bias_ih_l0", dtype.type(0))
+        u = u.reshape(steps, count, u.shape[1])
         hidden = np.empty((steps + 1, count, self.hidden_size), dtype)  # h_0 ... h_T
         hidden[0] = state[0]
         kept = []
@@ -136,7 +137,7 @@ class _Recurrent(Module):
         if "bias_ih_l0" in self.params:
             self.grads["bias_ih_l0"] = du_rows.sum(axis=0)
             self.grads["bias_hh_l0"] = dv_rows.sum(axis=0)
-        dx = du @ self.params["weight_ih_l0"]
+        dx = (du_rows @ self.params["weight_ih_l0"]).reshape(x.shape)
         return dx.swapaxes(0, 1) if self.batch_first else dx
 
     def _initial(self, given: Any, count: int, dtype: DTypeLike) -> State:
