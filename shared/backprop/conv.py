@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 
 from shared.backprop import depthwise
 from shared.backprop.module import Array, Module, uniform
-from shared.backprop.threads import in_threads, parts_of
+from shared.backprop.threads import blocks_of, in_threads, parts_of
 
 Pair = tuple[int, int]
 
@@ -113,7 +113,7 @@ class Conv2d(_Window):
         if self._is_depthwise():
             y, kept = depthwise.forward(padded, weight, self.stride, self.dilation)
         else:
-            y, kept = self._multiply_windows(padded)
+            y, kept = self._multiply_windows(padded), padded
         if "bias" in self.params:
             y += self.params["bias"][:, None, None]
         return self._keep(y, kept, padded.shape)
@@ -125,49 +125,88 @@ class Conv2d(_Window):
             weight = self.params["weight"]
             dx, dweight = depthwise.backward(dy, kept, weight, padded_shape, self.stride, self.dilation)
         else:
-            dx, dweight = self._backward_windows(dy, kept, padded_shape)
+            dx, dweight = self._backward_windows(dy, kept)
         self.grads["weight"] = dweight
         if "bias" in self.params:
             self.grads["bias"] = dy.sum(axis=(0, 2, 3))
         return self._crop(dx)
 
-    def _multiply_windows(self, padded: Array) -> tuple[Array, Array]:
-        """Return W X without the bias, and X."""
+    def _multiply_windows(self, padded: Array) -> Array:
+        """Return W X without the bias."""
+        windows = self._windows(padded)
+        y = np.empty((len(padded), self.out_channels, *windows.shape[4:]), padded.dtype)
+        y_matrix = self._by_group(y)
+
+        def compute(images: slice) -> None:
+            for block in blocks_of(images, windows):
+                np.matmul(self._weight_matrix(), self._matrix(windows[block]), out=y_matrix[block])
+
+        in_threads(compute, parts_of(len(padded), windows.size))
+        return y
+
+    def _backward_windows(self, dy: Array, padded: Array) -> tuple[Array, Array]:
+        """Return the dx of the padded images, and dW."""
+        windows, dy_matrix = self._windows(padded), self._by_group(dy)
+        dx = np.zeros(padded.shape, dy.dtype)
+
+        def compute(images: slice) -> Array:
+            transposed = np.zeros_like(self._weight_matrix().swapaxes(1, 2), order="C")
+            for block in blocks_of(images, windows):
+                # X dY^T, the transpose of dW, is a quarter faster than dY X^T.
+                for product in self._matrix(windows[block]) @ dy_matrix[block].swapaxes(2, 3):
+                    transposed += product
+            for block in blocks_of(images, windows):
+                self._add_windows(dy[block], dx[block])
+            return transposed
+
+        transposed = np.sum(in_threads(compute, parts_of(len(dy), windows.size)), axis=0)
+        return dx, transposed.swapaxes(1, 2).reshape(self.params["weight"].shape)
+
+    def _add_windows(self, dy: Array, dx: Array) -> None:
+        """Add dX = W^T dY of some images to the pixels of all windows in dx.
+
+        With stride 1, zeros to the right of dy make its rows as long as those of dx. What a position of
+        the window adds to a channel is then one run of numbers, which takes half as long as row by row.
+        """
+        weight, (count, _, rows, columns) = self._weight_matrix().swapaxes(1, 2), dy.shape
+        if self.stride != (1, 1):
+            dmatrix = weight @ self._by_group(dy)
+            dwindows = dmatrix.reshape(count, self.in_channels, -1, rows, columns)
+            positions = self._positions(dx)
+        else:
+            width = dx.shape[3]
+            spread = np.zeros((count, self.out_channels, rows, width), dy.dtype)
+            spread[..., :columns] = dy
+            dmatrix = weight @ self._by_group(spread)
+            dwindows = dmatrix.reshape(count, self.in_channels, -1, rows * width)
+            positions = self._runs(dx, rows * width - (width - columns))
+        for position, pixels in enumerate(positions):
+            pixels += dwindows[:, :, position, : pixels.shape[2]]
+
+    def _runs(self, padded: Array, length: int) -> Iterator[Array]:
+        """Yield the pixels from each position of the first window on, as views (N, C, length)."""
+        flat = padded.reshape(*padded.shape[:2], -1)
+        (dh, dw), (eh, ew) = self.dilation, self._extent()
+        for i in range(0, eh, dh):
+            for start in range(i * padded.shape[3], i * padded.shape[3] + ew, dw):
+                yield flat[:, :, start : start + length]
+
+    def _windows(self, padded: Array) -> Array:
+        """Return a view (N, C, kh, kw, Ho, Wo) of all windows."""
         (sh, sw), (dh, dw) = self.stride, self.dilation
         windows = sliding_window_view(padded, self._extent(), axis=(2, 3))
         windows = windows[:, :, ::sh, ::sw, ::dh, ::dw]  # (N, C, Ho, Wo, kh, kw)
-        windows = windows.transpose(0, 1, 4, 5, 2, 3)
-        count, rows, columns = len(padded), *windows.shape[4:]
-        copied = np.empty(windows.shape, padded.dtype)
-        matrix = copied.reshape(count, self.groups, -1, rows * columns)
-        y = np.empty((count, self.out_channels, rows, columns), padded.dtype)
+        return windows.transpose(0, 1, 4, 5, 2, 3)
 
-        def compute(images: slice) -> None:
-            copied[images] = windows[images]
-            y[images] = (self._weight_matrix() @ matrix[images]).reshape(y[images].shape)
+    def _matrix(self, windows: Array) -> Array:
+        """Return X of each group and image, (N, groups, K, Ho * Wo)."""
+        count, channels, kh, kw, rows, columns = windows.shape
+        return windows.reshape(count, self.groups, channels // self.groups * kh * kw, rows * columns)
 
-        in_threads(compute, parts_of(count, matrix.size))
-        return y, matrix
-
-    def _backward_windows(
-        self, dy: Array, matrix: Array, padded_shape: tuple[int, ...]
-    ) -> tuple[Array, Array]:
-        """Return the dx of the padded images, and dW; `matrix` is X."""
-        count, _, rows, columns = dy.shape
-        dy_matrix = dy.reshape(count, self.groups, -1, rows * columns)
-        dmatrix = np.empty_like(matrix)
-        dwindows = dmatrix.reshape(count, self.in_channels, -1, rows, columns)
-        dx = np.zeros(padded_shape, dy.dtype)
-
-        def compute(images: slice) -> Array:
-            np.matmul(self._weight_matrix().swapaxes(1, 2), dy_matrix[images], out=dmatrix[images])
-            for position, pixels in enumerate(self._positions(dx[images])):
-                pixels += dwindows[images, :, position]
-            # X dY^T, the transpose of dW, is a quarter faster than dY X^T.
-            return (matrix[images] @ dy_matrix[images].swapaxes(2, 3)).sum(axis=0)
-
-        transposed = np.sum(in_threads(compute, parts_of(count, matrix.size)), axis=0)
-        return dx, transposed.swapaxes(1, 2).reshape(self.params["weight"].shape)
+    def _by_group(self, y: Array) -> Array:
+        """Return outputs, or their gradients, as matrices (N, groups, out_channels / groups, Ho * Wo)."""
+        count, channels, rows, columns = y.shape
+        return y.reshape(count, self.groups, channels // self.groups, rows * columns)
 
     def _is_depthwise(self) -> bool:
         return self.groups == self.in_channels == self.out_channels > 1

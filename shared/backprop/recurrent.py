@@ -34,6 +34,7 @@ class _Recurrent(Module):
 
     gates = 1
     states = 1  # an LSTM has two, h and c
+    dv_differs = False  # from du, because the step is a function of u + v alone
 
     def __init__(
         self,
@@ -63,8 +64,15 @@ class _Recurrent(Module):
         """Return the next state and what `step_backward` needs; u and v are (N, G hidden_size)."""
 
     @abstractmethod
-    def step_backward(self, dstate: State, kept: Any) -> tuple[Array, Array, State]:
-        """Return du, dv, and the part of the previous state's gradient that does not pass through v."""
+    def step_backward(self, dstate: State, kept: Any, du: Array, dv: Array) -> State:
+        """Write du and dv; return the part of the previous state's gradient that does not pass through v.
+
+        dv is the same array as du unless `dv_differs`.
+        """
+
+    def _split(self, z: Array) -> Array:
+        """Return the gates of z (N, G hidden_size) as a view (G, N, hidden_size)."""
+        return z.reshape(len(z), self.gates, self.hidden_size).swapaxes(0, 1)
 
     def forward(  # type: ignore[override]
         self, x: Array, hx: Any = None, lengths: Array | None = None
@@ -77,17 +85,18 @@ class _Recurrent(Module):
         dtype = self.params["weight_ih_l0"].dtype
         axes = ("N", "T") if self.batch_first else ("T", "N")
         self._check("an input", x, (*axes, self.input_size), dtype)
-        x = x.swapaxes(0, 1) if self.batch_first else x
+        x = np.ascontiguousarray(x.swapaxes(0, 1)) if self.batch_first else x
         steps, count, _ = x.shape
         state = self._initial(hx, count, dtype)
         valid = self._valid(lengths, steps, count)
-        u = x @ self.params["weight_ih_l0"].T + self.params.get("bias_ih_l0", dtype.type(0))
-        output = np.empty((steps, count, self.hidden_size), dtype)
-        before = np.empty_like(output)  # h_(t-1)
+        u = x.reshape(-1, self.input_size) @ self.params["weight_ih_l0"].T
+        u += self.params.get("bias_ih_l0", dtype.type(0))
+        u = u.reshape(steps, count, u.shape[1])
+        hidden = np.empty((steps + 1, count, self.hidden_size), dtype)  # h_0 ... h_T
+        hidden[0] = state[0]
         kept = []
         for t in range(steps):
-            before[t] = state[0]
-            v = before[t] @ self.params["weight_hh_l0"].T
+            v = hidden[t] @ self.params["weight_hh_l0"].T
             v += self.params.get("bias_hh_l0", dtype.type(0))
             following, keep = self.step(u[t], v, state)
             if valid is not None:
@@ -95,23 +104,24 @@ class _Recurrent(Module):
                     np.where(valid[t], new, old) for new, old in zip(following, state, strict=True)
                 )
             state = following
-            output[t] = state[0] if valid is None else state[0] * valid[t]
+            hidden[t + 1] = state[0]
             kept.append(keep)
+        output = hidden[1:] if valid is None else hidden[1:] * valid
         output = output.swapaxes(0, 1) if self.batch_first else output
-        return self._keep(output, x, before, kept, valid), self._in_torch_form(state)
+        return self._keep(output, x, hidden, kept, valid), self._in_torch_form(state)
 
     def backward(self, dy: Array, dhx: Any = None) -> Array:
         """Return dx; `dhx` is the gradient of the last state, in the form of the state."""
-        x, before, kept, valid = self._recall(dy)
+        x, hidden, kept, valid = self._recall(dy)
         dy = dy.swapaxes(0, 1) if self.batch_first else dy
         steps, count, _ = x.shape
         dstate = self._initial(dhx, count, x.dtype)
         du = np.empty((steps, count, self.gates * self.hidden_size), x.dtype)
-        dv = np.empty_like(du)
+        dv = np.empty_like(du) if self.dv_differs else du
         for t in reversed(range(steps)):
             passed_by: Any = dstate  # for the examples that have already ended
             dstate = (dstate[0] + dy[t], *dstate[1:])
-            du[t], dv[t], dstate = self.step_backward(dstate, kept[t])
+            dstate = self.step_backward(dstate, kept[t], du[t], dv[t])
             if valid is not None:
                 du[t] *= valid[t]
                 dv[t] *= valid[t]
@@ -123,11 +133,11 @@ class _Recurrent(Module):
         rows = self.gates * self.hidden_size
         du_rows, dv_rows = du.reshape(-1, rows), dv.reshape(-1, rows)
         self.grads["weight_ih_l0"] = du_rows.T @ x.reshape(-1, self.input_size)
-        self.grads["weight_hh_l0"] = dv_rows.T @ before.reshape(-1, self.hidden_size)
+        self.grads["weight_hh_l0"] = dv_rows.T @ hidden[:-1].reshape(-1, self.hidden_size)
         if "bias_ih_l0" in self.params:
             self.grads["bias_ih_l0"] = du_rows.sum(axis=0)
             self.grads["bias_hh_l0"] = dv_rows.sum(axis=0)
-        dx = du @ self.params["weight_ih_l0"]
+        dx = (du_rows @ self.params["weight_ih_l0"]).reshape(x.shape)
         return dx.swapaxes(0, 1) if self.batch_first else dx
 
     def _initial(self, given: Any, count: int, dtype: DTypeLike) -> State:
@@ -169,11 +179,11 @@ class RNN(_Recurrent):
         h = np.tanh(u + v)
         return (h,), h
 
-    def step_backward(self, dstate: State, kept: Any) -> tuple[Array, Array, State]:
-        """Return du, dv and 0."""
+    def step_backward(self, dstate: State, kept: Any, du: Array, dv: Array) -> State:
+        """Write du; return 0."""
         (dh,), h = dstate, kept
-        dz = dh * (1 - h * h)
-        return dz, dz, (np.zeros_like(dh),)
+        du[:] = dh * (1 - h * h)
+        return (np.zeros_like(dh),)
 
 
 class LSTM(_Recurrent):
@@ -193,19 +203,20 @@ class LSTM(_Recurrent):
 
     def step(self, u: Array, v: Array, state: State) -> tuple[State, Any]:
         """Return (h_t, c_t)."""
-        i, f, g, o = np.split(u + v, 4, axis=1)
-        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        z = np.add(self._split(u), self._split(v), order="C")  # a contiguous array for each gate
+        i, f, g, o = sigmoid(z)
+        np.tanh(z[2], out=g)
         c = f * state[1] + i * g
         tanh_c = np.tanh(c)
         return (o * tanh_c, c), (i, f, g, o, state[1], tanh_c)
 
-    def step_backward(self, dstate: State, kept: Any) -> tuple[Array, Array, State]:
-        """Return du, dv, and (0, dc_(t-1))."""
+    def step_backward(self, dstate: State, kept: Any, du: Array, dv: Array) -> State:
+        """Write du; return (0, dc_(t-1))."""
         (dh, dc), (i, f, g, o, c_before, tanh_c) = dstate, kept
         dc = dc + dh * o * (1 - tanh_c * tanh_c)
         do, di, dg, df = dh * tanh_c, dc * g, dc * i, dc * c_before
-        dz = np.concatenate([di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)], axis=1)
-        return dz, dz, (np.zeros_like(dh), dc * f)
+        np.concatenate([di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)], 1, out=du)
+        return np.zeros_like(dh), dc * f
 
 
 class GRU(_Recurrent):
@@ -220,19 +231,21 @@ class GRU(_Recurrent):
     """
 
     __doc__ += _Recurrent.__doc__ or ""
-    gates = 3
+    gates, dv_differs = 3, True
 
     def step(self, u: Array, v: Array, state: State) -> tuple[State, Any]:
         """Return (h_t,)."""
-        (u_r, u_z, u_n), (v_r, v_z, v_n) = np.split(u, 3, axis=1), np.split(v, 3, axis=1)
+        (u_r, u_z, u_n), (v_r, v_z, v_n) = self._split(u), self._split(v)
         r, z = sigmoid(u_r + v_r), sigmoid(u_z + v_z)
         n = np.tanh(u_n + r * v_n)
         return ((1 - z) * n + z * state[0],), (r, z, n, v_n, state[0])
 
-    def step_backward(self, dstate: State, kept: Any) -> tuple[Array, Array, State]:
-        """Return du, dv and dh_(t-1)."""
+    def step_backward(self, dstate: State, kept: Any, du: Array, dv: Array) -> State:
+        """Write du and dv; return dh_(t-1)."""
         (dh,), (r, z, n, v_n, h_before) = dstate, kept
         dn = dh * (1 - z) * (1 - n * n)
         dz = dh * (h_before - n) * z * (1 - z)
         dr = dn * v_n * r * (1 - r)
-        return np.concatenate([dr, dz, dn], 1), np.concatenate([dr, dz, dn * r], 1), (dh * z,)
+        np.concatenate([dr, dz, dn], 1, out=du)
+        np.concatenate([dr, dz, dn * r], 1, out=dv)
+        return (dh * z,)

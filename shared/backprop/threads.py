@@ -2,17 +2,21 @@
 
 import contextvars
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import threadpoolctl
+from numpy.typing import NDArray
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 # Below this many numbers, starting a thread (0.1 ms) costs more than it saves.
 WORTH_A_THREAD = 2**18
+
+IN_CACHE = 2**17  # numbers, a quarter to a half of the cache of a core
 
 _blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
 
@@ -28,6 +32,18 @@ def parts_of(count: int, numbers: int) -> list[slice]:
     threads = max(1, min(threads, count, numbers // WORTH_A_THREAD))
     ends = [count * number // threads for number in range(threads + 1)]
     return [slice(*both) for both in itertools.pairwise(ends)]
+
+
+def blocks_of(images: slice, matrices: NDArray[Any]) -> Iterator[slice]:
+    """Yield slices of the images, so small that their matrices stay in the cache of a core.
+
+    Args:
+        images: a part of a batch.
+        matrices: what is computed for each image of the batch; only the shape counts.
+    """
+    size = max(1, IN_CACHE // max(1, math.prod(matrices.shape[1:])))
+    for start in range(images.start, images.stop, size):
+        yield slice(start, min(start + size, images.stop))
 
 
 def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:

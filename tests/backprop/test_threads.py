@@ -8,7 +8,7 @@ import pytest
 import threadpoolctl
 
 from shared.backprop import Conv2d
-from shared.backprop.threads import WORTH_A_THREAD, in_threads, parts_of
+from shared.backprop.threads import IN_CACHE, WORTH_A_THREAD, blocks_of, in_threads, parts_of
 
 ENOUGH = 9 * WORTH_A_THREAD
 
@@ -23,6 +23,15 @@ def test_parts_cover_every_example_once_and_small_batches_are_not_split() -> Non
                 assert taken == list(range(count))
             assert parts_of(64, WORTH_A_THREAD) == [slice(0, 64)]
     assert parts_of(0, 0) == [slice(0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "together"), [(0, 7), (1, 7), (IN_CACHE // 3, 3), (IN_CACHE, 1), (2 * IN_CACHE, 1)]
+)
+def test_blocks_cover_a_part_once_and_fit_into_the_cache(numbers: int, together: int) -> None:
+    blocks = list(blocks_of(slice(2, 9), np.broadcast_to(np.float32(0), (64, numbers))))
+    assert [place for block in blocks for place in range(64)[block]] == list(range(2, 9))
+    assert max(len(range(64)[block]) for block in blocks) == together
 
 
 def test_parts_run_concurrently_with_one_blas_thread_each() -> None:
