@@ -53,9 +53,7 @@ class Mlp(Section):
 class Images(SplitData):
     shift: Annotated[int, Field(ge=0, le=8, description="largest random shift in training, in pixels")]
     # Runs recorded before the next key existed had no distortion.
-    distortion: Annotated[
-        float, Field(ge=0, le=5, description="strength of random distortion in training")
-    ] = 0.0
+    distortion: Annotated[float, Field(ge=0, le=5, description="strength of random distortions")] = 0.0
 
 
 class Mnist(Images):
