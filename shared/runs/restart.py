@@ -6,6 +6,7 @@ its run folder in outputs/APP, under the `--rdzv-id` or, without one, the proces
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from shared.config import AppConfig
 from shared.files import write_atomically
@@ -43,7 +44,8 @@ def note_file(config: AppConfig) -> Path | None:
     """Return the file for the note; None if torchrun does not start these processes again."""
     if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") == "0":
         return None
-    return RUNS / config.app / f".torchrun_{os.getppid() if run_id() == UNNAMED else run_id()}"
+    name = os.getppid() if run_id() == UNNAMED else quote(run_id(), safe="")
+    return RUNS / config.app / f".torchrun_{name}"
 
 
 def run_id() -> str:

@@ -326,7 +326,7 @@ def test_max_restarts_resumes_with_the_same_bits(
         assert (run_dir / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
 
 
-@pytest.mark.parametrize(("run_id", "restarts"), [("none", "1"), ("a_name", "1"), ("a_name", "0")])
+@pytest.mark.parametrize(("run_id", "restarts"), [("none", "1"), ("a_name", "1"), ("a/name", "0")])
 def test_a_restart_after_the_end_trains_nothing(
     run_id: str, restarts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,10 +17,11 @@ from shared.runs.environment import ROOT
 from tools.bench.process import DATA, timed_lines, train_app
 from tools.bench.rows import Measured, Options, comparison_row
 
-SHORT = ["model=lstm", "trainer.epochs=1", "data.longest=200"]
+ONE_EPOCH = ["model=lstm", "model.hidden=32", "model.dropout=0", "model.embedding_dropout=0.2"]
+ONE_EPOCH += ["optimizer.lr=0.01", "trainer.epochs=1", "data.longest=280"]
 RECIPES: dict[str, tuple[list[str], int]] = {  # overrides and number of seeds, by name
     "`lstm`": (["model=lstm"], 5),
-    "`lstm`, trainer.epochs=1 data.longest=200": (SHORT, 10),
+    "`lstm`, one epoch": (ONE_EPOCH, 10),
     "`bow`": (["model=bow"], 5),
 }
 EXAMPLE_SEEDS = 3
@@ -41,7 +42,7 @@ def imdb(options: Options) -> Measured:
         runs = [run_recipe(name, overrides, seed) for seed in range(1 if options.quick else seeds)]
         details.append(detail(name, runs, totals))
         accuracies = [run["accuracy"] for run in runs]
-        if (mean := statistics.mean(accuracies)) >= best:
+        if (mean := statistics.mean(accuracies)) > best:
             what = f"IMDB, {name}: seconds to more than the example's best accuracy"
             note = f"{mean:.2%}; the example's best of {number} epochs: {best:.2%}"
             against = "the usual Keras LSTM, five epochs"
