@@ -2,10 +2,12 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
@@ -23,30 +25,42 @@ CACHE_FORMAT = 1  # increase it when the computation changes
 CACHE_MAX_BYTES = 2**30
 
 
-def with_features(learner: Learner, examples: Examples, config: Config) -> Examples:
-    """Return the examples with the backbone's features (N, F) as inputs.
+def feature_extractor(learner: Learner, config: Config) -> Callable[[Examples], Examples]:
+    """Return a function from examples to the same examples with the backbone's features (N, F) as inputs.
 
     They are in the folder `features` of `config.cache`, in a file named by a digest of images, weights
     and everything else that they depend on to the last bit.
     """
-    path = Path(config.cache) / "features" / f"{config.model.name}_{cache_key(learner, examples, config)}.npz"
-    arrays = cached_arrays(path, lambda: compute(learner, examples, config), CACHE_MAX_BYTES)
-    return Examples(arrays["features"], examples.labels)
+    network = network_digest(learner, config)
+
+    def with_features(examples: Examples) -> Examples:
+        digest = network.copy()
+        add_array(digest, "images", examples.inputs.images)
+        name = f"{config.model.name}_{digest.hexdigest()[:24]}.npz"
+        path = Path(config.cache) / "features" / name
+        arrays = cached_arrays(path, lambda: compute(learner, examples, config), CACHE_MAX_BYTES)
+        return Examples(arrays["features"], examples.labels)
+
+    return with_features
 
 
-def cache_key(learner: Learner, examples: Examples, config: Config) -> str:
-    """Return the digest that names the file."""
+def network_digest(learner: Learner, config: Config) -> Any:
+    """Return the SHA-256 object of everything that features depend on, but not of the images."""
     machine = environment(config.framework, config.trainer.threads or available_cores())
     settings: list[object] = [CACHE_FORMAT, config.framework, config.model.model_dump(), config.data.pixels]
     settings += [config.trainer.model_dump(include={"precision", "device", "compile"})]
     settings += [machine["versions"], machine["hardware"]]
     digest = hashlib.sha256(repr(settings).encode())
-    images = examples.inputs.images
-    arrays = {name: value for name, value in learner.weights().items() if not is_head(name)}
-    for name, value in [("images", images), *sorted(arrays.items())]:
-        digest.update(f"{name} {value.shape} {value.dtype}".encode())
-        digest.update(np.ascontiguousarray(value).data)
-    return digest.hexdigest()[:24]
+    for name, value in sorted(learner.weights().items()):
+        if not is_head(name):
+            add_array(digest, name, value)
+    return digest
+
+
+def add_array(digest: Any, name: str, value: NDArray[Any]) -> None:
+    """Add an array with its name, shape and dtype to a SHA-256 object."""
+    digest.update(f"{name} {value.shape} {value.dtype}".encode())
+    digest.update(np.ascontiguousarray(value).data)
 
 
 def compute(learner: Learner, examples: Examples, config: Config) -> Arrays:

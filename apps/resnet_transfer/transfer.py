@@ -180,12 +180,13 @@ def fit_head(
     run: RunFolder,
 ) -> Evaluation:
     """Train the last layer on features that the backbone computes once, and put it back into the network."""
-    from apps.resnet_transfer.features import with_features
+    from apps.resnet_transfer.features import feature_extractor
 
+    with_features = feature_extractor(learner, config)
     own = {name: value for name, value in learner.weights().items() if is_head(name)}
     (classes,) = (len(value) for value in own.values() if value.ndim == 1)  # the bias
-    train_features = with_features(learner, train_set, config)
-    validation_features = validation_set and with_features(learner, validation_set, config)
+    train_features = with_features(train_set)
+    validation_features = validation_set and with_features(validation_set)
     sizes = {"features": train_features.inputs.shape[1], "classes": classes}
     build = partial(frameworks.network_module(PACKAGE, config).build_head, **sizes)
     scales = {"": config.transfer.frozen_rate}
@@ -193,7 +194,7 @@ def fit_head(
     head.load_weights(own)
     fit(head, train_features, validation_features, config, run)
     learner.load_weights(learner.weights() | head.weights())
-    return evaluate(head, with_features(learner, test_set, config))
+    return evaluate(head, with_features(test_set))
 
 
 def augmentation(config: Config) -> Augment | None:

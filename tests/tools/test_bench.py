@@ -360,7 +360,7 @@ def test_tables_show_every_processor(table: Callable[..., str]) -> None:
 @pytest.mark.slow
 def test_cases_are_measured(tmp_path: Path) -> None:
     """All that need no data of their own and a minute at most; each in a process of its own."""
-    cases = ["convolution", "recurrent", "arithmetic", "start", "memory", "processes"]
+    cases = ["frozen_features", "convolution", "recurrent", "arithmetic", "start", "memory", "processes"]
     file = tmp_path / "bench.json"
     assert main([f"case={','.join(cases)}", "quick=true", f"out={file}"]) == 0
     measured = json.loads(file.read_text())

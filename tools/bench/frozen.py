@@ -2,8 +2,8 @@
 
 Both train the last layer of a resnet18 for 10 epochs on 500 images per class (with 50, a fifth of a
 second would be measured), with a validation after each; the accuracy must be the same. Needs
-CIFAR-10, or falls back to the digits. The weights are random: the cost of a backbone does not depend
-on them.
+CIFAR-10; `quick` also runs on the embedded digits. The weights are random: the cost of a backbone does
+not depend on them.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ from shared.training.loop import evaluate
 from tools.bench.rows import Measured, Options, comparison_row
 
 EPOCHS = 10
-PER_CLASS = 500
+PER_CLASS, QUICK_PER_CLASS = 500, 20
 
 
-def train_frozen(features: str) -> tuple[float, float]:
-    """Return the seconds of training, features included, and the test accuracy."""
+def train_frozen(features: str, per_class: int) -> tuple[float, float]:
+    """Return the seconds of training, features included, and the accuracy on the training images."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["transfer.mode=frozen", f"transfer.features={features}", f"run_dir={folder}"]
-        words += [f"trainer.epochs={EPOCHS}", f"data.per_class={PER_CLASS}", "data.size=32"]
-        words += [f"cache={folder}"]  # no features of an earlier run
+        words += [f"trainer.epochs={EPOCHS}", f"data.per_class={per_class}", "data.size=32"]
+        words += ["data.test_limit=100", f"cache={folder}"]  # no features of an earlier run
         config = resolve_auto(config_from_overrides("resnet_transfer", Config, words))
         images = load_data(config)
         train_set, validation_set, test_set = split(images, config)
@@ -38,10 +38,9 @@ def train_frozen(features: str) -> tuple[float, float]:
         learner.logits(train_set.inputs[:25])  # the first batch is slower than all others
         start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
-            few = test_set.take(slice(100))
-            fit_transfer(learner, train_set, validation_set, few, config, RunFolder(Path(folder)))
+            fit_transfer(learner, train_set, validation_set, test_set, config, RunFolder(Path(folder)))
         seconds = time.perf_counter() - start
-        return seconds, evaluate(learner, test_set).accuracy
+        return seconds, evaluate(learner, train_set).accuracy
 
 
 def frozen_features(options: Options) -> Measured:
@@ -50,9 +49,10 @@ def frozen_features(options: Options) -> Measured:
     Raises:
         AssertionError: the accuracies differ.
     """
-    each, accuracy = train_frozen("each_epoch")
-    once, same = train_frozen("once")
+    per_class = QUICK_PER_CLASS if options.quick else PER_CLASS
+    each, accuracy = train_frozen("each_epoch", per_class)
+    once, same = train_frozen("once", per_class)
     assert accuracy == same, f"{same:.2%} with features computed once, {accuracy:.2%} without"
     what = f"frozen ResNet, {EPOCHS} epochs of {PER_CLASS} images per class"
-    note = f"accuracy {same:.2%} both times"
+    note = f"accuracy on the training images {same:.2%} both times"
     return [comparison_row(what, [once], "the backbone in each epoch", [each], note)], []
