@@ -3,8 +3,8 @@
 TensorFlow writes notes to file descriptor 2 during the import, whatever its log level, and they look
 like warnings. They are shown only if the import fails.
 
-Keras imports scikit-learn and Matplotlib if they are installed, for wrappers and plots that are not
-used here: a third of the import's time. They are hidden during the import.
+Keras imports scikit-learn, Matplotlib, SciPy and IPython if they are installed, for wrappers, plots and
+image transformations that are not used here: a third of the import's time. They are hidden during the import.
 """
 
 import gc
@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 
-unneeded = {"sklearn", "matplotlib"} - sys.modules.keys()
+unneeded = {"sklearn", "matplotlib", "scipy", "IPython"} - sys.modules.keys()
 for name in unneeded:
     sys.modules[name] = None  # type: ignore[assignment]  # makes importing it raise ImportError
 stderr = os.dup(2)
