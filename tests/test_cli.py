@@ -178,6 +178,7 @@ def test_a_failed_job_does_not_end_a_sweep(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("metrics.json")) == ["metrics.json"]
 
 
+@pytest.mark.slow
 def test_a_training_outlives_what_it_writes_to(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "apps.xor", "framework=numpy", f"hydra.run.dir={tmp_path}"],

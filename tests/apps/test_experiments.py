@@ -49,6 +49,7 @@ def test_the_printed_trace_of_deck_d(tmp_path: Path, forks: Forks) -> None:
     assert outputs == [f"{output:.8f}" for output in PUBLISHED_OUTPUTS]
 
 
+@pytest.mark.slow
 def test_deck_a_does_not_learn_xor_and_deck_c_does(tmp_path: Path) -> None:
     train = importlib.import_module("apps.xor.train").train
     for seed in range(2):  # docs/decks.md has five

@@ -483,7 +483,9 @@ def ctrl_c(*arguments: Any) -> Any:
     signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize(("action", "stops"), [(ctrl_c, [41, 20, 31]), (crash, [30, 3])])
+@pytest.mark.parametrize(
+    ("action", "stops"), [(ctrl_c, [41, 20, 31]), pytest.param(crash, [30, 3], marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_resumes_with_the_same_bits(
     action: Callable[[], None], stops: list[int], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

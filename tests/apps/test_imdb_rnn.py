@@ -405,7 +405,8 @@ def test_the_example_that_is_measured_beside_starts_without_tensorflows_notes() 
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("model", ["lstm", pytest.param("bow", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["lstm", "bow"])
 def test_texts_padded_at_the_front(model: str, tmp_path: Path) -> None:
     """As Keras's `pad_sequences` does, and predictions for single texts agree."""
     words = [f"model={model}", "debug=smoke", "model.embedding=8", "data.longest=40", "data.padding=front"]

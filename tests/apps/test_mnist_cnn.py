@@ -281,7 +281,12 @@ def start_long_training(run_dir: Path, framework: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "framework"), [(signal.SIGINT, "torch"), (signal.SIGTERM, "numpy"), (signal.SIGHUP, "numpy")]
+    ("kind", "framework"),
+    [
+        (signal.SIGINT, "torch"),
+        (signal.SIGTERM, "numpy"),
+        pytest.param(signal.SIGHUP, "numpy", marks=pytest.mark.slow),
+    ],
 )
 def test_ctrl_c_in_the_middle_of_an_epoch(kind: signal.Signals, framework: str, tmp_path: Path) -> None:
     process = start_long_training(tmp_path, framework)

@@ -334,6 +334,7 @@ for logger in ["null", *LOGGERS]:
 """
 
 
+@pytest.mark.slow
 def test_only_the_chosen_logger_is_imported(tmp_path: Path) -> None:
     """A framework least of all: the network is in NumPy."""
     with_tables(tmp_path)

@@ -445,6 +445,7 @@ def test_a_run_of_a_version_without_the_newer_keys_resumes(
     assert_same_files(run_dir, whole)
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_run_is_enough_to_resume_it(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks
 ) -> None:

@@ -239,7 +239,12 @@ def test_a_loss_that_is_not_finite_stops_at_once(bad: float, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("app", "data"), [("mnist_cnn", "digits"), ("imdb_rnn", "reviews"), ("resnet_transfer", "digit_pictures")]
+    ("app", "data"),
+    [
+        ("mnist_cnn", "digits"),
+        pytest.param("imdb_rnn", "reviews", marks=pytest.mark.slow),
+        ("resnet_transfer", "digit_pictures"),
+    ],
 )
 def test_without_validation_all_examples_are_trained_on(app: str, data: str, tmp_path: Path) -> None:
     model = importlib.import_module(f"apps.{app}.train")
