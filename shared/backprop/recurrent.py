@@ -204,7 +204,7 @@ class LSTM(_Recurrent):
     def step(self, u: Array, v: Array, state: State) -> tuple[State, Any]:
         """Return (h_t, c_t)."""
         z = np.add(self._split(u), self._split(v), order="C")  # a contiguous array for each gate
-        i, f, g, o = sigmoid(z)
+        i, f, g, o = sigmoid(z)  # one call for all gates is faster; g's is replaced
         np.tanh(z[2], out=g)
         c = f * state[1] + i * g
         tanh_c = np.tanh(c)
