@@ -167,9 +167,10 @@ class Conv2d(_Window):
 
         With stride 1, zeros to the right of dy make its rows as long as those of dx. What a position of
         the window adds to a channel is then one run of numbers, which takes half as long as row by row.
+        A single column gains nothing.
         """
         weight, (count, _, rows, columns) = self._weight_matrix().swapaxes(1, 2), dy.shape
-        if self.stride != (1, 1):
+        if self.stride != (1, 1) or columns == 1:
             dmatrix = weight @ self._by_group(dy)
             dwindows = dmatrix.reshape(count, self.in_channels, -1, rows, columns)
             positions = self._positions(dx)
