@@ -138,7 +138,7 @@ class Conv2d(_Window):
         y_matrix = self._by_group(y)
 
         def compute(images: slice) -> None:
-            for block in blocks_of(images, windows):
+            for block in blocks_of(images, windows[:1].size):
                 np.matmul(self._weight_matrix(), self._matrix(windows[block]), out=y_matrix[block])
 
         in_threads(compute, parts_of(len(padded), windows.size))
@@ -151,11 +151,12 @@ class Conv2d(_Window):
 
         def compute(images: slice) -> Array:
             transposed = np.zeros_like(self._weight_matrix().swapaxes(1, 2), order="C")
-            for block in blocks_of(images, windows):
-                # X dY^T, the transpose of dW, is a quarter faster than dY X^T.
+            for block in blocks_of(images, windows[:1].size):
+                # X dY^T, the transpose of dW, is a quarter faster than dY X^T. The products are added image
+                # by image, so that the sum does not depend on the size of the blocks.
                 for product in self._matrix(windows[block]) @ dy_matrix[block].swapaxes(2, 3):
                     transposed += product
-            for block in blocks_of(images, windows):
+            for block in blocks_of(images, windows[:1].size):
                 self._add_windows(dy[block], dx[block])
             return transposed
 
@@ -167,15 +168,15 @@ class Conv2d(_Window):
 
         With stride 1, zeros to the right of dy make its rows as long as those of dx. What a position of
         the window adds to a channel is then one run of numbers, which takes half as long as row by row.
-        A single column gains nothing.
+        A window of one column needs no zeros, and with a single column of outputs they cost too much.
         """
         weight, (count, _, rows, columns) = self._weight_matrix().swapaxes(1, 2), dy.shape
-        if self.stride != (1, 1) or columns == 1:
+        width = dx.shape[3]
+        if self.stride != (1, 1) or columns in (1, width):
             dmatrix = weight @ self._by_group(dy)
             dwindows = dmatrix.reshape(count, self.in_channels, -1, rows, columns)
             positions = self._positions(dx)
         else:
-            width = dx.shape[3]
             spread = np.zeros((count, self.out_channels, rows, width), dy.dtype)
             spread[..., :columns] = dy
             dmatrix = weight @ self._by_group(spread)

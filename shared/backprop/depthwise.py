@@ -18,11 +18,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from shared.backprop.module import Array
-from shared.backprop.threads import in_threads, parts_of
+from shared.backprop.threads import blocks_of, in_threads, parts_of
 
 Pair = tuple[int, int]
-
-IN_CACHE = 2**16  # numbers of X that are used at once, so that they and Z stay in the cache of a core
 
 
 def forward(padded: Array, weight: Array, stride: Pair, dilation: Pair) -> tuple[Array, Array]:
@@ -40,7 +38,7 @@ def forward(padded: Array, weight: Array, stride: Pair, dilation: Pair) -> tuple
     y = np.empty((count, channels, rows, width), padded.dtype)
 
     def compute(images: slice) -> None:
-        for block in _blocks(images, columns):
+        for block in blocks_of(images, 2 * columns[:1].size):  # X and Z
             columns[block] = windows[block]
             z = weight[:, 0] @ columns[block].reshape(-1, channels, kw, height * width)
             first, *others = _rows(z.reshape(-1, channels, kh, height, width), rows, stride[0], dilation[0])
@@ -65,7 +63,7 @@ def backward(
 
     def compute(images: slice) -> Array:
         dweight = np.zeros((channels, kh, kw), dy.dtype)
-        for block in _blocks(images, columns):
+        for block in blocks_of(images, 2 * columns[:1].size):  # X and Z
             spread = np.zeros((len(dy[block]), channels, kh, height, width), dy.dtype)
             for view in _rows(spread, rows, stride[0], dilation[0]):
                 view[...] = dy[block]
@@ -80,13 +78,6 @@ def backward(
 
     dweight = np.sum(in_threads(compute, parts_of(count, columns.size)), axis=0)
     return dx, dweight.reshape(weight.shape)
-
-
-def _blocks(images: slice, columns: Array) -> Iterator[slice]:
-    """Yield slices of the images, small enough for the cache."""
-    size = max(1, IN_CACHE // max(1, columns[:1].size))
-    for start in range(images.start, images.stop, size):
-        yield slice(start, min(start + size, images.stop))
 
 
 def _rows(z: Array, rows: int, stride: int, dilation: int) -> Iterator[Array]:

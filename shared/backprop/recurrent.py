@@ -124,7 +124,8 @@ class _Recurrent(Module):
             dstate = self.step_backward(dstate, kept[t], du[t], dv[t])
             if valid is not None:
                 du[t] *= valid[t]
-                dv[t] *= valid[t]
+                if self.dv_differs:
+                    dv[t] *= valid[t]
                 dstate = tuple(
                     np.where(valid[t], new, old) for new, old in zip(dstate, passed_by, strict=True)
                 )

@@ -29,7 +29,7 @@ def test_parts_cover_every_example_once_and_small_batches_are_not_split() -> Non
     ("numbers", "together"), [(0, 7), (1, 7), (IN_CACHE // 3, 3), (IN_CACHE, 1), (2 * IN_CACHE, 1)]
 )
 def test_blocks_cover_a_part_once_and_fit_into_the_cache(numbers: int, together: int) -> None:
-    blocks = list(blocks_of(slice(2, 9), np.broadcast_to(np.float32(0), (64, numbers))))
+    blocks = list(blocks_of(slice(2, 9), numbers))
     assert [place for block in blocks for place in range(64)[block]] == list(range(2, 9))
     assert max(len(range(64)[block]) for block in blocks) == together
 
@@ -58,16 +58,19 @@ def test_errors_and_errstate_reach_the_caller_and_the_threads() -> None:
         assert np.isinf(in_threads(divide, [0.0, 0.0])).all()
 
 
+@pytest.mark.parametrize("stride", [1, 2])  # of the columns
 @pytest.mark.parametrize(("groups", "outputs"), [(1, 6), (2, 6), (8, 8)])
 @pytest.mark.parametrize("count", [1, 5, 8])
-def test_a_convolution_in_threads_matches_one_thread(count: int, groups: int, outputs: int) -> None:
+def test_a_convolution_in_threads_matches_one_thread(
+    count: int, groups: int, outputs: int, stride: int
+) -> None:
     random = np.random.default_rng(0)
-    layer = Conv2d(8, outputs, 3, padding=1, stride=(1, 2), groups=groups, dtype=np.float64, rng=random)
-    x = random.standard_normal((count, 8, 120, 160))
+    layer = Conv2d(8, outputs, 3, padding=1, stride=(1, stride), groups=groups, dtype=np.float64, rng=random)
+    x = random.standard_normal((count, 8, 120, 80 * stride))
     found = []
     for threads in (1, 2, 2):
         with threadpoolctl.threadpool_limits(threads, "blas"):
-            copied = (3 if groups == 8 else 9) * x.size // 2
+            copied = (3 if groups == 8 else 9) * x.size // stride
             assert len(parts_of(count, copied)) == min(count, threads)
             y = layer.forward(x)
             dy = np.random.default_rng(1).standard_normal(y.shape)
@@ -75,3 +78,23 @@ def test_a_convolution_in_threads_matches_one_thread(count: int, groups: int, ou
     for one, two, again in zip(*found, strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-12, atol=1e-12 * np.abs(one).max())
         np.testing.assert_array_equal(again, two)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("groups", "outputs"), [(1, 6), (2, 6)])
+def test_a_convolution_in_blocks_has_the_same_bits(
+    groups: int, outputs: int, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five images: one block, blocks of two, and a block each."""
+    random = np.random.default_rng(0)
+    layer = Conv2d(4, outputs, 3, padding=1, stride=stride, groups=groups, dtype=np.float64, rng=random)
+    x = random.standard_normal((5, 4, 9, 7))
+    dy = random.standard_normal(layer.forward(x).shape)
+    windows = 9 * 4 * dy[0, 0].size
+    found = []
+    for numbers in (5 * windows, 2 * windows, 1):
+        monkeypatch.setattr("shared.backprop.threads.IN_CACHE", numbers)
+        found.append((layer.forward(x), layer.backward(dy), *map(np.copy, layer.grads.values())))
+    for one, *others in zip(*found, strict=True):
+        for other in others:
+            np.testing.assert_array_equal(other, one)

@@ -53,6 +53,7 @@ def pad(x: Any, padding: tuple[int, int], value: float = 0) -> Any:
             (1, ONE, ONE),
             (1, (2, 1), ONE),
             (1, ONE, (1, 2)),
+            (2, ONE, ONE),
             (2, (2, 1), (1, 2)),
             (2, (2, 1), ONE),
         ]
