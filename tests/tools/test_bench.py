@@ -17,7 +17,7 @@ from shared.errors import ConfigError
 from shared.training.torch_learner import TorchLearner
 from tests.helpers import ROOT
 from tools.bench import __main__ as bench
-from tools.bench import mnist, rows, torch_gpu
+from tools.bench import mnist, results, rows, torch_gpu
 from tools.bench.__main__ import main
 from tools.bench.goals import GOALS, Goal, speedup
 from tools.bench.process import BenchmarkError, peak_memory, timed_lines
@@ -115,9 +115,9 @@ def waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     )
     monkeypatch.setitem(sys.modules, "tools.bench.commands", case)
     monkeypatch.setattr(subprocess, "run", lambda command: SimpleNamespace(returncode=main(command[3:])))
-    for module in (bench, rows):
+    for module in (bench, results):
         monkeypatch.setattr(module, "environment", lambda *_: {"versions": {}, "hardware": HARDWARE})
-    monkeypatch.setattr(rows, "processor_flags", lambda: {"fpu", "avx512_bf16", "amx_bf16"})
+    monkeypatch.setattr(results, "processor_flags", lambda: {"fpu", "avx512_bf16", "amx_bf16"})
     return found
 
 
@@ -291,8 +291,9 @@ def test_peak_memory_is_that_of_the_program() -> None:
         ("quick=maybe", "unknown value of quick 'maybe'; choose from true, false"),
         ("out=tests", "cannot write tests: Is a directory; give out=FILE"),
         ("out=/dev/null/x.json", "cannot write /dev/null/x.json: Not a directory; give out=FILE"),
-        ("out=README.md", "README.md holds no results of a benchmark; give another file with out=FILE"),
-        ("out=docs/results/mnist_cnn.json", "mnist_cnn.json holds no results of a benchmark"),
+        ("out=README.md", "README.md holds no results of this benchmark; give another file with out=FILE"),
+        ("out=docs/results/mnist_cnn.json", "mnist_cnn.json holds no results of this benchmark"),
+        ("out=docs/results/honest.json", "honest.json holds no results of this benchmark"),
     ],
 )
 def test_a_wrong_command_is_refused(word: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,6 +301,13 @@ def test_a_wrong_command_is_refused(word: str, reason: str, capsys: pytest.Captu
         if program is main or word.startswith("out="):
             assert program([word]) == 2
             assert reason in capsys.readouterr().err
+
+
+def test_one_benchmark_does_not_overwrite_the_results_of_another(capsys: pytest.CaptureFixture[str]) -> None:
+    before = RECORD.read_bytes()
+    assert torch_gpu.main([f"out={RECORD}", "device=cpu", "quick=true"]) == 2
+    assert "holds no results of this benchmark" in capsys.readouterr().err
+    assert RECORD.read_bytes() == before
 
 
 @pytest.fixture
@@ -370,7 +378,7 @@ def test_cases_are_measured(tmp_path: Path) -> None:
     assert list(measured) == cases
     for case in measured.values():
         ((kind, found),) = case.items()
-        assert kind == rows.processor()
+        assert kind == results.processor()
         assert found["rows"]
         assert all(row["ours"] > 0 for row in found["rows"])
         assert found["quick"] is True
@@ -420,7 +428,7 @@ def test_every_network_is_measured_on_a_gpu(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(torch_gpu.NETWORKS, "xor", ("optimizer.lr=1e300", "float32", ""))
     assert torch_gpu.main(["quick=true", "device=cpu", f"out={file}"]) == 5
     ((kind, found),) = json.loads(file.read_text())["gpu"].items()
-    assert kind == rows.processor()
+    assert kind == results.processor()
     assert [failure.partition(":")[0] for failure in found["failed"]] == ["xor"]
     assert [row["network"] for row in found["details"]] == [*torch_gpu.NETWORKS][1:]
     assert all(one["passed"] and one["device_seconds"] > 0 for one in found["networks"].values())

@@ -39,7 +39,8 @@ from shared.output_file import write_json
 from shared.runs.environment import ROOT, environment
 from shared.tables import text_table
 from tools import cli
-from tools.bench.rows import Options, Row, processor, results_file
+from tools.bench.results import processor, results_file
+from tools.bench.rows import Options, Row
 
 RESULTS = ROOT / "docs" / "results" / "bench.json"
 KEYS = ("case", "peers", "peer_python", "quick", "out")
@@ -82,7 +83,7 @@ def bench(keys: dict[str, str]) -> int:
         raise ConfigError(f"peers={keys['peers']}: there is no such folder")
     if "peer_python" in keys and shutil.which(keys["peer_python"]) is None:
         raise ConfigError(f"peer_python={keys['peer_python']}: there is no such program")
-    file = results_file(keys, RESULTS)
+    file = results_file(keys, RESULTS, CASES)
     if len(cases) == 1:
         rows = measure_case(cases[0], keys, file)
         return report_shortfalls(rows) if keys.get("quick") != "true" else 0

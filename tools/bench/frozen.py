@@ -1,9 +1,9 @@
 """Benchmark of a frozen backbone: its features computed once against in every epoch.
 
 Both train the last layer of a resnet18 for 10 epochs on 500 images per class (with 50, a fifth of a
-second would be measured), with a validation after each; the accuracy must be the same. Needs
-CIFAR-10; `quick` also runs on the embedded digits. The weights are random: the cost of a backbone does
-not depend on them.
+second would be measured), with a validation after each; their accuracies on the training images must be
+the same. Needs CIFAR-10; `quick` also runs on the embedded digits. The weights are random: the cost of a
+backbone does not depend on them.
 """
 
 import contextlib
@@ -53,6 +53,6 @@ def frozen_features(options: Options) -> Measured:
     each, accuracy = train_frozen("each_epoch", per_class)
     once, same = train_frozen("once", per_class)
     assert accuracy == same, f"{same:.2%} with features computed once, {accuracy:.2%} without"
-    what = f"frozen ResNet, {EPOCHS} epochs of {PER_CLASS} images per class"
+    what = f"frozen ResNet, {EPOCHS} epochs of {per_class} images per class"
     note = f"accuracy on the training images {same:.2%} both times"
     return [comparison_row(what, [once], "the backbone in each epoch", [each], note)], []

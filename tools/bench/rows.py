@@ -1,18 +1,12 @@
 """Measurements of the benchmarks: a row holds one of ours beside what it is compared with."""
 
-import json
 import statistics
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from shared.distributed import available_cores
-from shared.errors import ConfigError
-from shared.runs.environment import environment, processor_flags
-from shared.training.frameworks import BFLOAT16_INSTRUCTIONS
 from tools.bench.goals import GOALS
 
 
@@ -103,37 +97,6 @@ def comparison_row(
 def single_row(what: str, values: Sequence[float], unit: str, note: str = "") -> Row:
     """Return the row of values that are not compared with anything."""
     return Row(what, statistics.median(values), unit, "", None, len(values), note)
-
-
-def results_file(keys: Mapping[str, str], default: Path) -> Path:
-    """Return the file for the results that `out` names, checked before anything is measured.
-
-    Raises:
-        ConfigError: it cannot be written, or has something else in it.
-    """
-    file = Path(keys.get("out", default))
-    try:
-        if not file.parent.exists():
-            file.parent.mkdir(parents=True)
-        tempfile.TemporaryFile(dir=file.parent).close()
-        is_record = not file.exists() or isinstance(json.loads(file.read_text()), dict)
-    except OSError as error:
-        raise ConfigError(f"cannot write {file}: {error.strerror}; give out=FILE") from error
-    except ValueError:
-        is_record = False
-    if not is_record:
-        raise ConfigError(f"{file} holds no results of a benchmark; give another file with out=FILE")
-    return file
-
-
-def processor() -> str:
-    """Return the kind of this machine's processor, which tells its results from those of others.
-
-    Virtual machines often hide the model's name, so the instructions for bfloat16 are part of it.
-    """
-    instructions = sorted(BFLOAT16_INSTRUCTIONS & processor_flags())
-    hardware = environment("torch", available_cores())["hardware"]
-    return ", ".join([hardware["cpu"], *instructions[:1], f"{hardware['cores']} cores"])
 
 
 def time_in_turns(

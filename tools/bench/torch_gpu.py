@@ -43,7 +43,8 @@ from shared.runs.environment import ROOT, environment
 from shared.training.torch_learner import TorchLearner
 from tools import cli
 from tools.bench.mnist import ENOUGH
-from tools.bench.rows import processor, results_file, three_digits
+from tools.bench.results import processor, results_file
+from tools.bench.rows import three_digits
 
 KEYS = ("device", "minutes", "seeds", "quick", "out")
 RESULTS = ROOT / "docs" / "results" / "gpu.json"
@@ -289,7 +290,7 @@ def bench(keys: dict[str, str]) -> int:
     minutes = cli.parse_count(keys, "minutes", 10)
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device=cuda: PyTorch finds no GPU; device=cpu compares the CPU with itself")
-    record = Record(results_file(keys, RESULTS), device, minutes, quick)
+    record = Record(results_file(keys, RESULTS, ("gpu",)), device, minutes, quick)
     print(
         f"GPU: {record.name}" if device == "cuda" else "no GPU: the CPU is compared with itself", flush=True
     )
