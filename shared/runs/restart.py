@@ -1,7 +1,8 @@
 """torchrun --max-restarts: processes that are started again resume the run of those before.
 
 They are started with the same command, and the name of a run folder has the time in it. So rank 0 notes
-its run folder in outputs/APP, under the `--rdzv-id` or, without one, the process number of its torchrun.
+its run folder in outputs/APP, under torchrun's run id: `--rdzv-id`, or a random one on a single machine. If
+there is none, the note has the process number of torchrun.
 """
 
 import os
@@ -12,7 +13,7 @@ from shared.config import AppConfig
 from shared.files import write_atomically
 from shared.runs.resume import RUNS
 
-UNNAMED = "none"  # torchrun's default
+UNNAMED = "none"  # the run id of a static rendezvous without `--rdzv-id`
 
 
 def resumed_config(config: AppConfig) -> AppConfig:
@@ -24,9 +25,11 @@ def resumed_config(config: AppConfig) -> AppConfig:
     if run_id() == UNNAMED and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         note.unlink(missing_ok=True)  # of an earlier process with this number
         return config
-    if not note.exists():  # they had no run folder yet
+    if not note.exists() or not Path(folder := note.read_text()).is_dir():  # they had none yet, or it is gone
         return config
-    trainer = config.trainer.model_copy(update={"resume": note.read_text()})
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        print(f"--rdzv-id={run_id()} is the training in {folder}; another one needs another id", flush=True)
+    trainer = config.trainer.model_copy(update={"resume": folder})
     return config.model_copy(update={"trainer": trainer})
 
 
@@ -44,7 +47,7 @@ def note_file(config: AppConfig) -> Path | None:
     """Return the file for the note; None if torchrun does not start these processes again."""
     if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") == "0":
         return None
-    name = os.getppid() if run_id() == UNNAMED else quote(run_id(), safe="")
+    name = f"pid_{os.getppid()}" if run_id() == UNNAMED else f"id_{quote(run_id(), safe='')}"
     return RUNS / config.app / f".torchrun_{name}"
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -340,6 +341,8 @@ def test_a_restart_after_the_end_trains_nothing(
     with pytest.raises(ConfigError, match="this run is done"):
         train_xor(app_config("xor", tmp_path / "second", *words))
     assert not (tmp_path / "second").exists()
+    shutil.rmtree(tmp_path / "first")
+    train_xor(app_config("xor", tmp_path / "second", *words))  # there is nothing to resume
 
 
 def last_step(folder: Path) -> int:
