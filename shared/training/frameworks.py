@@ -111,6 +111,7 @@ def undisturbed_import() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        gc.freeze()  # later collections would visit half a million imported objects, which stay
         if enabled:
             gc.enable()
 
@@ -118,8 +119,7 @@ def undisturbed_import() -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Tell glibc not to return freed blocks of up to 1 GiB to the system.
 
-    By default each large activation is requested and returned in every step: a page fault for every
-    4 KiB, a fifth of the CNN's step (docs/performance.md).
+    By default, every step requests and returns them: page faults, a fifth of the CNN's step.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL("libc.so.6")

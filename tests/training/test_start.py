@@ -18,7 +18,10 @@ from shared.training.torch_learner import build_optimizer, without_compiler
 from tests.helpers import app_config
 
 OPTIMIZERS = ("sgd", "momentum", "rmsprop", "adagrad", "adam", "adamw")
-UNNEEDED = {"torch": ("torch._dynamo", "triton"), "keras": ("sklearn", "matplotlib", "torch")}
+UNNEEDED = {
+    "torch": ("torch._dynamo", "triton"),
+    "keras": ("sklearn", "matplotlib", "scipy", "IPython", "torch"),
+}
 # The real write_charts, after the steps, imports matplotlib.
 PROGRAM = """
 import gc, sys
@@ -27,7 +30,7 @@ app.write_charts = lambda *_: print("imported:", *sorted({unneeded} & sys.module
 from apps.xor.config import Config
 from shared.compose import config_from_overrides
 app.train(config_from_overrides("xor", Config, {overrides}))
-import matplotlib, sklearn
+import matplotlib, scipy, sklearn
 print("garbage collection:", gc.isenabled())
 """
 
