@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torch._higher_order_ops.scan import scan  # torch has no public name for it yet
 
-from apps.imdb_rnn.torch_model import PaddedBiLSTM, TorchBow, TorchNbsvm, TorchReader, TorchRecurrent
-from shared.data.sequences import PAD
+from apps.imdb_rnn.torch_model import PaddedBiLSTM, TorchBow, TorchReader, TorchRecurrent
 
 OPSET = 14  # the one that ONNX's layer `RNN` belongs to
 
@@ -16,9 +15,6 @@ def exportable(network: TorchReader, file_format: str) -> nn.Module:
     """Return an equivalent network that torch can export, as `onnx` or as a program of `torch`."""
     if isinstance(network, TorchBow):
         return EmbedThenRead(network)
-    if isinstance(network, TorchNbsvm) and file_format == "onnx":
-        network = copy.deepcopy(network)
-        network.first_occurrences = first_occurrences_by_keys  # type: ignore[method-assign]
     if isinstance(network, TorchRecurrent) and (file_format == "torch" or "lstm" not in network.name):
         network = copy.deepcopy(network)
         layer = network.get_submodule(network.name)
@@ -27,18 +23,6 @@ def exportable(network: TorchReader, file_format: str) -> nn.Module:
         else:
             network.add_module(network.name, OnnxRnn(layer) if file_format == "onnx" else ScannedRnn(layer))
     return network
-
-
-def first_occurrences_by_keys(rows: torch.Tensor) -> torch.Tensor:
-    """Return what `TorchNbsvm.first_occurrences` returns; torch cannot write its stable sort as ONNX.
-
-    Keys of row and position are all different, so that any sort orders them as the stable one does.
-    """
-    width = rows.shape[1]
-    keys, order = (rows * width + torch.arange(width, device=rows.device)).sort(dim=1)
-    rising = keys // width
-    is_first = rising != nn.functional.pad(rising[:, :-1], (1, 0), value=PAD)
-    return is_first.gather(1, order.argsort(dim=1))
 
 
 class EmbedThenRead(nn.Module):

@@ -197,8 +197,13 @@ class TorchNbsvm(TorchReader):
         return (embedded * self.ratios(rows) * mask).sum(dim=1) + self.bias.weight
 
     def first_occurrences(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return where a row occurs in its text for the first time, and is not PAD, (N, 2 T - 1)."""
-        rising, order = rows.sort(dim=1, stable=True)
+        """Return where a row occurs in its text for the first time, and is not PAD, (N, 2 T - 1).
+
+        Keys of row and position are all different: any sort is stable, also that of ONNX.
+        """
+        width = rows.shape[1]
+        keys, order = (rows * width + torch.arange(width, device=rows.device)).sort(dim=1)
+        rising = keys // width
         is_first = rising != nn.functional.pad(rising[:, :-1], (1, 0), value=PAD)
         return is_first.gather(1, order.argsort(dim=1))
 
