@@ -808,7 +808,7 @@ WRONG_WORDS = {
     "app=xor model.hidden=3 optimizer.lr=1 trainer.batch_size=1": "nothing to search",
     "app=xor out=/dev/null/x": "cannot create /dev/null/x: Not a directory",
     "app=xor out=tests": "tests is not empty; choose another folder with out=FOLDER",
-    "app=imdb_rnn model=nbsvm": "bow); change this range, or name another file with ranges=FILE",
+    "app=imdb_rnn model=nbsvm": "bow); change or remove this range, or name another file with ranges=FILE",
     "app=xor ranges=nowhere.yaml": "nowhere.yaml cannot be read: ",
     "resume=tests": "tests is not the folder of a study: it has no search.yaml",
     "resume=a out=b": "give out= or resume=, not both",

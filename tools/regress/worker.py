@@ -37,9 +37,10 @@ def run(case: Case, source: str, seed: int, run_dir: Path, score_again: bool = F
     try:
         train = importlib.import_module(f"apps.{case.app}.train").train
         metrics = train(case.config(source, seed, run_dir))
-        again = evaluate_run(open_run(str(run_dir))) if score_again else metrics
-        if difference := difference_of_scores(metrics, again):
-            return {"seed": seed, "status": "failed", "error": f"scored again, {difference}"}
+        if score_again:
+            difference = difference_of_scores(metrics, evaluate_run(open_run(str(run_dir))))
+            if difference:
+                return {"seed": seed, "status": "failed", "error": f"scored again, {difference}"}
         return {"seed": seed, "status": "done", "metrics": metrics}
     except SuiteError as error:
         return {"seed": seed, "status": STATUS.get(error.status, "failed"), "error": str(error)}

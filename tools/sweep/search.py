@@ -149,5 +149,5 @@ def check_search(search: Search) -> None:
             try:
                 search.config_of_app([f"{key}={hydra_text(value)}"])
             except ConfigError as error:
-                advice = "change this range, or name another file with ranges=FILE"
+                advice = "change or remove this range, or name another file with ranges=FILE"
                 raise ConfigError(f"ranges.{key}: {error}; {advice}") from error
