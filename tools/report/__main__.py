@@ -159,7 +159,7 @@ def write_report(folders: Sequence[Path], out: Path, embed: bool) -> None:
         raise ConfigError(f"no run in {', '.join(map(str, folders))}: train something first")
     content = page_html(runs, problems, out.parent, embed).encode(errors="backslashreplace")
     write_result(out, content)
-    print(f"wrote {out}: {count_of(len(runs), 'run')}, {len(content) / MEGABYTE:.1f} MB")
+    print(f"wrote {out}: {count_of(len(runs), 'run')}, {len(content) / MEGABYTE:.3g} MB")
 
 
 if __name__ == "__main__":
