@@ -18,7 +18,7 @@ CASES = [
     *product(["mnist"], ["torch", "keras"], ["cnn", "fast_cnn", "mlp"]),
     *product(["mnist"], ["numpy"], ["fast_cnn", "mlp"]),
     *product(["imdb"], ["torch", "keras", "numpy"], ["bow"]),
-    ("imdb", "torch", "lstm"),
+    *product(["imdb"], ["torch"], ["lstm", "bilstm", "nbsvm"]),
 ]
 
 

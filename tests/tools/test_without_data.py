@@ -126,6 +126,8 @@ def test_a_machine_that_has_never_seen_the_data_answers(
     words: tuple[str, ...], framework: str, picture: str, tmp_path: Path
 ) -> None:
     app, *overrides = words
+    (ROOT / "data").mkdir(exist_ok=True)
+    (tmp_path / "data").symlink_to(ROOT / "data")  # the reviews are encoded once
     here = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", f"apps.{app}", "debug=smoke", f"framework={framework}", *overrides]
     subprocess.run([*command, f"hydra.run.dir={tmp_path}/run"], cwd=tmp_path, env=here, check=True)
