@@ -39,9 +39,8 @@ def split(images: ImageData, config: Config) -> tuple[Examples, Examples, Exampl
         ConfigError: a batch would be larger than the remaining training set.
     """
     order = np.random.default_rng([config.seed, 0]).permutation(len(images.train_images))
-    kept, held_back = hold_back(
-        order, config.data.validation_fraction, config.trainer.batch_size, images.name
-    )
+    fraction, batch_size = config.data.validation_fraction, config.trainer.batch_size
+    kept, held_back = hold_back(order, fraction, batch_size, images.name)
     table = gray_table(*mean_and_std(images, config))
     pixels, labels = images.train_images, images.train_labels
     return (

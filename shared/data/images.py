@@ -89,25 +89,27 @@ class Standardized:
     pixels: Any  # uint8 (N, H, W)
     table: Any  # the standardized value of each of the 256 gray levels, float32 (256,)
 
-    def __len__(self) -> int:
-        return len(self.pixels)
-
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
         """Return some images, float32 (n, H, W)."""
         return self.table.take(self.pixels[rows])
 
 
-def shift(images: NDArray[Any], random: np.random.Generator, pixels: int) -> NDArray[Any]:
-    """Return each image shifted by up to `pixels` in each direction, at random.
+@dataclass(frozen=True, eq=False)
+class Shifted:
+    """Images, shifted when they are indexed: a shifted copy of all is memory that nobody has used before."""
 
-    Args:
-        images: (N, H, W), of any dtype. The gaps are filled with the first image's first pixel.
-        random: draws the offsets.
-        pixels: the largest offset; 0 returns the images as they are.
-    """
-    if pixels == 0:
-        return images
-    down, right = random.integers(0, 2 * pixels + 1, (2, len(images)))
-    padded = np.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels)), constant_values=images[0, 0, 0])
-    windows = sliding_window_view(padded, images.shape[1:], axis=(1, 2))
-    return windows[np.arange(len(images)), down, right]
+    images: Any  # (N, H, W), of any dtype
+    corners: NDArray[np.int64]  # row and column of each image within its margins, (2, N)
+    margin: int  # pixels around an image
+
+    def __getitem__(self, rows: NDArray[np.int64] | slice) -> NDArray[Any]:
+        """Return some images (n, H, W); the margins have the value of the first image's first pixel."""
+        images, sides = self.images[rows], (self.margin, self.margin)
+        padded = np.pad(images, ((0, 0), sides, sides), constant_values=self.images[0, 0, 0])
+        windows = sliding_window_view(padded, images.shape[1:], axis=(1, 2))
+        return windows[np.arange(len(images)), *self.corners[:, rows]]
+
+
+def shift(images: NDArray[Any], random: np.random.Generator, pixels: int) -> Shifted:
+    """Return images (N, H, W), each shifted by up to `pixels` in each direction, at random."""
+    return Shifted(images, random.integers(0, 2 * pixels + 1, (2, len(images))), pixels)

@@ -33,7 +33,7 @@ PUBLISHED = FileSet(
 def load(
     root: Path, download: bool = True, fallback: str | None = "digits", published: FileSet = PUBLISHED
 ) -> ImageData:
-    """Return MNIST: 60,000 training and 10,000 test images, uint8 (N, 28, 28).
+    """Return MNIST: 60,000 training and 10,000 test images, uint8 (N, 28, 28), read-only.
 
     Args:
         root: the cache; MNIST is in `root/mnist`.
@@ -61,7 +61,7 @@ def load(
 
 
 def read_idx(content: bytes) -> NDArray[np.uint8]:
-    """Return the array in an IDX file of unsigned bytes: uint8, writable, of the file's shape.
+    """Return the array in an IDX file of unsigned bytes: uint8, read-only, of the file's shape.
 
     The format, from the end of LeCun's MNIST page (yann.lecun.com/exdb/mnist): two zero bytes, a
     byte for the element type, a byte for the number of dimensions, the length of each dimension
@@ -69,5 +69,4 @@ def read_idx(content: bytes) -> NDArray[np.uint8]:
     """
     dimensions = content[3]
     shape = np.frombuffer(content, ">u4", dimensions, offset=4)
-    # A copy: a view of bytes is read-only, and torch.from_numpy warns about that.
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)

@@ -16,7 +16,6 @@ Batches = Callable[[int], list[Indices]]  # the batches of an epoch, counted fro
 # everything else at a tenth of it; 0 freezes a group. A group is a prefix of its parameters' names; the
 # longest prefix that fits counts.
 LrScales = Mapping[str, float]
-
 ALL: LrScales = {"": 1.0}
 
 WARM_UP = 0.3  # fraction of the steps in which one_cycle rises

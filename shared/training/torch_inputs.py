@@ -58,7 +58,8 @@ def inputs_to_device(inputs: Any, device: torch.device) -> Any:
     if isinstance(inputs, Sequences):
         return DeviceSequences(inputs, device)
     if isinstance(inputs, Standardized):
-        return Standardized(*(torch.as_tensor(part).to(device) for part in (inputs.pixels, inputs.table)))
+        parts = (inputs.pixels[:], inputs.table)  # [:] shifts images that are shifted when indexed
+        return Standardized(*(torch.as_tensor(part).to(device) for part in parts))
     return torch.as_tensor(inputs).to(device)
 
 

@@ -82,7 +82,7 @@ def test_every_epoch_has_its_own_distorted_images_on_every_device(tmp_path: Path
     there = replace(train_set, inputs=replace(train_set.inputs, pixels=torch.from_numpy(pixels)))
 
     def images(examples: Examples, config: Config, epoch: int) -> np.ndarray:
-        return np.asarray(augmented(examples, augmentation(config), config.seed, epoch).inputs.pixels)
+        return np.asarray(augmented(examples, augmentation(config), config.seed, epoch).inputs.pixels[:])
 
     first = images(train_set, config, 1)
     np.testing.assert_array_equal(images(train_set, config, 1), first)

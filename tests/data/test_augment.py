@@ -17,7 +17,7 @@ def with_a_dot(count: int) -> np.ndarray:
 @pytest.mark.parametrize("pixels", [1, 2])
 def test_every_way_is_taken_about_equally_often(pixels: int) -> None:
     count = 9000
-    moved = shift(with_a_dot(count), np.random.default_rng(0), pixels)
+    moved = shift(with_a_dot(count), np.random.default_rng(0), pixels)[:]
     assert moved.dtype == np.float32
     image, row, column = np.nonzero(moved > 0)
     assert (image == np.arange(count)).all(), "each image keeps its dot and its place"
@@ -33,6 +33,6 @@ def test_every_way_is_taken_about_equally_often(pixels: int) -> None:
 
 def test_the_given_images_are_not_changed() -> None:
     images = with_a_dot(10)
-    assert shift(images, np.random.default_rng(0), 0) is images
-    shift(images, np.random.default_rng(0), 2)
+    np.testing.assert_array_equal(shift(images, np.random.default_rng(0), 0)[:], images)
+    shift(images, np.random.default_rng(0), 2)[:]
     np.testing.assert_array_equal(images, with_a_dot(10))
