@@ -18,7 +18,7 @@ CASES = [
     *product(["mnist"], ["torch", "keras"], ["cnn", "fast_cnn", "mlp"]),
     *product(["mnist"], ["numpy"], ["fast_cnn", "mlp"]),
     *product(["imdb"], ["torch", "keras", "numpy"], ["bow"]),
-    *product(["imdb"], ["torch"], ["lstm", "bilstm", "nbsvm"]),
+    *product(["imdb"], ["torch"], ["lstm", "nbsvm"]),
 ]
 
 
