@@ -59,9 +59,8 @@ class ImageData:
 
     def _check(self, split: str, images: NDArray[Any], labels: NDArray[Any]) -> None:
         gray_or_rgb = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
-        sizes = images.shape[split == "train" :]  # there may be no training images
         last = len(self.classes) - 1
-        if images.dtype != np.uint8 or not gray_or_rgb or 0 in sizes:
+        if images.dtype != np.uint8 or not gray_or_rgb or 0 in images.shape[split == "train" :]:
             problem = f"images must be uint8 (N, H, W) or (N, H, W, 3), not {images.dtype} {images.shape}"
         elif labels.dtype != np.int64 or labels.shape != (len(images),):
             problem = f"labels must be int64 ({len(images)},), not {labels.dtype} {labels.shape}"
@@ -86,7 +85,7 @@ class ImageData:
 class Standardized:
     """Gray images kept as bytes, a quarter of float32's memory; indexing standardizes them."""
 
-    pixels: Any  # uint8 (N, H, W)
+    pixels: Any  # uint8 (N, H, W): an array, a tensor, or `Shifted`
     table: Any  # the standardized value of each of the 256 gray levels, float32 (256,)
 
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
@@ -96,7 +95,7 @@ class Standardized:
 
 @dataclass(frozen=True, eq=False)
 class Shifted:
-    """Images, shifted when they are indexed: a shifted copy of all is memory that nobody has used before."""
+    """Images that are shifted when they are indexed: a copy of all would cost page faults in each epoch."""
 
     images: Any  # (N, H, W), of any dtype
     corners: NDArray[np.int64]  # row and column of each image within its margins, (2, N)
@@ -110,6 +109,7 @@ class Shifted:
         return windows[np.arange(len(images)), *self.corners[:, rows]]
 
 
-def shift(images: NDArray[Any], random: np.random.Generator, pixels: int) -> Shifted:
-    """Return images (N, H, W), each shifted by up to `pixels` in each direction, at random."""
-    return Shifted(images, random.integers(0, 2 * pixels + 1, (2, len(images))), pixels)
+def shift(images: NDArray[Any], random: np.random.Generator, pixels: int) -> "Shifted | NDArray[Any]":
+    """Return images (N, H, W) that are shifted by up to `pixels` in each direction, at random."""
+    corners = random.integers(0, 2 * pixels + 1, (2, len(images)))
+    return Shifted(images, corners, pixels) if pixels else images

@@ -80,7 +80,7 @@ def select(examples: Examples, batch: DeviceBatch) -> tuple[torch.Tensor, torch.
 
 
 def shift(images: torch.Tensor, random: np.random.Generator, pixels: int) -> torch.Tensor:
-    """Shift images like `shared.data.images.shift`, with the same offsets, without a synchronization."""
+    """Return the images of `shared.data.images.shift`, all at once, without a synchronization."""
     if pixels == 0:
         return images
     count, height, width = images.shape

@@ -33,6 +33,6 @@ def test_every_way_is_taken_about_equally_often(pixels: int) -> None:
 
 def test_the_given_images_are_not_changed() -> None:
     images = with_a_dot(10)
-    np.testing.assert_array_equal(shift(images, np.random.default_rng(0), 0)[:], images)
+    assert shift(images, np.random.default_rng(0), 0) is images
     shift(images, np.random.default_rng(0), 2)[:]
     np.testing.assert_array_equal(images, with_a_dot(10))

@@ -761,9 +761,15 @@ def test_machines_share_a_study_in_postgresql_that_restarts(postgres: Postgres, 
 # Ranges and the command line
 
 
-@pytest.mark.parametrize("app", search.searchable_apps())
-def test_the_ranges_of_every_application_are_valid(app: str) -> None:
-    found = search.load_search(app, CONF / "sweep" / f"{app}.yaml", [])
+@pytest.mark.parametrize(
+    ("app", "words"),
+    [
+        *[(app, []) for app in search.searchable_apps()],
+        *[("imdb_rnn", [f"model={model}"]) for model in ("bilstm", "rnn", "bow")],
+    ],
+)
+def test_the_ranges_of_every_application_are_valid(app: str, words: list[str]) -> None:
+    found = search.load_search(app, CONF / "sweep" / f"{app}.yaml", words)
     search.check_search(found)
     assert not any("test" in key for key in found.ranges)
 
