@@ -181,7 +181,7 @@ test: $(READY) ## run the tests, except the slow ones (about 6 minutes)
 	@$(RUN) -m pytest -n auto --dist worksteal -m 'not slow'
 
 .PHONY: test-slow
-test-slow: $(READY) ## run the slow tests, among them whole trainings (about 35 minutes)
+test-slow: $(READY) ## run the slow tests, among them whole trainings (about 30 minutes)
 	@$(RUN) -m pytest -n auto --dist worksteal -m slow
 
 .PHONY: lint
