@@ -95,7 +95,7 @@ class Standardized:
 
 @dataclass(frozen=True, eq=False)
 class Shifted:
-    """Images that are shifted when they are indexed: a copy of all would cost page faults in each epoch."""
+    """Images that are shifted when they are indexed: shifting all of them would delay the first step."""
 
     images: Any  # (N, H, W), of any dtype
     corners: NDArray[np.int64]  # row and column of each image within its margins, (2, N)

@@ -47,10 +47,9 @@ def test_a_training_is_as_accurate_as_the_recorded_ones(
 
 @pytest.mark.slow
 @needs("mnist")
-def test_the_cnn_in_numpy_reaches_96_percent_after_17_000_images(tmp_path: Path) -> None:
-    words = ["framework=numpy", "trainer.epochs=1", "data.train_limit=20000"]  # 3,000 of them for validation
-    config = app_config("mnist_cnn", tmp_path, *OFFLINE, *words)
-    assert importlib.import_module("apps.mnist_cnn.train").train(config)["test_accuracy"] >= 0.96
+def test_the_cnn_in_numpy_reaches_98_percent_after_an_epoch(tmp_path: Path) -> None:
+    config = app_config("mnist_cnn", tmp_path, *OFFLINE, "framework=numpy", "trainer.epochs=1")
+    assert importlib.import_module("apps.mnist_cnn.train").train(config)["test_accuracy"] >= 0.98
 
 
 @pytest.mark.parametrize(("model", "least"), [("lstm", 0.88), ("bilstm", 0.90), ("bow", 0.90)])

@@ -41,6 +41,7 @@ def test_each_file_becomes_its_array(archives: Path, tmp_path: Path) -> None:
     for found, expected in zip(loaded, arrays.values(), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert not data.train_images.flags.writeable
+    assert not data.test_images.flags.writeable
     assert (data.embedded, data.source) == (False, f"archives {archives / 'mnist'}")
 
 
