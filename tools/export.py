@@ -117,9 +117,11 @@ def export(run: FinishedRun[Any], path: Path, file_format: str = "onnx") -> dict
         raise ConfigError(f"{path}: the name must end in {kind.suffix}")
     if path.stem == "metrics":
         raise ConfigError(f"{path}: its report would replace metrics.json; choose another name")
+    changes = {"device": "cpu"}  # where the file is run, too: a GPU rounds differently
     if config.trainer.precision == "bfloat16":  # the file gets the float32 weights: compare in float32, too
-        trainer = config.trainer.model_copy(update={"precision": "float32"})
-        run = replace(run, config=config.model_copy(update={"trainer": trainer}))
+        changes["precision"] = "float32"
+    trainer = config.trainer.model_copy(update=changes)
+    run = replace(run, config=config.model_copy(update={"trainer": trainer}))
     examples, generated = examples_to_compare(run)
     notes = {  # in the file, for a reader who has nothing else
         "app": config.app,

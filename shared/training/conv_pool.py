@@ -21,6 +21,7 @@ from shared.config import AppConfig, Pooling
 from shared.errors import ConfigError
 from shared.files import sha256_of
 from shared.runs.environment import PACKAGES, processor_flags
+from shared.training.frameworks import undisturbed_import
 
 SOURCE = Path(__file__).with_suffix(".c")
 CACHE = Path(__file__).with_name("__pycache__")  # where Python caches compiled code; not in git
@@ -37,11 +38,16 @@ def resolve_pooling(config: AppConfig) -> Pooling:
     Raises:
         ConfigError: it is `sparse`, and the kernel does not compute that or cannot be compiled.
     """
-    trainer, model = config.trainer, cast(Any, config.model)
+    trainer, model, device = config.trainer, cast(Any, config.model), config.trainer.device
+    if config.framework == "torch" and device == "auto":  # the first GPU, if there is one
+        with undisturbed_import():
+            from shared.training.torch_learner import device_of
+
+        device = device_of(trainer).type
     possible = (
         config.framework != "numpy"
         and trainer.precision != "float64"
-        and trainer.device in ("auto", "cpu")
+        and device in ("auto", "cpu")
         and not trainer.compile
         and getattr(model, "pool", "max") == "max"
     )
@@ -84,10 +90,8 @@ class NoCompiler(ConfigError):
 class Sizes(ctypes.Structure):
     """The sizes of a convolution, as in conv_pool.c."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_int64)
-        for name in ("images", "height", "width", "channels", "filters", "rows", "columns", "bfloat16")
-    )
+    names = ("images", "height", "width", "channels", "filters", "rows", "columns", "bfloat16")
+    _fields_ = tuple((name, ctypes.c_int64) for name in names)
 
 
 def max_pool(y: NDArray[Any], threads: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
@@ -162,11 +166,10 @@ def library() -> ctypes.CDLL:
     Raises:
         NoCompiler: it cannot be compiled or loaded.
     """
-    path = kernel_path()
     try:
-        return ctypes.CDLL(str(path))
+        return ctypes.CDLL(str(kernel_path()))
     except OSError as error:
-        raise NoCompiler(f"{path} cannot be loaded: {error}") from error
+        raise NoCompiler(f"the compiled kernel cannot be loaded: {error}") from error
 
 
 @functools.cache

@@ -32,7 +32,8 @@ class DeviceSequences:
 
     def __init__(self, sequences: Sequences, device: torch.device) -> None:
         self._host_lengths = sequences.lengths
-        self._ids = torch.as_tensor(sequences.documents.ids).to(device)
+        # Not uint16, because CUDA cannot index it.
+        self._ids = torch.as_tensor(sequences.documents.ids.astype(np.int32)).to(device)
         self._starts = torch.as_tensor(sequences.starts).to(device)
         self._lengths = torch.as_tensor(sequences.lengths).to(device)
 

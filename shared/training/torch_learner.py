@@ -170,9 +170,7 @@ def device_of(trainer: Trainer) -> torch.device:
         ConfigError: this machine does not have it.
     """
     enough = torch.cuda.is_available() and torch.cuda.device_count() >= distributed.local_world_size()
-    kind = trainer.device
-    if kind == "auto":
-        kind = "cuda" if enough else "cpu"
+    kind = trainer.device if trainer.device != "auto" else "cuda" if enough else "cpu"
     match kind:
         case "cuda" if not enough:
             raise ConfigError(
