@@ -432,6 +432,13 @@ def test_every_network_is_measured_on_a_gpu(tmp_path: Path, monkeypatch: pytest.
     assert "| mnist_cnn cnn | " in page
 
 
+def test_every_network_was_right_on_a_gpu() -> None:
+    for found in json.loads(torch_gpu.RESULTS.read_text())["gpu"].values():
+        assert (found["failed"], found["left_out"], found["quick"]) == ([], [], False)
+        assert found["networks"].keys() == torch_gpu.NETWORKS.keys()
+        assert len(found["mnist"]["accuracies"]) == 20
+
+
 def test_a_gpu_that_is_missing_is_said(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

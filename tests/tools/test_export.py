@@ -110,6 +110,16 @@ def test_a_file_of_a_framework_gives_the_logits_of_its_network(
     assert not any(str(ROOT).encode() in content for content in contents), "nothing of this machine"
 
 
+def test_a_network_trained_on_a_gpu_is_exported_from_the_cpu(
+    xor_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(  # torch's device `meta` stands in for the GPU
+        "shared.training.torch_learner.device_of",
+        lambda trainer: torch.device("cpu" if trainer.device == "cpu" else "meta"),
+    )
+    assert main([str(xor_run), "--out", str(tmp_path / "a.onnx")]) == 0
+
+
 def test_random_inputs_are_compared_without_the_data(
     xor_run: Path, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ from shared.training.torch_learner import TorchLearner, count_correct
 from tests.helpers import app_config, trained
 
 GPU = torch.device("meta")
+UNINDEXED = {torch.uint16, torch.uint32, torch.uint64}  # dtypes that CUDA cannot index
 COUNT, BATCH = 10, 4
 
 
@@ -37,7 +38,7 @@ def reviews(keep: Any = "last") -> Sequences:
     """Return reviews of 2 to 9 words."""
     random = np.random.default_rng(0)
     offsets = np.concatenate([[0], random.integers(2, 10, COUNT).cumsum()])
-    ids = random.integers(2, 20, offsets[-1]).astype(np.int32)
+    ids = random.integers(2, 20, offsets[-1]).astype(np.uint16)  # as IMDB's
     return Sequences(Documents(ids, offsets, random.integers(0, 2, COUNT)), 6, keep)
 
 
@@ -62,7 +63,7 @@ NETWORKS: dict[str, tuple[str, list[str], Any, Any]] = {
     },
     **{
         name: ("imdb_rnn", [f"model={name}"], lambda c: reviews_model(c, 20), reviews())
-        for name in ("lstm", "rnn", "bow")
+        for name in ("lstm", "bilstm", "rnn", "bow")
     },
     "attention": ("attention", [], lambda c: attention_model(c, 20, 2, False), reviews()),
     "bytes": ("mnist_cnn", ["model=mlp"], images_model, gray_images()),
@@ -84,7 +85,9 @@ class Watch(TorchDispatchMode):
         self.mixed: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and record it."""
+        """Run an operation and record it; refuse what CUDA cannot do."""
+        if func is torch.ops.aten.index.Tensor and args[0].device == GPU and args[0].dtype in UNINDEXED:
+            raise NotImplementedError(f'"index_cuda" not implemented for {args[0].dtype}')
         result = func(*args, **(kwargs or {}))
         given, made = (
             {t.device.type for t in tree_leaves(values) if isinstance(t, torch.Tensor) and t.dim()}

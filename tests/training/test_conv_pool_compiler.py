@@ -185,6 +185,21 @@ def test_auto_selects(
     assert compiler.exists() == (meaning == "sparse")
 
 
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [([], "plain"), (["trainer.device=cpu"], "sparse"), (["framework=keras"], "sparse")],
+    ids=str,
+)
+def test_auto_is_plain_where_torch_uses_a_gpu(
+    words: list[str], meaning: str, compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pooling_speed, "measure", lambda config, record: "sparse")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert pooling_of(mnist_config(tmp_path / "run", *words)) == meaning
+    assert compiler.exists() == (meaning == "sparse")
+
+
 @pytest.fixture
 def processor(
     compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

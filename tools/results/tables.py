@@ -96,7 +96,8 @@ def measured_on(runs: Sequence[Mapping[str, Any]]) -> str:
         }
     )
     versions = sorted({f"{name} {v}" for run in runs for name, v in run["versions"].items()})
-    commits = sorted({run["git"]["commit"][:10] for run in runs})
+    states = (run["git"] for run in runs)
+    commits = sorted({f"{git['commit'][:10]}{' with changes' * bool(git['dirty'])}" for git in states})
     commit = "commit" if len(commits) == 1 else "commits"
     return f"Measured on {'; '.join(hardware)}; {', '.join(versions)}; {commit} {', '.join(commits)}."
 
