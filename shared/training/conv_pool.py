@@ -38,7 +38,8 @@ def resolve_pooling(config: AppConfig) -> Pooling:
     Raises:
         ConfigError: it is `sparse`, and the kernel does not compute that or cannot be compiled.
     """
-    trainer, model, device = config.trainer, cast(Any, config.model), config.trainer.device
+    trainer, model = config.trainer, cast(Any, config.model)
+    device: str = trainer.device
     if config.framework == "torch" and device == "auto":  # the first GPU, if there is one
         with undisturbed_import():
             from shared.training.torch_learner import device_of
