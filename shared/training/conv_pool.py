@@ -21,9 +21,9 @@ from shared.config import AppConfig, Pooling
 from shared.errors import ConfigError
 from shared.files import sha256_of
 from shared.runs.environment import PACKAGES, processor_flags
-from shared.training.frameworks import undisturbed_import
 
 SOURCE = Path(__file__).with_suffix(".c")
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # without one of these there is no GPU to ask torch for
 CACHE = Path(__file__).with_name("__pycache__")  # where Python caches compiled code; not in git
 FLAGS = (
     *("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
@@ -40,9 +40,8 @@ def resolve_pooling(config: AppConfig) -> Pooling:
     """
     trainer, model = config.trainer, cast(Any, config.model)
     device: str = trainer.device
-    if config.framework == "torch" and device == "auto":  # the first GPU, if there is one
-        with undisturbed_import():
-            from shared.training.torch_learner import device_of
+    if config.framework == "torch" and device == "auto" and any(map(os.path.exists, GPUS)):
+        from shared.training.torch_learner import device_of
 
         device = device_of(trainer).type
     possible = (

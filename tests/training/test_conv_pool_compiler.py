@@ -28,6 +28,7 @@ EMPTY = """sh -c 'while [ "$1" != -o ]; do shift; done; : >"$2"' sh"""
 def nothing_is_compiled_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compile into an empty folder, and clear the caches afterwards."""
     monkeypatch.setattr(conv_pool, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(conv_pool, "GPUS", ())
     clear_caches()
     yield
     clear_caches()
@@ -194,6 +195,7 @@ def test_auto_is_plain_where_torch_uses_a_gpu(
     words: list[str], meaning: str, compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pooling_speed, "measure", lambda config, record: "sparse")
+    monkeypatch.setattr(conv_pool, "GPUS", (str(tmp_path),))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert pooling_of(mnist_config(tmp_path / "run", *words)) == meaning
