@@ -11,7 +11,7 @@ from shared.application import FinishedRun, Prediction
 from shared.data.handwriting import mnist_form
 from shared.data.pictures import decode_whole
 from shared.input_file import read_file
-from shared.training.losses import class_probabilities
+from shared.training.probabilities import class_probabilities
 
 PICTURE_HELP = "a picture of one digit: a PNG, JPEG, TIFF, BMP, GIF or WebP file"
 PRINTED = 3  # classes

@@ -13,7 +13,7 @@ from shared.data.examples import Examples
 from shared.data.recall import RecallData
 from shared.data.text import TextData
 from shared.training.loop import Evaluation, Learner
-from shared.training.losses import class_probabilities
+from shared.training.probabilities import class_probabilities
 
 WeightsOf = Callable[[NDArray[np.int64]], NDArray[np.float64]]  # ids (N, T) to weights (N, heads, S)
 

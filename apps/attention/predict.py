@@ -18,7 +18,7 @@ from shared.data.text_sets import describe_ids, known_words
 from shared.errors import ConfigError
 from shared.runs.preprocessing import Preprocessing
 from shared.training.frameworks import network_module
-from shared.training.losses import class_probabilities
+from shared.training.probabilities import class_probabilities
 
 SHOWN = 8  # words or pairs that are printed
 

@@ -18,7 +18,7 @@ from shared.application import Application, Export, FinishedRun, Prediction
 from shared.data.sequences import UNKNOWN
 from shared.data.text_sets import describe_ids, known_words
 from shared.training.frameworks import network_module
-from shared.training.losses import class_probabilities
+from shared.training.probabilities import class_probabilities
 
 SHOWN = 8  # words in each direction
 

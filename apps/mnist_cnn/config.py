@@ -24,7 +24,7 @@ class Pooled(Section):
         Pooling,
         Field(
             description="code for the gradients of max pooling; sparse: C code that skips the zeros; "
-            "plain: the framework's; auto: sparse if it is measured to be faster on this machine"
+            "plain: the framework's; auto: sparse on a CPU where it is measured to be faster"
         ),
     ] = "plain"  # runs recorded before this key existed were plain
 

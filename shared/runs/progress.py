@@ -51,7 +51,8 @@ class TrainingProgress:
             return
         scores = "" if math.isnan(loss) else f"loss {loss_text(loss)}  acc {accuracy:.2%}  "
         if not self.bar.disable:
-            self.bar.update(self._task, advance=1, epoch=f"{epoch}/{self._epochs}", scores=scores.rstrip())
+            label = f"{epoch}/{self._epochs}"
+            self.bar.update(self._task, advance=1, epoch=label, scores=scores.rstrip())
             return
         self._last_line = now
         seconds_left = (now - self._start) / (self._done - self._resumed_at) * (self._steps - self._done)

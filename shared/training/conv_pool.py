@@ -21,6 +21,7 @@ from shared.config import AppConfig, Pooling
 from shared.errors import ConfigError
 from shared.files import sha256_of
 from shared.runs.environment import PACKAGES, processor_flags
+from shared.training.frameworks import undisturbed_import
 
 SOURCE = Path(__file__).with_suffix(".c")
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # without one of these there is no GPU to ask torch for
@@ -33,21 +34,16 @@ FLAGS = (
 
 
 def resolve_pooling(config: AppConfig) -> Pooling:
-    """Return what `model.pooling` means: `auto` is sparse if that is faster here and can be compiled.
+    """Return what `model.pooling` means: `auto` is sparse on a CPU where that is faster and can be compiled.
 
     Raises:
         ConfigError: it is `sparse`, and the kernel does not compute that or cannot be compiled.
     """
     trainer, model = config.trainer, cast(Any, config.model)
-    device: str = trainer.device
-    if config.framework == "torch" and device == "auto" and any(map(os.path.exists, GPUS)):
-        from shared.training.torch_learner import device_of
-
-        device = device_of(trainer).type
     possible = (
         config.framework != "numpy"
         and trainer.precision != "float64"
-        and device in ("auto", "cpu")
+        and trainer.device in ("auto", "cpu")
         and not trainer.compile
         and getattr(model, "pool", "max") == "max"
     )
@@ -58,6 +54,12 @@ def resolve_pooling(config: AppConfig) -> Pooling:
         )
     if model.pooling == "auto" and not (possible and config.framework in model.SPARSE_CAN_PAY):
         return "plain"
+    if model.pooling == "auto" and config.framework == "torch" and any(map(os.path.exists, GPUS)):
+        with undisturbed_import():
+            from shared.training.torch_learner import device_of
+
+        if device_of(trainer).type != "cpu":
+            return "plain"
     try:
         kernel = kernel_path()
         return "sparse" if model.pooling == "sparse" else faster_pooling(config, kernel)
@@ -90,8 +92,10 @@ class NoCompiler(ConfigError):
 class Sizes(ctypes.Structure):
     """The sizes of a convolution, as in conv_pool.c."""
 
-    names = ("images", "height", "width", "channels", "filters", "rows", "columns", "bfloat16")
-    _fields_ = tuple((name, ctypes.c_int64) for name in names)
+    _fields_ = tuple(
+        (name, ctypes.c_int64)
+        for name in ("images", "height", "width", "channels", "filters", "rows", "columns", "bfloat16")
+    )
 
 
 def max_pool(y: NDArray[Any], threads: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
@@ -166,10 +170,11 @@ def library() -> ctypes.CDLL:
     Raises:
         NoCompiler: it cannot be compiled or loaded.
     """
+    path = kernel_path()
     try:
-        return ctypes.CDLL(str(kernel_path()))
+        return ctypes.CDLL(str(path))
     except OSError as error:
-        raise NoCompiler(f"the compiled kernel cannot be loaded: {error}") from error
+        raise NoCompiler(f"{path} cannot be loaded: {error}") from error
 
 
 @functools.cache

@@ -78,25 +78,26 @@ def network_module(package: str, config: AppConfig) -> Any:
 def learner_class(framework: str) -> Callable[..., Learner]:
     """Return the learner of `torch`, `keras` or `numpy`; its arguments are those of TorchLearner."""
     keep_freed_memory()
-    with undisturbed_import():
-        match framework:
-            case "torch" if distributed.world_size() > 1:
-                from shared.training.torch_ddp import DistributedTorchLearner
+    match framework:
+        case "torch":
+            with undisturbed_import():
+                if distributed.world_size() > 1:
+                    from shared.training.torch_ddp import DistributedTorchLearner
 
-                return DistributedTorchLearner
-            case "torch":
+                    return DistributedTorchLearner
                 from shared.training.torch_learner import TorchLearner
 
-                return TorchLearner
-            case "keras":
+            return TorchLearner
+        case "keras":
+            with undisturbed_import():
                 import shared.training.keras_quiet  # noqa: F401  (before Keras is imported)
                 from shared.training.keras_learner import KerasLearner
 
-                return KerasLearner
-            case "numpy":
-                from shared.training.numpy_learner import NumpyLearner
+            return KerasLearner
+        case "numpy":
+            from shared.training.numpy_learner import NumpyLearner
 
-                return NumpyLearner
+            return NumpyLearner
     raise ValueError(f"unknown framework {framework}")
 
 

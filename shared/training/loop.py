@@ -121,6 +121,7 @@ def augmented(examples: Examples, augment: Augment | None, seed: int, epoch: int
 def announce(learner: Learner, run: RunFolder) -> None:
     """Print what is about to be trained, and where its results will be."""
     run.metrics["parameters"] = learner.parameters
+    run.metrics["hardware"] |= getattr(learner, "gpu", {})  # of TorchLearner
     print(announcement(run.metrics, str(relative_path(run.path))), flush=True)
 
 

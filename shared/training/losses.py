@@ -33,16 +33,6 @@ def predicted_classes(loss: Loss, logits: NDArray[Any]) -> NDArray[np.int64]:
     return (logits[:, 0] > 0).astype(np.int64)
 
 
-def class_probabilities(loss: Loss, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the probability of each class, shape (N, classes)."""
-    from shared.backprop.activations import sigmoid, softmax
-
-    if loss == "cross_entropy":
-        return softmax(logits)
-    second = sigmoid(logits)
-    return np.concatenate([1 - second, second], axis=1)
-
-
 def cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return -log softmax(logits)[label] of each example, shape (N,), in nats.
 

@@ -41,6 +41,7 @@ class TorchLearner:
         torch.set_num_threads(config.trainer.threads or available_cores())
         self.device = device_of(config.trainer)
         self.asynchronous = self.device.type != "cpu"
+        self.gpu = {"gpu": torch.cuda.get_device_name(self.device)} if self.device.type == "cuda" else {}
         make_deterministic(self.device)
         torch.manual_seed(config.seed)
         self.precision = config.trainer.precision
@@ -170,7 +171,9 @@ def device_of(trainer: Trainer) -> torch.device:
         ConfigError: this machine does not have it.
     """
     enough = torch.cuda.is_available() and torch.cuda.device_count() >= distributed.local_world_size()
-    kind = trainer.device if trainer.device != "auto" else "cuda" if enough else "cpu"
+    kind = trainer.device
+    if kind == "auto":
+        kind = "cuda" if enough else "cpu"
     match kind:
         case "cuda" if not enough:
             raise ConfigError(

@@ -433,7 +433,10 @@ def test_every_network_is_measured_on_a_gpu(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_every_network_was_right_on_a_gpu() -> None:
-    for found in json.loads(torch_gpu.RESULTS.read_text())["gpu"].values():
+    records = json.loads(torch_gpu.RESULTS.read_text())["gpu"].values()
+    assert len(records) >= 1
+    for found in records:
+        assert found["device"].startswith("NVIDIA ")
         assert (found["failed"], found["left_out"], found["quick"]) == ([], [], False)
         assert found["networks"].keys() == torch_gpu.NETWORKS.keys()
         assert len(found["mnist"]["accuracies"]) == 20

@@ -5,6 +5,7 @@ a GPU, it shows which values are read, what is transferred, and where devices ar
 """
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,9 @@ def test_scores_read_later_are_the_same(tmp_path: Path, monkeypatch: pytest.Monk
             assert (folder / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
     with pytest.raises(TrainingDiverged, match=r"the loss is (nan|inf) at step 2 \(epoch 1\)"):
         trained("mnist_cnn", tmp_path / "nan", *words, "optimizer.lr=1e30")
+
+
+def test_the_metrics_name_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NumpyLearner, "gpu", {"gpu": "NVIDIA H200"}, raising=False)
+    run = trained("mnist_cnn", tmp_path / "run", "framework=numpy", "model=mlp", "data=digits", "debug=smoke")
+    assert json.loads((run / "metrics.json").read_text())["hardware"]["gpu"] == "NVIDIA H200"

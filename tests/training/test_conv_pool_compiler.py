@@ -188,7 +188,12 @@ def test_auto_selects(
 
 @pytest.mark.parametrize(
     ("words", "meaning"),
-    [([], "plain"), (["trainer.device=cpu"], "sparse"), (["framework=keras"], "sparse")],
+    [
+        ([], "plain"),
+        (["trainer.device=cpu"], "sparse"),
+        (["framework=keras"], "sparse"),
+        (["model.pooling=sparse"], "sparse"),  # of a run that was recorded on a CPU
+    ],
     ids=str,
 )
 def test_auto_is_plain_where_torch_uses_a_gpu(

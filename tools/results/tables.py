@@ -96,10 +96,13 @@ def measured_on(runs: Sequence[Mapping[str, Any]]) -> str:
         }
     )
     versions = sorted({f"{name} {v}" for run in runs for name, v in run["versions"].items()})
-    states = (run["git"] for run in runs)
-    commits = sorted({f"{git['commit'][:10]}{' with changes' * bool(git['dirty'])}" for git in states})
+    commits = sorted({_commit(run["git"]) for run in runs})
     commit = "commit" if len(commits) == 1 else "commits"
     return f"Measured on {'; '.join(hardware)}; {', '.join(versions)}; {commit} {', '.join(commits)}."
+
+
+def _commit(git: Mapping[str, Any]) -> str:
+    return f"{git['commit'][:10]} with changes" if git["dirty"] else git["commit"][:10]
 
 
 def sample_block(app: str, results: Path) -> str:
@@ -186,7 +189,17 @@ def benchmark_block(name: str, results: Path) -> str:
         hidden.append("processor")
     columns = [column for column in rows[0] if any(row[column] for row in rows) and column not in hidden]
     table = markdown_table(columns, ([row[column] for column in columns] for row in rows))
-    return f"{table}\n\n{measured_on(cases)}"
+    seeds = [_seeds(one["mnist"]) for one in cases if "mnist" in one]
+    return "\n\n".join([table, *seeds, measured_on(cases)])
+
+
+def _seeds(runs: Mapping[str, Any]) -> str:
+    """Return a sentence about the trainings on a GPU; `runs` has their accuracies and seconds."""
+    scores, seconds = runs["accuracies"], statistics.median(runs["seconds"])
+    return (
+        f"`fast_cnn` on {runs['dataset']}, {len(scores)} seeds: {statistics.mean(scores):.2%} of the test "
+        f"images on average, {min(scores):.2%} at least, in {seconds:.1f} s of training (median)."
+    )
 
 
 def _insert_second(row: Mapping[str, str], column: str, cell: str) -> dict[str, str]:
