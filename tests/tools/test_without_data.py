@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -123,14 +122,10 @@ RUNS = [
 @pytest.mark.parametrize("framework", ["numpy", "torch", "keras"])
 @pytest.mark.parametrize("words", RUNS, ids=lambda words: "-".join(words))
 def test_a_machine_that_has_never_seen_the_data_answers(
-    words: tuple[str, ...], framework: str, picture: str, tmp_path: Path
+    words: tuple[str, ...], framework: str, picture: str, tmp_path: Path, capsys: Said
 ) -> None:
     app, *overrides = words
-    (ROOT / "data").mkdir(exist_ok=True)
-    (tmp_path / "data").symlink_to(ROOT / "data")  # the reviews are encoded once
-    here = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", f"apps.{app}", "debug=smoke", f"framework={framework}", *overrides]
-    subprocess.run([*command, f"hydra.run.dir={tmp_path}/run"], cwd=tmp_path, env=here, check=True)
+    trained(app, tmp_path / "run", "debug=smoke", f"framework={framework}", *overrides)
     is_text = app == "imdb_rnn" or "data=imdb" in overrides
     asked = {"xor": "0,1", "attention": "k03 v1 k07 v0 k07"}.get(app, picture)
     (tmp_path / "elsewhere").mkdir()
@@ -139,13 +134,19 @@ def test_a_machine_that_has_never_seen_the_data_answers(
     before = {key: value for key, value in metrics.items() if key not in NEWER}
     if app != "resnet_transfer":  # it has always answered without its data
         (tmp_path / "run" / "metrics.json").write_text(json.dumps(before))
-    elsewhere = {key: value for key, value in here.items() if key != "DATA_ARCHIVES"}
+    capsys.readouterr()
+    text = TEXT if is_text else asked
+    assert main([str(tmp_path / "run"), text]) == 0
+    beside_data = capsys.readouterr().out.replace(f"{tmp_path}/", "")
+    elsewhere = {key: value for key, value in os.environ.items() if key != "DATA_ARCHIVES"}
     elsewhere |= {f"{name}_proxy": "http://127.0.0.1:9" for name in ("http", "https")}
-    found = []
-    for folder, environment in ((tmp_path, here), (tmp_path / "elsewhere", elsewhere)):
-        command = [sys.executable, "-m", "tools.predict", "run", TEXT if is_text else asked]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        found.append(re.sub("^encoding .*\n", "", done.stdout))
-    assert found[0] == found[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.predict", "run", text],
+        cwd=tmp_path / "elsewhere",
+        env=elsewhere | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.replace(f"{tmp_path}/", "") == beside_data
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["run"], "nothing was downloaded"
