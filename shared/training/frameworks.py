@@ -111,7 +111,8 @@ def undisturbed_import() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        gc.freeze()  # later collections would visit half a million imported objects, which stay
+        if not gc.get_freeze_count():  # once: if Triton, imported later, were frozen, it would print leaks
+            gc.freeze()  # later collections would visit half a million imported objects, which stay
         if enabled:
             gc.enable()
 

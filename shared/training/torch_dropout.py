@@ -53,8 +53,7 @@ class ByteDropout(nn.Module):
 class BitMask(torch.autograd.Function):
     """x where all bits of an integer mask as wide as x are ones, 0 where all are zeros.
 
-    For finite x the same as a product with ones and zeros, which takes torch several times as long
-    in bfloat16.
+    For finite x the same as a product with ones and zeros, which is several times slower in bfloat16.
     """
 
     @staticmethod

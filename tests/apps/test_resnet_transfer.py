@@ -4,6 +4,8 @@ import http.server
 import json
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -940,3 +942,12 @@ def test_a_few_images_are_learned_by_heart(tmp_path: Path) -> None:
     train(resnet_config(tmp_path, "debug=overfit", "model.width=8"))
     with open(tmp_path / "history.csv") as file:
         assert float(list(csv.DictReader(file))[-1]["train_accuracy"]) > 0.98
+
+
+@pytest.mark.slow
+def test_two_trainings_in_a_process_end_without_notes(tmp_path: Path) -> None:
+    """nanobind, in Triton, prints what is still alive when Python ends."""
+    words = "-m seed=0,1 data=digit_pictures debug=smoke transfer.mode=scratch weights=none"
+    command = [sys.executable, "-m", "apps.resnet_transfer", *words.split(), f"hydra.sweep.dir={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
