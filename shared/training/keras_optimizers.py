@@ -8,6 +8,7 @@ In the formulas below g is the gradient, w the weight, t the step from 1.
 from typing import Any, ClassVar
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from shared.config import Adagrad, Adam, Momentum, Optimizer, RMSprop
@@ -39,22 +40,21 @@ class TorchOptimizer(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable) -> None:
         """Take one step of one variable."""
-        rate = self.rate(learning_rate, variable)
-        if self.decoupled:
-            variable.assign_sub(rate * self.options.weight_decay * variable)
-        else:
-            gradient = gradient + self.options.weight_decay * variable
-        state = self.state[self._get_variable_index(variable)]
-        variable.assign_sub(self.step(gradient, rate, *state))
+        rate, weight_decay = self.rate(learning_rate, variable), self.options.weight_decay
+        if weight_decay and self.decoupled:
+            variable.assign_sub(rate * weight_decay * variable)
+        elif weight_decay:
+            gradient = gradient + weight_decay * variable
+        self.step(variable, gradient, rate, *self.state[self._get_variable_index(variable)])
 
     def rate(self, learning_rate: keras.Variable, variable: keras.Variable) -> Any:
         """Return the learning rate of one variable, in its dtype."""
         path = self._trainable_variables[self._get_variable_index(variable)].path
         return ops.cast(learning_rate, variable.dtype) * self.lr_scales.get(path, 1.0)
 
-    def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
-        """Update the state; return what to subtract from the weight."""
-        return rate * gradient
+    def step(self, variable: Any, gradient: Any, rate: Any, *state: keras.Variable) -> None:
+        """Update the state and the weight."""
+        variable.assign_sub(rate * gradient)
 
 
 class TorchMomentum(TorchOptimizer):
@@ -62,12 +62,13 @@ class TorchMomentum(TorchOptimizer):
 
     state_names = ("velocity",)
 
-    def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
+    def step(self, variable: Any, gradient: Any, rate: Any, *state: keras.Variable) -> None:
         (velocity,) = state
         velocity.assign(self.options.momentum * velocity + gradient)
         if self.options.nesterov:
-            return rate * (gradient + self.options.momentum * velocity)
-        return rate * velocity
+            variable.assign_sub(rate * (gradient + self.options.momentum * velocity))
+        else:
+            variable.assign_sub(rate * velocity)
 
 
 class TorchRMSprop(TorchOptimizer):
@@ -75,11 +76,11 @@ class TorchRMSprop(TorchOptimizer):
 
     state_names = ("square",)
 
-    def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
+    def step(self, variable: Any, gradient: Any, rate: Any, *state: keras.Variable) -> None:
         (square,) = state
         alpha = self.options.alpha
         square.assign(alpha * square + (1 - alpha) * gradient**2)
-        return rate * gradient / (ops.sqrt(square) + self.options.eps)
+        variable.assign_sub(rate * gradient / (ops.sqrt(square) + self.options.eps))
 
 
 class TorchAdagrad(TorchOptimizer):
@@ -87,27 +88,38 @@ class TorchAdagrad(TorchOptimizer):
 
     state_names = ("sum",)
 
-    def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
+    def step(self, variable: Any, gradient: Any, rate: Any, *state: keras.Variable) -> None:
         (total,) = state
         total.assign(total + gradient**2)
-        return rate * gradient / (ops.sqrt(total) + self.options.eps)
+        variable.assign_sub(rate * gradient / (ops.sqrt(total) + self.options.eps))
 
 
 class TorchAdam(TorchOptimizer):
     """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
     w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps).
+
+    TensorFlow's operation takes one pass over the numbers; without sqrt(1 - b2^t) in its denominator, it
+    needs eps times that. Written with Keras's operations, a step of the CNN takes a tenth longer.
     """
 
     state_names = ("mean", "square")
 
-    def step(self, gradient: Any, rate: Any, *state: keras.Variable) -> Any:
+    def step(self, variable: Any, gradient: Any, rate: Any, *state: keras.Variable) -> None:
         mean, square = state
         beta1, beta2 = self.options.betas
         t = ops.cast(self.iterations + 1, rate.dtype)
-        mean.assign(beta1 * mean + (1 - beta1) * gradient)
-        square.assign(beta2 * square + (1 - beta2) * gradient**2)
-        denominator = ops.sqrt(square) / ops.sqrt(1 - beta2**t) + self.options.eps
-        return rate / (1 - beta1**t) * mean / denominator
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=mean.handle,
+            v=square.handle,
+            beta1_power=beta1**t,
+            beta2_power=beta2**t,
+            lr=rate,
+            beta1=beta1,
+            beta2=beta2,
+            epsilon=self.options.eps * ops.sqrt(1 - beta2**t),
+            grad=gradient,
+        )
 
 
 class TorchAdamW(TorchAdam):
