@@ -35,6 +35,16 @@ print(time.perf_counter() - start)
 PROCESSES = 2
 
 
+def keras(options: Options) -> Measured:
+    """Measure an epoch of MNIST's `cnn` in Keras and in torch."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch = epoch_seconds(Path(folder, "torch"))
+        seconds_in_keras = epoch_seconds(Path(folder, "keras"), "framework=keras")
+    return [
+        comparison_row("MNIST in Keras, `cnn`, an epoch", seconds_in_keras, "the same in torch", torch)
+    ], []
+
+
 def start(options: Options) -> Measured:
     """Measure the time of `--help`, of a refused command, and until the first step.
 
