@@ -62,5 +62,5 @@ def test_the_recorded_runs_on_imdb_reach_what_is_promised(model: str, least: flo
         scores = [run["test_accuracy"] for run in runs if run.items() >= expected.items()]
         assert len(scores) >= 5
         means[framework] = statistics.mean(scores)
-    assert means["torch"] >= least
+    assert min(means.values()) >= least
     assert abs(means["torch"] - means["keras"]) < 0.005
