@@ -24,7 +24,7 @@ from shared.runs.environment import PACKAGES, processor_flags
 from shared.training.frameworks import undisturbed_import
 
 SOURCE = Path(__file__).with_suffix(".c")
-GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # without one of these there is no GPU to ask torch for
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # no GPU if none of these exists
 CACHE = Path(__file__).with_name("__pycache__")  # where Python caches compiled code; not in git
 FLAGS = (
     *("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),

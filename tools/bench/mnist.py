@@ -7,6 +7,7 @@ trains for three epochs and prints its accuracy once. When each reaches which ac
 seed, so it runs three times. The program in flax (flax_mnist.py) trains and scores as PyTorch's.
 """
 
+import functools
 import json
 import math
 import re
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TypeGuard
 
 from shared.runs.environment import ROOT
 from tools.bench.commands import epoch_seconds
@@ -32,18 +34,31 @@ ENOUGH = 9_900  # of 10,000
 
 
 def mnist(options: Options) -> Measured:
-    """Measure an epoch against other programs, where they can be run."""
+    """Measure an epoch against other programs, where they can be run; says which are left out."""
+    peers, quick = options.peers, options.quick
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        scaled = [SCALE * seconds for seconds in epoch_seconds(folder / "torch")]
-        rows: list[Row] = []
-        peers, quick = options.peers, options.quick
-        if peers is not None and (peers / "examples").is_dir():
-            rows += pytorch_rows(peers, folder, scaled, 2 if quick else EPOCHS, 1 if quick else PEER_SEEDS)
-        if peers is not None and (peers / "keras").is_dir():
+        folder, rows = Path(name), list[Row]()
+
+        @functools.cache
+        def epochs() -> list[float]:
+            return [SCALE * seconds for seconds in epoch_seconds(folder / "torch")]
+
+        if has_checkout(peers, "examples"):
+            rows += pytorch_rows(peers, folder, epochs(), 2 if quick else EPOCHS, 1 if quick else PEER_SEEDS)
+        if has_checkout(peers, "keras"):
             rows.append(keras_row(peers, folder, 1 if quick else KERAS_SEEDS))
-        rows += flax_rows(options.peer_python, scaled)
+        if can_import_flax(options.peer_python):
+            rows.append(flax_row(options.peer_python, epochs()))
     return rows, []
+
+
+def has_checkout(peers: Path | None, name: str) -> TypeGuard[Path]:
+    """Return whether there is a checkout with an example in `peers`; if not, say how to add it."""
+    found = peers is not None and (peers / name).is_dir()
+    if not found:
+        where = "give peers=FOLDER" if peers is None else f"{peers} has no folder of that name"
+        print(f"left out: the example in the checkout `{name}`: {where} (docs/performance.md)", flush=True)
+    return found
 
 
 def pytorch_rows(peers: Path, folder: Path, epochs: list[float], most: int, seeds: int) -> list[Row]:
@@ -75,18 +90,23 @@ def keras_row(peers: Path, folder: Path, seeds: int) -> Row:
     return comparison_row("MNIST in Keras, seconds of training", seconds, against, theirs, note)
 
 
-def flax_rows(python: str, epochs: list[float]) -> list[Row]:
-    """Return the row against the program in flax, or none if `python` has no flax; says how to add it."""
-    if subprocess.run([python, "-c", "import flax, jax, optax"], capture_output=True).returncode != 0:
+def can_import_flax(python: str) -> bool:
+    """Return whether the interpreter `python` has flax; if not, say how to add it."""
+    found = subprocess.run([python, "-c", "import flax, jax, optax"], capture_output=True).returncode == 0
+    if not found:
         print(
             f"left out: the program in flax, because {python} cannot import flax, jax and optax. Install "
             "them into an environment of their own and give peer_python=ENVIRONMENT/bin/python",
             flush=True,
         )
-        return []
+    return found
+
+
+def flax_row(python: str, epochs: list[float]) -> Row:
+    """Return the row against the program in flax."""
     theirs = run_flax_example(python, FLAX_EPOCHS)[1:]
     what = "MNIST, the same CNN, an epoch, against flax"
-    return [comparison_row(what, epochs, "flax (nnx), jitted, Adam, batches of 128", theirs)]
+    return comparison_row(what, epochs, "flax (nnx), jitted, Adam, batches of 128", theirs)
 
 
 def train_fast_cnn(folder: Path, seeds: int, *overrides: str) -> tuple[list[float], list[float]]:
