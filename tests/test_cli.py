@@ -107,15 +107,18 @@ def test_hydra_full_error_adds_the_traceback() -> None:
     assert result.stderr.splitlines()[-1].startswith("error: optimizer.lr should be greater than 0")
 
 
-@pytest.mark.parametrize(("argument", "limit"), [("optimizr.lr=1", 1.0), ("--help", 0.7)])
-def test_help_and_errors_take_less_than_a_second(argument: str, limit: float) -> None:
-    def seconds() -> float:
+@pytest.mark.parametrize("argument", ["optimizr.lr=1", "--help"])
+def test_help_and_errors_take_about_as_long_as_the_start_of_hydra(argument: str) -> None:
+    """Measured 0.40 s against 0.17 s on an AMD EPYC. Importing torch too takes 2 s, Keras 4 s."""
+
+    def seconds(*command: str) -> float:
         start = time.perf_counter()
-        run_mnist(argument)
+        subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, check=False)
         return time.perf_counter() - start
 
+    hydra = min(seconds("-c", "import hydra") for _ in range(3))
     # A few tries: other programs on this machine must not fail the test.
-    assert any(seconds() < limit for _ in range(5))
+    assert any(seconds("-m", "apps.mnist_cnn", argument) < 4 * hydra for _ in range(5))
 
 
 def test_help_names_every_key_with_its_value_and_meaning(forks: Forks) -> None:

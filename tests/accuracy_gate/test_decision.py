@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from accuracy_gate import Baseline, InvalidResults, Metric, Plan, Results, Run, Verdict, decide, look
+from accuracy_gate.rank_sum import doubled_midranks, rank_sum_cdf
 from tests.accuracy_gate.samples import draw_record, first_runs, make_record, with_scores
 
 PLAN = Plan(20, 9)
@@ -232,23 +233,24 @@ def test_one_example_is_detected_if_there_is_no_spread(accuracy: float, outcome:
 
 
 @pytest.mark.parametrize(("examples", "first"), [(360, 100), (10_000, 0)])  # other seeds, the same seeds
-def test_fifty_metrics_with_ties_are_decided_in_fifty_milliseconds(examples: int, first: int) -> None:
-    """Processor time, the best of five: each has other ties, so that no table is known yet."""
-    random, seconds = np.random.default_rng(examples), []
+def test_a_decision_on_metrics_with_ties_is_faster_than_a_table_for_each(examples: int, first: int) -> None:
+    """50 metrics: 36 and 25 ms against 115 ms on an AMD EPYC. Processor time, the best of five."""
+    random, deciding, counting = np.random.default_rng(examples), [], []
     metrics = {f"accuracy {number}": Metric("max", None, (0, 1), examples) for number in range(50)}
-    for _ in range(5):
-        sides = (
+    for _ in range(5):  # each has other ties, so that no table is known yet
+        sides = [random.binomial(examples, 0.9, (40, 50)) / examples for _ in range(2)]
+        old, now = (
             tuple(
-                Run(
-                    start + seed,
-                    dict(zip(metrics, random.binomial(examples, 0.9, 50) / examples, strict=True)),
-                )
-                for seed in range(40)
+                Run(start + seed, dict(zip(metrics, scores, strict=True)))
+                for seed, scores in enumerate(side.tolist())
             )
-            for start in (0, first)
+            for start, side in zip((0, first), sides, strict=True)
         )
-        baseline, new = Baseline("case", metrics, next(sides)), Results("case", metrics, next(sides))
-        start_time = time.process_time()
-        decide(baseline, new)
-        seconds.append(time.process_time() - start_time)
-    assert min(seconds) < 0.05
+        begin = time.process_time()
+        decide(Baseline("case", metrics, old), Results("case", metrics, now))
+        deciding.append(time.process_time() - begin)
+        begin = time.process_time()
+        for column in np.concatenate(sides).T:
+            rank_sum_cdf(tuple(np.sort(doubled_midranks(column)).tolist()), 40)
+        counting.append(time.process_time() - begin)
+    assert min(deciding) < 0.6 * min(counting)
