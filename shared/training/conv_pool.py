@@ -26,6 +26,7 @@ from shared.training.frameworks import undisturbed_import
 SOURCE = Path(__file__).with_suffix(".c")
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # no GPU if none of these exists
 CACHE = Path(__file__).with_name("__pycache__")  # where Python caches compiled code; not in git
+SIZES = ctypes.c_int64 * 9  # Sizes in conv_pool.c
 FLAGS = (
     *("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
     "-ffp-contract=fast",  # fused multiply-add, as in torch
@@ -89,36 +90,33 @@ class NoCompiler(ConfigError):
     """The kernel cannot be compiled or loaded here; the message says why in a line or two."""
 
 
-class Sizes(ctypes.Structure):
-    """The sizes of a convolution, as in conv_pool.c."""
-
-    _fields_ = tuple(
-        (name, ctypes.c_int64)
-        for name in ("images", "height", "width", "channels", "filters", "rows", "columns", "bfloat16")
-    )
-
-
-def max_pool(y: NDArray[Any], threads: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+def max_pool(y: NDArray[Any], threads: int, channels_last: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the maxima of 2x2 windows, and at which of its four positions each one is.
 
     Args:
         y: (N, H, W, K), float32 or bits of bfloat16, contiguous. A last odd row or column is ignored.
         threads: number of threads that share the images.
+        channels_last: return the maxima as (N, H // 2, W // 2, K).
 
     Returns:
-        Two arrays (N, K, H // 2, W // 2): maxima of y's dtype, positions 0 to 3, row by row. The first
-        of equal numbers is the maximum; NaN is larger than everything.
+        Two arrays (N, K, H // 2, W // 2): maxima of y's dtype; positions 0 to 3 (uint8), row by row. The
+        first of equal numbers is the maximum; NaN is larger than everything.
     """
     images, height, width, filters = y.shape
-    sizes = Sizes(images, height, width, 0, filters, 1, 1, y.dtype == np.uint16)
-    shape = images, filters, height // 2, width // 2
-    pooled, where = np.empty(shape, y.dtype), np.empty(shape, np.uint8)
-    _check(library().pool(ctypes.byref(sizes), *map(_pointer, (y, pooled, where)), threads))
+    sizes = SIZES(images, height, width, 0, filters, 1, 1, y.dtype == np.uint16, channels_last)
+    where = np.empty((images, filters, height // 2, width // 2), np.uint8)
+    pooled = np.empty(where.transpose(0, 2, 3, 1).shape if channels_last else where.shape, y.dtype)
+    _check(library().pool(sizes, *map(_pointer, (y, pooled, where)), threads))
     return pooled, where
 
 
 def gradients(
-    x: NDArray[Any], weight: NDArray[np.float32], dy: NDArray[Any], where: NDArray[np.uint8], threads: int
+    x: NDArray[Any],
+    weight: NDArray[np.float32],
+    dy: NDArray[Any],
+    where: NDArray[np.uint8],
+    threads: int,
+    channels_last: bool = False,
 ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
     """Return dX, dW and db of a convolution (no padding, stride 1) followed by 2x2 max pooling.
 
@@ -128,16 +126,18 @@ def gradients(
         dy: (N, K, P, Q), the gradient of the maxima, of x's dtype, contiguous.
         where: (N, K, P, Q), the positions that `max_pool` returned.
         threads: number of threads that share the images; the result does not depend on it.
+        channels_last: dy is (N, P, Q, K).
 
     Returns:
         dX of x's shape and dtype; dW (K, R, S, C) and db (K,) in float32.
     """
     images, height, width, channels = x.shape
     filters, rows, columns, _ = weight.shape
-    pooled = images, filters, (height - rows + 1) // 2, (width - columns + 1) // 2
-    if not (dy.shape == where.shape == pooled and dy.dtype == x.dtype):
+    windows = (height - rows + 1) // 2, (width - columns + 1) // 2
+    pooled = (images, *windows, filters) if channels_last else (images, filters, *windows)
+    if not (dy.shape == pooled and where.shape == (images, filters, *windows) and dy.dtype == x.dtype):
         raise ValueError(f"expected gradients {pooled} in {x.dtype}, given {dy.shape} {dy.dtype}")
-    sizes = Sizes(images, height, width, channels, filters, rows, columns, x.dtype == np.uint16)
+    sizes = SIZES(*x.shape, filters, rows, columns, x.dtype == np.uint16, channels_last)
     length = columns * channels
     constant = functools.partial(ctypes.c_int64.in_dll, library())
     lanes, images_per_block = constant("lanes").value, constant("images_per_block").value
@@ -148,7 +148,7 @@ def gradients(
     dw, db = np.zeros((blocks, filters, rows, run), np.float32), np.zeros((blocks, filters), np.float32)
     dx = np.empty_like(x)
     arrays = map(_pointer, (x, padded, dy, where, dx, dw, db))
-    _check(library().backward(ctypes.byref(sizes), *arrays, threads))
+    _check(library().backward(sizes, *arrays, threads))
     return dx, dw.sum(0)[:, :, :length].reshape(weight.shape), db.sum(0)
 
 

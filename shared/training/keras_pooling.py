@@ -38,10 +38,8 @@ class ConvMaxPool2D(keras.layers.Conv2D):
         if not training or self.pooling != "sparse" or x.dtype not in DTYPES:
             return tf.nn.max_pool2d(super().call(x), 2, 2, "VALID")
         conv_pool.library()  # before the graph is traced, which would change the type of its error
-        kernel = tf.cast(self.kernel, x.dtype)
-        maxima = tf.transpose(conv_max_pool(x, kernel), [0, 2, 3, 1])
-        # Adding the bias after the maximum gives the same result.
-        return maxima + tf.cast(self.bias, x.dtype) if self.use_bias else maxima
+        bias = self.bias if self.use_bias else tf.zeros(self.filters)
+        return conv_max_pool(x, tf.cast(self.kernel, x.dtype), tf.cast(bias, x.dtype))
 
     def keras_layer(self) -> keras.Layer:
         """Return Keras's own layers, for a file that loads without this one."""
@@ -60,28 +58,34 @@ class ConvMaxPool2D(keras.layers.Conv2D):
 
 @tf.custom_gradient
 def conv_max_pool(
-    x: tf.Tensor, kernel: tf.Tensor
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
-    """Return the maxima (N, K, P, Q) of the convolution's 2x2 windows, and their gradient."""
+    x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
+    """Return the maxima (N, P, Q, K) of the convolution's 2x2 windows, and their gradient."""
     threads = tf.config.threading.get_intra_op_parallelism_threads() or available_cores()
-    y = tf.nn.conv2d(x, kernel, 1, "VALID")
+    y = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
     _, height, width, filters = y.shape
     maxima, where = tf.numpy_function(
-        lambda y: conv_pool.max_pool(y, threads), [to_bits(y)], [to_bits(y).dtype, tf.uint8], False
+        lambda y: conv_pool.max_pool(y, threads, channels_last=True),
+        [to_bits(y)],
+        [to_bits(y).dtype, tf.uint8],
+        stateful=False,
     )
 
-    def backward(x: Any, kernel: Any, dy: Any, where: Any) -> tuple[Any, Any]:
+    def backward(x: Any, kernel: Any, dy: Any, where: Any) -> tuple[Any, ...]:
         weight = np.ascontiguousarray(kernel.transpose(3, 0, 1, 2))
-        dx, dw, _ = conv_pool.gradients(x, weight, dy, where, threads)
-        return dx, dw.transpose(1, 2, 3, 0)
+        dx, dw, db = conv_pool.gradients(x, weight, dy, where, threads, channels_last=True)
+        return dx, dw.transpose(1, 2, 3, 0), db
 
-    def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
         given = [to_bits(x), tf.cast(kernel, tf.float32), to_bits(dy), where]
-        dx, dw = tf.numpy_function(backward, given, [to_bits(x).dtype, tf.float32], False)
-        shaped = tf.ensure_shape(dw, kernel.shape)
-        return tf.ensure_shape(from_bits(dx, x.dtype), x.shape), tf.cast(shaped, kernel.dtype)
+        dtypes = [to_bits(x).dtype, tf.float32, tf.float32]
+        dx, dw, db = tf.numpy_function(backward, given, dtypes, stateful=False)
+        found = [from_bits(dx, x.dtype), tf.cast(dw, kernel.dtype), tf.cast(db, bias.dtype)]
+        return tuple(
+            tf.ensure_shape(each, of.shape) for each, of in zip(found, (x, kernel, bias), strict=True)
+        )
 
-    return tf.ensure_shape(from_bits(maxima, y.dtype), [None, filters, height // 2, width // 2]), gradient
+    return tf.ensure_shape(from_bits(maxima, y.dtype), [None, height // 2, width // 2, filters]), gradient
 
 
 def to_bits(numbers: tf.Tensor) -> tf.Tensor:

@@ -150,6 +150,26 @@ def test_maxima_and_positions_equal_torchs(low: bool) -> None:
     assert len(set(where.ravel().tolist())) == 4
 
 
+@BOTH_PRECISIONS
+def test_the_order_of_the_maxima_changes_no_bit(low: bool) -> None:
+    layer = Layer.random(9, 6, 9, 12, 5, 3, 3)
+    y, x = (arrays(values.permute(0, 2, 3, 1), low) for values in (layer.places()[0], layer.x))
+    (first, where), (last, same) = (
+        conv_pool.max_pool(y, 2, channels_last) for channels_last in (False, True)
+    )
+    assert np.array_equal(last.transpose(0, 3, 1, 2), first)
+    assert np.array_equal(where, same)
+    weight = arrays(layer.weight.permute(0, 2, 3, 1), False)
+    dy = arrays(layer.upstream(torch.Size(first.shape)), low)
+    turned = np.ascontiguousarray(dy.transpose(0, 2, 3, 1))
+    expected = conv_pool.gradients(x, weight, dy, where, 2)
+    found = conv_pool.gradients(x, weight, turned, where, 2, channels_last=True)
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+    for gradient, channels_last in ((dy, True), (turned, False)):
+        with pytest.raises(ValueError, match="expected gradients"):
+            conv_pool.gradients(x, weight, gradient, where, 2, channels_last)
+
+
 def test_the_bits_do_not_depend_on_threads() -> None:
     layer = Layer.random(37, 8, 12, 12, 16, 3, 3)
     one, two, three = (layer.found(threads=count) for count in (1, 2, 3))
@@ -229,6 +249,8 @@ FAULTS = {
     "all blocks in one sum": ("dw + block * s->filters", "dw + 0 * s->filters"),
     "no gradient of the bias": ("db[k] += own.factors[i];", ";"),
     "the input's gradient is not cleared": ("memset(gradient, 0, 4 * (d.image + d.run));", ";"),
+    "rows and columns confused when turning": ("from[row * columns + column]", "from[column * rows + row]"),
+    "the gradient's order overlooked": ("if (s->channels_last) turn(above", "if (0) turn(above"),
     "bfloat16 cut off": ("bits + 0x7fff + (bits >> 16 & 1)", "bits"),
 }
 
@@ -253,6 +275,7 @@ def test_planted_faults_are_found(name: str, tmp_path: Path, monkeypatch: pytest
         ),
         lambda: test_maxima_and_positions_equal_torchs(False),
         test_bfloat16_is_rounded_to_nearest_even,
+        lambda: test_the_order_of_the_maxima_changes_no_bit(False),
         test_each_block_of_images_has_its_own_sum,
     ]
     assert any(map(fails, checks))

@@ -58,6 +58,8 @@ def in_keras(pooling: Pooling, precision: str, bias: bool) -> Gradients:
         return [pooled, *tape.gradient(pooled, watched, tf.cast(upstream, pooled.dtype))]
 
     layer.build(x.shape)
+    if bias:  # initially zeros
+        layer.bias.assign(random.standard_normal(24, np.float32))
     names = ["y", "x", *(variable.name for variable in layer.trainable_variables)]
     return {name: tf.cast(tensor, tf.float32).numpy() for name, tensor in zip(names, step(), strict=True)}
 
