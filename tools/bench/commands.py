@@ -14,7 +14,7 @@ from tools.bench.rows import Measured, Options, comparison_row, seconds, single_
 
 MNIST = "apps.mnist_cnn"
 RUNS = 5  # of each command in `start`
-TURNS = 3  # of the two trainings in `keras`
+TURNS = 5  # of the two trainings in `keras`
 TIMEOUT = 120.0  # seconds until the first step
 MEMORY_STEPS = 30  # a long training needs no more memory than a short one
 MEMORY_RUNS = [
