@@ -31,7 +31,8 @@ typedef struct {
     int64_t images, height, width, channels; /* of x */
     int64_t filters, rows, columns;          /* of the weights */
     int64_t bfloat16;                        /* whether x, y, their gradients and pooled are */
-    int64_t channels_last; /* pooled and dy: (images, windows, filters), not (images, filters, windows) */
+    int64_t channels_last; /* whether pooled and dy are (images, windows, filters), as x is; otherwise
+                              (images, filters, windows) */
 } Sizes;
 
 typedef struct {
@@ -91,8 +92,8 @@ static void narrow(void *to, const float *from, int64_t start, int64_t count, in
     for (int64_t i = 0; i < count; i++) halves[i] = float_to_bfloat16(from[i]);
 }
 
-/* from (rows, columns) to (columns, rows) */
-static void turn(float *restrict to, const float *restrict from, int64_t rows, int64_t columns)
+/* to[column, row] = from[row, column] */
+static void transpose(float *restrict to, const float *restrict from, int64_t rows, int64_t columns)
 {
     for (int64_t column = 0; column < columns; column++)
         for (int64_t row = 0; row < rows; row++) *to++ = from[row * columns + column];
@@ -212,8 +213,9 @@ static void pool_row(const Sizes *s, const Derived *d, const float *restrict y,
     }
 }
 
-/* y (images, out_height, out_width, filters) to the maxima of its windows and where they are (images,
-   filters, windows). Returns whether there was not enough memory. */
+/* y (images, out_height, out_width, filters) to the maxima of its windows, pooled, in the order that
+   s->channels_last says, and where they are (images, filters, windows). Returns whether there was not
+   enough memory. */
 int pool(const Sizes *s, const void *y, void *pooled, uint8_t *where, int threads)
 {
     const Derived d = derive_sizes(s);
@@ -221,9 +223,9 @@ int pool(const Sizes *s, const void *y, void *pooled, uint8_t *where, int thread
     int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
     {
-        float *rows = malloc(4 * 2 * row), *maxima = malloc(4 * out), *turned = malloc(4 * out);
+        float *rows = malloc(4 * 2 * row), *maxima = malloc(4 * out), *transposed = malloc(4 * out);
         int32_t *places = malloc(4 * out);
-        failed = !rows || !maxima || !turned || !places;
+        failed = !rows || !maxima || !transposed || !places;
 #pragma omp for schedule(dynamic)
         for (int64_t n = 0; n < s->images; n++) {
             if (failed) continue;
@@ -234,16 +236,16 @@ int pool(const Sizes *s, const void *y, void *pooled, uint8_t *where, int thread
             }
             for (int64_t k = 0, to = n * out; k < s->filters; k++)
                 for (int64_t from = k; from < out; from += s->filters) where[to++] = (uint8_t)places[from];
-            if (!s->channels_last) turn(turned, maxima, d.windows, s->filters);
-            narrow(pooled, s->channels_last ? maxima : turned, n * out, out, s->bfloat16);
+            if (!s->channels_last) transpose(transposed, maxima, d.windows, s->filters);
+            narrow(pooled, s->channels_last ? maxima : transposed, n * out, out, s->bfloat16);
         }
-        free(rows), free(maxima), free(turned), free(places);
+        free(rows), free(maxima), free(transposed), free(places);
     }
     return failed;
 }
 
-/* where: (images, filters, windows); x, dx: (images, height, width, channels); w: (rows,
-   filters, run); dw: (blocks, filters, rows, run) and db: (blocks, filters), zero before. Returns
+/* dy: as pooled; where: (images, filters, windows); x, dx: (images, height, width, channels); w:
+   (rows, filters, run); dw: (blocks, filters, rows, run) and db: (blocks, filters), zero before. Returns
    whether there was not enough memory. */
 int backward(const Sizes *s, const void *x, const float *w, const void *dy, const uint8_t *where,
              void *dx, float *dw, float *db, int threads)
@@ -255,13 +257,13 @@ int backward(const Sizes *s, const void *x, const float *w, const void *dy, cons
     {
         /* What is read or written behind the last run stays inside. */
         float *image = calloc(d.image + d.run, 4), *gradient = malloc(4 * (d.image + d.run));
-        float *given = malloc(4 * out), *above = malloc(4 * out);
+        float *above_last = malloc(4 * out), *above = malloc(4 * out);
         int32_t *starts = malloc(4 * 4 * d.windows), *counts = malloc(4 * 4 * d.windows);
         int32_t *places = malloc(4 * d.windows);
         Runs own = {malloc(4 * d.windows), malloc(4 * d.windows)};
         Runs by_place = {malloc(4 * 4 * out), malloc(4 * 4 * out)};
-        failed = !image || !gradient || !given || !above || !starts || !counts || !places || !own.starts ||
-                 !own.factors || !by_place.starts || !by_place.factors;
+        failed = !image || !gradient || !above_last || !above || !starts || !counts || !places ||
+                 !own.starts || !own.factors || !by_place.starts || !by_place.factors;
         if (!failed) find_starts(s, &d, starts);
 #pragma omp for schedule(dynamic)
         for (int64_t block = 0; block < blocks; block++) {
@@ -270,8 +272,8 @@ int backward(const Sizes *s, const void *x, const float *w, const void *dy, cons
             for (int64_t n = block * IMAGES_PER_BLOCK; n < (block + 1) * IMAGES_PER_BLOCK; n++) {
                 if (failed || n >= s->images) continue;
                 widen(image, x, n * d.image, d.image, s->bfloat16);
-                widen(s->channels_last ? given : above, dy, n * out, out, s->bfloat16);
-                if (s->channels_last) turn(above, given, d.windows, s->filters);
+                widen(s->channels_last ? above_last : above, dy, n * out, out, s->bfloat16);
+                if (s->channels_last) transpose(above, above_last, d.windows, s->filters);
                 add_weight_gradient(s, &d, own_dw, own_db, image, above, where + n * out, starts,
                                     places, own, by_place, counts);
                 memset(gradient, 0, 4 * (d.image + d.run));
@@ -279,7 +281,7 @@ int backward(const Sizes *s, const void *x, const float *w, const void *dy, cons
                 narrow(dx, gradient, n * d.image, d.image, s->bfloat16);
             }
         }
-        free(image), free(gradient), free(given), free(above), free(starts), free(counts);
+        free(image), free(gradient), free(above_last), free(above), free(starts), free(counts);
         free(places), free(own.starts), free(own.factors), free(by_place.starts), free(by_place.factors);
     }
     return failed;

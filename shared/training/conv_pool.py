@@ -26,7 +26,8 @@ from shared.training.frameworks import undisturbed_import
 SOURCE = Path(__file__).with_suffix(".c")
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # no GPU if none of these exists
 CACHE = Path(__file__).with_name("__pycache__")  # where Python caches compiled code; not in git
-SIZES = ctypes.c_int64 * 9  # Sizes in conv_pool.c
+Array = NDArray[Any]
+Sizes = ctypes.c_int64 * 9  # the struct in conv_pool.c, in its order
 FLAGS = (
     *("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
     "-ffp-contract=fast",  # fused multiply-add, as in torch
@@ -90,43 +91,38 @@ class NoCompiler(ConfigError):
     """The kernel cannot be compiled or loaded here; the message says why in a line or two."""
 
 
-def max_pool(y: NDArray[Any], threads: int, channels_last: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
+def max_pool(y: Array, threads: int, channels_last: bool = False) -> tuple[Array, Array]:
     """Return the maxima of 2x2 windows, and at which of its four positions each one is.
 
     Args:
         y: (N, H, W, K), float32 or bits of bfloat16, contiguous. A last odd row or column is ignored.
         threads: number of threads that share the images.
-        channels_last: return the maxima as (N, H // 2, W // 2, K).
+        channels_last: the order of the maxima.
 
     Returns:
-        Two arrays (N, K, H // 2, W // 2): maxima of y's dtype; positions 0 to 3 (uint8), row by row. The
-        first of equal numbers is the maximum; NaN is larger than everything.
+        Maxima (N, K, H // 2, W // 2), or (N, H // 2, W // 2, K) if channels_last, of y's dtype; positions
+        (N, K, H // 2, W // 2), uint8, 0 to 3 by rows. Of equal numbers the first counts, NaN before all.
     """
     images, height, width, filters = y.shape
-    sizes = SIZES(images, height, width, 0, filters, 1, 1, y.dtype == np.uint16, channels_last)
+    sizes = Sizes(images, height, width, 0, filters, 1, 1, y.dtype == np.uint16, channels_last)
     where = np.empty((images, filters, height // 2, width // 2), np.uint8)
     pooled = np.empty(where.transpose(0, 2, 3, 1).shape if channels_last else where.shape, y.dtype)
-    _check(library().pool(sizes, *map(_pointer, (y, pooled, where)), threads))
+    _check(library().pool(sizes, *map(_pointer, (y, pooled)), _pointer(where, "uint8"), threads))
     return pooled, where
 
 
 def gradients(
-    x: NDArray[Any],
-    weight: NDArray[np.float32],
-    dy: NDArray[Any],
-    where: NDArray[np.uint8],
-    threads: int,
-    channels_last: bool = False,
-) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
+    x: Array, weight: Array, dy: Array, where: Array, threads: int, channels_last: bool = False
+) -> tuple[Array, Array, Array]:
     """Return dX, dW and db of a convolution (no padding, stride 1) followed by 2x2 max pooling.
 
     Args:
         x: (N, H, W, C), float32 or bits of bfloat16, contiguous.
-        weight: (K, R, S, C).
-        dy: (N, K, P, Q), the gradient of the maxima, of x's dtype, contiguous.
-        where: (N, K, P, Q), the positions that `max_pool` returned.
+        weight: (K, R, S, C), float32.
+        dy: (N, K, P, Q), or (N, P, Q, K) if channels_last: the gradient of the maxima, of x's dtype.
+        where: (N, K, P, Q), uint8, the positions that `max_pool` returned.
         threads: number of threads that share the images; the result does not depend on it.
-        channels_last: dy is (N, P, Q, K).
+        channels_last: the order of dy.
 
     Returns:
         dX of x's shape and dtype; dW (K, R, S, C) and db (K,) in float32.
@@ -136,8 +132,10 @@ def gradients(
     windows = (height - rows + 1) // 2, (width - columns + 1) // 2
     pooled = (images, *windows, filters) if channels_last else (images, filters, *windows)
     if not (dy.shape == pooled and where.shape == (images, filters, *windows) and dy.dtype == x.dtype):
-        raise ValueError(f"expected gradients {pooled} in {x.dtype}, given {dy.shape} {dy.dtype}")
-    sizes = SIZES(*x.shape, filters, rows, columns, x.dtype == np.uint16, channels_last)
+        raise ValueError(
+            f"expected gradients {pooled} in {x.dtype}, given {dy.shape} {dy.dtype}, {where.shape}"
+        )
+    sizes = Sizes(*x.shape, filters, rows, columns, x.dtype == np.uint16, channels_last)
     length = columns * channels
     constant = functools.partial(ctypes.c_int64.in_dll, library())
     lanes, images_per_block = constant("lanes").value, constant("images_per_block").value
@@ -147,20 +145,22 @@ def gradients(
     blocks = -(-images // images_per_block)
     dw, db = np.zeros((blocks, filters, rows, run), np.float32), np.zeros((blocks, filters), np.float32)
     dx = np.empty_like(x)
-    arrays = map(_pointer, (x, padded, dy, where, dx, dw, db))
-    _check(library().backward(sizes, *arrays, threads))
+    given, found = map(_pointer, (x, padded, dy)), map(_pointer, (dx, dw, db))
+    _check(library().backward(sizes, *given, _pointer(where, "uint8"), *found, threads))
     return dx, dw.sum(0)[:, :, :length].reshape(weight.shape), db.sum(0)
 
 
-def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
-    if array.dtype not in (np.float32, np.uint16, np.uint8) or not array.flags.c_contiguous:
-        raise ValueError(f"expected contiguous float32 or bits of bfloat16, given {array.dtype}")
+def _pointer(array: Array, *dtypes: str) -> ctypes.c_void_p:
+    if array.dtype not in (dtypes or (np.float32, np.uint16)) or not array.flags.c_contiguous:
+        raise ValueError(
+            f"expected contiguous {dtypes or 'float32 or bits of bfloat16'}, given {array.dtype}"
+        )
     return ctypes.c_void_p(array.ctypes.data)
 
 
 def _check(failed: int) -> None:
     if failed:
-        raise MemoryError("no memory for the gradients of a convolution")
+        raise MemoryError("not enough memory for a convolution with max pooling")
 
 
 @functools.cache

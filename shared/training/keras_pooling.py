@@ -38,8 +38,9 @@ class ConvMaxPool2D(keras.layers.Conv2D):
         if not training or self.pooling != "sparse" or x.dtype not in DTYPES:
             return tf.nn.max_pool2d(super().call(x), 2, 2, "VALID")
         conv_pool.library()  # before the graph is traced, which would change the type of its error
-        bias = self.bias if self.use_bias else tf.zeros(self.filters)
-        return conv_max_pool(x, tf.cast(self.kernel, x.dtype), tf.cast(bias, x.dtype))
+        # tf.custom_gradient takes no None; nobody reads the gradient of these zeros.
+        bias = tf.cast(self.bias, x.dtype) if self.use_bias else tf.zeros(self.filters, x.dtype)
+        return conv_max_pool(x, tf.cast(self.kernel, x.dtype), bias)
 
     def keras_layer(self) -> keras.Layer:
         """Return Keras's own layers, for a file that loads without this one."""
@@ -80,10 +81,9 @@ def conv_max_pool(
         given = [to_bits(x), tf.cast(kernel, tf.float32), to_bits(dy), where]
         dtypes = [to_bits(x).dtype, tf.float32, tf.float32]
         dx, dw, db = tf.numpy_function(backward, given, dtypes, stateful=False)
-        found = [from_bits(dx, x.dtype), tf.cast(dw, kernel.dtype), tf.cast(db, bias.dtype)]
-        return tuple(
-            tf.ensure_shape(each, of.shape) for each, of in zip(found, (x, kernel, bias), strict=True)
-        )
+        dx, dw, db = from_bits(dx, x.dtype), tf.cast(dw, kernel.dtype), tf.cast(db, bias.dtype)
+        pairs = zip((dx, dw, db), (x, kernel, bias), strict=True)
+        return tuple(tf.ensure_shape(gradient, operand.shape) for gradient, operand in pairs)
 
     return tf.ensure_shape(from_bits(maxima, y.dtype), [None, height // 2, width // 2, filters]), gradient
 

@@ -154,18 +154,17 @@ def test_maxima_and_positions_equal_torchs(low: bool) -> None:
 def test_the_order_of_the_maxima_changes_no_bit(low: bool) -> None:
     layer = Layer.random(9, 6, 9, 12, 5, 3, 3)
     y, x = (arrays(values.permute(0, 2, 3, 1), low) for values in (layer.places()[0], layer.x))
-    (first, where), (last, same) = (
-        conv_pool.max_pool(y, 2, channels_last) for channels_last in (False, True)
-    )
-    assert np.array_equal(last.transpose(0, 3, 1, 2), first)
-    assert np.array_equal(where, same)
+    maxima, where = conv_pool.max_pool(y, 2)
+    maxima_last, same_where = conv_pool.max_pool(y, 2, channels_last=True)
+    assert np.array_equal(maxima_last.transpose(0, 3, 1, 2), maxima)
+    assert np.array_equal(same_where, where)
     weight = arrays(layer.weight.permute(0, 2, 3, 1), False)
-    dy = arrays(layer.upstream(torch.Size(first.shape)), low)
-    turned = np.ascontiguousarray(dy.transpose(0, 2, 3, 1))
+    dy = arrays(layer.upstream(torch.Size(maxima.shape)), low)
+    dy_last = np.ascontiguousarray(dy.transpose(0, 2, 3, 1))
     expected = conv_pool.gradients(x, weight, dy, where, 2)
-    found = conv_pool.gradients(x, weight, turned, where, 2, channels_last=True)
+    found = conv_pool.gradients(x, weight, dy_last, where, 2, channels_last=True)
     assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
-    for gradient, channels_last in ((dy, True), (turned, False)):
+    for gradient, channels_last in ((dy, True), (dy_last, False)):
         with pytest.raises(ValueError, match="expected gradients"):
             conv_pool.gradients(x, weight, gradient, where, 2, channels_last)
 
@@ -216,9 +215,14 @@ def test_wrong_dtypes_and_shapes_are_refused() -> None:
         conv_pool.max_pool(y[:, :, :, ::2], 1)
     maxima, where = conv_pool.max_pool(y, 1)
     weight = np.zeros((3, 1, 1, 2), np.float32)
-    for dy in (maxima[:, :2], maxima.astype(np.float64)):
+    x = np.zeros((1, 4, 4, 2), np.float32)
+    for dy, places in ((maxima[:, :2], where), (maxima.astype(np.float64), where), (maxima, where[:, :2])):
         with pytest.raises(ValueError, match="expected gradients"):
-            conv_pool.gradients(np.zeros((1, 4, 4, 2), np.float32), weight, dy, where, 1)
+            conv_pool.gradients(x, weight, dy, places, 1)
+    with pytest.raises(ValueError, match=r"uint8.*given float32"):
+        conv_pool.gradients(x, weight, maxima, maxima, 1)
+    with pytest.raises(ValueError, match="given uint8"):
+        conv_pool.max_pool(y.astype(np.uint8), 1)
 
 
 def test_bfloat16_is_rounded_to_nearest_even() -> None:
@@ -249,8 +253,12 @@ FAULTS = {
     "all blocks in one sum": ("dw + block * s->filters", "dw + 0 * s->filters"),
     "no gradient of the bias": ("db[k] += own.factors[i];", ";"),
     "the input's gradient is not cleared": ("memset(gradient, 0, 4 * (d.image + d.run));", ";"),
-    "rows and columns confused when turning": ("from[row * columns + column]", "from[column * rows + row]"),
-    "the gradient's order overlooked": ("if (s->channels_last) turn(above", "if (0) turn(above"),
+    "rows and columns confused": ("from[row * columns + column]", "from[column * rows + row]"),
+    "the gradient transposed wrongly": (
+        "above_last, d.windows, s->filters)",
+        "above_last, s->filters, d.windows)",
+    ),
+    "maxima always channels first": ("s->channels_last ? maxima : transposed", "transposed"),
     "bfloat16 cut off": ("bits + 0x7fff + (bits >> 16 & 1)", "bits"),
 }
 

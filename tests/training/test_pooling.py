@@ -22,7 +22,7 @@ if reason := no_c_compiler():
     pytest.skip(reason, allow_module_level=True)
 
 Gradients = dict[str, NDArray[np.float32]]
-# dX is rounded to bfloat16 in both; dW and db only in plain.
+# dX is rounded to bfloat16 in both; dW and db in plain, and in Keras also in sparse.
 BOUNDS = {"float32": 3e-6, "bfloat16": 2**-7}
 
 
