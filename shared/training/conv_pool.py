@@ -107,7 +107,8 @@ def max_pool(y: Array, threads: int, channels_last: bool = False) -> tuple[Array
     sizes = Sizes(images, height, width, 0, filters, 1, 1, y.dtype == np.uint16, channels_last)
     where = np.empty((images, filters, height // 2, width // 2), np.uint8)
     pooled = np.empty(where.transpose(0, 2, 3, 1).shape if channels_last else where.shape, y.dtype)
-    _check(library().pool(sizes, *map(_pointer, (y, pooled)), _pointer(where, "uint8"), threads))
+    if library().pool(sizes, *map(_pointer, (y, pooled)), _pointer(where, "uint8"), threads):
+        raise MemoryError("not enough memory for max pooling")
     return pooled, where
 
 
@@ -146,7 +147,8 @@ def gradients(
     dw, db = np.zeros((blocks, filters, rows, run), np.float32), np.zeros((blocks, filters), np.float32)
     dx = np.empty_like(x)
     given, found = map(_pointer, (x, padded, dy)), map(_pointer, (dx, dw, db))
-    _check(library().backward(sizes, *given, _pointer(where, "uint8"), *found, threads))
+    if library().backward(sizes, *given, _pointer(where, "uint8"), *found, threads):
+        raise MemoryError("not enough memory for the gradients of a convolution")
     return dx, dw.sum(0)[:, :, :length].reshape(weight.shape), db.sum(0)
 
 
@@ -156,11 +158,6 @@ def _pointer(array: Array, *dtypes: str) -> ctypes.c_void_p:
             f"expected contiguous {dtypes or 'float32 or bits of bfloat16'}, given {array.dtype}"
         )
     return ctypes.c_void_p(array.ctypes.data)
-
-
-def _check(failed: int) -> None:
-    if failed:
-        raise MemoryError("not enough memory for a convolution with max pooling")
 
 
 @functools.cache

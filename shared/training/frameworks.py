@@ -6,6 +6,7 @@ import gc
 import importlib
 import platform
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -111,8 +112,10 @@ def undisturbed_import() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        if not gc.get_freeze_count():  # once: if Triton, imported later, were frozen, it would print leaks
-            gc.freeze()  # later collections would visit half a million imported objects, which stay
+        # Later collections would visit half a million imported objects, which stay. Frozen once, and without
+        # Triton, which would print leaks at exit.
+        if not gc.get_freeze_count() and "triton" not in sys.modules:
+            gc.freeze()
         if enabled:
             gc.enable()
 

@@ -1,11 +1,13 @@
 """Training imports no more than it needs, and optimizers without torch's compiler take the same steps."""
 
+import gc
 import inspect
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 
 from shared.runs.environment import ROOT
+from shared.training.frameworks import undisturbed_import
 from shared.training.torch_learner import build_optimizer, without_compiler
 from tests.helpers import app_config
 
@@ -88,6 +91,27 @@ def test_the_optimizers_state_can_be_loaded_by_torchs() -> None:
     )
     optimizer.zero_grad()
     assert weight.grad is None
+
+
+def test_imports_are_frozen_once_and_never_with_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton prints a list of leaks at exit if the garbage collector does not visit its objects."""
+    gc.unfreeze()
+    try:
+        monkeypatch.setitem(sys.modules, "triton", ModuleType("triton"))
+        with undisturbed_import():
+            pass
+        assert gc.get_freeze_count() == 0
+        monkeypatch.delitem(sys.modules, "triton")
+        with undisturbed_import():
+            pass
+        frozen = gc.get_freeze_count()
+        assert frozen > 0
+        new = [[number] for number in range(1000)]
+        with undisturbed_import():
+            pass
+        assert gc.get_freeze_count() < frozen + len(new)
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize(("variable", "rounds"), [({}, "2000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")])
