@@ -33,8 +33,7 @@ class ByteDropout(keras.layers.Layer):
         words = tf.random.stateless_uniform([(count + 7) // 8], seed, None, None, tf.int64)
         drawn = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:count], tf.shape(x))
         kept = tf.cast(drawn >= self.zeros, x.dtype)
-        # Scale the mask, not the product: one multiplication fewer in the backward pass.
-        return x * (kept * tf.cast(LEVELS / (LEVELS - self.zeros), x.dtype))
+        return x * kept * tf.cast(LEVELS / (LEVELS - self.zeros), x.dtype)
 
     def keras_layer(self) -> keras.Layer:
         """Return Keras's own layer, for a file that loads without this one."""
