@@ -27,7 +27,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # no GPU if none of these exists
 CACHE = Path(__file__).with_name("__pycache__")  # where Python caches compiled code; not in git
 Array = NDArray[Any]
-Sizes = ctypes.c_int64 * 9  # the struct in conv_pool.c, in its order
+Sizes = ctypes.c_int64 * 9  # the numbers of the struct in conv_pool.c, in its order
 FLAGS = (
     *("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
     "-ffp-contract=fast",  # fused multiply-add, as in torch
@@ -155,7 +155,7 @@ def gradients(
 def _pointer(array: Array, *dtypes: str) -> ctypes.c_void_p:
     if array.dtype not in (dtypes or (np.float32, np.uint16)) or not array.flags.c_contiguous:
         raise ValueError(
-            f"expected contiguous {dtypes or 'float32 or bits of bfloat16'}, given {array.dtype}"
+            f"expected contiguous {' or '.join(dtypes) or 'float32 or bits of bfloat16'}, given {array.dtype}"
         )
     return ctypes.c_void_p(array.ctypes.data)
 

@@ -251,6 +251,6 @@ def test_a_decision_on_metrics_with_ties_is_faster_than_a_table_for_each(example
         deciding.append(time.process_time() - begin)
         begin = time.process_time()
         for column in np.concatenate(sides).T:
-            rank_sum_cdf(tuple(np.sort(doubled_midranks(column)).tolist()), 40)
+            rank_sum_cdf.__wrapped__(tuple(np.sort(doubled_midranks(column)).tolist()), 40)  # not cached
         counting.append(time.process_time() - begin)
-    assert min(deciding) < 0.6 * min(counting)
+    assert min(deciding) < 0.45 * min(counting), (deciding, counting)
